@@ -1,0 +1,23 @@
+"""The one error family: every message is a sentence for the user that ends with the remedy."""
+
+
+class OpenVMASError(Exception):
+    """Something the user can mend. The command line prints the message and exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class InputError(OpenVMASError):
+    """A file that was given cannot be used."""
+
+
+class OutputError(OpenVMASError):
+    """A result cannot be written where it was asked for."""
+
+
+class PlanError(OpenVMASError):
+    """A plan, or an edit of one, does not make sense; the message names line and field."""
+
+
+class ModelError(OpenVMASError):
+    """A preset or a file of weights is missing, damaged or of another version."""

@@ -1,0 +1,94 @@
+"""The only place that converts between seconds, video frames, audio samples and codec steps.
+
+A `Clock` ticks at an exact rate; index i is at time i / rate, computed from the start and never accumulated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+Seconds = Fraction | float | int
+
+
+def exact(seconds: Seconds) -> Fraction:
+    """A time as a Fraction; floats are rounded to the nearest nanosecond so that 0.1 means 1/10."""
+    if isinstance(seconds, Fraction):
+        return seconds
+    if isinstance(seconds, int):
+        return Fraction(seconds)
+    return Fraction(round(float(seconds) * 1_000_000_000), 1_000_000_000)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Ticks per second (sample_rate, frame_rate or fps), exact."""
+
+    rate: Fraction
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rate", Fraction(self.rate))
+        if self.rate <= 0:
+            raise ValueError(f"a clock needs a positive rate, not {self.rate}")
+
+    def index(self, seconds: Seconds) -> int:
+        """The tick nearest to a time (halves round up)."""
+        return math.floor(exact(seconds) * self.rate + Fraction(1, 2))
+
+    def count(self, duration: Seconds) -> int:
+        """How many ticks cover a duration: the smallest n with n / rate >= duration."""
+        return math.ceil(exact(duration) * self.rate)
+
+    def time(self, index: int) -> Fraction:
+        """The exact time of a tick, s."""
+        return Fraction(index) / self.rate
+
+    def times(self, n: int) -> np.ndarray:
+        """The times of ticks 0 .. n-1, s: [n] float64."""
+        return np.arange(n, dtype=np.float64) * self.rate.denominator / self.rate.numerator
+
+
+@dataclass(frozen=True)
+class Events:
+    """The few curves that cross the border between eye and ear: the same type for video and for music.
+
+    rate: steps per second (config.CONTROL_RATE). All curves are [T] float32.
+    accents: moments that stand out; 0 where nothing happens, 1 at a strong event (peaks one step wide at the moment itself).
+    energy: slow loudness or liveliness in [0, 1].
+    novelty: how much the material changes its character, in [0, 1].
+    """
+
+    rate: Fraction
+    accents: np.ndarray
+    energy: np.ndarray
+    novelty: np.ndarray
+
+    def __post_init__(self) -> None:
+        shapes = {np.shape(self.accents), np.shape(self.energy), np.shape(self.novelty)}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1:
+            raise ValueError(f"event curves must be one-dimensional and of equal length, not {sorted(shapes)}")
+
+    @property
+    def n_steps(self) -> int:
+        return len(self.accents)
+
+    def save(self, path: str | Path) -> None:
+        """Write an NPZ file."""
+        np.savez_compressed(
+            path,
+            rate=np.array([self.rate.numerator, self.rate.denominator]),
+            accents=self.accents,
+            energy=self.energy,
+            novelty=self.novelty,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Events:
+        """Read what `save` wrote."""
+        with np.load(path) as data:
+            rate = Fraction(int(data["rate"][0]), int(data["rate"][1]))
+            return cls(rate, data["accents"], data["energy"], data["novelty"])
