@@ -5,9 +5,14 @@ Imports nothing heavy. A field's `metadata["help"]` is the sentence that users r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import difflib
+import types
+import typing
+from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
 from typing import Any
+
+from openvmas.errors import OptionError
 
 SAMPLE_RATE_OUT = 48_000  # Hz, of every file that is written
 CONTROL_RATE = Fraction(50)  # steps per second of event curves, plan conditions and codec codes
@@ -27,31 +32,43 @@ class PlanOptions:
 
     text: str | None = option(None, 'What the music should be like, in words, e.g. "calm piano, hopeful".')
     mood: str | None = option(None, "One mood word for the whole video, e.g. calm, happy, dark, epic.")
-    tempo: float | None = option(None, "Tempo in beats per minute, 40 to 220; fitted to the picture if left out.")
-    hit: tuple[float, ...] = option(tuple, "A moment in seconds that must get an accent; may be given several times.")
+    tempo: float | None = option(
+        None, "Tempo in beats per minute, 40 to 220; fitted to the picture if left out.", min=40, max=220
+    )
+    hit: tuple[float, ...] = option(
+        tuple, "A moment in seconds that must get an accent; may be given several times.", min=0
+    )
 
 
 @dataclass(frozen=True)
 class GenerateOptions:
     """How the model writes."""
 
-    seed: int = option(0, "The same seed, video and options give the same music on the same machine.")
-    candidates: int = option(2, "How many versions are written at once; the best by gates and fit is kept.")
-    guidance: float = option(2.0, "How strongly the music follows mood and style (1 = no extra).")
-    event_guidance: float = option(2.5, "How strongly the music follows cuts and moves (1 = no extra, 0 = ignore them).")
-    temperature: float = option(1.0, "Randomness of sampling; lower is safer, higher is more varied.")
-    top_k: int = option(100, "Sample from the k most likely codes only; 0 means all.")
-    top_p: float = option(0.95, "Sample from the smallest set of codes with this much probability.")
+    seed: int = option(
+        0, "The same seed, video and options give the same music on the same machine.", min=0, max=2**32 - 1
+    )
+    candidates: int = option(
+        2, "How many versions are written at once; the best by gates and fit is kept.", min=1, max=16
+    )
+    guidance: float = option(2.0, "How strongly the music follows mood and style (1 = no extra).", min=0, max=10)
+    event_guidance: float = option(
+        2.5, "How strongly the music follows cuts and moves (1 = no extra, 0 = ignore them).", min=0, max=10
+    )
+    temperature: float = option(1.0, "Randomness of sampling; lower is safer, higher is more varied.", min=0.1, max=2)
+    top_k: int = option(100, "Sample from the k most likely codes only; 0 means all.", min=0, max=1024)
+    top_p: float = option(0.95, "Sample from the smallest set of codes with this much probability.", min=0.1, max=1)
 
 
 @dataclass(frozen=True)
 class MixOptions:
     """How music, original sound and picture are put together."""
 
-    loudness: float = option(-14.0, "Integrated loudness of the finished sound, LUFS (ITU-R BS.1770).")
-    true_peak: float = option(-1.0, "Highest true peak of the finished sound, dBTP.")
-    music_gain: float = option(-6.0, "Level of the music against kept original sound, dB (loudness difference, no speech).")
-    duck: float = option(-12.0, "How far the music goes down under speech, dB.")
+    loudness: float = option(-14.0, "Integrated loudness of the finished sound, LUFS (ITU-R BS.1770).", min=-40, max=-5)
+    true_peak: float = option(-1.0, "Highest true peak of the finished sound, dBTP.", min=-9, max=0)
+    music_gain: float = option(
+        -6.0, "Level of the music against kept original sound, dB (loudness difference, no speech).", min=-40, max=20
+    )
+    duck: float = option(-12.0, "How far the music goes down under speech, dB.", min=-40, max=0)
     replace_audio: bool = option(False, "Drop the original sound; the music alone is heard.")
     separate_track: bool = option(False, "Add the music alone as a second audio track.")
 
@@ -64,5 +81,90 @@ class OutputOptions:
     audio_out: str | None = option(None, "Also write the music alone as a 48 kHz stereo WAV file.")
     plan: str | None = option(None, "Use this plan (YAML, written by `openvmas plan`) instead of making one.")
     overwrite: bool = option(False, "Replace existing output files.")
-    variations: int = option(1, "How many finished videos to write, each with the next seed.")
+    variations: int = option(1, "How many finished videos to write, each with the next seed.", min=1, max=100)
     model: str = option("mini", "Preset or folder of exported weights.")
+
+
+GROUPS: dict[str, type] = {
+    "plan": PlanOptions,
+    "generate": GenerateOptions,
+    "mix": MixOptions,
+    "output": OutputOptions,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """All of the above; made from flat names, which are unique over the groups: `Options.of(seed=3, loudness=-16)`."""
+
+    plan: PlanOptions
+    generate: GenerateOptions
+    mix: MixOptions
+    output: OutputOptions
+
+    @classmethod
+    def of(cls, **values: Any) -> Options:
+        """Check names, types and ranges; raises OptionError."""
+        groups: dict[str, Any] = {}
+        left = dict(values)
+        for name, group in GROUPS.items():
+            known = {item.name: item for item in fields(group)}
+            chosen = {key: left.pop(key) for key in list(left) if key in known}
+            groups[name] = group(**{key: checked(known[key], group, value) for key, value in chosen.items()})
+        if left:
+            name = next(iter(left))
+            near = difflib.get_close_matches(
+                name, [item.name for group in GROUPS.values() for item in fields(group)], 1
+            )
+            hint = f"did you mean {near[0]}?" if near else "see `openvmas score --help` for the names."
+            raise OptionError(f"there is no option called {name}; {hint}")
+        return cls(**groups)
+
+    def flat(self) -> dict[str, Any]:
+        """Name → value over all groups, as `of` takes them."""
+        return {
+            item.name: getattr(getattr(self, name), item.name)
+            for name, group in GROUPS.items()
+            for item in fields(group)
+        }
+
+
+def value_type(item: Field[Any], group: type) -> tuple[type, bool, bool]:
+    """What a field holds: (type of one value, whether None is allowed, whether it is a tuple of such values)."""
+    kind = typing.get_type_hints(group)[item.name]
+    if isinstance(kind, types.UnionType):
+        return next(part for part in typing.get_args(kind) if part is not type(None)), True, False
+    if typing.get_origin(kind) is tuple:
+        return typing.get_args(kind)[0], False, True
+    return kind, False, False
+
+
+def checked(item: Field[Any], group: type, value: Any) -> Any:
+    """The value in the field's own type (a tuple becomes one, an int becomes float); raises OptionError."""
+    kind, is_optional, is_tuple = value_type(item, group)
+    if value is None and is_optional:
+        return None
+    if is_tuple:
+        if isinstance(value, str) or not hasattr(value, "__iter__"):
+            value = (value,)
+        return tuple(checked_one(item, kind, part) for part in value)
+    return checked_one(item, kind, value)
+
+
+def checked_one(item: Field[Any], kind: type, value: Any) -> Any:
+    if kind is str:
+        value = str(value)
+    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise OptionError(f"{item.name} cannot be {value!r}; give {article(kind)}.")
+    low, high = item.metadata.get("min"), item.metadata.get("max")
+    is_below, is_above = low is not None and not value >= low, high is not None and not value <= high
+    if is_below or is_above:  # written so that NaN fails too
+        allowed = f"from {low} to {high}" if high is not None else f"of {low} or more"
+        raise OptionError(f"{item.name} cannot be {value}; give a number {allowed}.")
+    return value
+
+
+def article(kind: type) -> str:
+    return {float: "a number", int: "a whole number", bool: "True or False", str: "text"}[kind]

@@ -21,3 +21,7 @@ class PlanError(OpenVMASError):
 
 class ModelError(OpenVMASError):
     """A preset or a file of weights is missing, damaged or of another version."""
+
+
+class OptionError(OpenVMASError):
+    """An option has a name that does not exist or a value that makes no sense."""

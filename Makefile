@@ -1,0 +1,47 @@
+# make demo   on a fresh machine: install the core, score the example videos, say where the results are
+# make test   on a fresh machine: install everything, run linters, types and every test
+
+PYTHON ?= python3
+PIP_FLAGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet $(PIP_FLAGS)
+DEMO_FOLDER := build/demo
+
+.PHONY: demo test check docs clean
+
+demo: .venv/core.stamp
+	@mkdir -p $(DEMO_FOLDER)
+	@for video in examples/*.mp4; do \
+		$(BIN)/openvmas score "$$video" --output "$(DEMO_FOLDER)/$$(basename "$${video%.mp4}").scored.mp4" --overwrite || exit $$?; \
+	done
+	@echo "Done. Open these with any player:" && ls -1 "$(CURDIR)/$(DEMO_FOLDER)"/*.scored.mp4
+
+test: .venv/dev.stamp check
+
+check:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python -m pytest
+
+docs: .venv/dev.stamp
+	$(BIN)/python scripts/generate_docs.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; run 'make PYTHON=/path/to/python3.11 ...'." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/core.stamp: pyproject.toml | .venv/bin/python
+	$(PIP) -e .
+	@touch $@
+
+# tinysoundfont renders without PyAudio, which it asks for and which needs a compiler and PortAudio.
+.venv/dev.stamp: pyproject.toml constraints-dev.txt | .venv/bin/python
+	$(PIP) -c constraints-dev.txt -e '.[dev]'
+	$(PIP) --no-deps 'tinysoundfont>=0.3'
+	@touch $@ .venv/core.stamp
+
+clean:
+	rm -rf .venv build dist *.egg-info
