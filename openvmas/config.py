@@ -6,8 +6,11 @@ Imports nothing heavy. A field's `metadata["help"]` is the sentence that users r
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 import types
 import typing
+from collections.abc import Iterable
 from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
 from typing import Any
@@ -145,22 +148,20 @@ def checked(item: Field[Any], group: type, value: Any) -> Any:
     if value is None and is_optional:
         return None
     if is_tuple:
-        if isinstance(value, str) or not hasattr(value, "__iter__"):
-            value = (value,)
-        return tuple(checked_one(item, kind, part) for part in value)
+        parts = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+        return tuple(checked_one(item, kind, part) for part in parts)
     return checked_one(item, kind, value)
 
 
 def checked_one(item: Field[Any], kind: type, value: Any) -> Any:
     if kind is str:
         value = str(value)
-    elif kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
+    elif kind in (int, float) and isinstance(value, numbers.Integral if kind is int else numbers.Real):
+        value = value if isinstance(value, bool) else kind(value)
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise OptionError(f"{item.name} cannot be {value!r}; give {article(kind)}.")
     low, high = item.metadata.get("min"), item.metadata.get("max")
-    is_below, is_above = low is not None and not value >= low, high is not None and not value <= high
-    if is_below or is_above:  # written so that NaN fails too
+    if (low is not None and value < low) or (high is not None and value > high):
         allowed = f"from {low} to {high}" if high is not None else f"of {low} or more"
         raise OptionError(f"{item.name} cannot be {value}; give a number {allowed}.")
     return value
