@@ -156,8 +156,10 @@ def checked(item: Field[Any], group: type, value: Any) -> Any:
 def checked_one(item: Field[Any], kind: type, value: Any) -> Any:
     if kind is str:
         value = str(value)
-    elif kind in (int, float) and isinstance(value, numbers.Integral if kind is int else numbers.Real):
-        value = value if isinstance(value, bool) else kind(value)
+    elif kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
+        value = int(value)
+    elif kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
+        value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise OptionError(f"{item.name} cannot be {value!r}; give {article(kind)}.")
     low, high = item.metadata.get("min"), item.metadata.get("max")
