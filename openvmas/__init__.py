@@ -1,1 +1,43 @@
+"""Background music for your video: `openvmas.load("mini").score("clip.mp4")`.
 
+Importing does no work: each name below is fetched when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["OpenVMASError", "ScoreResult", "Scorer", "analyze", "load", "plan", "score", "stream"]
+
+if TYPE_CHECKING:
+    from openvmas.errors import OpenVMASError
+    from openvmas.generate.scorer import Scorer, ScoreResult, analyze, load, plan, score, stream
+
+_HOMES = {name: "openvmas.generate.scorer" for name in __all__} | {"OpenVMASError": "openvmas.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'openvmas' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Keeps `openvmas.plan` the function: importing the submodule of that name would bind the module over it."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name == "plan" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,8 @@
+"""`python -m openvmas` is `openvmas`."""
+
+import sys
+
+from openvmas.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
