@@ -1,0 +1,87 @@
+"""Stages and time left on standard error: a bar on a terminal, plain lines elsewhere, nothing if quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TextIO
+
+Report = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)
+
+# Stage → (what the user reads, its share of the whole time as measured by bench/score_speed.py).
+STAGES = {
+    "analyze": ("looking at the picture", 0.20),
+    "listen": ("listening for speech", 0.03),
+    "plan": ("planning", 0.01),
+    "compose": ("composing", 0.68),
+    "mix": ("mixing", 0.05),
+    "mux": ("writing the video", 0.03),
+}
+SECONDS_BETWEEN_LINES = 10.0
+MIN_DONE = 0.05  # of the whole before a time left is worth saying
+
+
+def overall(stage: str, done: float) -> float:
+    """How much of the whole is done when `done` of `stage` is."""
+    names = list(STAGES)
+    before = sum(STAGES[name][1] for name in names[: names.index(stage)])
+    return min(before + STAGES[stage][1] * min(max(done, 0.0), 1.0), 1.0)
+
+
+def time_left(done: float, elapsed: float) -> str:
+    """A short phrase, empty while nothing can be said."""
+    if done < MIN_DONE:
+        return ""
+    left = elapsed * (1 - done) / done
+    return f"about {left:.0f} s left" if left < 100 else f"about {left / 60:.0f} min left"
+
+
+class Lines:
+    """A line when a stage begins and every ten seconds."""
+
+    def __init__(self, title: str, stream: TextIO) -> None:
+        self._title, self._stream = title, stream
+        self._began = self._last = time.monotonic()
+        self._stage = ""
+
+    def __call__(self, stage: str, done: float) -> None:
+        now = time.monotonic()
+        if stage == self._stage and now - self._last < SECONDS_BETWEEN_LINES:
+            return
+        whole = overall(stage, done)
+        left = time_left(whole, now - self._began)
+        print(f"{self._title}: {STAGES[stage][0]} ({whole:.0%}{', ' + left if left else ''})", file=self._stream)
+        self._stream.flush()
+        self._stage, self._last = stage, now
+
+
+@contextlib.contextmanager
+def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
+    """What is yielded is called with a stage and how much of it is done; a new variation begins at the first stage."""
+    stream = stream or sys.stderr
+    if is_quiet:
+        yield lambda stage, done: None
+    elif not stream.isatty():
+        yield Lines(title, stream)
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        began = time.monotonic()
+        with Progress(*columns, console=Console(file=stream), transient=True) as bar:
+            task = bar.add_task(title, total=1.0, left="")
+
+            def update(stage: str, done: float) -> None:
+                whole = overall(stage, done)
+                left = time_left(whole, time.monotonic() - began)
+                bar.update(task, completed=whole, description=f"{title}: {STAGES[stage][0]}", left=left)
+
+            yield update

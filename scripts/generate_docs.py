@@ -1,0 +1,76 @@
+"""Write docs/cli.md and the table of options in README.md from the code; --check only compares.
+
+python scripts/generate_docs.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import MISSING, fields
+from pathlib import Path
+
+import click
+
+from openvmas.cli import app, flag
+from openvmas.config import GROUPS, value_type
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- options: made by scripts/generate_docs.py -->", "<!-- /options -->"
+WIDTH = 100  # columns of the help texts
+
+
+def help_text(command: click.Command, name: str, parent: click.Context | None = None) -> str:
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
+    return command.get_help(context)
+
+
+def cli_page() -> str:
+    """docs/cli.md: the help of every command."""
+    root = click.Context(app, info_name="openvmas")
+    parts = ["# Commands", "", "Made from the code by `scripts/generate_docs.py`.", "", "## openvmas", ""]
+    parts += ["```", help_text(app, "openvmas"), "```", ""]
+    for name, command in sorted(app.commands.items()):
+        parts += [f"## openvmas {name}", "", "```", help_text(command, name, root), "```", ""]
+    return "\n".join(parts)
+
+
+def options_table() -> str:
+    """Every field of the option dataclasses: flag, default, sentence."""
+    rows = ["| option | default | what it does |", "|---|---|---|"]
+    for group in GROUPS.values():
+        for item in fields(group):
+            kind, _, _ = value_type(item, group)
+            default = "" if item.default in (None, MISSING, False) and item.default != 0 else f"{item.default}"
+            if kind is bool:
+                default = "off"
+            elif item.default == 0:
+                default = "0"
+            rows.append(f"| `{flag(item.name)}` | {default} | {item.metadata['help']} |")
+    return "\n".join(rows)
+
+
+def with_table(readme: str) -> str:
+    """The README with its table between the two markers replaced; raises ValueError where they are missing."""
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"README.md lacks the markers {BEGIN} and {END}; put them where the table belongs")
+    return f"{before}{BEGIN}\n{options_table()}\n{END}{after}"
+
+
+def main() -> int:
+    readme = ROOT / "README.md"
+    wanted = {ROOT / "docs" / "cli.md": cli_page(), readme: with_table(readme.read_text(encoding="utf-8"))}
+    stale = [p for p, text in wanted.items() if not p.exists() or p.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what the code says; run: python scripts/generate_docs.py")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(wanted[path], encoding="utf-8")
+        print(f"wrote {path.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
