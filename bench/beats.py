@@ -1,0 +1,240 @@
+"""How well beats, downbeats and onsets are heard: F-measures of mir_eval on music whose beats are known.
+
+    python bench/beats.py --soundfont FluidR3_GM.sf2                        # written pieces, played by a soundfont
+    python bench/beats.py --soundfont FluidR3_GM.sf2 --midi pop909 --limit 30
+    python bench/beats.py                                                   # the same pieces as plain numpy tones
+    python bench/beats.py ... --other madmom                                # beside it a tracker that is installed
+
+--midi: a folder of NAME/NAME.mid with NAME/beat_midi.txt (time, -, is_downbeat), as POP909 has them. Trackers for
+--other (madmom, librosa) are never needed by OpenVMAS; install them yourself, mind their licences.
+"""
+
+from __future__ import annotations
+
+import argparse
+import struct
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import mir_eval
+import numpy as np
+import tinysoundfont
+
+from openvmas.eval.pieces import DRUMS, STYLES, Note, Piece, synthesise, write_piece
+from openvmas.music.beats import track_beats
+from openvmas.music.onsets import onset_strength, pick_onsets
+
+SAMPLE_RATE = 44_100
+Tracker = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # wave [L], Hz -> beats, downbeats, s
+TEMPI = {
+    "rock": (96, 120, 148),
+    "electronic": (110, 126, 140),
+    "waltz": (96, 138, 168),
+    "swing": (108, 132, 164),
+    "ballad": (66, 80, 96),
+    "strings": (72, 96, 116),
+    "bossa": (100, 124, 140),
+    "chiptune": (112, 140, 160),
+}
+
+
+def written_pieces(seconds: float) -> Iterator[Piece]:
+    """Every style at three tempi, steady; then with a tempo that sways by 4 % (10 % for the ballad: rubato)."""
+    for style in STYLES:
+        for seed, tempo in enumerate(TEMPI[style]):
+            yield write_piece(style, tempo, seconds, seed)
+        yield write_piece(style, TEMPI[style][1], seconds, 9, drift=0.1 if style == "ballad" else 0.04)
+
+
+def read_midi(path: Path) -> tuple[Note, ...]:
+    """Notes of a standard MIDI file, with the pedal ignored."""
+    data = path.read_bytes()
+    division = struct.unpack(">H", data[12:14])[0]
+    tempi: list[tuple[int, int]] = [(0, 500_000)]
+    notes: list[tuple[int, int, int, int, int]] = []
+    place = 14
+    while place < len(data):
+        size = struct.unpack(">I", data[place + 4 : place + 8])[0]
+        if data[place : place + 4] == b"MTrk":
+            read_track(data[place + 8 : place + 8 + size], tempi, notes)
+        place += 8 + size
+    tempi.sort()
+    ticks = np.array([tick for tick, _ in tempi])
+    rates = np.array([value for _, value in tempi]) / 1e6 / division
+    seconds = np.concatenate([[0.0], np.cumsum(np.diff(ticks) * rates[:-1])])
+
+    def when(tick: int) -> float:
+        part = int(np.searchsorted(ticks, tick, side="right")) - 1
+        return float(seconds[part] + (tick - ticks[part]) * rates[part])
+
+    return tuple(Note(when(a), when(b), pitch, velocity, program) for a, b, pitch, velocity, program in sorted(notes))
+
+
+def read_track(data: bytes, tempi: list[tuple[int, int]], notes: list[tuple[int, int, int, int, int]]) -> None:
+    """Add one track's tempo changes (tick, microseconds) and notes (start, end, pitch, velocity, program)."""
+    place, tick, status = 0, 0, 0
+    programs = [0] * 16
+    sounding: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def number() -> int:
+        nonlocal place
+        value = 0
+        while True:
+            byte = data[place]
+            place += 1
+            value = value << 7 | byte & 127
+            if byte < 128:
+                return value
+
+    while place < len(data):
+        tick += number()
+        if data[place] >= 128:
+            status = data[place]
+            place += 1
+        kind, channel = status >> 4, status & 15
+        if status == 255:
+            meta = data[place]
+            place += 1
+            size = number()
+            if meta == 0x51:
+                tempi.append((tick, int.from_bytes(data[place : place + 3], "big")))
+            place += size
+        elif status in (0xF0, 0xF7):
+            size = number()
+            place += size
+        elif kind in (8, 9):
+            pitch, velocity = data[place], data[place + 1]
+            place += 2
+            begun = sounding.pop((channel, pitch), None)
+            if begun:
+                notes.append((begun[0], tick, pitch, begun[1], DRUMS if channel == 9 else programs[channel]))
+            if kind == 9 and velocity:
+                sounding[channel, pitch] = (tick, velocity)
+        elif kind == 12:
+            programs[channel] = data[place]
+            place += 1
+        else:
+            place += 1 if kind == 13 else 2
+
+
+def pop909_pieces(folder: Path, limit: int, seconds: float) -> Iterator[Piece]:
+    """The first `limit` pieces of a folder in POP909's layout, their first `seconds`."""
+    for path in sorted(folder.rglob("*.mid"))[:limit]:
+        rows = np.loadtxt(path.with_name("beat_midi.txt"), ndmin=2)
+        rows = rows[rows[:, 0] < seconds]
+        notes = tuple(note for note in read_midi(path) if note.start < seconds)
+        downbeats = rows[rows[:, 2] == 1, 0]
+        if len(rows) < 8 or len(downbeats) < 2:
+            continue
+        per_bar = round(float(np.median(np.diff(downbeats)) / np.median(np.diff(rows[:, 0]))))
+        yield Piece(f"pop909-{path.stem}", notes, rows[:, 0], downbeats, per_bar)
+
+
+def play(piece: Piece, soundfont: str) -> np.ndarray:
+    """The piece through a soundfont: [L] float32 at SAMPLE_RATE, peak 0.8."""
+    synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE, gain=-12)
+    font = synth.sfload(soundfont)
+    channels: dict[int, int] = {}
+    for program in sorted({note.program for note in piece.notes}):
+        channel = 9 if program == DRUMS else len([p for p in channels if p != DRUMS])
+        channel += channel >= 9 and program != DRUMS
+        channels[program] = channel
+        if program == DRUMS:
+            synth.program_select(9, font, 128, 0, is_drums=True)
+        else:
+            synth.program_select(channel, font, 0, program)
+    moves = [(note.start, 1, note) for note in piece.notes] + [(note.end, 0, note) for note in piece.notes]
+    moves.sort(key=lambda move: move[:2])
+    parts, done = [], 0
+    for when, is_start, note in moves:
+        n = round(when * SAMPLE_RATE) - done
+        if n > 0:
+            parts.append(np.frombuffer(bytes(synth.generate(n)), np.float32).reshape(-1, 2).mean(axis=1))
+            done += n
+        if is_start:
+            synth.noteon(channels[note.program], note.pitch, note.velocity)
+        else:
+            synth.noteoff(channels[note.program], note.pitch)
+    parts.append(np.frombuffer(bytes(synth.generate(SAMPLE_RATE)), np.float32).reshape(-1, 2).mean(axis=1))
+    wave = np.concatenate(parts)
+    return wave * np.float32(0.8 / max(float(np.abs(wave).max()), 1e-6))
+
+
+def ours(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    found = track_beats(wave, sample_rate)
+    return found.beats, found.downbeats
+
+
+def madmom_tracker(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """madmom's recurrent network and bar-pointer model (Böck et al. 2016); models are for non-commercial use."""
+    from madmom.audio.signal import Signal
+    from madmom.features.downbeats import DBNDownBeatTrackingProcessor, RNNDownBeatProcessor
+
+    activation = RNNDownBeatProcessor()(Signal((wave * 32767).astype(np.int16), sample_rate=sample_rate))
+    found = DBNDownBeatTrackingProcessor(beats_per_bar=[3, 4], fps=100)(activation)
+    return found[:, 0], found[found[:, 1] == 1, 0]
+
+
+def librosa_tracker(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """librosa's beat_track (Ellis 2007); it knows no downbeats."""
+    import librosa
+
+    return librosa.beat.beat_track(y=wave, sr=sample_rate, units="time")[1], np.zeros(0)
+
+
+OTHERS: dict[str, Tracker] = {"madmom": madmom_tracker, "librosa": librosa_tracker}
+
+
+def f_measures(piece: Piece, beats: np.ndarray, downbeats: np.ndarray) -> tuple[float, float]:
+    """F-measure (±70 ms) of beats and of downbeats; as usual the first 5 s do not count."""
+    trim = mir_eval.beat.trim_beats
+    scores = []
+    for reference, estimated in ((piece.beats, beats), (piece.downbeats, downbeats)):
+        estimated = estimated[estimated <= piece.beats[-1] + 0.1]
+        pair = trim(reference), trim(estimated)
+        scores.append(float(mir_eval.beat.f_measure(*pair)) if len(pair[1]) else 0.0)
+    return scores[0], scores[1]
+
+
+def onset_f(piece: Piece, wave: np.ndarray) -> float:
+    """F-measure (±50 ms) of onsets."""
+    found = pick_onsets(onset_strength(wave, SAMPLE_RATE))
+    return float(mir_eval.onset.f_measure(piece.onsets, found, window=0.05)[0])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--soundfont", help="an .sf2 file; plain numpy tones if left out")
+    parser.add_argument("--midi", type=Path, help="a folder in POP909's layout; written pieces if left out")
+    parser.add_argument("--limit", type=int, default=1000, help="how many pieces of --midi")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how much of each piece")
+    parser.add_argument("--other", choices=sorted(OTHERS), help="another tracker to measure beside")
+    options = parser.parse_args()
+    pieces = (
+        pop909_pieces(options.midi, options.limit, options.seconds) if options.midi else written_pieces(options.seconds)
+    )
+    head = f"{'piece':18s} {'true':>6s} {'heard':>6s} {'conf':>5s} {'beats':>6s} {'bars':>6s} {'onsets':>6s}"
+    print(head + (f"  | {options.other} beats  bars" if options.other else ""))
+    rows: list[list[float]] = []
+    for piece in pieces:
+        wave = play(piece, options.soundfont) if options.soundfont else synthesise(piece, SAMPLE_RATE)
+        begun = time.perf_counter()
+        found = track_beats(wave, SAMPLE_RATE)
+        speed = len(wave) / SAMPLE_RATE / (time.perf_counter() - begun)
+        row = [*f_measures(piece, found.beats, found.downbeats), onset_f(piece, wave)]
+        if options.other:
+            row += f_measures(piece, *OTHERS[options.other](wave, SAMPLE_RATE))
+        tempo = 60 / float(np.median(np.diff(piece.beats)))
+        line = f"{piece.name:18s} {tempo:6.1f} {found.tempo:6.1f} {found.confidence:5.2f} "
+        line += f"{row[0]:6.3f} {row[1]:6.3f} {row[2]:6.3f}"
+        print(
+            line + (f"  |        {row[3]:6.3f} {row[4]:6.3f}" if options.other else "") + f"   {speed:.0f}x", flush=True
+        )
+        rows.append(row)
+    mean = np.mean(rows, axis=0)
+    print(f"{'mean of ' + str(len(rows)):39s} " + " ".join(f"{value:6.3f}" for value in mean))
+
+
+if __name__ == "__main__":
+    main()
