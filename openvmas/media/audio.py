@@ -1,0 +1,253 @@
+"""Sound in and out: any audio stream as blocks of float samples on the picture's clock, and WAV files."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soxr
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from openvmas.errors import InputError, OutputError
+from openvmas.media.probe import VideoInfo, open_media, packets
+from openvmas.timeline import Clock
+
+_GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
+_MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
+_BLOCK = 65_536
+
+# ITU-R BS.775 fold-down: (left, right) share of each channel; low-frequency effects are left out, as there.
+_H = 0.5**0.5
+_FOLD = {
+    "FL": (1, 0), "FR": (0, 1), "FC": (_H, _H), "LFE": (0, 0), "LFE2": (0, 0), "BL": (_H, 0), "BR": (0, _H),
+    "SL": (_H, 0), "SR": (0, _H), "BC": (0.5, 0.5), "FLC": (1, 0), "FRC": (0, 1), "DL": (1, 0), "DR": (0, 1),
+    "WL": (_H, 0), "WR": (0, _H), "TFL": (_H, 0), "TFR": (0, _H), "TBL": (0.5, 0), "TBR": (0, 0.5),
+    "TFC": (0.5, 0.5), "TC": (0.5, 0.5), "TBC": (0.35, 0.35), "TSL": (_H, 0), "TSR": (0, _H),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Audio:
+    """Sound in memory. wave: [C, L] float32, nominally in [-1, 1]; sample_rate: Hz."""
+
+    wave: np.ndarray
+    sample_rate: int
+
+    def __post_init__(self) -> None:
+        if self.wave.ndim != 2 or self.sample_rate <= 0:
+            raise ValueError(f"audio is [C, L] at a positive rate, not {self.wave.shape} at {self.sample_rate}")
+
+    @property
+    def duration(self) -> Fraction:
+        """Length in s."""
+        return Fraction(self.wave.shape[1], self.sample_rate)
+
+
+def read_audio(
+    path: str | Path, sample_rate: int | None = None, mono: bool = False, info: VideoInfo | None = None
+) -> Audio:
+    """Read the main audio stream of a file into memory; mono or stereo, at its own rate if none is given.
+
+    With `info` (the picture the sound belongs to) sample 0 is the first frame of the picture. Raises InputError.
+    """
+    with open_media(path) as container:
+        stream = audio_stream(container, str(path))
+        rate = sample_rate or stream.rate
+        channels = 1 if mono else min(2, stream.channels)
+    blocks = list(read_audio_blocks(path, rate, channels, rate, info))
+    wave = np.concatenate(blocks, axis=1) if blocks else np.zeros((channels, 0), dtype=np.float32)
+    return Audio(wave, rate)
+
+
+def read_audio_blocks(
+    path: str | Path, sample_rate: int, channels: int = 2, block: int = _BLOCK, info: VideoInfo | None = None
+) -> Iterator[np.ndarray]:
+    """The main audio stream in blocks [C, n] float32, C 1 or 2, n = `block` but in the last.
+
+    Without `info` the first sample of the file is sample 0. With it, sample 0 is the first frame of the picture: sound
+    that starts later is preceded by silence, what is earlier is left out. Gaps in the timestamps become silence,
+    overlaps are dropped, broken packets are skipped. Raises InputError.
+    """
+    if channels not in (1, 2):
+        raise ValueError(f"channels must be 1 or 2, not {channels}")
+    placed = _placed(path, channels, None if info is None else info.start)
+    waiting: list[np.ndarray] = []
+    n_waiting = 0
+    for piece in _resampled(placed, sample_rate, channels):
+        waiting.append(piece)
+        n_waiting += piece.shape[1]
+        if n_waiting >= block:
+            joined = np.concatenate(waiting, axis=1)
+            n_full = n_waiting // block * block
+            yield from (joined[:, i : i + block] for i in range(0, n_full, block))
+            waiting, n_waiting = [joined[:, n_full:]], n_waiting - n_full
+    if n_waiting:
+        yield np.concatenate(waiting, axis=1)
+
+
+def resample(audio: Audio, sample_rate: int) -> Audio:
+    """The same sound at another rate (soxr, high quality); the length is the nearest to the same duration."""
+    if sample_rate == audio.sample_rate:
+        return audio
+    wave = soxr.resample(audio.wave.T, audio.sample_rate, sample_rate, quality="HQ").T
+    return Audio(np.ascontiguousarray(wave, dtype=np.float32), sample_rate)
+
+
+def audio_stream(container: InputContainer, name: str) -> AudioStream:
+    """The stream that players play: the default one, else the best. Raises InputError if there is none."""
+    streams = [s for s in container.streams.audio if s.codec_context is not None]
+    if not streams:
+        raise InputError(f"{name} has no sound that can be read; give a file with an audio stream.")
+    best = container.streams.best("audio")
+    return best if isinstance(best, AudioStream) and best in streams else streams[0]
+
+
+def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, [C, n] float32) pieces at the stream's own rate; each starts exactly where the one before ended."""
+    with open_media(path) as container:
+        stream = audio_stream(container, str(path))
+        position = 0  # samples given so far, on the picture's clock
+        rate = 0
+        for frame, pts in _frames(container, stream):
+            wave = to_channels(frame, channels)
+            if frame.sample_rate != rate:
+                position = position * frame.sample_rate // rate if rate else 0
+                rate = frame.sample_rate
+            if pts is not None:
+                if start is None:
+                    start = pts
+                missing = Clock(Fraction(rate)).index(pts - start) - position
+                if missing < 0 and (position == 0 or -missing > _GAP * rate):
+                    wave = wave[:, min(-missing, wave.shape[1]) :]
+                elif missing > 0 and (position == 0 or missing > _GAP * rate):
+                    for n in _split(missing):
+                        yield rate, np.zeros((channels, n), dtype=np.float32)
+                    position += missing
+            if wave.shape[1]:
+                position += wave.shape[1]
+                yield rate, wave
+
+
+def _frames(container: InputContainer, stream: AudioStream) -> Iterator[tuple[av.AudioFrame, Fraction | None]]:
+    base = Fraction(stream.time_base or Fraction(1, 48_000))
+    for packet in itertools.chain(packets(container, stream.index), [None]):
+        try:
+            frames = stream.codec_context.decode(packet)
+        except FFmpegError:  # a broken packet; its time becomes silence
+            continue
+        for frame in frames:
+            yield frame, None if frame.pts is None else frame.pts * base
+
+
+def _split(n: int) -> Iterator[int]:
+    while n > 0:
+        yield min(n, _BLOCK)
+        n -= _BLOCK
+
+
+def to_channels(frame: av.AudioFrame, channels: int) -> np.ndarray:
+    """A decoded frame as [C, n] float32 in one or two channels (fold-down of ITU-R BS.775; mono goes to both)."""
+    raw = frame.to_ndarray()
+    names = [channel.name for channel in frame.layout.channels]
+    if not frame.format.is_planar:
+        raw = raw.reshape(-1, len(names)).T
+    if raw.dtype == np.uint8:
+        wave = (raw.astype(np.float32) - 128) / 128
+    elif raw.dtype.kind == "i":
+        wave = raw.astype(np.float32) / float(np.iinfo(str(raw.dtype)).max + 1)
+    else:
+        wave = raw.astype(np.float32)
+    if len(names) == 1:
+        return np.repeat(wave, channels, axis=0)
+    if len(names) > 2 or names != ["FL", "FR"]:
+        unnamed = not any(name in _FOLD for name in names)
+        shares = [(1, 1)[:2] if unnamed else _FOLD.get(name, (0, 0)) for name in names]
+        matrix = np.array(shares, dtype=np.float32).T / (len(names) if unnamed else 1)
+        wave = matrix @ wave
+    return wave if channels == 2 else wave.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+def _resampled(pieces: Iterable[tuple[int, np.ndarray]], sample_rate: int, channels: int) -> Iterator[np.ndarray]:
+    stream: soxr.ResampleStream | None = None
+    rate = 0
+    for piece_rate, wave in pieces:
+        if piece_rate != rate:
+            if stream is not None:
+                yield _flush(stream, channels)
+            rate = piece_rate
+            same = rate == sample_rate
+            stream = None if same else soxr.ResampleStream(rate, sample_rate, channels, dtype="float32", quality="HQ")
+        if stream is None:
+            yield wave
+        else:
+            yield stream.resample_chunk(np.ascontiguousarray(wave.T)).reshape(-1, channels).T
+    if stream is not None:
+        yield _flush(stream, channels)
+
+
+def _flush(stream: soxr.ResampleStream, channels: int) -> np.ndarray:
+    return stream.resample_chunk(np.zeros((0, channels), dtype=np.float32), last=True).reshape(-1, channels).T
+
+
+def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sample_rate: int) -> int:
+    """Write blocks [C, n] (or one wave [C, L]) as a 32-bit float WAV file, beside the target and then renamed.
+
+    Returns the number of samples. Raises OutputError if it cannot be written; then nothing is left behind.
+    """
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with partial.open("wb") as file:
+            file.write(bytes(58))
+            channels, n_samples = 0, 0
+            for block in [blocks] if isinstance(blocks, np.ndarray) else blocks:
+                if channels not in (0, block.shape[0]):
+                    raise ValueError(f"blocks of {channels} and of {block.shape[0]} channels in one file")
+                channels = block.shape[0]
+                n_samples += block.shape[1]
+                if n_samples * channels * 4 > _MAX_WAV_BYTES:
+                    hours = _MAX_WAV_BYTES / (4 * channels * sample_rate * 3600)
+                    raise OutputError(f"{target} would exceed 4 GB, the limit of WAV; keep it under {hours:.1f} hours.")
+                file.write(np.ascontiguousarray(block.T, dtype="<f4").tobytes())
+            file.seek(0)
+            file.write(_wav_header(channels or 2, n_samples, sample_rate))
+        os.replace(partial, target)
+    except OSError as error:
+        raise OutputError(
+            f"{target} cannot be written ({error.strerror}); use another folder or free space."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return n_samples
+
+
+def _wav_header(channels: int, n_samples: int, sample_rate: int) -> bytes:
+    """58 bytes: RIFF, fmt (IEEE float), fact, data."""
+    frame = 4 * channels
+    size = n_samples * frame
+    fmt = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 3, channels, sample_rate, sample_rate * frame, frame, 32, 0)
+    fact = struct.pack("<4sII", b"fact", 4, n_samples)
+    return struct.pack("<4sI4s", b"RIFF", 50 + size, b"WAVE") + fmt + fact + struct.pack("<4sI", b"data", size)
+
+
+def map_wav(path: str | Path) -> tuple[np.ndarray, int]:
+    """A file of `write_wav` without reading it into memory: ([C, L] float32 view of the disk, sample_rate)."""
+    with Path(path).open("rb") as file:
+        header = file.read(58)
+    if len(header) < 58 or header[:4] != b"RIFF" or header[20:22] != b"\x03\x00" or header[50:54] != b"data":
+        raise InputError(f"{path} is not a 32-bit float WAV file of OpenVMAS; give one that it wrote.")
+    channels, sample_rate = struct.unpack("<HI", header[22:28])
+    (size,) = struct.unpack("<I", header[54:58])
+    if size == 0:
+        return np.zeros((channels, 0), dtype=np.float32), sample_rate
+    data = np.memmap(path, dtype="<f4", mode="r", offset=58, shape=(size // 4 // channels, channels))
+    return data.T, sample_rate

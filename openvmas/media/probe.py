@@ -1,0 +1,221 @@
+"""What a video file holds: which stream is the picture, its exact clock and length. One frame is decoded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from openvmas.errors import InputError
+
+MIN_SIDE = 32  # px, the smallest picture with anything to see
+MAX_PIXELS = 8192 * 4320  # 8K; larger pictures would need gigabytes for the decoder's own frames
+HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273 transfer_characteristics
+
+# Only real media containers: a playlist or an edit script (hls, dash, concat, ...) could make FFmpeg open other files,
+# and text would be "played" by its terminal-art demuxer.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpegtsraw,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,nut,ivf,"
+    "h264,hevc,obu,av1,m4v,yuv4mpegpipe,wtv,rm,dv,swf,vob,w64,wav,mp3,flac,aac,ac3,eac3,aiff,amr,au,caf,ape,wv,tta,opus"
+)
+_MAX_BAD_READS = 1000  # consecutive failed reads after which the rest of a file is given up
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """The picture of a video file and its clock.
+
+    duration: of the picture, s: end of the last shown frame minus the start of the first.
+    start: presentation time of the first frame, s (not always 0).
+    fps: shown frames / duration. frame_interval: the usual time between two frames (median), s.
+    width, height: px as displayed, after rotation and with square pixels.
+    rotation: degrees by which the stored picture is turned clockwise to be displayed: 0, 90, 180 or 270.
+    is_hdr: the picture is coded with the PQ or HLG curve. n_frames: shown frames. container: FFmpeg's format name.
+    """
+
+    path: str
+    duration: Fraction
+    start: Fraction
+    fps: Fraction
+    frame_interval: Fraction
+    n_frames: int
+    width: int
+    height: int
+    rotation: int
+    codec: str
+    is_hdr: bool
+    has_audio: bool
+    stream_index: int
+    container: str
+
+
+def open_media(path: str | Path) -> InputContainer:
+    """Open a media file for reading. Raises InputError saying what is wrong with it and what to do."""
+    name = str(path)
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"{name} is a folder; give a video file.")
+    if not target.exists():
+        raise InputError(f"{name} does not exist; check the path.")
+    if not target.is_file():
+        raise InputError(f"{name} is not a regular file; give a video file on disk.")
+    if not os.access(target, os.R_OK):
+        raise InputError(f"{name} cannot be read (no permission); change its permissions or copy it.")
+    try:
+        size = target.stat().st_size
+        with target.open("rb") as file:
+            head = file.read(4096)
+    except OSError as error:
+        raise InputError(f"{name} cannot be read ({error.strerror}); check the disk or copy the file again.") from error
+    if size == 0:
+        raise InputError(f"{name} is empty (0 bytes); record or copy it again.")
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "fflags": "+genpts"}
+    try:
+        return av.open(f"file:{name}", "r", options=options, metadata_errors="replace")
+    except (FFmpegError, ValueError) as error:
+        raise InputError(_explain(name, head, size)) from error
+
+
+def _explain(name: str, head: bytes, size: int) -> str:
+    if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        return (
+            f"{name} has no usable index (moov): the recording or copy was cut off ({size} bytes); "
+            "copy it again, or repair it with the program that recorded it."
+        )
+    if b"\x00" not in head and sum(c < 9 for c in head) == 0:
+        return f"{name} holds text, not video; give a video file such as mp4, mov, mkv, webm or avi."
+    return f"{name} is not a video file that can be read, or it is damaged; give an mp4, mov, mkv, webm or avi file."
+
+
+def packets(container: InputContainer, stream_index: int | None = None) -> Iterator[av.Packet]:
+    """All packets of one stream (or of all) in file order; unreadable places are skipped, dummy packets left out."""
+    streams = list(container.streams)
+    if stream_index is not None:
+        for stream in streams:
+            if stream.index != stream_index and isinstance(stream, (VideoStream, av.AudioStream)):
+                stream.discard = Discard.all
+        streams = [streams[stream_index]]
+    bad = 0
+    while bad < _MAX_BAD_READS:
+        try:
+            for packet in container.demux(streams):
+                if packet.size:
+                    bad = 0
+                    yield packet
+            return
+        except FFmpegError:  # a broken place: reading goes on behind it
+            bad += 1
+
+
+def is_cover(stream: VideoStream) -> bool:
+    """Whether a video stream is a cover picture or a thumbnail and not the picture of the video."""
+    stills = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    return bool(stream.disposition & stills)
+
+
+def picture_stream(container: InputContainer, name: str) -> VideoStream:
+    """The stream that players show: the default one, else the largest. Raises InputError if there is none."""
+    streams = [s for s in container.streams.video if not is_cover(s)]
+    if not streams:
+        if container.streams.video:
+            raise InputError(f"{name} is sound with a cover picture, not a video; give a file with moving pictures.")
+        if container.streams.audio:
+            raise InputError(f"{name} has sound but no picture; give a video file.")
+        raise InputError(f"{name} has no video stream; give a video file.")
+    known = [s for s in streams if s.codec_context is not None]
+    if not known:
+        raise InputError(f"{name} uses a video codec that is not known here; convert it to H.264 (mp4).")
+    return min(known, key=lambda s: (not s.disposition & Disposition.default, -s.width * s.height, s.index))
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Find the picture of a video file and measure its clock from all packets; only one frame is decoded.
+
+    Raises InputError with the remedy for everything that cannot be scored.
+    """
+    name = str(path)
+    with open_media(path) as container:
+        stream = picture_stream(container, name)
+        context = stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            raise InputError(
+                f"{name} is {context.width}x{context.height}, larger than 8192x4320 pixels; scale it down first."
+            )
+        rotation, aspect = _look(path, stream.index)
+        width, height = round(context.width * aspect), context.height
+        if min(width, height) < MIN_SIDE:
+            raise InputError(f"{name} is only {width}x{height} pixels; give a video of at least {MIN_SIDE}x{MIN_SIDE}.")
+        if rotation % 180:
+            width, height = height, width
+        starts, ends = _shown(container, stream)
+        if len(starts) < 2:
+            raise InputError(f"{name} has only {len(starts)} frame; give a video with moving pictures.")
+        base = Fraction(stream.time_base or Fraction(1, 90_000))
+        interval = int(np.median(np.diff(starts)))
+        end = int(ends[-1]) if ends[-1] > starts[-1] else int(starts[-1]) + interval
+        duration = (end - int(starts[0])) * base
+        if starts[-1] == starts[0] or (interval <= 0 and duration <= 0):
+            raise InputError(f"{name} has a duration of zero; export it again from the program that made it.")
+        return VideoInfo(
+            path=name,
+            duration=duration,
+            start=int(starts[0]) * base,
+            fps=len(starts) / duration,
+            frame_interval=interval * base if interval > 0 else duration / len(starts),
+            n_frames=len(starts),
+            width=width,
+            height=height,
+            rotation=rotation,
+            codec=context.codec.canonical_name,
+            is_hdr=int(context.color_trc or 0) in HDR_TRANSFERS,
+            has_audio=any(s.codec_context is not None for s in container.streams.audio),
+            stream_index=stream.index,
+            container=container.format.name,
+        )
+
+
+def _shown(container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, np.ndarray]:
+    """Start and end of every shown frame in ticks, in the order shown: [F], [F] int64."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for packet in packets(container, stream.index):
+        time = packet.pts if packet.pts is not None else packet.dts
+        if time is not None and not packet.is_discard:  # an edit list hides discarded frames
+            starts.append(time)
+            ends.append(time + (packet.duration or 0))
+    order = np.argsort(np.array(starts, dtype=np.int64), kind="stable")
+    return np.array(starts, dtype=np.int64)[order], np.array(ends, dtype=np.int64)[order]
+
+
+def _look(path: str | Path, stream_index: int) -> tuple[int, Fraction]:
+    """Rotation (degrees clockwise) and pixel aspect, from the first frame that can be decoded."""
+    with open_media(path) as container:
+        stream = container.streams[stream_index]
+        assert isinstance(stream, VideoStream)
+        for packet in packets(container, stream_index):
+            try:
+                frames = packet.decode()
+            except (FFmpegError, MemoryError):
+                continue
+            for frame in frames:
+                if not isinstance(frame, av.VideoFrame):
+                    continue
+                turned = round(-frame.rotation / 90) * 90 % 360
+                return turned, Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+        try:
+            for frame in stream.codec_context.decode(None):
+                return round(-frame.rotation / 90) * 90 % 360, Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
+        except FFmpegError:
+            pass
+    raise InputError(
+        f"{path}: no frame of its {stream.codec_context.name} picture can be decoded; convert it to H.264 (mp4)."
+    )
