@@ -8,11 +8,12 @@ from __future__ import annotations
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
 
 import click
 
 from openvmas.cli import app, flag
-from openvmas.config import GROUPS, value_type
+from openvmas.config import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- options: made by scripts/generate_docs.py -->", "<!-- /options -->"
@@ -39,14 +40,16 @@ def options_table() -> str:
     rows = ["| option | default | what it does |", "|---|---|---|"]
     for group in GROUPS.values():
         for item in fields(group):
-            kind, _, _ = value_type(item, group)
-            default = "" if item.default in (None, MISSING, False) and item.default != 0 else f"{item.default}"
-            if kind is bool:
-                default = "off"
-            elif item.default == 0:
-                default = "0"
-            rows.append(f"| `{flag(item.name)}` | {default} | {item.metadata['help']} |")
+            rows.append(f"| `{flag(item.name)}` | {say(item.default)} | {item.metadata['help']} |")
     return "\n".join(rows)
+
+
+def say(default: Any) -> str:
+    if default is None or default is MISSING:
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def with_table(readme: str) -> str:
