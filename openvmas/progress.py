@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ STAGES = {
     "mux": ("writing the video", 0.03),
 }
 SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_DRAWINGS = 0.1
+BAR_WIDTH = 24  # characters
 MIN_DONE = 0.05  # of the whole before a time left is worth saying
 
 
@@ -57,6 +60,32 @@ class Lines:
         self._stage, self._last = stage, now
 
 
+class Bar:
+    """One line that is written over; a terminal too narrow for it gets its beginning."""
+
+    def __init__(self, title: str, stream: TextIO) -> None:
+        self._title, self._stream = title, stream
+        self._began = time.monotonic()
+        self._last = 0.0
+
+    def __call__(self, stage: str, done: float) -> None:
+        now = time.monotonic()
+        if now - self._last < SECONDS_BETWEEN_DRAWINGS and 0 < done < 1:
+            return
+        self._last = now
+        whole = overall(stage, done)
+        filled = round(whole * BAR_WIDTH)
+        left = time_left(whole, now - self._began)
+        line = f"{'█' * filled}{'·' * (BAR_WIDTH - filled)} {whole:4.0%}  {self._title}: {STAGES[stage][0]}  {left}"
+        self.clear()
+        self._stream.write(line[: shutil.get_terminal_size().columns - 1])
+        self._stream.flush()
+
+    def clear(self) -> None:
+        """Leave an empty line for whatever is printed next."""
+        self._stream.write("\r\x1b[2K")
+
+
 @contextlib.contextmanager
 def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
     """What is yielded is called with a stage and how much of it is done; a new variation begins at the first stage."""
@@ -66,22 +95,9 @@ def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = No
     elif not stream.isatty():
         yield Lines(title, stream)
     else:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        began = time.monotonic()
-        with Progress(*columns, console=Console(file=stream), transient=True) as bar:
-            task = bar.add_task(title, total=1.0, left="")
-
-            def update(stage: str, done: float) -> None:
-                whole = overall(stage, done)
-                left = time_left(whole, time.monotonic() - began)
-                bar.update(task, completed=whole, description=f"{title}: {STAGES[stage][0]}", left=left)
-
-            yield update
+        bar = Bar(title, stream)
+        try:
+            yield bar
+        finally:
+            bar.clear()
+            stream.flush()

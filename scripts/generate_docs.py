@@ -5,6 +5,7 @@ python scripts/generate_docs.py [--check]
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -17,21 +18,28 @@ from openvmas.config import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- options: made by scripts/generate_docs.py -->", "<!-- /options -->"
-WIDTH = 100  # columns of the help texts
 
 
-def help_text(command: click.Command, name: str, parent: click.Context | None = None) -> str:
-    context = click.Context(command, info_name=name, parent=parent, terminal_width=WIDTH, max_content_width=WIDTH)
-    return command.get_help(context)
+def describe(command: click.Command, name: str) -> list[str]:
+    """One command as Markdown. Not click's own text, whose layout changes with its version."""
+    arguments = [
+        item.make_metavar(click.Context(command)) for item in command.params if isinstance(item, click.Argument)
+    ]
+    usage = " ".join([name, *arguments, "[OPTIONS]"])
+    lines = [f"## {name}", "", f"`{usage}`", "", *inspect.cleandoc(command.help or "").splitlines(), ""]
+    for item in command.params:
+        if isinstance(item, click.Option):
+            value = "" if item.is_flag else f" {item.metavar}"
+            lines.append(f"- `{item.opts[0]}{value}`: {item.help}")
+    return [*lines, ""]
 
 
 def cli_page() -> str:
-    """docs/cli.md: the help of every command."""
-    root = click.Context(app, info_name="openvmas")
-    parts = ["# Commands", "", "Made from the code by `scripts/generate_docs.py`.", "", "## openvmas", ""]
-    parts += ["```", help_text(app, "openvmas"), "```", ""]
+    """docs/cli.md: every command."""
+    parts = ["# Commands", "", "Made from the code by `scripts/generate_docs.py`.", ""]
+    parts += describe(app, "openvmas")
     for name, command in sorted(app.commands.items()):
-        parts += [f"## openvmas {name}", "", "```", help_text(command, name, root), "```", ""]
+        parts += describe(command, f"openvmas {name}")
     return "\n".join(parts)
 
 

@@ -35,7 +35,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
 NEVER_TO_SCORE = {"torch", "scipy", "cv2", "soundfile", "pydantic", "librosa"}
-CORE_DEPENDENCIES = {"numpy", "onnxruntime", "av", "soxr", "click", "rich", "yaml"}
+CORE_DEPENDENCIES = {"numpy", "onnxruntime", "av", "soxr", "click", "yaml"}
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 60
 
@@ -103,7 +103,7 @@ def test_importing_the_package_is_silent_and_light() -> None:
     assert done.stdout == ""
     loaded = {name.split(".")[0] for name in done.stderr.split()}
     assert "openvmas" in loaded
-    assert not loaded & {"numpy", "onnxruntime", "av", "click", "rich", *NEVER_TO_SCORE}
+    assert not loaded & {"numpy", "onnxruntime", "av", "click", *NEVER_TO_SCORE}
 
 
 def test_the_public_names_are_all_there() -> None:
