@@ -1,1 +1,1 @@
-
+"""Waveform ↔ codes: the tokenizer of sound (PyTorch; inference runs the exported graph)."""

@@ -1,0 +1,252 @@
+"""The decoder: a causal Transformer over delayed codes, told at every step what the picture does and means.
+
+Attention is windowed, so cost grows linearly and a stream can run for ever: most layers see the last `narrow` steps,
+every third sees the last `wide` ones (the pattern of Gemma 2, 2024). Rotary positions (Su et al. 2021), grouped-query
+attention (Ainslie et al. 2023) so that the cache is small, RMS norms before each part and on queries and keys (their
+gains would fold into the next matrix and are left out), SwiGLU. The condition is added before every layer with a gain
+of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from openvmas.condition import AXES, CURVES
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a decoder; they travel inside its checkpoint."""
+
+    n_codebooks: int = 8
+    codebook_size: int = 1024
+    width: int = 448
+    n_layers: int = 8
+    n_heads: int = 4
+    n_groups: int = 2  # heads of keys and values
+    hidden: int = 1216
+    narrow: int = 96  # steps that most layers see, themselves included
+    wide: int = 512  # steps that every third layer sees
+    n_curves: int = len(CURVES)
+    n_axes: int = len(AXES)
+    curve_kernel: int = 41  # steps: what the condition sees of past and future, +-0.4 s at 50 Hz
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.n_heads
+
+    @property
+    def wide_layers(self) -> tuple[int, ...]:
+        """Which layers see far."""
+        return tuple(range(2, self.n_layers, 3))
+
+    def window(self, layer: int) -> int:
+        """How many steps a layer sees, itself included."""
+        return self.wide if layer in self.wide_layers else self.narrow
+
+
+DECODER_PRESETS = {
+    "mini": DecoderConfig(),
+    "debug": DecoderConfig(codebook_size=64, width=32, n_layers=4, n_heads=2, n_groups=1, hidden=64, narrow=8, wide=24),
+}
+
+
+class ConditionEncoder(nn.Module):
+    """Curves [B, T, n_curves] and semantics [B, T, 2 * n_axes] → [B, T, D].
+
+    The two kinds can be dropped apart: `use_events`, `use_meaning` [B] of 0 or 1. A dropped kind is replaced by a
+    learned vector, so that guidance can be given to each. Time left, time since and energy count as meaning: what is
+    dropped with the events are accents, beat grid and novelty.
+    """
+
+    event_curves = ("accent", "beat_cos", "beat_sin", "bar_cos", "bar_sin", "has_grid", "novelty", "tempo")
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        is_event = torch.tensor([name in self.event_curves for name in CURVES], dtype=torch.float32)
+        self.is_event: Tensor
+        self.register_buffer("is_event", is_event)
+        self.padding = config.curve_kernel // 2
+        self.events_in = nn.Conv1d(config.n_curves, config.width, config.curve_kernel)
+        self.form_in = nn.Linear(config.n_curves, config.width)
+        self.meaning_in = nn.Linear(2 * config.n_axes, config.width)
+        self.no_events = nn.Parameter(torch.zeros(config.width))
+        self.no_meaning = nn.Parameter(torch.zeros(config.width))
+        self.mix = nn.Linear(config.width, config.width)
+
+    def forward(self, curves: Tensor, semantics: Tensor, use_events: Tensor, use_meaning: Tensor) -> Tensor:
+        events = F.pad((curves * self.is_event).transpose(1, 2), (self.padding, self.padding))
+        e = F.gelu(self.events_in(events).transpose(1, 2))
+        m = F.gelu(self.meaning_in(semantics)) + F.gelu(self.form_in(curves * (1 - self.is_event)))
+        use_e, use_m = use_events[:, None, None], use_meaning[:, None, None]
+        x = use_e * e + (1 - use_e) * self.no_events + use_m * m + (1 - use_m) * self.no_meaning
+        return self.mix(x) + x
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotary positions; x [..., d], cosine and sine [..., d / 2]."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cosine - b * sine, a * sine + b * cosine], dim=-1)
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Root mean square of 1 along the last dimension."""
+    return F.rms_norm(x, (x.shape[-1],), eps=1e-6)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Causal attention over the last `window` steps: q, k, v [B, H, S, d] → [B, H, S, d].
+
+    Blocks of `window` queries against their own and the previous block, so that cost grows linearly with S.
+    """
+    length, width = q.shape[2:]
+    n_blocks = -(-length // window)
+    q, k, v = (F.pad(x, (0, 0, 0, n_blocks * window - length)).unflatten(2, (n_blocks, window)) for x in (q, k, v))
+    keys, values = (torch.cat([F.pad(x, (0, 0, 0, 0, 1, 0))[:, :, :-1], x], dim=3) for x in (k, v))
+    age = torch.arange(window, device=q.device)[:, None] + window - torch.arange(2 * window, device=q.device)
+    is_hidden = (age < 0) | (age >= window)
+    first = torch.arange(n_blocks, device=q.device)[:, None, None] == 0
+    is_hidden = is_hidden | (first & (torch.arange(2 * window, device=q.device) < window))
+    scores = (q @ keys.transpose(-1, -2)) * width**-0.5 + is_hidden.to(q.dtype) * -1e9
+    return (scores.softmax(-1).to(q.dtype) @ values).flatten(2, 3)[:, :, :length]
+
+
+class Layer(nn.Module):
+    """Attention and perceptron, both on normalised input and added back."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.n_heads, self.n_groups, self.head_width = config.n_heads, config.n_groups, config.head_width
+        self.to_qkv = nn.Linear(config.width, (config.n_heads + 2 * config.n_groups) * config.head_width, bias=False)
+        self.to_out = nn.Linear(config.width, config.width, bias=False)
+        self.to_hidden = nn.Linear(config.width, 2 * config.hidden, bias=False)
+        self.from_hidden = nn.Linear(config.hidden, config.width, bias=False)
+        self.condition_gain = nn.Parameter(torch.full((config.width,), 0.3))
+
+    def qkv(self, x: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [B, S, D] → queries [B, H, S, d], keys and values [B, G, S, d]."""
+        heads = self.to_qkv(normalize(x)).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
+        q, k, v = heads.split([self.n_heads, self.n_groups, self.n_groups], dim=1)
+        return rotate(normalize(q), cosine, sine), rotate(normalize(k), cosine, sine), v
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """x [B, S, D] and what attention gave [B, H, S, d] → [B, S, D]."""
+        x = x + self.to_out(attended.transpose(1, 2).flatten(2))
+        gate, value = self.to_hidden(normalize(x)).chunk(2, dim=-1)
+        return x + self.from_hidden(F.silu(gate) * value)
+
+
+class Decoder(nn.Module):
+    """Tokens [B, K, S] and condition → logits [B, K, S, V] of the token at each step given those before it."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.condition = ConditionEncoder(config)
+        # One table for all codebooks; each has codebook_size entries and the empty token.
+        self.embedding = nn.Embedding(config.n_codebooks * (config.codebook_size + 1), config.width)
+        nn.init.normal_(self.embedding.weight, std=0.3 / config.n_codebooks**0.5)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.n_layers))
+        self.heads = nn.Linear(config.width, config.n_codebooks * config.codebook_size, bias=False)
+        for layer in self.layers:
+            assert isinstance(layer, Layer)
+            nn.init.zeros_(layer.to_out.weight)
+            nn.init.zeros_(layer.from_hidden.weight)
+        nn.init.normal_(self.heads.weight, std=0.02)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """tokens [B, K, S] → [B, S, D], the sum over codebooks."""
+        size = self.config.codebook_size + 1
+        offsets = torch.arange(self.config.n_codebooks, device=tokens.device)[:, None] * size
+        return self.embedding(tokens + offsets).sum(1)
+
+    def positions(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosine and sine of rotary angles at positions [...]: [..., head_width / 2] each."""
+        half = self.config.head_width // 2
+        frequency = 10_000.0 ** (-torch.arange(half, device=index.device, dtype=torch.float32) / half)
+        angle = index[..., None].float() * frequency
+        return angle.cos(), angle.sin()
+
+    def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """tokens [B, K, S]: the input is shifted here, step s sees tokens before s; condition [B, S, D]."""
+        empty = torch.full_like(tokens[..., :1], self.config.codebook_size)
+        x = self.embed(torch.cat([empty, tokens[..., :-1]], dim=-1))
+        index = torch.arange(x.shape[1], device=x.device)
+        cosine, sine = self.positions(index)
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, Layer)
+            x = x + layer.condition_gain * condition
+            q, k, v = layer.qkv(x, cosine, sine)
+            repeat = layer.n_heads // layer.n_groups
+            k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
+            x = layer.finish(x, attend(q.to(v.dtype), k.to(v.dtype), v, self.config.window(i)))
+        logits = self.heads(normalize(x))
+        return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+
+
+class DecoderStep(nn.Module):
+    """One step with a cache that is read and never copied; this is what is exported to ONNX.
+
+    tokens [B, K] int64: what was written last; condition [B, D]; cosine, sine [d / 2] of this position.
+    For narrow and wide layers each: keys [n, B, G, d, W - 1] and values [n, B, G, W - 1, d], the last steps in any
+    order (a ring), and mask [W - 1]: 0 where a slot holds a step that may be seen, -1e9 elsewhere.
+    Returns logits [B, K, V], new keys and new values [n_layers, B, G, d], to be written into a slot by the caller.
+    """
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(
+        self,
+        tokens: Tensor,
+        condition: Tensor,
+        cosine: Tensor,
+        sine: Tensor,
+        narrow_keys: Tensor,
+        narrow_values: Tensor,
+        narrow_mask: Tensor,
+        wide_keys: Tensor,
+        wide_values: Tensor,
+        wide_mask: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        config = self.decoder.config
+        x = self.decoder.embed(tokens[..., None])
+        new_keys, new_values = [], []
+        n_narrow = n_wide = 0
+        for i, layer in enumerate(self.decoder.layers):
+            assert isinstance(layer, Layer)
+            if i in config.wide_layers:
+                keys, values, mask = wide_keys[n_wide], wide_values[n_wide], wide_mask
+                n_wide += 1
+            else:
+                keys, values, mask = narrow_keys[n_narrow], narrow_values[n_narrow], narrow_mask
+                n_narrow += 1
+            x = x + layer.condition_gain * condition[:, None]
+            q, k, v = layer.qkv(x, cosine, sine)
+            # Queries of one group share their keys: [B, G, H / G, d]. Two sums of scores instead of a longer cache.
+            q = q.reshape(q.shape[0], config.n_groups, -1, config.head_width) * config.head_width**-0.5
+            scores = torch.cat([q @ keys + mask, q @ k.transpose(-1, -2)], dim=-1).softmax(-1)
+            attended = scores[..., :-1] @ values + scores[..., -1:] * v
+            x = layer.finish(x, attended.reshape(x.shape[0], config.n_heads, 1, config.head_width))
+            new_keys.append(k[:, :, 0])
+            new_values.append(v[:, :, 0])
+        logits = self.decoder.heads(normalize(x))[:, 0].unflatten(-1, (config.n_codebooks, -1))
+        return logits, torch.stack(new_keys), torch.stack(new_values)
+
+
+def save_decoder(decoder: Decoder, path: str) -> None:
+    """Weights and sizes in one file."""
+    torch.save({"config": asdict(decoder.config), "weights": decoder.state_dict()}, path)
+
+
+def load_decoder(path: str) -> Decoder:
+    """Read what `save_decoder` wrote."""
+    data = torch.load(path, map_location="cpu", weights_only=True)
+    decoder = Decoder(DecoderConfig(**data["config"]))
+    decoder.load_state_dict(data["weights"])
+    return decoder.eval()
