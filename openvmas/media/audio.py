@@ -24,6 +24,7 @@ from openvmas.timeline import Clock
 _GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
 _MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
 _BLOCK = 65_536
+_HEADER = 58  # bytes of the WAV files written here
 
 # ITU-R BS.775 fold-down: (left, right) share of each channel; low-frequency effects are left out, as there.
 _H = 0.5**0.5
@@ -207,7 +208,7 @@ def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sampl
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
-            file.write(bytes(58))
+            file.write(bytes(_HEADER))
             channels, n_samples = 0, 0
             for block in [blocks] if isinstance(blocks, np.ndarray) else blocks:
                 if channels not in (0, block.shape[0]):
@@ -239,15 +240,33 @@ def _wav_header(channels: int, n_samples: int, sample_rate: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", 50 + size, b"WAVE") + fmt + fact + struct.pack("<4sI", b"data", size)
 
 
+class WavReader:
+    """Random access to a file of `write_wav` by reading, not mapping: mapped pages would count as memory in use."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        with self._path.open("rb") as file:
+            header = file.read(_HEADER)
+        if len(header) < _HEADER or header[:4] != b"RIFF" or header[20:22] != b"\x03\x00" or header[50:54] != b"data":
+            raise InputError(f"{path} is not a 32-bit float WAV file of OpenVMAS; give one that it wrote.")
+        self.n_channels, self.sample_rate = struct.unpack("<HI", header[22:28])
+        self.n_samples = struct.unpack("<I", header[54:58])[0] // (4 * self.n_channels)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Samples start .. stop-1: [C, n] float32."""
+        n = max(0, min(stop, self.n_samples) - start) * self.n_channels
+        data = np.fromfile(self._path, dtype="<f4", count=n, offset=_HEADER + 4 * self.n_channels * start)
+        return data.reshape(-1, self.n_channels).T
+
+    def blocks(self, block: int = _BLOCK) -> Iterator[np.ndarray]:
+        """All samples in order: [C, n]."""
+        return (self.read(i, i + block) for i in range(0, self.n_samples, block))
+
+
 def map_wav(path: str | Path) -> tuple[np.ndarray, int]:
-    """A file of `write_wav` without reading it into memory: ([C, L] float32 view of the disk, sample_rate)."""
-    with Path(path).open("rb") as file:
-        header = file.read(58)
-    if len(header) < 58 or header[:4] != b"RIFF" or header[20:22] != b"\x03\x00" or header[50:54] != b"data":
-        raise InputError(f"{path} is not a 32-bit float WAV file of OpenVMAS; give one that it wrote.")
-    channels, sample_rate = struct.unpack("<HI", header[22:28])
-    (size,) = struct.unpack("<I", header[54:58])
-    if size == 0:
-        return np.zeros((channels, 0), dtype=np.float32), sample_rate
-    data = np.memmap(path, dtype="<f4", mode="r", offset=58, shape=(size // 4 // channels, channels))
-    return data.T, sample_rate
+    """A file of `write_wav` as ([C, L] float32 view of the disk, sample_rate)."""
+    wav = WavReader(path)
+    if wav.n_samples == 0:
+        return np.zeros((wav.n_channels, 0), dtype=np.float32), wav.sample_rate
+    shape = (wav.n_samples, wav.n_channels)
+    return np.memmap(path, dtype="<f4", mode="r", offset=_HEADER, shape=shape).T, wav.sample_rate

@@ -1,0 +1,261 @@
+"""The soundtrack: music and original sound together, exactly as long as the picture, at the asked loudness and peak."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.config import SAMPLE_RATE_OUT, MixOptions
+from openvmas.errors import InputError
+from openvmas.media.audio import WavReader, write_wav
+from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
+from openvmas.media.encode import encoded_peak
+from openvmas.media.loudness import SILENCE, LoudnessMeter, PeakMeter, integrated_loudness
+from openvmas.timeline import Clock
+
+BLOCK = 1 << 17  # samples that are in memory at once; a multiple of nothing: every curve knows its own place
+_SILENT_LUFS = -60.0  # an original below this is room noise; it is left out rather than lifted
+_QUIETEST_REFERENCE = -30.0  # LUFS; music is not set below a quiet original by more than this allows
+_MAX_GAIN_DB = 40.0
+_MAX_LIMITING_DB = 12.0  # beyond this a limiter is heard; then the sound stays quieter than asked
+_EDGE = 240  # samples (5 ms) of fade at both ends: a guard against clicks, not a musical fade
+_LOUDNESS_TOLERANCE = 0.1  # LU
+_PEAK_TOLERANCE = 0.02  # dB
+_ROUNDS = 8
+
+Source = np.ndarray | str | Path | Iterable[np.ndarray]
+
+
+@dataclass(frozen=True)
+class MixReport:
+    """What was done. Loudness in LUFS, peaks in dBTP, gains in dB; ducked: spans of speech (start, end) in s.
+
+    encoded_true_peak: after the codec of the finished file, None if there is none. music_gain_db: gain of the music
+    before the sum (without duck); master_gain_db: the one static gain behind it; max_limiting_db: deepest reduction.
+    is_loud_enough: the asked loudness was reached within 0.5 LU.
+    """
+
+    sample_rate: int
+    n_samples: int
+    loudness_lufs: float
+    true_peak: float
+    encoded_true_peak: float | None
+    has_original: bool
+    original_lufs: float | None
+    music_lufs: float
+    music_gain_db: float
+    master_gain_db: float
+    max_limiting_db: float
+    ducked: tuple[tuple[float, float], ...]
+    is_loud_enough: bool
+
+
+def mix(
+    music: Source,
+    original: Source | None,
+    duration: Fraction,
+    options: MixOptions,
+    speech: np.ndarray | None = None,
+    *,
+    output: str | Path,
+    codec: str | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> MixReport:
+    """Mix to a 48 kHz stereo float WAV file of exactly `Clock(48000).count(duration)` samples: the smallest number
+    that covers the picture.
+
+    music, original: wave [C, L], blocks [C, n], or the path of a WAV file of `write_wav`, all at 48 kHz, C 1 or 2, on the
+    picture's clock; shorter ones are followed by silence, longer ones cut. speech: probability of speech in the original
+    [T] at 50 Hz. codec: "aac" or "opus" if the finished file will have it: peaks are then held after it, too.
+    Memory grows by 8 kB per second of sound only. Raises InputError (not 48 kHz), OutputError.
+    """
+    n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(duration)
+    output = Path(output)
+    tell = progress or (lambda done: None)
+    with tempfile.TemporaryDirectory(prefix=".openvmas-", dir=output.parent) as folder:
+        tune = _laid(music, n_samples, Path(folder) / "music")
+        music_lufs = integrated_loudness(tune.blocks(), SAMPLE_RATE_OUT)
+        tell(0.2)
+        kept, original_lufs = None, None
+        if original is not None and not options.replace_audio:
+            kept = _laid(original, n_samples, Path(folder) / "original")
+            original_lufs = integrated_loudness(kept.blocks(), SAMPLE_RATE_OUT)
+            if original_lufs < _SILENT_LUFS:
+                kept = None
+        tell(0.4)
+        spans = speech_spans(speech) if kept is not None and speech is not None else ()
+        music_gain_db = 0.0
+        if kept is not None and original_lufs is not None and music_lufs > SILENCE:
+            music_gain_db = max(original_lufs, _QUIETEST_REFERENCE) + options.music_gain - music_lufs
+        summed = _sum(tune, kept, music_gain_db, Duck(spans, options.duck), n_samples)
+        premix = _Premix(Path(folder) / "premix", summed, n_samples)
+        tell(0.6)
+        finish = _finish(premix, options, output, codec)
+        tell(1.0)
+    return MixReport(
+        sample_rate=SAMPLE_RATE_OUT,
+        n_samples=n_samples,
+        has_original=kept is not None,
+        original_lufs=original_lufs,
+        music_lufs=music_lufs,
+        music_gain_db=music_gain_db,
+        ducked=spans,
+        is_loud_enough=abs(finish.loudness_lufs - options.loudness) <= 0.5,
+        loudness_lufs=finish.loudness_lufs,
+        true_peak=finish.true_peak,
+        encoded_true_peak=finish.encoded_true_peak,
+        master_gain_db=finish.gain_db,
+        max_limiting_db=finish.max_limiting_db,
+    )
+
+
+class _Laid:
+    """A source laid out on the picture's clock: any span of it as [2, n] float32, silence behind its end."""
+
+    def __init__(self, read: Callable[[int, int], np.ndarray], length: int, n_samples: int) -> None:
+        self._read = read
+        self._length = min(length, n_samples)
+        self._n_samples = n_samples
+
+    def span(self, start: int, stop: int) -> np.ndarray:
+        out = np.zeros((2, stop - start), dtype=np.float32)
+        end = min(stop, self._length)
+        if end > start:
+            # Damaged float files hold NaN or huge values, which would spread over everything behind them.
+            out[:, : end - start] = np.clip(np.nan_to_num(self._read(start, end)), -8.0, 8.0)
+        return out
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        return (self.span(i, min(i + BLOCK, self._n_samples)) for i in range(0, self._n_samples, BLOCK))
+
+
+def _laid(source: Source, n_samples: int, scratch: Path) -> _Laid:
+    if isinstance(source, np.ndarray):
+        wave = np.atleast_2d(source)
+        return _Laid(lambda start, stop: wave[:, start:stop], wave.shape[1], n_samples)
+    if not isinstance(source, (str, Path)):
+        write_wav(scratch, _first(source, n_samples), SAMPLE_RATE_OUT)
+        source = scratch
+    reader = WavReader(source)
+    if reader.sample_rate != SAMPLE_RATE_OUT:
+        raise InputError(f"{source} has {reader.sample_rate} Hz; resample it to {SAMPLE_RATE_OUT} Hz first.")
+    return _Laid(reader.read, reader.n_samples, n_samples)
+
+
+def _first(blocks: Iterable[np.ndarray], n_samples: int) -> Iterator[np.ndarray]:
+    for block in blocks:
+        yield block[:, :n_samples]
+        n_samples -= block.shape[1]
+        if n_samples <= 0:
+            return
+
+
+def _sum(tune: _Laid, kept: _Laid | None, music_gain_db: float, duck: Duck, n_samples: int) -> Iterator[np.ndarray]:
+    for start in range(0, n_samples, BLOCK):
+        stop = min(start + BLOCK, n_samples)
+        wave = tune.span(start, stop)
+        if kept is not None:
+            gain_db = music_gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)
+            wave = wave * (10 ** (gain_db / 20)).astype(np.float32) + kept.span(start, stop)
+        places = np.arange(start, stop)
+        distance = np.minimum(places, n_samples - 1 - places)
+        if distance.min() < _EDGE:
+            fade = np.sin(np.pi / 2 * np.clip(distance / _EDGE, 0, 1)) ** 2
+            wave = wave * fade.astype(np.float32)
+        yield wave
+
+
+class _Premix:
+    """The sum on disk with its loudness and the true peak of every hop: [H] float32."""
+
+    def __init__(self, path: Path, blocks: Iterable[np.ndarray], n_samples: int) -> None:
+        self.path = path
+        self.n_samples = n_samples
+        loudness, meter = LoudnessMeter(SAMPLE_RATE_OUT, 2), PeakMeter(2)
+        self.peaks = np.zeros(-(-n_samples // HOP), dtype=np.float32)
+        done = 0
+        with path.open("wb") as file:
+            for block in blocks:
+                loudness.add(block)
+                done = self._note(meter.add(block), done)
+                file.write(np.ascontiguousarray(block.T).tobytes())
+        self._note(meter.finish(), done)
+        self.loudness_lufs = loudness.integrated()
+        self.true_peak = meter.true_peak
+
+    def _note(self, envelope: np.ndarray, done: int) -> int:
+        """Put an envelope, `DELAY` samples late, into the hops' peaks."""
+        places = np.arange(done, done + len(envelope)) - PeakMeter.DELAY
+        inside = places >= 0
+        if inside.any():
+            hops = places[inside] // HOP
+            starts = np.flatnonzero(np.diff(hops, prepend=-1))
+            highest = np.maximum.reduceat(envelope[inside], starts)
+            self.peaks[hops[starts]] = np.maximum(self.peaks[hops[starts]], highest)
+        return done + len(envelope)
+
+    def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
+        """(first sample, [2, n])."""
+        with self.path.open("rb") as file:
+            for start in range(0, self.n_samples, BLOCK):
+                n = min(BLOCK, self.n_samples - start)
+                yield start, np.fromfile(file, dtype=np.float32, count=2 * n).reshape(n, 2).T
+
+
+@dataclass(frozen=True)
+class _Finish:
+    gain_db: float
+    loudness_lufs: float
+    true_peak: float
+    encoded_true_peak: float | None
+    max_limiting_db: float
+
+
+def _finish(premix: _Premix, options: MixOptions, output: Path, codec: str | None) -> _Finish:
+    """One static gain and the limiter, repeated until loudness and peaks, also behind the codec, are as asked."""
+    ceiling = options.true_peak - _PEAK_TOLERANCE
+    gain_db = 0.0
+    if premix.loudness_lufs > SILENCE:
+        gain_db = min(options.loudness - premix.loudness_lufs, _MAX_GAIN_DB)
+    best = None
+    for _ in range(_ROUNDS):
+        best = _render(premix, gain_db, ceiling, output)
+        if best.true_peak > options.true_peak:
+            ceiling -= best.true_peak - options.true_peak + _PEAK_TOLERANCE
+            continue
+        lacking = options.loudness - best.loudness_lufs
+        could = best.max_limiting_db < _MAX_LIMITING_DB and gain_db < _MAX_GAIN_DB
+        if premix.loudness_lufs > SILENCE and abs(lacking) > _LOUDNESS_TOLERANCE and (could or lacking < 0):
+            gain_db = min(gain_db + lacking, _MAX_GAIN_DB)
+            continue
+        if codec is None:
+            return best
+        heard = encoded_peak((block for block in WavReader(output).blocks(BLOCK)), codec)
+        best = _Finish(best.gain_db, best.loudness_lufs, best.true_peak, heard, best.max_limiting_db)
+        if heard <= options.true_peak:
+            return best
+        ceiling -= heard - options.true_peak + 2 * _PEAK_TOLERANCE
+    assert best is not None
+    return best
+
+
+def _render(premix: _Premix, gain_db: float, ceiling_db: float, output: Path) -> _Finish:
+    gain = 10 ** (gain_db / 20)
+    limiter = LimiterGain(premix.peaks, gain, 10 ** (ceiling_db / 20))
+    loudness, meter = LoudnessMeter(SAMPLE_RATE_OUT, 2), PeakMeter(2)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start, wave in premix.blocks():
+            out = wave * (np.float32(gain) * limiter.samples(start, start + wave.shape[1]))
+            loudness.add(out)
+            meter.add(out)
+            yield out
+
+    write_wav(output, blocks(), SAMPLE_RATE_OUT)
+    meter.finish()
+    return _Finish(gain_db, loudness.integrated(), meter.true_peak, None, limiter.max_reduction_db)
