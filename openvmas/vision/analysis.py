@@ -1,0 +1,236 @@
+"""What a video shows over time: shots, visual beats, motion, energy, novelty, features and looks, from one decoding."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from openvmas.config import CONTROL_RATE
+from openvmas.errors import InputError
+from openvmas.media.video import FrameChunk, FrameRequest, probe, read_frames
+from openvmas.timeline import Clock, Events
+from openvmas.vision import beats
+from openvmas.vision.backbone import Backbone, picture_size
+from openvmas.vision.motion import Motion, MotionTracker
+from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder, luma
+
+MOTION_FPS = Fraction(25, 2)
+FEATURE_FPS = Fraction(2)
+LOOKS = ("brightness", "saturation", "warmth", "contrast", "motion")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A span between two changes of shot, s. is_gradual: it begins with a dissolve or fade instead of a cut."""
+
+    start: float
+    end: float
+    is_gradual: bool
+
+
+@dataclass(frozen=True)
+class VideoAnalysis:
+    """Everything later stages know about a picture. Times in s from the start of the picture.
+
+    shots cover the whole duration. cuts: [N] begins of all shots but the first (middle of gradual transitions).
+    flashes: [K]. visual_beats: [M] strictly increasing, at least 0.25 s apart; visual_beat_strengths: [M] in (0, 1];
+    both empty for a picture that never changes. events and motion are on the 50 Hz control clock; motion in [0, 1]
+    (0.5 is about 0.2 picture widths per second). camera_share: the camera's part of all motion, [0, 1].
+    features: [F, 1280] float16 and classes: [F, 1000] float16 (ImageNet probabilities) at feature_times [F];
+    looks: brightness, saturation, contrast in [0, 1], warmth in [-1, 1] (red against blue) and motion, [F] each.
+    """
+
+    duration: Fraction
+    fps: Fraction
+    shots: tuple[Shot, ...]
+    cuts: np.ndarray
+    flashes: np.ndarray
+    visual_beats: np.ndarray
+    visual_beat_strengths: np.ndarray
+    events: Events
+    motion: np.ndarray
+    camera_share: float
+    feature_times: np.ndarray
+    features: np.ndarray
+    classes: np.ndarray
+    looks: dict[str, np.ndarray]
+
+    @property
+    def is_static(self) -> bool:
+        """True if nothing in the picture ever stands out: no cut, no flash, no move."""
+        return len(self.visual_beats) == 0 and float(self.motion.max(initial=0.0)) < 0.05
+
+    def save(self, path: str | Path) -> None:
+        """Write an NPZ file; `load` gives back the same numbers."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
+        arrays |= {f"look_{name}": values for name, values in self.looks.items()}
+        arrays |= {f"event_{name}": getattr(self.events, name) for name in ("accents", "energy", "novelty")}
+        rates = [self.duration, self.fps, self.events.rate]
+        arrays["fractions"] = np.array([str(Fraction(r)) for r in rates])
+        arrays["camera_share"] = np.array(self.camera_share)
+        arrays["shots"] = np.array([(s.start, s.end, s.is_gradual) for s in self.shots], np.float64).reshape(-1, 3)
+        with open(path, "wb") as file:
+            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+
+    @classmethod
+    def load(cls, path: str | Path) -> VideoAnalysis:
+        """Read what `save` wrote. Raises InputError for any other file."""
+        try:
+            with np.load(path) as data:
+                duration, fps, rate = (Fraction(str(s)) for s in data["fractions"])
+                events = Events(rate, data["event_accents"], data["event_energy"], data["event_novelty"])
+                plain = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name != "shots"}
+                plain["camera_share"] = float(data["camera_share"])
+                shots = tuple(Shot(float(a), float(b), bool(g)) for a, b, g in data["shots"])
+                looks = {name: data[f"look_{name}"] for name in LOOKS}
+                return cls(**(plain | dict(duration=duration, fps=fps, shots=shots, events=events, looks=looks)))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a saved analysis; make one again with `openvmas analyze`.") from error
+
+
+class _Looker:
+    """Sparse pictures in, features and looks out."""
+
+    def __init__(self, n_threads: int) -> None:
+        self._backbone = Backbone(n_threads)
+        self.times: list[np.ndarray] = []
+        self.features: list[np.ndarray] = []
+        self.classes: list[np.ndarray] = []
+        self.looks: list[np.ndarray] = []
+
+    def push(self, times: np.ndarray, pictures: np.ndarray) -> None:
+        seen = self._backbone.see(pictures)
+        self.times.append(np.asarray(times, np.float64))
+        self.features.append(seen.features.astype(np.float16))
+        self.classes.append(seen.probabilities.astype(np.float16))
+        self.looks.append(np.stack([look_of(p) for p in pictures]))
+
+
+def look_of(picture: np.ndarray) -> np.ndarray:
+    """Brightness, saturation, warmth and contrast of a picture [h, w, 3] uint8: [4], as in VideoAnalysis.looks."""
+    part = picture[::4, ::4].astype(np.float32)
+    grey = luma(part)
+    high, low = part.max(axis=2), part.min(axis=2)
+    # Chroma against full scale, not against the pixel's own brightness: dark noise is not colourful.
+    saturation = float((high - low).mean()) / 255
+    warmth = float((part[..., 0] - part[..., 2]).mean()) / 255
+    contrast = float(np.percentile(grey, 95) - np.percentile(grey, 5)) / 255
+    return np.array([float(grey.mean()) / 255, saturation, warmth, contrast])
+
+
+def analyze(path: str | Path, progress: Callable[[float], None] | None = None, n_threads: int = 1) -> VideoAnalysis:
+    """Watch a video once and say what it shows.
+
+    progress is called with the finished share, 0 to 1. n_threads: of the picture network; decoding runs beside it in
+    its own thread. Memory does not grow with the length but for about 6 KB per second of results.
+    Raises InputError if the file cannot be read as a video.
+    """
+    info = probe(path)
+    scale = (160 * 90 / (info.width * info.height)) ** 0.5
+    motion_size = tuple(max(16 * round(n * scale / 16), 32) for n in (info.width, info.height))
+    requests = [
+        FrameRequest(None, FRAME_SIZE, False),
+        FrameRequest(MOTION_FPS, (motion_size[0], motion_size[1]), True),
+        FrameRequest(FEATURE_FPS, picture_size(info.width, info.height), False),
+    ]
+    finder, tracker, looker = ShotFinder(), MotionTracker(), _Looker(n_threads)
+    sinks = [finder, tracker, looker]
+    chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=6)
+    for chunk in chunks:
+        sinks[chunk.request].push(chunk.times, chunk.frames)
+        if progress is not None and chunk.request == 0 and len(chunk.times):
+            progress(min(float(chunk.times[-1]) / max(float(info.duration), 1e-9), 1.0))
+    result = assemble(info.duration, info.fps, finder.finish(), tracker.finish(), looker)
+    if progress is not None:
+        progress(1.0)
+    return result
+
+
+def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Motion, looker: _Looker) -> VideoAnalysis:
+    """Put the parts together on the control clock."""
+    clock = Clock(CONTROL_RATE)
+    times = clock.times(clock.count(duration))
+    end = float(duration)
+    inside = [t for t in changes.transitions if 0 < t.time < end]
+    cuts = np.array([t.time for t in inside])
+    borders = [0.0, *cuts, end]
+    shots = tuple(
+        Shot(a, b, i > 0 and inside[i - 1].is_gradual)
+        for i, (a, b) in enumerate(zip(borders[:-1], borders[1:], strict=True))
+    )
+    moves = beats.skip_cuts(moves, cuts, inside)
+    motion = beats.motion_curve(moves, times)
+    feature_times, features = np.concatenate(looker.times), np.concatenate(looker.features)
+    novelty = beats.novelty_curve(feature_times, features, times, inside)
+    found = beats.find_visual_beats(changes, inside, moves, novelty, times, end)
+    accents = np.zeros(len(times), np.float32)
+    for time, strength in found:
+        index = min(clock.index(time), len(times) - 1)
+        accents[index] = max(accents[index], strength)
+    energy = beats.energy_curve(motion, cuts, changes, times)
+    looks = dict(zip(LOOKS[:4], np.concatenate(looker.looks).T.astype(np.float32), strict=True))
+    looks["motion"] = np.interp(feature_times, times, motion).astype(np.float32)
+    total = float(moves.camera.sum() + moves.objects.sum())
+    return VideoAnalysis(
+        duration=duration,
+        fps=fps,
+        shots=shots,
+        cuts=cuts,
+        flashes=changes.flash_times,
+        visual_beats=found[:, 0],
+        visual_beat_strengths=found[:, 1],
+        events=Events(CONTROL_RATE, accents, energy, novelty),
+        motion=motion,
+        camera_share=float(moves.camera.sum()) / total if total > 0 else 0.0,
+        feature_times=feature_times,
+        features=features,
+        classes=np.concatenate(looker.classes),
+        looks=looks,
+    )
+
+
+def _read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
+    """The same items, made up to `depth` ahead in another thread; errors come through in their place."""
+    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(maxsize=depth)
+    is_stopped = threading.Event()
+
+    def offer(kind: str, item: T | BaseException | None) -> None:
+        while not is_stopped.is_set():
+            try:
+                return ready.put((kind, item), timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                offer("item", item)
+                if is_stopped.is_set():
+                    return
+            offer("end", None)
+        except BaseException as error:  # handed to the reader, who raises it
+            offer("error", error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, item = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(item, BaseException)
+                raise item
+            yield item  # pyright: ignore[reportReturnType]
+    finally:
+        is_stopped.set()
+        thread.join()

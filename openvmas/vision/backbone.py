@@ -1,0 +1,80 @@
+"""What is seen in single pictures: features of a small pretrained network, and what ImageNet would call them.
+
+The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946; Google's Lite weights, Apache-2.0), converted by
+`scripts/export_backbone.py`. It is fully convolutional, so pictures keep their orientation.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from openvmas.errors import ModelError
+
+WEIGHTS = Path(__file__).parent / "weights" / "efficientnet_lite0.onnx"
+CLASS_NAMES = Path(__file__).parent / "weights" / "imagenet_classes.json"
+N_FEATURES = 1280
+N_CLASSES = 1000
+
+
+def picture_size(width: int, height: int) -> tuple[int, int]:
+    """The (width, height) to show the network: about 50,000 pixels, never stretched by more than the training was.
+
+    width, height: of the video as displayed.
+    """
+    if width > 1.2 * height:
+        return 256, 192
+    if height > 1.2 * width:
+        return 192, 256
+    return 224, 224
+
+
+@dataclass(frozen=True)
+class Seen:
+    """features: [F, 1280] float32; probabilities: [F, 1000] float32 over the ImageNet classes."""
+
+    features: np.ndarray
+    probabilities: np.ndarray
+
+
+class Backbone:
+    """The loaded network.
+
+    n_threads: of ONNX Runtime; they do not spin, since spinning threads on a busy machine cost far more than they save.
+    Raises ModelError if the weights cannot be read.
+    """
+
+    def __init__(self, n_threads: int = 1, weights: Path = WEIGHTS) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = n_threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            graph = weights.read_bytes()
+            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no narrower base class for damaged files
+            raise ModelError(
+                f"The picture network {weights.name} cannot be read ({error}); reinstall openvmas."
+            ) from error
+
+    def see(self, pictures: np.ndarray, batch: int = 4) -> Seen:
+        """Look at pictures: [F, h, w, 3] uint8 RGB, h and w multiples of 32."""
+        if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
+            raise ValueError(f"pictures must be [F, h, w, 3] uint8, not {pictures.shape} {pictures.dtype}")
+        features = np.zeros((len(pictures), N_FEATURES), np.float32)
+        probabilities = np.zeros((len(pictures), N_CLASSES), np.float32)
+        for start in range(0, len(pictures), batch):
+            part = slice(start, start + batch)
+            outputs = self._session.run(["features", "probabilities"], {"pictures": pictures[part]})
+            features[part], probabilities[part] = np.asarray(outputs[0]), np.asarray(outputs[1])
+        return Seen(features, probabilities)
+
+
+def read_class_names() -> tuple[str, ...]:
+    """The 1000 ImageNet classes, in the order of the network's outputs."""
+    return tuple(json.loads(CLASS_NAMES.read_text(encoding="utf-8")))

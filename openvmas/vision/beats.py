@@ -1,0 +1,231 @@
+"""From cuts, flashes and moves to visual beats and to the slow curves: energy and novelty on the control clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from openvmas.vision.motion import Motion
+from openvmas.vision.shots import ShotChanges, Transition
+
+MIN_GAP = 0.25  # s between visual beats: a listener does not hear closer accents as separate answers
+SLOW_SPEED = 0.03  # picture widths per second: below, a move is felt as rest
+FAST_SPEED = 1.0  # and here motion is at its fullest
+
+
+def skip_cuts(moves: Motion, cuts: np.ndarray, transitions: Sequence[Transition]) -> Motion:
+    """Motion with the pairs of frames that straddle a change of shot replaced by their neighbours."""
+    if len(moves.times) < 3:
+        return moves
+    step = float(np.median(np.diff(moves.times)))
+    bad = np.zeros(len(moves.times), bool)
+    for t in transitions:
+        bad |= (moves.times > t.start - 0.75 * step) & (moves.times < t.end + 0.75 * step)
+    for start in np.flatnonzero(moves.mismatch > 0.85):
+        bad[start] = True  # flashes and single broken frames tell nothing about motion either
+    good = ~bad
+    if not good.any() or good.all():
+        return moves if good.all() else replace(moves, **{n: np.zeros_like(getattr(moves, n)) for n in _SPEEDS})
+    fixed = {n: np.interp(moves.times, moves.times[good], getattr(moves, n)[good]) for n in _SPEEDS}
+    pan = np.column_stack([np.interp(moves.times, moves.times[good], moves.pan[good, k]) for k in (0, 1)])
+    return replace(moves, pan=pan, **fixed)
+
+
+_SPEEDS = ("speed", "camera", "objects", "zoom")
+
+
+def liveliness(moves: Motion) -> np.ndarray:
+    """Speed on a scale that is felt as even, [M] in [0, 1]: 0 at rest, 1 at a picture width per second."""
+    speed = moves.speed + 0.5 * moves.objects
+    return np.clip(np.log1p(speed / SLOW_SPEED) / np.log1p(FAST_SPEED / SLOW_SPEED), 0, 1)
+
+
+def motion_curve(moves: Motion, times: np.ndarray) -> np.ndarray:
+    """liveliness at `times` [T]: float32 in [0, 1]."""
+    if len(moves.times) == 0:
+        return np.zeros(len(times), np.float32)
+    return np.interp(times, moves.times, liveliness(moves)).astype(np.float32)
+
+
+def find_visual_beats(
+    changes: ShotChanges,
+    transitions: Sequence[Transition],
+    moves: Motion,
+    novelty: np.ndarray,
+    times: np.ndarray,
+    duration: float,
+) -> np.ndarray:
+    """Moments that music could answer: [M, 2] time (s, strictly increasing) and strength in (0, 1].
+
+    Cuts and flashes come first, then starts, stops and turns of motion, sudden changes of light, and new things coming
+    into view. Of beats closer than 0.25 s the strongest stays.
+    """
+    candidates = [(t.time, t.strength) for t in transitions]
+    candidates += list(zip(changes.flash_times.tolist(), changes.flash_strengths.tolist(), strict=True))
+    borders = np.array([t.time for t in transitions] + changes.flash_times.tolist())
+    candidates += _motion_beats(moves, borders)
+    candidates += _light_beats(changes, borders)
+    kept = strongest_apart([c for c in candidates if 0 <= c[0] < duration], MIN_GAP)
+    quiet = [b for b in _novelty_beats(novelty, times) if all(abs(b[0] - k[0]) > 1.0 for k in kept)]
+    kept = strongest_apart(kept + quiet, MIN_GAP)
+    return np.array(sorted(kept), np.float64).reshape(-1, 2)
+
+
+def strongest_apart(candidates: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
+    """Of (time, strength) pairs closer than `gap` only the strongest."""
+    kept: list[tuple[float, float]] = []
+    taken = np.zeros(0)
+    for time, strength in sorted(candidates, key=lambda c: (-c[1], c[0])):
+        i = int(np.searchsorted(taken, time))
+        near = taken[max(i - 1, 0) : i + 1]
+        if len(near) == 0 or np.abs(near - time).min() >= gap - 1e-9:
+            kept.append((float(time), float(np.clip(strength, 1e-3, 1))))
+            taken = np.insert(taken, i, time)
+    return kept
+
+
+def _motion_beats(moves: Motion, borders: np.ndarray) -> list[tuple[float, float]]:
+    """Starts, stops and turns: peaks of how fast the motion itself changes."""
+    if len(moves.times) < 5:
+        return []
+    alive = np.convolve(np.pad(liveliness(moves), 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
+    change = np.abs(_slope(alive))
+    turn = np.hypot(_slope(moves.pan[:, 0]), _slope(moves.pan[:, 1]))
+    turn = np.log1p(turn / SLOW_SPEED) / np.log1p(FAST_SPEED / SLOW_SPEED)
+    impact = np.maximum(change, 0.5 * np.maximum(turn - 0.2, 0))
+    step = float(np.median(np.diff(moves.times)))
+    usual = smooth(impact, 2.0 / step)
+    spread = np.sqrt(np.maximum(smooth(impact**2, 2.0 / step) - usual**2, 0))
+    found = []
+    for i in peaks(impact, round(0.24 / step)):
+        over = impact[i] - usual[i] - 0.5 * spread[i]
+        if impact[i] < 0.05 or over <= 0:
+            continue
+        time = moves.times[i] + step * _peak_offset(impact, i)
+        # A change of shot changes the motion too: that beat is already there.
+        if len(borders) and np.abs(borders - time).min() < 0.2:
+            continue
+        found.append((float(time), float(np.clip(0.1 + 0.9 * impact[i] + 0.4 * over, 0.1, 0.75))))
+    return found
+
+
+def _light_beats(changes: ShotChanges, borders: np.ndarray) -> list[tuple[float, float]]:
+    """Lights that go on or off without coming back."""
+    if len(changes.light) < 5:
+        return []
+    grid = np.arange(changes.light_times[0], changes.light_times[-1], 0.04)
+    light = np.interp(grid, changes.light_times, changes.light)
+    rise = np.zeros_like(light)
+    rise[2:-2] = np.abs(light[4:] - light[:-4])
+    usual = smooth(rise, 25)
+    found = []
+    for i in peaks(rise, 6):
+        if rise[i] > 0.06 and rise[i] > 3 * usual[i]:
+            time = float(grid[i])
+            if len(borders) == 0 or np.abs(borders - time).min() > 0.35:
+                found.append((time, float(np.clip(1.5 * rise[i], 0.15, 0.5))))
+    return found
+
+
+def _novelty_beats(novelty: np.ndarray, times: np.ndarray) -> list[tuple[float, float]]:
+    return [(float(times[i]), 0.1 + 0.2 * float(novelty[i])) for i in peaks(novelty, 50) if novelty[i] > 0.35]
+
+
+def novelty_curve(
+    feature_times: np.ndarray, features: np.ndarray, times: np.ndarray, transitions: Sequence[Transition]
+) -> np.ndarray:
+    """How unlike the next seconds look to the last ones, at `times` [T]: float32 in [0, 1].
+
+    features: [F, D]. Cosine distance between the mean features of 1.5 s before and after (Foote 2000), beside a bump of
+    0.4 s at every change of shot.
+    """
+    if len(features) < 2:
+        return np.zeros(len(times), np.float32)
+    unit = features.astype(np.float32)
+    step = max(float(np.median(np.diff(feature_times))), 1e-3)
+    half = max(round(1.5 / step), 1)
+    total = np.concatenate([np.zeros((1, unit.shape[1]), np.float32), np.cumsum(unit, axis=0, dtype=np.float64)])
+    n = len(unit)
+    at = np.arange(1, n)
+    low, high = np.maximum(at - half, 0), np.minimum(at + half, n)
+    before, after = total[at] - total[low], total[high] - total[at]
+    norms = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    distance = 1 - (before * after).sum(axis=1) / np.maximum(norms, 1e-9)
+    middle = (feature_times[:-1] + feature_times[1:]) / 2
+    curve = np.interp(times, middle, np.clip(distance / 0.6, 0, 1), left=0.0, right=0.0)
+    for t in transitions:
+        low_i, high_i = np.searchsorted(times, [t.time - 1.2, t.time + 1.2])
+        bump = 0.6 * t.strength * np.exp(-0.5 * ((times[low_i:high_i] - t.time) / 0.4) ** 2)
+        curve[low_i:high_i] = np.maximum(curve[low_i:high_i], bump)
+    return np.clip(curve, 0, 1).astype(np.float32)
+
+
+def energy_curve(motion: np.ndarray, cuts: np.ndarray, changes: ShotChanges, times: np.ndarray) -> np.ndarray:
+    """How lively the picture is, at `times` [T]: float32 in [0, 1], smooth over about 1.5 s.
+
+    motion: [T] in [0, 1]. The scale is absolute (a still picture is 0 whatever else is in the video), and the contrast
+    within the video is then widened around its mean, up to twice.
+    """
+    rate = float(1 / (times[1] - times[0])) if len(times) > 1 else 50.0
+    moving = smooth(motion, 0.7 * rate)
+    cutting = 1 - np.exp(-smooth_counts(cuts, times, 2.0) / 0.6)
+    flashing = 1 - np.exp(-smooth_counts(changes.flash_times, times, 1.0) / 0.8)
+    light = np.interp(times, changes.light_times, changes.light) if len(changes.light) else np.zeros(len(times))
+    changing = np.clip(smooth(np.abs(np.gradient(light)) * rate, rate) / 1.0, 0, 1) if len(times) > 1 else light
+    energy = 1 - (1 - 0.8 * moving) * (1 - 0.55 * cutting) * (1 - 0.4 * np.maximum(flashing, changing))
+    if len(energy) == 0:
+        return energy.astype(np.float32)
+    spread = float(np.percentile(energy, 90) - np.percentile(energy, 10))
+    gain = float(np.clip(0.4 / max(spread, 1e-6), 1, 2)) if spread > 0.02 else 1.0
+    middle = float(energy.mean())
+    widened = middle + gain * (energy - middle)
+    # What is still stays still: widening may not lift a calm moment, only lower it.
+    return np.clip(np.where(energy < middle, np.minimum(widened, energy), widened), 0, 1).astype(np.float32)
+
+
+def smooth_counts(moments: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
+    """Moments per second around each of `times`, seen through a Gaussian of `sigma` s: [T]."""
+    density = np.zeros(len(times))
+    for moment in moments:
+        low, high = np.searchsorted(times, [moment - 4 * sigma, moment + 4 * sigma])
+        density[low:high] += np.exp(-0.5 * ((times[low:high] - moment) / sigma) ** 2)
+    return density / (sigma * np.sqrt(2 * np.pi))
+
+
+def smooth(values: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian smoothing by three moving means (sigma in steps); the ends see only what is there."""
+    width = max(round(np.sqrt(4 * sigma**2 + 1)), 1) // 2 * 2 + 1
+    result, count = np.asarray(values, np.float64), len(values)
+    half = width // 2
+    low, high = np.maximum(np.arange(count) - half, 0), np.minimum(np.arange(count) + half + 1, count)
+    for _ in range(3):
+        total = np.concatenate([[0.0], np.cumsum(result)])
+        result = (total[high] - total[low]) / np.maximum(high - low, 1)
+    return result
+
+
+def peaks(values: np.ndarray, radius: int) -> list[int]:
+    """Indices that are the greatest within `radius` on both sides (the first of equals)."""
+    found = []
+    for i in range(1, len(values) - 1):
+        if values[i] <= 0 or values[i] <= values[i - 1] or values[i] < values[i + 1]:
+            continue
+        if values[i] >= values[max(i - radius, 0) : i + radius + 1].max():
+            found.append(i)
+    return found
+
+
+def _slope(values: np.ndarray) -> np.ndarray:
+    """Difference between the next and the last value, same length."""
+    slope = np.zeros(len(values))
+    slope[1:-1] = values[2:] - values[:-2]
+    return slope
+
+
+def _peak_offset(values: np.ndarray, i: int) -> float:
+    """Where between i - 1 and i + 1 a parabola has its peak, in steps."""
+    a, b, c = values[i - 1], values[i], values[i + 1]
+    bend = a - 2 * b + c
+    return float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5)) if bend < 0 else 0.0
