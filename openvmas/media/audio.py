@@ -116,6 +116,7 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
     """(rate, [C, n] float32) pieces at the stream's own rate; each starts exactly where the one before ended."""
     with open_media(path) as container:
         stream = audio_stream(container, str(path))
+        end = _end(container, stream)
         position = 0  # samples given so far, on the picture's clock
         rate = 0
         for frame, pts in _frames(container, stream):
@@ -126,6 +127,8 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
             if pts is not None:
                 if start is None:
                     start = pts
+                if end is not None:
+                    wave = wave[:, : max(0, Clock(Fraction(rate)).index(end - pts))]
                 missing = Clock(Fraction(rate)).index(pts - start) - position
                 if missing < 0 and (position == 0 or -missing > _GAP * rate):
                     wave = wave[:, min(-missing, wave.shape[1]) :]
@@ -136,6 +139,13 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
             if wave.shape[1]:
                 position += wave.shape[1]
                 yield rate, wave
+
+
+def _end(container: InputContainer, stream: AudioStream) -> Fraction | None:
+    """Where the sound ends, s, by the edit list of an mp4 or mov; decoders give the padding of the last packet, too."""
+    if not container.format.name.startswith("mov") or stream.duration is None or stream.start_time is None:
+        return None
+    return (stream.start_time + stream.duration) * Fraction(stream.time_base or 1)
 
 
 def _frames(container: InputContainer, stream: AudioStream) -> Iterator[tuple[av.AudioFrame, Fraction | None]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
@@ -33,7 +34,7 @@ def sound_frames(blocks: Iterable[np.ndarray], sample_format: str, start: int = 
 
 
 def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
-    """True peak, dBTP, of blocks [2, n] at 48 kHz after encoding and decoding with "aac" or "opus" as files get them."""
+    """True peak, dBTP, of blocks [2, n] at 48 kHz after "aac" or "opus" as finished files have it."""
     name, bit_rate = ENCODERS[codec]
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, AudioCodecContext)
@@ -42,9 +43,10 @@ def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
     encoder.time_base = Fraction(1, SAMPLE_RATE_OUT)
     encoder.open()
     decoder = av.CodecContext.create(codec, "r")
+    assert isinstance(decoder, AudioCodecContext)
     decoder.extradata = encoder.extradata
     meter = PeakMeter(2)
-    for frame in [*(), *sound_frames(blocks, sample_format(codec)), None]:
+    for frame in itertools.chain(sound_frames(blocks, sample_format(codec)), [None]):
         for packet in encoder.encode(frame):
             for decoded in decoder.decode(packet):
                 meter.add(to_channels(decoded, 2))

@@ -69,9 +69,9 @@ def mix(
     """Mix to a 48 kHz stereo float WAV file of exactly `Clock(48000).count(duration)` samples: the smallest number
     that covers the picture.
 
-    music, original: wave [C, L], blocks [C, n], or the path of a WAV file of `write_wav`, all at 48 kHz, C 1 or 2, on the
-    picture's clock; shorter ones are followed by silence, longer ones cut. speech: probability of speech in the original
-    [T] at 50 Hz. codec: "aac" or "opus" if the finished file will have it: peaks are then held after it, too.
+    music, original: wave [C, L], blocks [C, n], or the path of a WAV file of `write_wav`, all at 48 kHz, C 1 or 2, on
+    the picture's clock; shorter ones are followed by silence, longer ones cut. speech: probability of speech in the
+    original [T] at 50 Hz. codec: "aac" or "opus" if the finished file will have it: peaks are then held after it, too.
     Memory grows by 8 kB per second of sound only. Raises InputError (not 48 kHz), OutputError.
     """
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(duration)

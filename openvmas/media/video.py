@@ -178,7 +178,7 @@ class _Scaler:
                 dst_color_range=ColorRange.JPEG,
                 threads=1,
             )
-            pixels = small.to_ndarray()
+            pixels = np.asarray(small.to_ndarray(), dtype=np.uint8)
             if self._tone is not None and int(frame.color_trc) == 16:
                 pixels = np.take(self._tone, pixels)
             self._done = np.rot90(pixels, -self._turns)

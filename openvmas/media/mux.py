@@ -1,0 +1,282 @@
+"""The finished file: the picture's packets copied bit for bit, the soundtrack encoded beside them, tags kept."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
+
+from openvmas.config import SAMPLE_RATE_OUT
+from openvmas.errors import InputError, OutputError
+from openvmas.media.audio import WavReader
+from openvmas.media.encode import ENCODERS, sample_format, sound_frames
+from openvmas.media.probe import VideoInfo, is_cover, open_media, packets
+from openvmas.timeline import Clock
+
+MUSIC_TITLE = "Music (OpenVMAS)"
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_WEBM_CODECS = {"vp8", "vp9", "av1"}
+_MP4_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video"}
+_LOSSLESS_MOV = {"prores", "dnxhd", "mjpeg", "qtrle", "png", "rawvideo", "dvvideo", "cfhd"}
+_AHEAD = Fraction(1, 2)  # s that sound is written ahead of the picture
+_ITUNES_TAGS = {
+    "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
+    "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time",
+}  # fmt: skip
+_OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}  # the container's own business
+
+
+@dataclass(frozen=True)
+class MuxReport:
+    """What was written. codec: of the sound. dropped: streams of the input that the container cannot hold or that the
+    soundtrack replaces, in words."""
+
+    path: str
+    container: str
+    codec: str
+    n_packets: int
+    dropped: tuple[str, ...]
+
+
+def choose_extension(info: VideoInfo) -> tuple[str, str | None]:
+    """The extension of the finished file, and a sentence why if it is not that of the input."""
+    suffix = Path(info.path).suffix.lower()
+    if info.container.startswith("mov"):
+        if suffix == ".mov" or info.codec in _LOSSLESS_MOV:
+            best = ".mov"
+        else:
+            best = suffix if suffix in (".mp4", ".m4v") else ".mp4"
+    elif info.container.startswith("matroska"):
+        best = ".webm" if suffix == ".webm" and info.codec in _WEBM_CODECS else ".mkv"
+    else:
+        best = ".mp4" if info.codec in _MP4_CODECS else ".mkv"
+    if best == suffix:
+        return best, None
+    return best, f"{suffix or 'this kind of'} files cannot hold the result well, so it is written as {best}."
+
+
+def sound_codec(output_path: str | Path) -> str:
+    """ "aac" or "opus": what plays everywhere in this container. Raises OutputError for an unknown extension."""
+    return "aac" if _format_of(output_path) in ("mp4", "mov") else "opus"
+
+
+def mux(
+    video_path: str | Path,
+    info: VideoInfo,
+    soundtrack: str | Path,
+    output_path: str | Path,
+    *,
+    music: str | Path | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> MuxReport:
+    """Write the finished video: every picture packet of the input with its times, and the soundtrack from its start.
+
+    soundtrack, music: WAV files of `write_wav`, 48 kHz stereo; `music` becomes a second audio track. metadata: is
+    written as JSON into the comment tag (behind the user's own comment), see `read_provenance`. Subtitles, covers,
+    attachments, chapters and tags are kept where the container can hold them. The file appears only when it is whole.
+    Raises InputError, OutputError.
+    """
+    target = Path(output_path)
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists already; give --overwrite to replace it or another name with --output.")
+    if target.exists() and target.samefile(video_path):
+        raise OutputError(f"{target} is the input itself; give another name with --output.")
+    sounds = [WavReader(soundtrack)] + ([WavReader(music)] if music is not None else [])
+    for sound in sounds:
+        if sound.sample_rate != SAMPLE_RATE_OUT or sound.n_channels != 2:
+            raise InputError(f"the soundtrack must be 48 kHz stereo, not {sound.sample_rate} Hz; write it with mix().")
+    partial = target.with_name(f".{target.stem}.{os.getpid()}.part{target.suffix}")
+    try:
+        with open_media(video_path) as source:
+            options = _muxer_options(_format_of(target), source, info)
+            with av.open(f"file:{partial}", "w", format=_format_of(target), container_options=options) as result:
+                writer = _Writer(source, result, info, sounds, sound_codec(target))
+                _copy_tags(source, result, metadata)
+                writer.run(progress or (lambda done: None))
+        os.replace(partial, target)
+    except (OSError, FFmpegError) as error:
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(_explain(error, target)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return MuxReport(str(target), _format_of(target), sound_codec(target), writer.n_packets, tuple(writer.dropped))
+
+
+def read_provenance(path: str | Path) -> dict[str, Any] | None:
+    """What `mux` wrote about how a file was made; None if it is not ours. Raises InputError."""
+    with open_media(path) as container:
+        comment = next((v for k, v in container.metadata.items() if k.lower() == "comment"), "")
+    return _provenance_line(comment.splitlines()[-1]) if comment else None
+
+
+def _provenance_line(line: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and "openvmas" in json.dumps(found).lower() else None
+
+
+def _format_of(output_path: str | Path) -> str:
+    suffix = Path(output_path).suffix.lower()
+    if suffix not in _FORMATS:
+        raise OutputError(f"{suffix or 'no extension'} cannot be written; end the output in .mp4, .mov, .mkv or .webm.")
+    return _FORMATS[suffix]
+
+
+def _muxer_options(name: str, source: InputContainer, info: VideoInfo) -> dict[str, str]:
+    if name not in ("mp4", "mov"):
+        return {}
+    flags = "+faststart"
+    if {key.lower() for key in source.metadata} - _ITUNES_TAGS - _OWN_TAGS:
+        flags += "+use_metadata_tags"  # tags beyond the usual ones, such as a telephone's make and place
+    # Edit lists count in the movie's ticks: with the sound's, its end is exact to the sample.
+    options = {"movflags": flags, "movie_timescale": str(SAMPLE_RATE_OUT)}
+    base = Fraction(source.streams[info.stream_index].time_base or 1)
+    if base.numerator == 1 and base.denominator >= 1000:
+        options["video_track_timescale"] = str(base.denominator)
+    return options
+
+
+def _copy_tags(source: InputContainer, result: OutputContainer, metadata: Mapping[str, Any] | None) -> None:
+    tags = {key: value for key, value in source.metadata.items() if key.lower() not in _OWN_TAGS}
+    if metadata is not None:
+        key = next((k for k in tags if k.lower() == "comment"), "comment")
+        lines = [line for line in tags.get(key, "").splitlines() if _provenance_line(line) is None]
+        tags[key] = "\n".join([*lines, json.dumps(dict(metadata), ensure_ascii=False, default=str)])
+    result.metadata.update(tags)
+    result.set_chapters(source.chapters())
+
+
+class _Writer:
+    """Lays out the streams of the result and fills them in the order of time."""
+
+    def __init__(
+        self, source: InputContainer, result: OutputContainer, info: VideoInfo, sounds: list[WavReader], codec: str
+    ) -> None:
+        self.n_packets = 0
+        self.dropped: list[str] = []
+        self._source, self._result, self._info = source, result, info
+        self._copies: dict[int, Stream] = {}
+        self._last_dts: dict[int, int] = {}
+        main = source.streams[info.stream_index]
+        self._copy(main)
+        self._sounds = [_Sound(result, wav, info, codec, i) for i, wav in enumerate(sounds)]
+        for stream in source.streams:
+            if stream.index == main.index:
+                continue
+            if stream.type in ("video", "subtitle", "attachment"):
+                self._copy(stream)
+            elif stream.type == "audio":
+                self.dropped.append(f"audio stream {stream.index} (the soundtrack takes its place)")
+            else:
+                self.dropped.append(f"{stream.type} stream {stream.index} (not carried over)")
+
+    def _copy(self, stream: Stream) -> None:
+        is_main = stream.index == self._info.stream_index
+        try:
+            if isinstance(stream, VideoStream) and is_cover(stream) and "webm" in self._result.format.name:
+                raise ValueError("webm has no covers")
+            copy = self._result.add_stream_from_template(stream, opaque=True)  # type: ignore[arg-type]
+        except (ValueError, FFmpegError) as error:
+            if is_main:
+                raise OutputError(
+                    f"{self._result.format.name} files cannot hold {self._info.codec} video; give an output in .mkv."
+                ) from error
+            self.dropped.append(f"{stream.type} stream {stream.index} (the container cannot hold it)")
+            return
+        copy.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _OWN_TAGS})
+        copy.disposition = stream.disposition
+        if isinstance(stream, VideoStream) and isinstance(copy, VideoStream):
+            if stream.average_rate:
+                copy.codec_context.framerate = stream.average_rate
+            if stream.codec_context.name == "hevc" and self._result.format.name in ("mp4", "mov"):
+                copy.codec_context.codec_tag = "hvc1"  # the only one that Apple's players open
+        self._copies[stream.index] = copy
+
+    def run(self, progress: Callable[[float], None]) -> None:
+        for packet in packets(self._source):
+            copy = self._copies.get(packet.stream_index)
+            if copy is None:
+                continue
+            ticks = packet.dts if packet.dts is not None else packet.pts
+            if ticks is None:
+                continue
+            if packet.stream_index == self._info.stream_index:
+                now = ticks * Fraction(packet.time_base or 1)
+                self._sound_until(now + _AHEAD)
+                self.n_packets += 1
+                if self.n_packets % 256 == 0:
+                    progress(min(1.0, max(0.0, float((now - self._info.start) / self._info.duration))))
+            self._mend_dts(packet)
+            packet.stream = copy
+            self._result.mux(packet)
+        self._sound_until(None)
+
+    def _mend_dts(self, packet: av.Packet) -> None:
+        """Damaged files repeat decoding times, which no muxer takes; the picture's own time (pts) stays."""
+        last = self._last_dts.get(packet.stream_index)
+        if last is not None and packet.dts is not None and packet.dts <= last:
+            packet.dts = last + 1
+            if packet.pts is not None and packet.pts < packet.dts:
+                packet.pts = packet.dts
+        if packet.dts is not None:
+            self._last_dts[packet.stream_index] = packet.dts
+
+    def _sound_until(self, time: Fraction | None) -> None:
+        for sound in self._sounds:
+            for packet in sound.until(time):
+                self._result.mux(packet)
+
+
+class _Sound:
+    """One audio track, encoded as far as the picture has come."""
+
+    def __init__(self, result: OutputContainer, wav: WavReader, info: VideoInfo, codec: str, index: int) -> None:
+        name, bit_rate = ENCODERS[codec]
+        stream = result.add_stream(name, rate=SAMPLE_RATE_OUT, layout="stereo", bit_rate=bit_rate)
+        assert isinstance(stream, AudioStream)
+        stream.codec_context.format = sample_format(codec)  # type: ignore[assignment]
+        stream.codec_context.time_base = Fraction(1, SAMPLE_RATE_OUT)
+        stream.time_base = Fraction(1, SAMPLE_RATE_OUT)
+        stream.disposition = Disposition.default if index == 0 else Disposition(0)
+        if index:
+            stream.metadata.update({"title": MUSIC_TITLE, "handler_name": MUSIC_TITLE})
+        self._stream = stream
+        start = Clock(Fraction(SAMPLE_RATE_OUT)).index(info.start)
+        self._frames: Iterator[av.AudioFrame] | None = sound_frames(wav.blocks(), sample_format(codec), start)
+
+    def until(self, time: Fraction | None) -> Iterator[av.Packet]:
+        """Packets of the sound up to a time of the file, s; None: all that is left."""
+        while self._frames is not None:
+            frame = next(self._frames, None)
+            yield from self._stream.encode(frame)
+            if frame is None:
+                self._frames = None
+            elif time is not None and (frame.pts or 0) >= time * SAMPLE_RATE_OUT:
+                return
+
+
+def _explain(error: OSError | FFmpegError, target: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return f"there is no space left for {target}; free some or choose another folder with --output."
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{target} cannot be written (no permission); choose another folder with --output."
+    if error.errno == errno.ENOENT:
+        return f"the folder {target.parent} does not exist; create it or choose another with --output."
+    return f"{target} cannot be written ({error.strerror}); choose another container, e.g. --output NAME.mkv."
