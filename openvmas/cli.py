@@ -6,24 +6,27 @@ mend; 1: a fault of ours; 130: interrupted. Heavy modules are imported by the co
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, Field, asdict, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openvmas import __version__
-from openvmas.config import GROUPS, Options, OutputOptions, PlanOptions, value_type
-from openvmas.errors import OpenVMASError, OptionError
+from openvmas.config import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions, value_type
+from openvmas.errors import OpenVMASError, OptionError, OutputError
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
+    from openvmas.progress import Report
 
 ONE_VIDEO_ONLY = ("output", "audio_out", "plan")
-PLAN_OUTPUTS = ("output", "overwrite")
+PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
 
 
@@ -88,38 +91,46 @@ def app(debug: bool) -> None:
 @quiet_option
 def score(videos: tuple[str, ...], workers: int, quiet: bool, **values: Any) -> int:
     """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each."""
-    options = Options.of(**{name: value for name, value in values.items() if value is not None})
+    given = {name: value for name, value in values.items() if value not in (None, ())}
+    options = Options.of(**given)
     if not 1 <= workers <= MAX_WORKERS:
         raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
     if len(videos) == 1:
-        score_one(videos[0], options, quiet)
+        score_one(videos[0], given, quiet)
         return 0
     for name in ONE_VIDEO_ONLY:
         if getattr(options.output, name) is not None:
             raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
     from openvmas.batch import score_many
 
-    given = [part for name, value in values.items() for part in as_arguments(name, value)]
-    return score_many(videos, given + ["--quiet"] * quiet, workers)
+    arguments = [part for name, value in given.items() for part in as_arguments(name, value)]
+    return score_many(videos, arguments + ["--quiet"] * quiet, workers)
 
 
 def as_arguments(name: str, value: Any) -> list[str]:
     """An option as it would be typed for another process."""
-    if value is None or value is False:
-        return []
-    if value is True:
-        return [flag(name)]
+    if isinstance(value, bool):
+        return [flag(name)] if value else []
     return [f"{flag(name)}={part}" for part in (value if isinstance(value, tuple) else (value,))]
 
 
-def score_one(video: str, options: Options, quiet: bool) -> None:
-    from openvmas.generate.scorer import load
+def score_one(video: str, given: dict[str, Any], quiet: bool) -> None:
+    """Score one video in this process. given: the options that the user gave, so that a plan's seed can count."""
+    from openvmas.generate import scorer
     from openvmas.progress import show_progress
 
     with show_progress(Path(video).name, quiet) as progress:
-        results = load(options.output.model).score_variations(video, progress=progress, **options.flat())
+        model = scorer.load(given.get("model", OutputOptions().model))
+        results = model.score_variations(video, progress, **given)
     for result in results:
+        note_unknown(result.report["unknown_words"], quiet)
         click.echo(describe(result))
+
+
+def note_unknown(words: Sequence[str], quiet: bool) -> None:
+    """Say which of the user's words changed nothing."""
+    if words and not quiet:
+        click.echo(f"note: these words are not in the list and changed nothing: {', '.join(words)}", err=True)
 
 
 def describe(result: ScoreResult) -> str:
@@ -133,40 +144,61 @@ def describe(result: ScoreResult) -> str:
 
 @app.command()
 @click.argument("video", metavar="VIDEO")
-@options_of(PlanOptions)
-@output_options("VIDEO's NAME.plan.yaml")
+@options_of(PlanOptions, GenerateOptions, only=(*PLAN_FIELDS, "seed"))
+@output_options("NAME.plan.yaml beside VIDEO")
+@click.option("--earlier", metavar="PATH", help="A plan of the same video whose locked sections and own hits are kept.")
 @quiet_option
-def plan(video: str, output: str | None, overwrite: bool, quiet: bool, **values: Any) -> int:
+def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
-    from openvmas.generate.outputs import Outputs
     from openvmas.plan import write_plan
-    from openvmas.progress import show_progress
 
-    options = Options.of(**{name: value for name, value in values.items() if value is not None})
+    given = {name: value for name, value in values.items() if value not in (None, ())}
     target = Path(output or Path(video).with_suffix(".plan.yaml"))
-    with Outputs(video, overwrite) as outputs, show_progress(Path(video).name, quiet) as progress:
-        scorer.probe(video)
-        hidden = outputs.reserve(target)
-        made = scorer.plan(video, progress=progress, **asdict(options.plan))
+    with result_of(video, target, overwrite, quiet) as (hidden, progress):
+        kept = scorer.open_plan(earlier) if earlier else None
+        made = scorer.plan(video, progress, kept, **given)
         hidden.write_text(write_plan(made), encoding="utf-8")
-        outputs.commit()
+    note_unknown(made.unknown_words, quiet)
     click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits")
     return 0
 
 
 @app.command()
 @click.argument("video", metavar="VIDEO")
-@output_options("NAME.analysis.json beside VIDEO; a name in .npz holds the curves too")
+@output_options("NAME.analysis.json beside VIDEO (a name in .npz gets the curves and features too)")
 @quiet_option
 def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
     """Write what the picture says: shots, cuts, visual beats and curves (JSON or NPZ)."""
     from openvmas.generate import scorer
+    from openvmas.generate.report import summarize
 
     target = Path(output or Path(video).with_suffix(".analysis.json"))
-    n_shots, n_beats = scorer.write_analysis(video, target, overwrite, quiet)
-    click.echo(f"{target}: {n_shots} shots, {n_beats} visual beats")
+    if target.suffix not in (".json", ".npz"):
+        raise OutputError(f"an analysis is written as JSON or NPZ; end {target} in .json or .npz.")
+    with result_of(video, target, overwrite, quiet) as (hidden, progress):
+        made = scorer.analyze(video, progress)
+        if target.suffix == ".npz":
+            made.save(hidden)
+        else:
+            hidden.write_text(json.dumps(summarize(made), indent=2) + "\n", encoding="utf-8")
+    click.echo(f"{target}: {len(made.shots)} shots, {len(made.visual_beats)} visual beats")
     return 0
+
+
+@contextlib.contextmanager
+def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterator[tuple[Path, Report]]:
+    """Checks video and target, then gives a hidden file to write and a progress function; renames at the end."""
+    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.media.probe import probe
+    from openvmas.progress import show_progress
+
+    probe(video)
+    with Outputs(video, overwrite) as outputs, explain_write_errors(target.parent):
+        hidden = outputs.reserve(target)
+        with show_progress(Path(video).name, quiet) as progress:
+            yield hidden, progress
+        outputs.commit()
 
 
 def complain(message: str) -> None:
@@ -180,7 +212,7 @@ def stop(signum: int, frame: Any) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, stop)
+    before = signal.signal(signal.SIGTERM, stop)
     try:
         return app.main(arguments, prog_name="openvmas", standalone_mode=False) or 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -200,3 +232,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         complain(f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it.")
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)

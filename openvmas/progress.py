@@ -76,7 +76,7 @@ class Bar:
         whole = overall(stage, done)
         filled = round(whole * BAR_WIDTH)
         left = time_left(whole, now - self._began)
-        line = f"{'█' * filled}{'·' * (BAR_WIDTH - filled)} {whole:4.0%}  {self._title}: {STAGES[stage][0]}  {left}"
+        line = f"{'#' * filled}{'.' * (BAR_WIDTH - filled)} {whole:4.0%}  {self._title}: {STAGES[stage][0]}  {left}"
         self.clear()
         self._stream.write(line[: shutil.get_terminal_size().columns - 1])
         self._stream.flush()
@@ -89,15 +89,15 @@ class Bar:
 @contextlib.contextmanager
 def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
     """What is yielded is called with a stage and how much of it is done; a new variation begins at the first stage."""
-    stream = stream or sys.stderr
+    target = sys.stderr if stream is None else stream
     if is_quiet:
         yield lambda stage, done: None
-    elif not stream.isatty():
-        yield Lines(title, stream)
+    elif not target.isatty():
+        yield Lines(title, target)
     else:
-        bar = Bar(title, stream)
+        bar = Bar(title, target)
         try:
             yield bar
         finally:
             bar.clear()
-            stream.flush()
+            target.flush()

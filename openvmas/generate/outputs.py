@@ -4,19 +4,55 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from av.error import FFmpegError
 
-from openvmas.errors import OutputError
+from openvmas.config import SAMPLE_RATE_OUT, Options
+from openvmas.errors import OptionError, OutputError
+from openvmas.media.mux import choose_extension, sound_codec
+from openvmas.media.probe import VideoInfo
 
+SOUND_BYTES = SAMPLE_RATE_OUT * 2 * 4  # per second of stereo float samples
+N_SOUNDS = 5  # music, original, sum, mix and music alone lie on disk at the same time
+COMPRESSED_BYTES = 64_000  # per second of a finished file's sound, two tracks
+SPARE_BYTES = 16_000_000
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where one variation goes. audio: of the music alone, if it is wanted."""
+
+    video: Path
+    audio: Path | None
+
+    @property
+    def sidecar(self) -> Path:
+        return self.video.with_suffix(".json")
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Where one variation is written before it is moved to its names; the sounds are float WAV files.
+
+    music: as composed. mixed: the finished sound. audio: the music alone if it is wanted, alone: the same as scratch.
+    """
+
+    video: Path
+    sidecar: Path
+    audio: Path | None
+    music: Path
+    mixed: Path
+    alone: Path
 
 
 class Outputs:
@@ -61,6 +97,17 @@ class Outputs:
         self._targets[target] = hidden
         return hidden
 
+    def reserve_all(self, target: Target) -> Hidden:
+        """The door for everything that one variation writes. Raises OutputError."""
+        return Hidden(
+            video=self.reserve(target.video),
+            sidecar=self.reserve(target.sidecar),
+            audio=self.reserve(target.audio, "--audio-out") if target.audio else None,
+            music=self.scratch(target.video, ".music.wav"),
+            mixed=self.scratch(target.video, ".mixed.wav"),
+            alone=self.scratch(target.video, ".alone.wav"),
+        )
+
     def scratch(self, target: str | Path, suffix: str) -> Path:
         """A hidden file beside `target` that is deleted at the end of the block."""
         hidden = self._hide(Path(target).with_suffix(suffix))
@@ -86,6 +133,33 @@ class Outputs:
                 target.unlink(missing_ok=True)
             raise
         self._targets.clear()
+
+
+def name_targets(info: VideoInfo, options: Options) -> list[Target]:
+    """Where the results go: NAME.scored.EXT beside the input unless said otherwise, numbered if they are several."""
+    path, output = Path(info.path), options.output
+    if output.audio_out is not None and Path(output.audio_out).suffix.lower() != ".wav":
+        raise OptionError(f"the music is written as WAV; give --audio-out a name in .wav, not {output.audio_out}.")
+    video = Path(output.output) if output.output else path.with_name(f"{path.stem}.scored{choose_extension(info)[0]}")
+    sound_codec(video)  # raises OutputError for an extension that cannot be written
+    audio = Path(output.audio_out) if output.audio_out else None
+    if output.variations == 1:
+        return [Target(video, audio)]
+    return [
+        Target(numbered(video, index), numbered(audio, index) if audio else None)
+        for index in range(1, output.variations + 1)
+    ]
+
+
+def numbered(path: Path, index: int) -> Path:
+    return path.with_name(f"{path.stem}.{index}{path.suffix}")
+
+
+def space_needed(info: VideoInfo, n_variations: int) -> int:
+    """Bytes: the finished files, and the sound of one variation while it is made (music, original, sum, mix)."""
+    seconds = math.ceil(info.duration)
+    finished = Path(info.path).stat().st_size + seconds * COMPRESSED_BYTES
+    return n_variations * finished + N_SOUNDS * seconds * SOUND_BYTES + SPARE_BYTES
 
 
 def same_place(first: Path, second: Path) -> bool:

@@ -1,0 +1,25 @@
+"""The real command line with sines in place of the model: `python -m tests.run_cli ARGUMENTS`.
+
+Tests of the frame run it in a process of its own where they send signals or limit resources.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from openvmas import cli
+from openvmas.generate import scorer
+from openvmas.pretrained import Weights
+from tests.clips import SineComposer
+
+WEIGHTS = Weights("sines", "1", "none needed", Path(), {}, "0" * 64)
+
+
+def load(name_or_path: str | Path = "mini") -> scorer.Scorer:
+    return scorer.Scorer(SineComposer(), WEIGHTS)
+
+
+if __name__ == "__main__":
+    scorer.load = load
+    sys.exit(cli.main())
