@@ -5,7 +5,7 @@
 LISTING has a column `track` (package/path) and, for some rows, valence, energy, danceability and acousticness, to which
 the mood axes are fitted; ROOT holds one unpacked package per folder. Writes OUT/raw/*.npz (kept: a second run goes on
 where the first stopped), OUT/tags.npz (tracks [M], start [M + 1], times [N], axes [N, len(AXES)] float16: the windows
-of track i are rows start[i] to start[i + 1]), OUT/axes.json and OUT/mood.npz (see train.tags.Tagger).
+of track i are rows start[i] to start[i + 1]), OUT/axes.json and OUT/axes.npz (see train.tags.Tagger).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import soxr
 from openvmas.condition import AXES
 from openvmas.eval.embedders import SAMPLE_RATE, Yamnet, log_mel
 from openvmas.train.corpus import find_tracks
-from openvmas.train.tags import FITTED_AXES, RawWindows, cross_validate, fit_ridge, fit_tagger, measure
+from openvmas.train.tags import FITTED_AXES, RawWindows, cross_validate, fit_ridge, fit_tagger, measure, unit
 
 LEFT_OUT = ("drascula", "trackballs")  # licences with limits
 SHORTEST = 20.0  # s
+PENALTY = 30.0
 
 
 def raw_path(folder: Path, track: str) -> Path:
@@ -72,13 +73,12 @@ def fit_all(rows: list, folder: Path) -> None:
     labels = {row["track"]: row for row, _ in rows}
     tracks = [RawWindows.load(raw_path(folder, name)) for name in names]
     labelled = [i for i, name in enumerate(names) if all(labels[name][column] for column in FITTED_AXES.values())]
-    x = np.stack([tracks[i].embeddings.mean(0) for i in labelled])
+    x = np.stack([unit(tracks[i].embeddings).mean(0) for i in labelled])
     y = np.array([[float(labels[names[i]][column]) for column in FITTED_AXES.values()] for i in labelled])
     albums = np.array([names[i].split("/", 1)[0] for i in labelled])
-    for penalty in (3.0, 10.0, 30.0, 100.0, 300.0):
-        r = cross_validate(x, y, albums, penalty=penalty)
-        print(f"r across albums, penalty {penalty:g}:", dict(zip(FITTED_AXES, r.round(3).tolist(), strict=True)))
-    tagger = fit_tagger(tracks, fit_ridge(x, y, penalty=30.0), Yamnet().classes)
+    r = cross_validate(x, y, albums, penalty=PENALTY)
+    print("r across albums:", dict(zip(FITTED_AXES, r.round(3).tolist(), strict=True)))
+    tagger = fit_tagger(tracks, fit_ridge(x, y, penalty=PENALTY), Yamnet().classes)
     axes = [tagger.axes(windows).astype(np.float16) for windows in tracks]
     start = np.concatenate([[0], np.cumsum([len(part) for part in axes])])
     times = np.concatenate([windows.times for windows in tracks])

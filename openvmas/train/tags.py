@@ -1,8 +1,9 @@
 """What music is like over time, on the semantic axes of `condition.AXES`: weak labels for training and for measuring.
 
-Style, feeling and instrument axes are evidence for AudioSet classes (YAMNet logits); mood axes are a ridge regression
-on YAMNet embeddings, fitted to labels of whole tracks; brightness and density are measured from the sound itself.
-All are standardised over the windows of the training music, so a value is in standard deviations.
+Style, feeling and instrument axes are evidence for AudioSet classes (YAMNet); mood axes are a ridge regression fitted
+to labels of whole tracks; both are directions in the space of YAMNet embeddings at unit length. Brightness and density
+are measured from the sound itself. All are standardised over the windows of the training music: a value is in standard
+deviations.
 
 The embedder is an argument (anything with `classes` and `embed_log_mel`, see eval.embedders).
 """
@@ -26,7 +27,7 @@ FITTED_AXES = {
     "acousticness": "acousticness",
 }
 
-# Axis → AudioSet classes (names as in the YAMNet class map); the strongest evidence counts (log-sum-exp of logits).
+# Axis → AudioSet classes (names as in the YAMNet class map); they count equally.
 CLASSES: dict[str, tuple[str, ...]] = {
     "ambient": ("Ambient music", "New-age music"),
     "classical": ("Classical music", "Orchestra", "Opera"),
@@ -61,6 +62,7 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "drums": ("Drum kit", "Drum", "Snare drum", "Bass drum", "Hi-hat", "Cymbal", "Percussion", "Drum machine"),
     "bass": ("Bass guitar", "Double bass"),
 }  # fmt: skip
+LEARNED_AXES = (*FITTED_AXES, *CLASSES)  # linear in the embedding
 
 
 @dataclass(frozen=True)
@@ -142,20 +144,34 @@ def _onset_times(frames: np.ndarray) -> np.ndarray:
     return (np.flatnonzero((excess > 0) & (flux >= best)) + 2) / 100
 
 
-def evidence(logits: np.ndarray, classes: tuple[str, ...] | list[str]) -> dict[str, np.ndarray]:
-    """Evidence for each class axis from mean logits [N, n_classes]: axis → [N].
+def unit(embeddings: np.ndarray) -> np.ndarray:
+    """Embeddings [N, D] at length 1: their length says how loud and dense a sound is, and swamps every class."""
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9)
 
-    The mean over all music classes is taken off first: it moves with level and bandwidth, not with character.
+
+def evidence_directions(embeddings: np.ndarray, logits: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """For each axis of CLASSES a direction in the space of unit embeddings: [D, len(CLASSES)].
+
+    embeddings: [N, D]; logits: [N, n_classes], linear in them. What all music classes share (their first principal
+    component; 98 % of the variance of raw logits is nothing else) is taken out, then an axis' classes count equally.
     """
     index = {name: i for i, name in enumerate(classes)}
-    music = [index[name] for name in classes[index["Music"] + 1 : index["Scary music"] + 1]]
-    relative = logits - logits[:, music].mean(1, keepdims=True)
-    found = {}
-    for axis, names in CLASSES.items():
-        columns = relative[:, [index[name] for name in names]].astype(np.float64)
-        top = columns.max(1, keepdims=True)
-        found[axis] = (top + np.log(np.exp(columns - top).sum(1, keepdims=True)))[:, 0]
-    return found
+    music = list(range(index["Music"] + 1, index["Scary music"] + 1))
+    others = [index[name] for names in CLASSES.values() for name in names if index[name] not in music]
+    columns = music + others
+    design = np.concatenate([embeddings, np.ones((len(embeddings), 1))], axis=1)
+    weights = np.linalg.lstsq(design, logits[:, columns], rcond=1e-6)[0][:-1]  # the classifier without its bias
+    inputs = unit(embeddings)
+    spread = (inputs @ weights).std(0)
+    weights = weights / spread
+    values = inputs @ weights
+    _, vectors = np.linalg.eigh(np.cov(values[:, : len(music)].T))
+    common = np.zeros(len(columns))
+    common[: len(music)] = vectors[:, -1]
+    weights = weights - np.outer(weights @ common, common)
+    weights = weights / (inputs @ weights).std(0)
+    place = {column: i for i, column in enumerate(columns)}
+    return np.stack([weights[:, [place[index[name]] for name in names]].mean(1) for names in CLASSES.values()], axis=1)
 
 
 @dataclass(frozen=True)
@@ -197,18 +213,19 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class Tagger:
-    """From raw measurements to standardised axes; means, stds: [len(AXES)] of raw values over the training music."""
+    """From raw measurements to standardised axes.
 
-    ridge: Ridge
-    classes: tuple[str, ...]
+    weights: [D, len(LEARNED_AXES)] from unit embeddings; means, stds: [len(AXES)] over the training music.
+    """
+
+    weights: np.ndarray
     means: np.ndarray
     stds: np.ndarray
 
     def raw_axes(self, windows: RawWindows) -> np.ndarray:
         """[N, len(AXES)] in each axis' own unit."""
-        found = evidence(windows.logits, self.classes)
-        fitted = self.ridge.predict(windows.embeddings)
-        found.update({axis: fitted[:, i] for i, axis in enumerate(FITTED_AXES)})
+        values = unit(windows.embeddings) @ self.weights
+        found = {axis: values[:, i] for i, axis in enumerate(LEARNED_AXES)}
         found["brightness"], found["density"] = windows.brightness, windows.density
         return np.stack([found[axis] for axis in AXES], axis=1).astype(np.float32)
 
@@ -217,13 +234,13 @@ class Tagger:
         return (self.raw_axes(windows) - self.means) / self.stds
 
     def save(self, folder: str | Path) -> None:
-        """Write axes.json (what each axis is made of, its mean and deviation) and mood.npz (the regression)."""
+        """Write axes.json (what each axis is made of, its mean and deviation) and axes.npz (the weights)."""
         folder = Path(folder)
-        np.savez(folder / "mood.npz", **vars(self.ridge))
+        np.savez_compressed(folder / "axes.npz", weights=self.weights.astype(np.float32))
         table = {
             axis: {
-                "mean": round(float(mean), 5),
-                "std": round(float(std), 5),
+                "mean": round(float(mean), 6),
+                "std": round(float(std), 6),
                 "from": list(CLASSES.get(axis, ())) or ("regression" if axis in FITTED_AXES else "signal"),
             }
             for axis, mean, std in zip(AXES, self.means, self.stds, strict=True)
@@ -231,19 +248,28 @@ class Tagger:
         (folder / "axes.json").write_text(json.dumps(table, indent=1) + "\n")
 
     @classmethod
-    def load(cls, folder: str | Path, classes: tuple[str, ...]) -> Tagger:
-        """Read what `save` wrote; classes come from the embedder."""
+    def load(cls, folder: str | Path) -> Tagger:
+        """Read what `save` wrote."""
         folder = Path(folder)
         table = json.loads((folder / "axes.json").read_text())
-        with np.load(folder / "mood.npz") as data:
-            ridge = Ridge(data["centre"], data["weights"], data["offset"])
+        with np.load(folder / "axes.npz") as data:
+            weights = data["weights"]
         means, stds = (np.array([table[axis][key] for axis in AXES]) for key in ("mean", "std"))
-        return cls(ridge, classes, means, stds)
+        return cls(weights, means, stds)
 
 
-def fit_tagger(tracks: list[RawWindows], ridge: Ridge, classes: tuple[str, ...]) -> Tagger:
-    """Means and deviations over all windows that sound (louder than -60 dB)."""
+def fit_tagger(tracks: list[RawWindows], mood: Ridge, classes: tuple[str, ...]) -> Tagger:
+    """Directions, means and deviations over all windows that sound (louder than -60 dB).
+
+    mood: the regression from unit embeddings to FITTED_AXES.
+    """
+    loud = [windows.level_db > -60 for windows in tracks]
+    embeddings, logits = (
+        np.concatenate([getattr(windows, name)[keep] for windows, keep in zip(tracks, loud, strict=True)])
+        for name in ("embeddings", "logits")
+    )
+    weights = np.concatenate([mood.weights, evidence_directions(embeddings, logits, classes)], axis=1)
     n = len(AXES)
-    unit = Tagger(ridge, classes, np.zeros(n), np.ones(n))
-    values = np.concatenate([unit.raw_axes(windows)[windows.level_db > -60] for windows in tracks])
-    return Tagger(ridge, classes, values.mean(0), values.std(0) + 1e-6)
+    plain = Tagger(weights, np.zeros(n), np.ones(n))
+    values = np.concatenate([plain.raw_axes(windows)[keep] for windows, keep in zip(tracks, loud, strict=True)])
+    return Tagger(weights, values.mean(0), values.std(0) + 1e-6)
