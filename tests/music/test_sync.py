@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openvmas.eval.sync import energy_correlation, hit_rate, sync_of_wave, sync_z
+from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave, sync_z
 
 SAMPLE_RATE = 16_000
 DURATION = 30.0
