@@ -23,6 +23,7 @@ from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
 from openvmas.media.probe import VideoInfo, is_cover, open_media, packets
+from openvmas.media.video import has_coded_order, shown_times
 from openvmas.timeline import Clock
 
 MUSIC_TITLE = "Music (OpenVMAS)"
@@ -35,7 +36,8 @@ _ITUNES_TAGS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
     "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time",
 }  # fmt: skip
-_OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}  # the container's own business
+# The container writes these itself.
+_OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "vendor_id"}
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ class _Writer:
         self._source, self._result, self._info = source, result, info
         self._copies: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
+        self._shown = shown_times(info.path, info) if has_coded_order(info) else {}
         main = source.streams[info.stream_index]
         self._copy(main)
         self._sounds = [_Sound(result, wav, info, codec, i) for i, wav in enumerate(sounds)]
@@ -218,6 +221,8 @@ class _Writer:
             if ticks is None:
                 continue
             if packet.stream_index == self._info.stream_index:
+                if packet.pts in self._shown:
+                    packet.pts = self._shown[packet.pts]
                 now = ticks * Fraction(packet.time_base or 1)
                 self._sound_until(now + _AHEAD)
                 self.n_packets += 1

@@ -159,18 +159,16 @@ def probe(path: str | Path) -> VideoInfo:
         starts, ends = _shown(container, stream)
         if len(starts) < 2:
             raise InputError(f"{name} has only {len(starts)} frame; give a video with moving pictures.")
-        base = Fraction(stream.time_base or Fraction(1, 90_000))
-        interval = int(np.median(np.diff(starts)))
-        end = int(ends[-1]) if ends[-1] > starts[-1] else int(starts[-1]) + interval
-        duration = (end - int(starts[0])) * base
-        if starts[-1] == starts[0] or (interval <= 0 and duration <= 0):
+        if starts[-1] == starts[0]:
             raise InputError(f"{name} has a duration of zero; export it again from the program that made it.")
+        base = Fraction(stream.time_base or Fraction(1, 90_000))
+        duration, interval = _measure(starts, ends, base, stream.average_rate or stream.guessed_rate)
         return VideoInfo(
             path=name,
             duration=duration,
             start=int(starts[0]) * base,
             fps=len(starts) / duration,
-            frame_interval=interval * base if interval > 0 else duration / len(starts),
+            frame_interval=interval,
             n_frames=len(starts),
             width=width,
             height=height,
@@ -194,6 +192,19 @@ def _shown(container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, 
             ends.append(time + (packet.duration or 0))
     order = np.argsort(np.array(starts, dtype=np.int64), kind="stable")
     return np.array(starts, dtype=np.int64)[order], np.array(ends, dtype=np.int64)[order]
+
+
+def _measure(starts: np.ndarray, ends: np.ndarray, base: Fraction, rate: Fraction | None) -> tuple[Fraction, Fraction]:
+    """Duration and usual interval, s. A steady rate rounded to ticks (Matroska: 1 ms) counts as that rate."""
+    usual = int(np.median(np.diff(starts)))
+    end = int(ends[-1]) if ends[-1] > starts[-1] else int(starts[-1]) + usual
+    duration = (end - int(starts[0])) * base
+    if rate:
+        steady = np.arange(len(starts)) * float(1 / (rate * base))
+        is_steady = np.abs(starts - starts[0] - steady).max() <= 1
+        if is_steady and abs(duration - len(starts) / rate) <= 2 * base:
+            return len(starts) / rate, 1 / rate
+    return duration, usual * base if usual > 0 else duration / len(starts)
 
 
 def _look(path: str | Path, stream_index: int) -> tuple[int, Fraction]:

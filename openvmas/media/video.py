@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -95,13 +96,35 @@ def _decode(path: str | Path, info: VideoInfo) -> Iterator[tuple[av.VideoFrame, 
         many = 8 if info.width * info.height <= 3840 * 2160 else 2
         stream.codec_context.thread_count = min(os.cpu_count() or 1, many)
         base = Fraction(stream.time_base or Fraction(1, 90_000))
+        waiting: list[int] = []
         for packet in itertools.chain(packets(container, info.stream_index), [None]):
             try:
                 frames = stream.codec_context.decode(packet)  # None: what the decoder still holds
             except FFmpegError:  # a broken packet: the decoder goes on with the next
                 continue
+            if packet is not None and packet.pts is not None:
+                heapq.heappush(waiting, packet.pts)
             for frame in frames:
-                yield frame, None if frame.pts is None else frame.pts * base
+                pts = frame.pts
+                if has_coded_order(info) and waiting:
+                    pts = heapq.heappop(waiting)
+                yield frame, None if pts is None else pts * base
+            if not has_coded_order(info):
+                waiting.clear()
+
+
+def has_coded_order(info: VideoInfo) -> bool:
+    """Whether packets carry times in the order of decoding: AVI knows no other, yet H.264 and HEVC are put into it."""
+    return info.container == "avi" and info.codec in ("h264", "hevc")
+
+
+def shown_times(path: str | Path, info: VideoInfo) -> dict[int, int]:
+    """For a file that `has_coded_order`: when the frame of the packet with a given time is really shown, in ticks."""
+    with open_media(path) as container:
+        base = Fraction(container.streams[info.stream_index].time_base or 1)
+    return {
+        frame.pts: int(time / base) for frame, time in _decode(path, info) if frame.pts is not None and time is not None
+    }
 
 
 class _Picker:
