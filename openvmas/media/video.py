@@ -61,7 +61,8 @@ def read_frames(
 
     Sample k of a request, k = 0 .. ceil(duration * fps) - 1, is the source frame whose presentation time is nearest
     to k / fps, the earlier one at a tie; so it is never off by more than half a source frame. A frame that is held
-    longer than usual (variable frame rate) counts as shown again every usual interval: what is on the screen is taken.
+    for more than two usual intervals (variable frame rate) counts as shown again and again: what is on the screen is
+    taken.
     Broken packets are skipped: the last good frame stays. Raises InputError.
     """
     info = info or probe(path)
@@ -159,8 +160,9 @@ class _Picker:
         if next_time is None:
             self._next = self._n_samples
         else:
-            half = min(next_time - time, self._info.frame_interval) / 2
-            boundary = next_time - half  # samples up to here, ties included, take this frame
+            gap, usual = next_time - time, self._info.frame_interval
+            # Samples up to the boundary, ties included, take this frame.
+            boundary = next_time - (gap if gap <= 2 * usual else usual) / 2
             last = int(boundary * self._clock.rate // 1)
             self._next = max(first, min(last + 1, self._n_samples))
         return self._next - first
