@@ -179,11 +179,10 @@ def to_channels(frame: av.AudioFrame, channels: int) -> np.ndarray:
         wave = raw.astype(np.float32)
     if len(names) == 1:
         return np.repeat(wave, channels, axis=0)
-    if len(names) > 2 or names != ["FL", "FR"]:
-        unnamed = not any(name in _FOLD for name in names)
-        shares = [(1, 1)[:2] if unnamed else _FOLD.get(name, (0, 0)) for name in names]
-        matrix = np.array(shares, dtype=np.float32).T / (len(names) if unnamed else 1)
-        wave = matrix @ wave
+    unnamed = not any(name in _FOLD for name in names)  # such as WAV files without a channel mask
+    if len(names) > 2 or (names != ["FL", "FR"] and not unnamed):
+        shares = [(1 / len(names),) * 2 if unnamed else _FOLD.get(name, (0, 0)) for name in names]
+        wave = np.array(shares, dtype=np.float32).T @ wave
     return wave if channels == 2 else wave.mean(axis=0, keepdims=True, dtype=np.float32)
 
 
