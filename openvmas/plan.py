@@ -17,7 +17,7 @@ from openvmas.config import PlanOptions
 from openvmas.errors import PlanError
 from openvmas.grid import Wish, fit_grid
 from openvmas.plan_file import read_plan, write_plan
-from openvmas.score_plan import Hit, ScorePlan, Section
+from openvmas.score_plan import JOINT, Hit, ScorePlan, Section
 from openvmas.tempo_map import MAX_TEMPO, MIN_TEMPO, TempoMark, check_tempo
 from openvmas.words import Meaning, understand, understand_mood
 
@@ -50,6 +50,11 @@ def make_plan(
     end = float(analysis.duration)
     words, mood = understand(options.text), understand_mood(options.mood)
     asked = check_tempo(options.tempo) if options.tempo is not None else words.tempo if words.is_tempo_exact else None
+    if earlier is not None and abs(float(earlier.duration - analysis.duration)) > JOINT:
+        raise PlanError(
+            f"the earlier plan is for a video of {float(earlier.duration):g} s and this one has {end:g} s; "
+            "plan this video without it."
+        )
     hits = _gather_hits(analysis, options.hit, earlier)
     locked = [section for section in earlier.sections if section.is_locked] if earlier else []
     sections = _make_sections(analysis, find_sections(analysis), locked, _say(words, mood, "arousal") or 0.0)

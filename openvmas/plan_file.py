@@ -38,8 +38,8 @@ def write_plan(plan: ScorePlan) -> str:
         f"mood: {_text(plan.mood)}  # one mood word for the whole, such as calm, happy, dark, epic",
         f"beats_per_bar: {plan.beats_per_bar}",
         "",
-        "# Where beats lie: a beat at `time`, the tempo from there on in beats per minute, and that beat's place in its",
-        "# bar (1 is the downbeat). One line is a steady tempo. [] is music without a beat.",
+        "# Where beats lie: a beat at `time`, the tempo from there on in beats per minute, and which beat of its bar",
+        "# that is (1 is the downbeat). One line is a steady tempo; [] is music without a beat.",
         "tempo_map:" if plan.tempo_map else "tempo_map: []",
     ]
     lines += [f"- {{time: {m.time!r}, tempo: {m.tempo!r}, beat: {m.beat}}}" for m in plan.tempo_map]
@@ -137,7 +137,7 @@ def read_plan(text: str, name: str = "plan") -> ScorePlan:
         node = yaml.compose(text, Loader=LOADER)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        line = f" line {mark.line + 1}" if mark else ""
+        line = f" line {min(mark.line + 1, len(text.splitlines()))}" if mark else ""
         problem = getattr(error, "problem", None) or "it holds characters that YAML does not allow"
         raise PlanError(
             f"{name}{line}: this is not YAML ({problem}); mend this line or write the plan anew."

@@ -17,6 +17,7 @@ from openvmas.errors import PlanError
 from openvmas.tempo_map import MAX_TEMPO, MIN_TEMPO, Fit, Grid, TempoMark, lay_grid, lay_span, measure_fit
 from openvmas.words import Meaning, understand, understand_mood
 
+MAX_SEED = 2**62
 MAX_AXIS = 3.0  # standard deviations that an axis may be set to
 JOINT = 0.001  # s, within which two sections count as meeting
 MARGIN = 8.0  # s, that the grid goes on before and after the picture, so that every step of it lies inside a bar
@@ -153,6 +154,7 @@ def _check(plan: ScorePlan) -> None:
         raise FieldError("duration", f"{plan.duration} is no length; give the picture's length in seconds, above 0.")
     end = float(plan.duration)
     check_number("beats_per_bar", plan.beats_per_bar, 2, 7)
+    check_number("seed", plan.seed, 0, MAX_SEED)
     _check_words("mood", plan.mood, understand_mood)
     for i, mark in enumerate(plan.tempo_map):
         path = f"tempo_map[{i}]"

@@ -279,7 +279,7 @@ def understand_mood(mood: str | None) -> Meaning:
     Raises PlanError with the nearest moods if it is not.
     """
     meaning = understand(mood)
-    if mood is None or (meaning.axes and not meaning.unknown):
+    if mood is None or ((meaning.axes or meaning.tempo) and not meaning.unknown):
         return meaning
     word = meaning.unknown[0] if meaning.unknown else mood.strip()
     near = difflib.get_close_matches(word, lexicon(), n=3, cutoff=0.6) or ["calm", "happy", "dark", "epic"]
@@ -287,7 +287,8 @@ def understand_mood(mood: str | None) -> Meaning:
 
 
 def _plain(text: str) -> str:
-    """Lower case; apostrophes gone, hyphens and slashes opened up; commas and full stops stay."""
+    """Lower case, without apostrophes and what cannot be printed; hyphens and slashes opened up, commas kept."""
+    text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
     text = text.lower().replace("'", "").replace("’", "").replace("&", " and ")
     return re.sub(r"[-_/\"“”*+|]+", " ", text)
 

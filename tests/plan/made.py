@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -38,7 +39,7 @@ def make_analysis(
     return VideoAnalysis(
         duration=duration,
         fps=Fraction(25),
-        shots=tuple(Shot(a, b, False) for a, b in zip(edges[:-1], edges[1:], strict=True)),
+        shots=tuple(Shot(a, b, False) for a, b in itertools.pairwise(edges)),
         cuts=np.array(cuts, float),
         flashes=np.zeros(0),
         visual_beats=beats,
