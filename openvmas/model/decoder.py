@@ -30,7 +30,7 @@ class DecoderConfig:
     n_groups: int = 2  # heads of keys and values
     hidden: int = 1216
     narrow: int = 96  # steps that most layers see, themselves included
-    wide: int = 512  # steps that every third layer sees
+    wide: int = 384  # steps that every third layer sees
     n_curves: int = len(CURVES)
     n_axes: int = len(AXES)
     curve_kernel: int = 41  # steps: what the condition sees of past and future, +-0.4 s at 50 Hz
@@ -95,7 +95,7 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 def normalize(x: Tensor) -> Tensor:
     """Root mean square of 1 along the last dimension."""
-    return F.rms_norm(x, (x.shape[-1],), eps=1e-6)
+    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
@@ -229,10 +229,13 @@ class DecoderStep(nn.Module):
             x = x + layer.condition_gain * condition[:, None]
             q, k, v = layer.qkv(x, cosine, sine)
             # Queries of one group share their keys: [B, G, H / G, d]. Two sums of scores instead of a longer cache.
-            q = q.reshape(q.shape[0], config.n_groups, -1, config.head_width) * config.head_width**-0.5
+            q = (
+                q.reshape(-1, config.n_groups, config.n_heads // config.n_groups, config.head_width)
+                * config.head_width**-0.5
+            )
             scores = torch.cat([q @ keys + mask, q @ k.transpose(-1, -2)], dim=-1).softmax(-1)
             attended = scores[..., :-1] @ values + scores[..., -1:] * v
-            x = layer.finish(x, attended.reshape(x.shape[0], config.n_heads, 1, config.head_width))
+            x = layer.finish(x, attended.reshape(-1, config.n_heads, 1, config.head_width))
             new_keys.append(k[:, :, 0])
             new_values.append(v[:, :, 0])
         logits = self.decoder.heads(normalize(x))[:, 0].unflatten(-1, (config.n_codebooks, -1))

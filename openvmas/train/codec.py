@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
+from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec, save_codec
 from openvmas.train.corpus import SAMPLE_RATE, Crops
 
 
@@ -42,6 +42,7 @@ class CodecRecipe:
     mel_weight_end: float = 8.0
     commitment_weight: float = 0.25
     dropout: float = 0.2
+    freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
     seed: int = 0
     precision: str = "bf16"
 
@@ -87,7 +88,7 @@ class SpectralLoss:
         for n in sorted(self.windows):
             parts, power = self.transform(wave, n)
             if n in self.mels:
-                mel_features.append((power.sqrt() @ self.mels[n]).clamp_min(1e-4).log10())
+                mel_features.append((power.sqrt() @ self.mels[n]).clamp_min(1e-5).log10())
             if n in self.complex_windows:
                 top = self.complex_limit * n // self.sample_rate
                 complex_features.append(parts[:, :, :top] * power[:, :, :top, None].sqrt().rsqrt())
@@ -142,7 +143,9 @@ def measure(codec: Codec, clips: Tensor, loss: SpectralLoss) -> dict[str, float]
         "mel": loss(clips, estimated)["mel"].item(),
         "perplexity": perplexity,
     }
-    a, b = (torch.stft(x, 2048, 512, window=torch.hann_window(2048), return_complex=True).abs() for x in (clips, estimated))
+    a, b = (
+        torch.stft(x, 2048, 512, window=torch.hann_window(2048), return_complex=True).abs() for x in (clips, estimated)
+    )
     a, b = (a + 1e-4).log(), (b + 1e-4).log()
     for low, high in ((0, 500), (500, 2000), (2000, 5000), (5000, 10000), (10000, 16000)):
         band = slice(low * 2048 // SAMPLE_RATE, high * 2048 // SAMPLE_RATE)
@@ -163,6 +166,19 @@ def held_out_clips(folder: Path, n: int, seconds: float) -> Tensor:
         if np.sqrt(np.mean(wave**2)) > 0.003:
             clips.append(wave)
     return torch.from_numpy(np.stack(clips))
+
+
+def make_latent(codec: Codec, wave: Tensor, recipe: CodecRecipe) -> tuple[Tensor, Tensor]:
+    """What the decoder gets for a wave [B, L], and the commitment loss; before the quantiser is ready, no codes."""
+    commitment = torch.zeros((), device=wave.device)
+    with torch.set_grad_enabled(not recipe.freeze_encoder):
+        with torch.autocast(wave.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            latent = codec.encode_latent(wave).float()
+        if recipe.freeze_encoder:
+            return codec.quantizer.decode(codec.quantizer.encode(latent)), commitment
+    if codec.quantizer.is_ready:
+        return codec.quantizer(latent, recipe.dropout)
+    return latent, commitment
 
 
 def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start_from: str | None = None) -> None:
@@ -201,22 +217,19 @@ def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start
             save_codec(averaged, str(run / "codec.pt"))
         if progress >= 1:
             return
-        rate = recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        rate = (
+            recipe.learning_rate
+            * min(1, (step + 1) / recipe.warmup)
+            * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
+        )
         for group in optimizer.param_groups:
             group["lr"] = rate
         wave = draw_batch(crops, recipe, length, step).to(device)
-        with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            latent = codec.encode_latent(wave).float()
-        commitment = torch.zeros((), device=device)
-        if codec.quantizer.is_ready:
-            quantized, commitment = codec.quantizer(latent, recipe.dropout)
-        else:
-            quantized = latent
-            if step >= recipe.continuous_steps:
-                latents.append(latent.detach().flatten(0, 1))
-                if len(latents) == 20:
-                    codec.quantizer.initialize(torch.cat(latents))
-                    averaged.quantizer.load_state_dict(codec.quantizer.state_dict())
+        quantized, commitment = make_latent(codec, wave, recipe)
+        if not codec.quantizer.is_ready and step >= recipe.continuous_steps:
+            latents.append(quantized.detach().flatten(0, 1))
+            if len(latents) == 20:
+                codec.quantizer.initialize(torch.cat(latents))
         with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16"):
             frames = codec.decoder(quantized)
         estimated = codec.synthesize(frames)
@@ -232,7 +245,7 @@ def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimizer.step()
         step += 1
-        follow(averaged, codec, min(0.999, 1 - 1 / (step + 1)))
+        follow(averaged, codec, min(0.99, 1 - 1 / (step + 1)))
         if step % 50 == 0:
             values = " ".join(f"{k} {v.item():.4f}" for k, v in terms.items())
             print(f"{step} {time.time() - began:.0f}s {values} commit {commitment.item():.4f}", flush=True)

@@ -18,7 +18,14 @@ import numpy as np
 
 SAMPLE_RATE = 32_000
 # Whole albums that nothing is ever trained on; besides them every 20th track of the others.
-HELD_OUT_ALBUMS = ("pushover-data", "xmoto-data", "unknown-horizons", "starfighter-data", "asc-music", "singularity-music")
+HELD_OUT_ALBUMS = (
+    "pushover-data",
+    "xmoto-data",
+    "unknown-horizons",
+    "starfighter-data",
+    "asc-music",
+    "singularity-music",
+)
 # Never used: a non-commercial clause, and a licence of its own, somewhere in the package.
 EXCLUDED_ALBUMS = ("warmux-data", "cube2-data")
 
@@ -108,12 +115,13 @@ class Crops:
 
     def refresh(self) -> None:
         tracks = read_index(self.folder)
-        self.tracks = [
-            t for t in tracks if t.is_held_out == self.held_out and t.album not in EXCLUDED_ALBUMS and t.singing_share <= self.max_singing
-            and t.speech_share <= 0.3 and t.length > 4 * SAMPLE_RATE
-        ]  # fmt: skip
+        self.tracks = [t for t in tracks if t.is_held_out == self.held_out and self._is_wanted(t)]
         self.waves = np.memmap(self.folder / "waves.s16", dtype="<i2", mode="r")
         self.ends = np.cumsum([t.length for t in self.tracks])
+
+    def _is_wanted(self, track: Track) -> bool:
+        is_music = track.singing_share <= self.max_singing and track.speech_share <= 0.3
+        return is_music and track.album not in EXCLUDED_ALBUMS and track.length > 4 * SAMPLE_RATE
 
     def crop(self, generator: np.random.Generator, length: int) -> np.ndarray:
         """One crop: [length] float32 in [-1, 1], from a track drawn in proportion to its length."""

@@ -1,0 +1,197 @@
+"""Train the decoder on codes of music, each step conditioned on the music's own curves, grid and tags.
+
+    python -m openvmas.train.model WAVES EXAMPLES TAGS RUN --time-limit 3600
+
+Learns from music alone: at inference a picture's curves take the place of the music's. Time-boxed, resumable
+(`RUN/last.pt`), the same on CPU and GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from openvmas.model.decoder import DECODER_PRESETS, Decoder, save_decoder
+from openvmas.model.pattern import delay
+from openvmas.train.codec import follow
+from openvmas.train.examples import Examples
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """Settings of a decoder run."""
+
+    preset: str = "mini"
+    batch: int = 6
+    steps_per_crop: int = 768  # after the delay pattern
+    steps: int = 4000
+    learning_rate: float = 2e-3
+    warmup: int = 60
+    weight_decay: float = 0.05
+    drop_events: float = 0.12
+    drop_meaning: float = 0.12
+    compile: int = 0  # 1: torch.compile, a sixth faster on this CPU after 90 s
+    seed: int = 0
+    precision: str = "bf16"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """tokens [B, K, S] with the empty token V where there is nothing; curves [B, S, C]; semantics [B, S, 2A]."""
+
+    tokens: Tensor
+    curves: Tensor
+    semantics: Tensor
+
+
+def draw_batch(examples: Examples, generator: np.random.Generator, n: int, n_steps: int, decoder: Decoder) -> Batch:
+    """n random crops whose delayed codes fill n_steps exactly."""
+    n_codebooks, empty = decoder.config.n_codebooks, decoder.config.codebook_size
+    length = n_steps - n_codebooks + 1
+    tokens, curves, semantics = [], [], []
+    for _ in range(n):
+        codes, condition = examples.draw(generator, length)
+        tokens.append(delay(codes, empty))
+        for rows, encoded in ((curves, condition.encode_curves()), (semantics, condition.encode_semantics())):
+            rows.append(np.pad(encoded, ((0, n_steps - length), (0, 0)), mode="edge"))
+    return Batch(*(torch.from_numpy(np.stack(rows)) for rows in (tokens, curves, semantics)))
+
+
+def likelihood(decoder: Any, batch: Batch, use_events: Tensor, use_meaning: Tensor, precision: str) -> Tensor:
+    """Negative log-likelihood per codebook, nats: [K]."""
+    device = batch.tokens.device.type
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        condition = decoder.condition(batch.curves, batch.semantics, use_events, use_meaning)
+        logits = decoder(batch.tokens, condition)
+    empty = decoder.config.codebook_size
+    losses = F.cross_entropy(
+        logits.float().flatten(0, 2), batch.tokens.flatten(), ignore_index=empty, reduction="none"
+    ).view_as(batch.tokens)
+    return losses.sum((0, 2)) / (batch.tokens != empty).sum((0, 2))
+
+
+@torch.no_grad()
+def evaluate(decoder: Decoder, batches: list[Batch], precision: str) -> dict[str, float]:
+    """Held-out likelihood with everything, without events, without meaning, and of the first codebook alone."""
+    result = {}
+    decoder.eval()
+    for name, events, meaning in (("full", 1.0, 1.0), ("no_events", 0.0, 1.0), ("no_meaning", 1.0, 0.0)):
+        total = torch.stack(
+            [
+                likelihood(
+                    decoder, b, torch.full((len(b.tokens),), events), torch.full((len(b.tokens),), meaning), precision
+                )
+                for b in batches
+            ]
+        ).mean(0)
+        result[name] = round(total.mean().item(), 4)
+        result[f"{name}_first"] = round(total[0].item(), 4)
+    decoder.train()
+    return result
+
+
+def make_optimizers(decoder: Decoder, recipe: ModelRecipe) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan 2024) for the matrices inside the layers, AdamW for everything else."""
+    matrices = [p for p in decoder.layers.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    others = [p for p in decoder.parameters() if id(p) not in inside]
+    return [
+        torch.optim.Muon(
+            matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
+        ),
+        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01),
+    ]
+
+
+def learning_rate(recipe: ModelRecipe, step: int, progress: float) -> float:
+    """Warm-up, then constant, then linear to zero over the last 40 %."""
+    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * min(1.0, (1 - progress) / 0.4 + 0.01)
+
+
+def train(examples: Examples, held_out: Examples, run: Path, recipe: ModelRecipe, time_limit: float) -> None:
+    """Train until the steps or the time run out; the learning rate follows whichever comes first."""
+    torch.manual_seed(recipe.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    decoder = Decoder(DECODER_PRESETS[recipe.preset]).to(device)
+    averaged = copy.deepcopy(decoder)
+    optimizers = make_optimizers(decoder, recipe)
+    generator = np.random.default_rng(99)
+    tests = [draw_batch(held_out, generator, 6, recipe.steps_per_crop, decoder) for _ in range(4)]
+    step, spent = 0, 0.0
+    if (run / "last.pt").exists():
+        state = torch.load(run / "last.pt", map_location=device, weights_only=True)
+        decoder.load_state_dict(state["decoder"])
+        averaged.load_state_dict(state["averaged"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        step, spent = state["step"], state["spent"]
+    fast = torch.compile(decoder) if recipe.compile else decoder
+    began = time.time() - spent
+    while True:
+        spent = time.time() - began
+        progress = max(step / recipe.steps, spent / time_limit)
+        if step % 100 == 0 or progress >= 1:
+            record = {"step": step, "seconds": round(spent), **evaluate(averaged, tests, recipe.precision)}
+            with (run / "log.jsonl").open("a") as log:
+                log.write(json.dumps(record) + "\n")
+            print(json.dumps(record), flush=True)
+            state = {"decoder": decoder.state_dict(), "averaged": averaged.state_dict(), "step": step, "spent": spent}
+            torch.save({**state, "optimizers": [o.state_dict() for o in optimizers]}, run / "last.tmp")
+            (run / "last.tmp").rename(run / "last.pt")
+            save_decoder(averaged, str(run / "decoder.pt"))
+        if progress >= 1:
+            return
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, step, progress)
+        draw = np.random.default_rng((recipe.seed, step))
+        batch = draw_batch(examples, draw, recipe.batch, recipe.steps_per_crop, decoder)
+        batch = Batch(batch.tokens.to(device), batch.curves.to(device), batch.semantics.to(device))
+        keep = [
+            torch.from_numpy((draw.random(recipe.batch) >= share).astype(np.float32)).to(device)
+            for share in (recipe.drop_events, recipe.drop_meaning)
+        ]
+        losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        losses.mean().backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        step += 1
+        follow(averaged, decoder, min(0.995, 1 - 1 / (step / 4 + 1)))
+        if step % 20 == 0:
+            print(
+                f"{step} {time.time() - began:.0f}s {losses.mean().item():.3f} first {losses[0].item():.3f}", flush=True
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("waves", "examples", "tags", "run"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--time-limit", type=float, default=3600, help="seconds")
+    parser.add_argument("--threads", type=int, default=1)
+    for item in fields(ModelRecipe):
+        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=item.default)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recipe = ModelRecipe(**{item.name: getattr(arguments, item.name) for item in fields(ModelRecipe)})
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    (arguments.run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    sources = arguments.waves, arguments.examples, arguments.tags
+    train(Examples(*sources), Examples(*sources, held_out=True), arguments.run, recipe, arguments.time_limit)
+
+
+if __name__ == "__main__":
+    main()
