@@ -48,16 +48,16 @@ def test_no_marks_no_beats() -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.floats(0, 60), min_size=1, max_size=6, unique_by=lambda x: round(x)),
+    st.lists(st.floats(1, 15), min_size=1, max_size=6),
     st.lists(st.tuples(st.floats(40, 220), st.integers(1, 2)), min_size=6, max_size=6),
     st.integers(2, 7),
 )
-def test_any_map_gives_increasing_beats_without_holes(starts: list, rest: list, metre: int) -> None:
-    marks = [TempoMark(t, f, b) for t, (f, b) in zip(sorted(starts), rest, strict=False)]
+def test_any_map_gives_increasing_beats_without_holes(gaps: list, rest: list, metre: int) -> None:
+    marks = [TempoMark(t, f, b) for t, (f, b) in zip(itertools.accumulate(gaps), rest, strict=False)]
     grid = lay_grid(marks, metre, 0, 60)
-    gaps = np.diff(grid.beats)
-    assert (gaps > 0).all()
-    assert gaps.max(initial=0) <= 1.5 * 60 / min(mark.tempo for mark in marks) + 1e-6
+    between = np.diff(grid.beats)
+    assert (between > 0).all()
+    assert between.max(initial=0) <= 1.5 * 60 / min(mark.tempo for mark in marks) + 1e-6
     assert np.isin(grid.downbeats, grid.beats).all()
     assert all(np.abs(grid.beats - mark.time).min() < 1e-6 for mark in marks if mark.time <= 60)
 
