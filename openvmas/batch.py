@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TextIO
 
+PROGRAM = (sys.executable, "-m", "openvmas")
 INTERRUPTED = 130
 
 
@@ -74,7 +75,7 @@ def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int) 
     """
     videos = list(dict.fromkeys(videos))
     # `--` ends the options, so that a file called -x.mp4 stays a file.
-    commands = [[sys.executable, "-m", "openvmas", "score", *arguments, "--", video] for video in videos]
+    commands = [[*PROGRAM, "score", *arguments, "--", video] for video in videos]
     codes = Pool(n_workers).run(commands)
     failed = [video for video, code in zip(videos, codes, strict=True) if code]
     print(f"{len(videos) - len(failed)} of {len(videos)} videos scored", end="")

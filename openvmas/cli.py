@@ -166,10 +166,10 @@ def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, q
 
 @app.command()
 @click.argument("video", metavar="VIDEO")
-@output_options("NAME.analysis.json beside VIDEO (a name in .npz gets the curves and features too)")
+@output_options("NAME.analysis.json beside VIDEO")
 @quiet_option
 def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
-    """Write what the picture says: shots, cuts, visual beats and curves (JSON or NPZ)."""
+    """Write what the picture says: shots, cuts and visual beats (JSON), or with an output in .npz its curves too."""
     from openvmas.generate import scorer
     from openvmas.generate.report import summarize
 
@@ -183,6 +183,25 @@ def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int
         else:
             hidden.write_text(json.dumps(summarize(made), indent=2) + "\n", encoding="utf-8")
     click.echo(f"{target}: {len(made.shots)} shots, {len(made.visual_beats)} visual beats")
+    return 0
+
+
+@app.command()
+@click.argument("video", metavar="VIDEO")
+@output_options("NAME.report.html beside VIDEO; the same figures go to NAME.report.json")
+@quiet_option
+def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
+    """Write a page that shows how well picture and music fit, for any video with music (HTML and JSON)."""
+    from openvmas.eval.report import write_report
+    from openvmas.progress import show_progress
+
+    target = Path(output or Path(video).with_suffix(".report.html"))
+    with show_progress(Path(video).name, quiet) as progress:
+        made = write_report(video, target, overwrite, progress)
+    click.echo(
+        f"{target}: {len(made.picture.cuts)} cuts, {len(made.music.onsets)} onsets, sync z {made.sync.z:.1f}, "
+        f"{made.loudness.integrated_lufs:.1f} LUFS"
+    )
     return 0
 
 

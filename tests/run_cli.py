@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from openvmas import cli
+from openvmas import batch, cli
 from openvmas.generate import scorer
 from openvmas.pretrained import Weights
 from tests.clips import SineComposer
@@ -22,4 +22,5 @@ def load(name_or_path: str | Path = "mini") -> scorer.Scorer:
 
 if __name__ == "__main__":
     scorer.load = load
+    batch.PROGRAM = (sys.executable, "-m", "tests.run_cli")
     sys.exit(cli.main())

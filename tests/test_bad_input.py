@@ -348,7 +348,8 @@ def test_hit_outside_the_video(refuses: Callable[..., str]) -> None:
     ("option", "value"),
     [
         ("--tempo", "9000"), ("--tempo", "nan"), ("--tempo", "fast"), ("--loudness", "20"), ("--loudness", "inf"),
-        ("--seed", "-1"), ("--seed", "1.5"), ("--guidance", "1e9"), ("--event-guidance", "-1"), ("--candidates", "0"),
+        ("--seed", "-1"), ("--seed", "1.5"), ("--guidance", "1000000000"), ("--event-guidance", "-1"),
+        ("--candidates", "0"),
         ("--temperature", "0"), ("--top-p", "2"), ("--top-k", "-4"), ("--variations", "0"), ("--hit", "-3"),
         ("--true-peak", "6"), ("--duck", "12"), ("--workers", "0"), ("--mood", "qwertzuiop"),
     ],

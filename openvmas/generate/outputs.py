@@ -178,15 +178,17 @@ def check_space(folder: Path, n_bytes: int) -> None:
 
 @contextlib.contextmanager
 def explain_write_errors(folder: Path) -> Iterator[None]:
-    """Turn the system's refusals to write into OutputError with the remedy."""
+    """Turn the system's refusals to write into OutputError with the remedy, and without the names of hidden files."""
     try:
         yield
-    except (OSError, FFmpegError) as error:
-        if error.errno in NO_SPACE:
+    except (OSError, FFmpegError, OutputError) as error:
+        refusal = error.__cause__ if isinstance(error, OutputError) else error
+        number = refusal.errno if isinstance(refusal, (OSError, FFmpegError)) else None
+        if number in NO_SPACE:
             raise OutputError(
                 f"there is no space left in {folder.absolute()}; free some or choose another folder with --output."
             ) from error
-        if error.errno in NO_PERMISSION:
+        if number in NO_PERMISSION:
             raise OutputError(
                 f"{folder.absolute()} cannot be written to (no permission); choose another folder with --output."
             ) from error

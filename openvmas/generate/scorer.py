@@ -165,9 +165,9 @@ class Scorer:
 
 def load(name_or_path: str | Path = "mini") -> Scorer:
     """Open a preset or a folder of exported weights. Raises ModelError."""
+    weights = find_weights(name_or_path)
     from openvmas.generate.stream import Composer as ModelComposer
 
-    weights = find_weights(name_or_path)
     return Scorer(ModelComposer(weights), weights)
 
 
