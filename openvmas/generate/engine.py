@@ -33,6 +33,11 @@ def open_graph(path: os.PathLike[str], threads: int) -> onnxruntime.InferenceSes
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 
+def run(graph: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """All outputs of a graph; the arrays are read where they are."""
+    return [np.asarray(output) for output in graph.run(None, inputs)]
+
+
 class Ring:
     """Keys and values of the last `window - 1` steps of some layers, in any order.
 
@@ -83,8 +88,8 @@ class Engine:
         for start in range(0, condition.n_steps, CONDITION_CHUNK):
             first = max(0, start - CONDITION_MARGIN)
             last = min(condition.n_steps, start + CONDITION_CHUNK + CONDITION_MARGIN)
-            (encoded,) = self._condition.run(
-                None,
+            (encoded,) = run(
+                self._condition,
                 {
                     "curves": curves[None, first:last],
                     "semantics": semantics[None, first:last],
@@ -108,8 +113,8 @@ class Engine:
         Changes `state`.
         """
         angle = state.position * self._frequency
-        logits, keys, values = self._decoder.run(
-            None,
+        logits, keys, values = run(
+            self._decoder,
             {
                 "tokens": tokens,
                 "condition": condition,
@@ -130,7 +135,7 @@ class Engine:
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray:
         """Codec frames [T, window_length + 2] of codes [K, T]; edges are exact only at true beginnings and endings."""
-        (frames,) = self._codec.run(None, {"codes": codes[None].astype(np.int64)})
+        (frames,) = run(self._codec, {"codes": codes[None].astype(np.int64)})
         return frames[0]
 
 

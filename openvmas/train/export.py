@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -78,7 +79,8 @@ def quantize(source: Path, target: Path, bits: int, block: int = 32) -> None:
         onnx.load(str(source)), bits=bits, block_size=block, is_symmetric=False, accuracy_level=4
     )
     quantizer.process()
-    quantizer.model.save_model_to_file(str(target))
+    quantized: Any = quantizer.model
+    quantized.save_model_to_file(str(target))
 
 
 def halve_tables(path: Path) -> None:
