@@ -16,7 +16,8 @@ _MIN_SPEECH = 0.15  # s; anything shorter is a click or a cough
 
 HOP = 48  # samples, 1 ms at 48 kHz: the grid of the limiter's gain
 _REACH = 5  # hops to each side over which the gain moves smoothly to what a peak needs
-_RELEASE_DB = 0.02  # dB per hop (20 dB/s): slow against one period of a bass note, so that it is not distorted
+_KEEP = 20  # hops that the gain stays down behind a peak: a bass note of 25 Hz peaks once more in them, undistorted
+_RELEASE_DB = 0.06  # dB per hop (60 dB/s)
 
 
 def speech_spans(speech: np.ndarray, rate: Fraction = CONTROL_RATE) -> tuple[tuple[float, float], ...]:
@@ -77,12 +78,12 @@ class LimiterGain:
     def samples(self, start: int, stop: int) -> np.ndarray | float:
         """Gain of samples start .. stop-1, linear: [stop - start], or 1.0 where nothing is to be done."""
         first, last = start // HOP, -(-stop // HOP)
-        low, high = first - 2 * _REACH, last + 1 + 2 * _REACH
+        low, high = first - 2 * _REACH - _KEEP, last + 1 + 2 * _REACH
         held = self._need[max(0, low) : high]
         if not held.any():
             return 1.0
         held = np.pad(held, (max(0, -low), max(0, high - len(self._need))), mode="edge")
-        lowest = np.lib.stride_tricks.sliding_window_view(held, 2 * _REACH + 1).min(axis=1)
+        lowest = np.lib.stride_tricks.sliding_window_view(held, 2 * _REACH + 1 + _KEEP).min(axis=1)
         window = np.hanning(2 * _REACH + 3)[1:-1]
         edges = 10 ** (np.convolve(lowest, window / window.sum(), mode="valid") / 20)
         return np.interp(np.arange(start, stop) / HOP - first, np.arange(len(edges)), edges).astype(np.float32)

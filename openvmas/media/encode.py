@@ -46,12 +46,15 @@ def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
     assert isinstance(decoder, AudioCodecContext)
     decoder.extradata = encoder.extradata
     meter = PeakMeter(2)
+    heard: list[np.ndarray] = []
     for frame in itertools.chain(sound_frames(blocks, sample_format(codec)), [None]):
         for packet in encoder.encode(frame):
-            for decoded in decoder.decode(packet):
-                meter.add(to_channels(decoded, 2))
-    for decoded in decoder.decode(None):
-        meter.add(to_channels(decoded, 2))
+            heard.extend(to_channels(decoded, 2) for decoded in decoder.decode(packet))
+        if len(heard) >= 64:
+            meter.add(np.concatenate(heard, axis=1))
+            heard = []
+    heard.extend(to_channels(decoded, 2) for decoded in decoder.decode(None))
+    meter.add(np.concatenate([np.zeros((2, 0), dtype=np.float32), *heard], axis=1))
     meter.finish()
     return meter.true_peak
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -22,11 +23,12 @@ BLOCK = 1 << 17  # samples that are in memory at once; a multiple of nothing: ev
 _SILENT_LUFS = -60.0  # an original below this is room noise; it is left out rather than lifted
 _QUIETEST_REFERENCE = -30.0  # LUFS; music is not set below a quiet original by more than this allows
 _MAX_GAIN_DB = 40.0
-_MAX_LIMITING_DB = 12.0  # beyond this a limiter is heard; then the sound stays quieter than asked
+_MAX_LIMITING_DB = 24.0  # beyond this a limiter is heard; then the sound stays quieter than asked
 _EDGE = 240  # samples (5 ms) of fade at both ends: a guard against clicks, not a musical fade
 _LOUDNESS_TOLERANCE = 0.1  # LU
 _PEAK_TOLERANCE = 0.02  # dB
-_ROUNDS = 8
+_CODEC_HEADROOM = 0.5  # dB that the limiter leaves at first, as lossy codecs raise peaks; more if they raised them more
+_ROUNDS = 6
 
 Source = np.ndarray | str | Path | Iterable[np.ndarray]
 
@@ -218,30 +220,44 @@ class _Finish:
 
 def _finish(premix: _Premix, options: MixOptions, output: Path, codec: str | None) -> _Finish:
     """One static gain and the limiter, repeated until loudness and peaks, also behind the codec, are as asked."""
-    ceiling = options.true_peak - _PEAK_TOLERANCE
-    gain_db = 0.0
-    if premix.loudness_lufs > SILENCE:
-        gain_db = min(options.loudness - premix.loudness_lufs, _MAX_GAIN_DB)
-    best = None
-    for _ in range(_ROUNDS):
-        best = _render(premix, gain_db, ceiling, output)
-        if best.true_peak > options.true_peak:
-            ceiling -= best.true_peak - options.true_peak + _PEAK_TOLERANCE
-            continue
-        lacking = options.loudness - best.loudness_lufs
-        could = best.max_limiting_db < _MAX_LIMITING_DB and gain_db < _MAX_GAIN_DB
-        if premix.loudness_lufs > SILENCE and abs(lacking) > _LOUDNESS_TOLERANCE and (could or lacking < 0):
-            gain_db = min(gain_db + lacking, _MAX_GAIN_DB)
-            continue
-        if codec is None:
-            return best
-        heard = encoded_peak((block for block in WavReader(output).blocks(BLOCK)), codec)
-        best = _Finish(best.gain_db, best.loudness_lufs, best.true_peak, heard, best.max_limiting_db)
+    ceiling = options.true_peak - (_CODEC_HEADROOM if codec else _PEAK_TOLERANCE)
+    gain_db = options.loudness - premix.loudness_lufs if premix.loudness_lufs > SILENCE else 0.0
+    done = _settle(premix, gain_db, options, ceiling, output)
+    for _ in range(_ROUNDS if codec else 0):
+        heard = encoded_peak(WavReader(output).blocks(BLOCK), str(codec))
+        done = dataclasses.replace(done, encoded_true_peak=heard)
         if heard <= options.true_peak:
-            return best
+            break
         ceiling -= heard - options.true_peak + 2 * _PEAK_TOLERANCE
-    assert best is not None
-    return best
+        done = _settle(premix, done.gain_db, options, ceiling, output)
+    return done
+
+
+def _settle(premix: _Premix, gain_db: float, options: MixOptions, ceiling: float, output: Path) -> _Finish:
+    """Find the static gain that gives the asked loudness behind the limiter, as near as limiting may go."""
+    highest = min(_MAX_GAIN_DB, _MAX_LIMITING_DB + ceiling - premix.true_peak)
+    gain_db = min(gain_db, highest)
+    before = None
+    done = _render(premix, gain_db, ceiling, output)
+    for _ in range(_ROUNDS):
+        lacking = options.loudness - done.loudness_lufs
+        if done.true_peak > options.true_peak:
+            ceiling -= done.true_peak - options.true_peak + _PEAK_TOLERANCE
+        elif premix.loudness_lufs == SILENCE or abs(lacking) <= _LOUDNESS_TOLERANCE:
+            break
+        elif gain_db >= highest and lacking > 0:
+            break
+        else:
+            gain_db, before = min(gain_db + lacking * _slope(before, done), highest), done
+        done = _render(premix, gain_db, ceiling, output)
+    return done
+
+
+def _slope(before: _Finish | None, now: _Finish) -> float:
+    """dB of gain for one dB of loudness: 1 without limiting, more with it (secant through the last two rounds)."""
+    if before is None or abs(now.loudness_lufs - before.loudness_lufs) < 0.01:
+        return 1.0
+    return min(max((now.gain_db - before.gain_db) / (now.loudness_lufs - before.loudness_lufs), 1.0), 6.0)
 
 
 def _render(premix: _Premix, gain_db: float, ceiling_db: float, output: Path) -> _Finish:
