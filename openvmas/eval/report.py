@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 
 from openvmas import __version__
 from openvmas.config import CONTROL_RATE, SAMPLE_RATE_OUT
-from openvmas.errors import InputError
+from openvmas.errors import InputError, OutputError
 from openvmas.eval.page import draw_page, strip_length
 from openvmas.generate.outputs import Outputs
 from openvmas.media.audio import read_audio_blocks
@@ -227,6 +227,8 @@ def write_report(
     Both appear whole or not at all. Raises InputError and OutputError.
     """
     page = Path(output) if output else Path(path).with_suffix(".report.html")
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"a report is written as HTML; end {page} in .html.")
     with Outputs(path, overwrite) as outputs:
         probe(path)
         hidden_page, hidden_data = outputs.reserve(page), outputs.reserve(page.with_suffix(".json"))

@@ -230,6 +230,11 @@ def test_existing_reports_are_kept_unless_asked(clip: Path, written: tuple[str, 
     assert not [path for path in clip.parent.iterdir() if "partial" in path.name]
 
 
+def test_a_page_is_html(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"end .*x\.json in \.html"):
+        write_report(clip, tmp_path / "x.json")
+
+
 def test_a_video_without_sound_is_refused(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no sound; give a video with music"):
         write_report(clip.parent / "silent.mp4", tmp_path / "x.html")

@@ -1,0 +1,98 @@
+"""Is generated music copied from its training music? The longest passage each piece shares with the corpus.
+
+    python bench/copies.py WAVES GENERATED [GENERATED ...] [--cache words.npz] [--held-out 30]
+    python bench/copies.py EXAMPLES/codes CODES.npy [CODES.npy ...]
+
+With sound: WAVES is the folder that `openvmas.train.corpus` wrote; GENERATED are audio files or folders of them, heard
+at the original speed. With codes: arrays [K, T] of training tracks in a folder, and of generated pieces. --held-out
+adds the yardstick: as many real tracks that nothing was trained on, 30 s of each. A second of shared passage
+is chance; several seconds are a copy. Needs the extra `eval`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from openvmas.config import CONTROL_RATE
+from openvmas.eval.copies import RATE, Copy, Corpus, Words, code_words, fingerprint
+from openvmas.train.corpus import SAMPLE_RATE, Track, read_index
+
+SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
+SECONDS = 30  # of each held-out track
+
+
+def read_track(folder: Path, track: Track) -> np.ndarray:
+    """[L] float32 at SAMPLE_RATE."""
+    waves = np.memmap(folder / "waves.s16", dtype="<i2", mode="r")
+    return waves[track.start : track.start + track.length].astype(np.float32) / 32768
+
+
+def corpus_words(folder: Path, cache: Path | None) -> list[tuple[str, Words]]:
+    """Fingerprints of all training tracks, kept in `cache` if one is named."""
+    if cache and cache.exists():
+        with np.load(cache) as data:
+            return [(name, Words(data[f"seeds {name}"], data[f"symbols {name}"])) for name in data["names"].tolist()]
+    tracks = [track for track in read_index(folder) if not track.is_held_out]
+    words = [(track.name, fingerprint(read_track(folder, track), SAMPLE_RATE)) for track in tracks]
+    if cache:
+        arrays = {f"seeds {name}": item.seeds for name, item in words}
+        arrays |= {f"symbols {name}": item.symbols for name, item in words}
+        np.savez(cache, names=np.array([name for name, _ in words]), **arrays)
+    return words
+
+
+def sounds(paths: list[Path]) -> Iterator[tuple[str, Words]]:
+    """Fingerprints of audio files and of all files in folders."""
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    for file in files:
+        if file.suffix.lower() in SUFFIXES:
+            wave, sample_rate = soundfile.read(file, dtype="float32", always_2d=True)
+            yield file.name, fingerprint(wave.mean(axis=1), sample_rate)
+
+
+def held_out(folder: Path, n: int) -> Iterator[tuple[str, Words]]:
+    """The middle of n real tracks that are not in the corpus, spread over all of them."""
+    tracks = [track for track in read_index(folder) if track.is_held_out and track.length > SECONDS * SAMPLE_RATE]
+    for track in tracks[:: max(1, len(tracks) // max(n, 1))][:n]:
+        wave = read_track(folder, track)
+        first = (len(wave) - SECONDS * SAMPLE_RATE) // 2
+        yield track.name, fingerprint(wave[first : first + SECONDS * SAMPLE_RATE], SAMPLE_RATE)
+
+
+def show(name: str, found: Copy, rate: float) -> float:
+    seconds = found.length / rate
+    place = f"at {found.start / rate:.1f} s, from {found.track} at {found.track_start / rate:.1f} s" if seconds else ""
+    print(f"{seconds:7.2f} s {found.agreement:6.2f}  {name}  {place}", flush=True)
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("generated", type=Path, nargs="*")
+    parser.add_argument("--cache", type=Path, help="file in which the corpus' fingerprints are kept")
+    parser.add_argument("--held-out", type=int, default=0, help="how many real tracks to measure as a yardstick")
+    arguments = parser.parse_args()
+    codes = sorted(path for path in arguments.corpus.glob("*.npy") if not path.name.endswith(".tmp.npy"))
+    if codes:
+        corpus = Corpus([(path.stem, code_words(np.load(path))) for path in codes if path.stat().st_size])
+        for path in arguments.generated:
+            show(path.name, corpus.find(code_words(np.load(path))), float(CONTROL_RATE))
+        return
+    corpus = Corpus(corpus_words(arguments.corpus, arguments.cache))
+    for title, pieces in (
+        ("generated", sounds(arguments.generated)),
+        ("held-out real tracks", held_out(arguments.corpus, arguments.held_out)),
+    ):
+        lengths = [show(name, corpus.find(words), RATE) for name, words in pieces]
+        if lengths:
+            print(f"{title}: longest {max(lengths):.2f} s, median {np.median(lengths):.2f} s of {len(lengths)}\n")
+
+
+if __name__ == "__main__":
+    main()
