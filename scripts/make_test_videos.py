@@ -13,11 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from film import MORE_PACKAGES, PACKAGES, Edit, Take, fetch
+from film import FOOTAGE, MORE_PACKAGES, PACKAGES, Edit, Take, fetch
 
 RATES = [Fraction(f) for f in (15, 24, 25, 30, 50, 60)] + [Fraction(24000, 1001), Fraction(30000, 1001)]
 STYLES = ("slideshow", "trailer", "vlog", "clip", "oner", "film")
-SKIPPED = ("barcode", "qrcode", "lebiniou_acronym", "lebiniou_phonetic", "lebiniou_morse", "digital_clock", "Megamind")
+SKIPPED = ("barcode", "qrcode", "lebiniou_acronym", "lebiniou_phonetic", "lebiniou_morse", "digital_clock")
 
 
 def collect(media: Path) -> tuple[list[str], list[str]]:
@@ -25,7 +25,7 @@ def collect(media: Path) -> tuple[list[str], list[str]]:
     stills = [p for e in ("jpg", "png") for p in media.rglob(f"*.{e}") if p.stat().st_size > 60_000]
     wanted = ("backgrounds", "opale95", "skimage/data", "examples/data")
     stills = [p for p in stills if any(w in str(p) for w in wanted) and not any(s in p.name for s in SKIPPED)]
-    clips = [p for e in ("mp4", "mpg", "avi") for p in media.rglob(f"*.{e}") if not any(s in p.name for s in SKIPPED)]
+    clips = [p for e in ("mp4", "mpg", "avi") for p in media.rglob(f"*.{e}") if p.name in FOOTAGE]
     return sorted(map(str, stills)), sorted(map(str, clips))
 
 

@@ -149,7 +149,7 @@ def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray, n_rounds: i
     difference = middle
     after = after - _smooth_mean(after)
     for _ in range(n_rounds):
-        difference = _warp(after, _to_pixels(flow)) - middle
+        difference = warp(after, to_pixels(flow)) - middle
         bx, by = _window_mean(gx * difference), _window_mean(gy * difference)
         step_x = np.clip((c * bx - xy * by) / determinant, -limit, limit)
         step_y = np.clip((a * by - xy * bx) / determinant, -limit, limit)
@@ -211,10 +211,10 @@ def _window_mean(frames: np.ndarray) -> np.ndarray:
 
 def _smooth_mean(frames: np.ndarray) -> np.ndarray:
     """The slowly changing part of the light, per pixel; taking it away makes motion blind to exposure and flashes."""
-    return _to_pixels(_window_mean(frames)[..., None])[..., 0]
+    return to_pixels(_window_mean(frames)[..., None])[..., 0]
 
 
-def _to_pixels(blocks: np.ndarray) -> np.ndarray:
+def to_pixels(blocks: np.ndarray) -> np.ndarray:
     """Bilinear enlargement by 8: [F, rows, columns, C] to [F, 8 rows, 8 columns, C]."""
     for axis in (1, 2):
         n = blocks.shape[axis]
@@ -226,7 +226,7 @@ def _to_pixels(blocks: np.ndarray) -> np.ndarray:
     return blocks
 
 
-def _warp(frames: np.ndarray, flow: np.ndarray) -> np.ndarray:
+def warp(frames: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """frames [F, h, w] read at (x + u, y + v), bilinear, edges repeated."""
     n, height, width = frames.shape
     x = np.clip(flow[..., 0] + np.arange(width, dtype=np.float32), 0, width - 1.001)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.vision.motion import block_flow
+from openvmas.vision.motion import block_flow, to_pixels, warp
 
 FRAME_SIZE = (80, 48)  # width, height of the frames that `ShotFinder` takes
 CONTEXT = 4.5  # s of frames kept behind the point of decision, for gradual transitions
@@ -31,6 +31,8 @@ class Transition:
     start: float
     end: float
     strength: float
+    is_from_flat: bool = False  # begins (or ends) with an empty, usually black, picture: half of a fade
+    is_to_flat: bool = False
 
     @property
     def is_gradual(self) -> bool:
@@ -87,7 +89,8 @@ class ShotFinder:
         """Decide about the rest and give everything found, in order."""
         if len(self._times):
             self._decide(np.inf)
-        cuts = join_transitions(self._cuts, [g for g, _ in sorted(self._gradual, key=lambda g: -g[1])])
+        best_first = [g for g, _ in sorted(self._gradual, key=lambda g: -g[1])]
+        cuts = join_transitions(self._cuts, best_first, float(self._times[-1]) if len(self._times) else 0.0)
         flashes = np.array(self._flashes).reshape(-1, 2)
         return ShotChanges(
             tuple(cuts),
@@ -217,12 +220,25 @@ class ShotFinder:
         found.sort(reverse=True)
         for explained, a, b, places in found:
             start, middle, end = (float(grid_from + GRID * p) for p in places)
-            if any(start < g.end and g.start < end for g, _ in self._gradual[-16:]):
+            if any(start + 0.05 < g.end and g.start + 0.05 < end for g, _ in self._gradual[-16:]):
                 continue
             if float(self._mismatch(np.array([a]), np.array([b]))[0]) < 0.62:
                 continue
+            contrast = [float(luma(self._frames[i]).std()) for i in (a, b)]
+            is_from, is_to = (c < 0.3 * max(contrast) for c in contrast)
+            if not (is_from or is_to) and self._is_move(start, end):
+                continue
             strength = float(np.clip(0.75 - 0.2 * (end - start), 0.2, 0.6))
-            self._gradual.append((Transition(middle, start, end, strength), explained))
+            self._gradual.append((Transition(middle, start, end, strength, is_from, is_to), explained))
+
+    def _is_move(self, start: float, end: float) -> bool:
+        """Does the first picture of a supposed mixture, moved, explain what comes late in it, and the last what is early?"""
+        a, early, late, b = np.clip(
+            np.searchsorted(self._times, start + np.array([0, 0.35, 0.65, 1]) * (end - start)), 0, len(self._times) - 1
+        )
+        grey = luma(self._frames[[a, b, late, early]])
+        share = explained_by_motion(grey[:2], grey[2:])
+        return bool(share[0] > 0.42 and share[1] > 0.5)
 
 
 def luma(frames: np.ndarray) -> np.ndarray:
@@ -246,6 +262,16 @@ def mismatch(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             there[doubt] = np.minimum(there[doubt], block_flow(b[doubt], a[doubt])[2])
         values[part] = there
     return values
+
+
+def explained_by_motion(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Squared correlation of target with source moved onto it: [n]. source, target: [n, h, w] float32 grey."""
+    flow = block_flow(target, source)[0]
+    height, width = (8 * k for k in flow.shape[1:3])
+    moved = warp(np.ascontiguousarray(source[:, :height, :width]), to_pixels(flow)).reshape(len(source), -1)
+    target = target[:, :height, :width].reshape(len(source), -1)
+    moved, target = (x - x.mean(axis=1, keepdims=True) for x in (moved, target))
+    return (moved * target).sum(axis=1) ** 2 / ((moved**2).sum(axis=1) * (target**2).sum(axis=1) + 1e-6)
 
 
 def _even_out(grey: np.ndarray) -> np.ndarray:
@@ -319,14 +345,33 @@ def judge_mixture(tiny: np.ndarray, middle: int, half: int) -> tuple[float, tupl
     return float(np.sqrt(size / len(step))) * (1 - unexplained), places
 
 
-def join_transitions(cuts: list[Transition], gradual: list[Transition]) -> list[Transition]:
-    """One list in order of time. Of overlapping gradual transitions the first given (best) stays; hard cuts win."""
+def join_transitions(cuts: list[Transition], gradual: list[Transition], duration: float) -> list[Transition]:
+    """One list in order of time.
+
+    Of overlapping gradual transitions the first given (best) stays; hard cuts win. A fade out and the fade in after it
+    are one; a fade in at the very start or out at the very end is none.
+    """
     kept = list(cuts)
     for g in gradual:
-        margin = 0.15
-        if all(g.end + margin < k.start or g.start - margin > k.end for k in kept):
+        if all(g.end + 0.15 < k.start or g.start - 0.15 > k.end for k in kept if not (_is_fade(g) and _is_fade(k))):
             kept.append(g)
-    return sorted(kept, key=lambda t: t.time)
+    kept.sort(key=lambda t: t.time)
+    joined: list[Transition] = []
+    for t in kept:
+        last = joined[-1] if joined else None
+        if last is not None and last.is_to_flat and t.is_from_flat and t.start - last.end < 1.5:
+            strength = max(last.strength, t.strength)
+            joined[-1] = Transition((last.end + t.start) / 2, last.start, t.end, strength)
+        else:
+            joined.append(t)
+    opening = (t for t in joined if t.is_from_flat and t.start < 0.5)
+    ending = (t for t in joined if t.is_to_flat and t.end > duration - 0.5)
+    dropped = {id(t) for t in (*opening, *ending)}
+    return [t for t in joined if id(t) not in dropped]
+
+
+def _is_fade(t: Transition) -> bool:
+    return t.is_from_flat or t.is_to_flat
 
 
 def _local_median(values: np.ndarray, i: int) -> float:
