@@ -57,10 +57,11 @@ def to_condition(
         plan, novelty = _detach(plan, seed), np.zeros(n_steps)
     elif events != "on":
         raise ValueError(f"events are on, off or shuffled, not {events!r}")
+    accents = np.zeros(n_steps) if events == "off" else _accents(plan, clock, n_steps)
     return Condition(
         events=Events(
             rate=CONTROL_RATE,
-            accents=_accents(plan, clock, n_steps).astype(np.float32),
+            accents=accents.astype(np.float32),
             energy=_energy(plan, times).astype(np.float32),
             novelty=novelty.astype(np.float32),
         ),
@@ -86,7 +87,7 @@ def accent_times(plan: ScorePlan) -> list[Hit]:
         for hit, move in zip(plan.hits, moves, strict=True)
     ]
     last = _last_downbeat(plan)
-    if plan.hits and last is not None and all(abs(hit.time - last) > 0.5 for hit in played):
+    if last is not None and all(abs(hit.time - last) > 0.5 for hit in played):
         played.append(Hit(last, LAST_STRENGTH, "picture"))
     return played
 

@@ -42,7 +42,7 @@ def write_plan(plan: ScorePlan) -> str:
         "# that is (1 is the downbeat). One line is a steady tempo; [] is music without a beat.",
         "tempo_map:" if plan.tempo_map else "tempo_map: []",
     ]
-    lines += [f"- {{time: {m.time!r}, tempo: {m.tempo!r}, beat: {m.beat}}}" for m in plan.tempo_map]
+    lines += [f"- {{time: {_number(m.time)}, tempo: {_number(m.tempo)}, beat: {m.beat}}}" for m in plan.tempo_map]
     lines += [
         "",
         "# Stretches of the video with one character; each begins where the one before ends.",
@@ -60,13 +60,13 @@ def write_plan(plan: ScorePlan) -> str:
         "# strength: above 0 up to 1. Delete a line and its moment passes unmarked.",
         "hits:" if plan.hits else "hits: []",
     ]
-    lines += [f"- {{time: {h.time!r}, strength: {h.strength!r}, source: {h.source}}}" for h in plan.hits]
+    lines += [f"- {{time: {_number(h.time)}, strength: {_number(h.strength)}, source: {h.source}}}" for h in plan.hits]
     lines += [
         "",
         "# The finer course of energy: [time, factor]; the section's energy is multiplied by the factor.",
         "energy_curve:" if plan.energy_curve else "energy_curve: []",
     ]
-    lines += [f"- [{time!r}, {factor!r}]" for time, factor in plan.energy_curve]
+    lines += [f"- [{_number(time)}, {_number(factor)}]" for time, factor in plan.energy_curve]
     return "\n".join(lines) + "\n"
 
 
@@ -95,19 +95,24 @@ def _write_section(plan: ScorePlan, section: Section) -> list[str]:
     if strongest:
         note += ", key moments at " + ", ".join(f"{hit.time:.2f}" for hit in strongest)
     return [
-        f"- start: {section.start!r}  {note}",
-        f"  end: {section.end!r}",
-        f"  energy: {section.energy!r}",
+        f"- start: {_number(section.start)}  {note}",
+        f"  end: {_number(section.end)}",
+        f"  energy: {_number(section.energy)}",
         f"  text: {_text(section.text)}",
         f"  mood: {_axes(section.mood)}",
         f"  picture: {_axes(section.picture)}",
-        f"  tempo: {'null' if section.tempo is None else repr(section.tempo)}",
+        f"  tempo: {'null' if section.tempo is None else _number(section.tempo)}",
         f"  locked: {'true' if section.is_locked else 'false'}",
     ]
 
 
+def _number(value: float) -> str:
+    """The shortest decimal that reads back as the same float, of Python's and NumPy's numbers alike."""
+    return repr(float(value))
+
+
 def _axes(values: Any) -> str:
-    return "{" + ", ".join(f"{axis}: {value!r}" for axis, value in values.items()) + "}"
+    return "{" + ", ".join(f"{axis}: {_number(value)}" for axis, value in values.items()) + "}"
 
 
 def _text(text: str | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.condition import AXES
+from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.errors import PlanError
 from openvmas.tempo_map import MAX_TEMPO, MIN_TEMPO, Fit, Grid, TempoMark, lay_grid, lay_span, measure_fit
 from openvmas.words import Meaning, understand, understand_mood
 
+KINDS = (STYLE_AXES, FEELING_AXES, INSTRUMENT_AXES)  # of these, naming one replaces the others
+NAMED = 0.5  # the value from which an axis counts as named
 MAX_SEED = 2**62
 MAX_AXIS = 3.0  # standard deviations that an axis may be set to
 JOINT = 0.001  # s, within which two sections count as meeting
@@ -33,10 +36,10 @@ class FieldError(PlanError):
 
 def check_number(path: str, value: Any, low: float, high: float, unit: str = "") -> None:
     """Raises FieldError unless the value is a number from low to high."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, Fraction)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
         raise FieldError(path, f"{value!r} is not a number; give a number from {low:g} to {high:g}{unit}.")
-    if not low <= value <= high:
-        raise FieldError(path, f"{value:g} is out of range; give a number from {low:g} to {high:g}{unit}.")
+    if not low <= float(value) <= high:
+        raise FieldError(path, f"{float(value):g} is out of range; give a number from {low:g} to {high:g}{unit}.")
 
 
 @dataclass(frozen=True)
@@ -138,14 +141,27 @@ class ScorePlan:
         return tuple(dict.fromkeys(word for text in texts for word in understand(text).unknown))
 
     def meaning(self, section: Section) -> dict[str, float]:
-        """What a section is to sound like, axis → value: its own words and values first, then the words for the whole,
-        then what the picture says."""
-        whole: list[Meaning] = [understand_mood(self.mood), understand(self.text)]
-        layers = [section.picture, *(m.axes for m in whole), section.mood, understand(section.text).axes]
-        merged: dict[str, float] = {}
-        for layer in layers:
-            merged.update(layer)
+        """What a section is to sound like, axis → value.
+
+        Its own words and values first, then the words for the whole, then what the picture says; what goes before
+        keeps from what comes after only that which agrees with it.
+        """
+        own = {**section.mood, **understand(section.text).axes}
+        whole = {**understand_mood(self.mood).axes, **understand(self.text).axes}
+        said = {**_agreeing(whole, own), **own}
+        merged = {**_agreeing(section.picture, said), **said}
         return {axis: merged[axis] for axis in AXES if axis in merged}
+
+
+def _agreeing(other: Mapping[str, float], said: Mapping[str, float]) -> dict[str, float]:
+    """What is left of other values beside what is said: a style, feelings or instruments that are named replace the
+    others of their kind, and the more the moods contradict each other, the less the rest counts."""
+    replaced = {axis for kind in KINDS if any(said.get(axis, 0) >= NAMED for axis in kind) for axis in kind}
+    felt = {axis: said[axis] for axis in (*MOOD_AXES, *FEELING_AXES) if axis in said}
+    opposed = sum(max(0.0, -value * other.get(axis, 0.0)) for axis, value in felt.items())
+    trust = max(0.0, 1.0 - opposed / max(sum(value**2 for value in felt.values()), 1e-9))
+    left = {axis: value * trust for axis, value in other.items() if axis not in replaced and axis not in said}
+    return {axis: value for axis, value in left.items() if trust == 1 or abs(value) >= 0.05}
 
 
 def _check(plan: ScorePlan) -> None:

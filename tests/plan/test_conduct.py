@@ -196,6 +196,7 @@ def test_shuffled_events_are_as_many_as_strong_and_elsewhere() -> None:
 @pytest.mark.parametrize("events", ["off", "shuffled"])
 def test_measuring_works_without_hits_and_without_a_beat(events: str) -> None:
     plain = ScorePlan(Fraction(10), (Section(0.0, 10.0),))
+    assert to_condition(plain).events.accents.max() == 0
     assert to_condition(plain, events=events).events.accents.max() == 0
     assert len(to_condition(plain, events=events).beats) == 0
     one = ScorePlan(Fraction(10), (Section(0.0, 10.0, tempo=90.0),), hits=(Hit(3.0),))

@@ -7,6 +7,7 @@ import itertools
 import re
 from fractions import Fraction
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -230,3 +231,11 @@ def test_a_damaged_plan_is_refused_by_line_or_still_a_plan(row: int, damage: str
         assert isinstance(read_plan("\n".join(lines), "my.yaml"), ScorePlan)
     except PlanError as error:
         assert re.match(r"my\.yaml line \d+", str(error)), str(error)
+
+
+def test_numbers_of_numpy_are_written_as_numbers() -> None:
+    section = Section(
+        np.float64(0), np.float32(4.5), np.float32(0.5), mood={"piano": np.float64(1.5)}, tempo=np.int64(90)
+    )  # type: ignore[arg-type]
+    plan = ScorePlan(Fraction(9, 2), (section,), hits=(Hit(np.float64(1.25)),), beats_per_bar=np.int64(3))  # type: ignore[arg-type]
+    assert read_plan(write_plan(plan)) == plan
