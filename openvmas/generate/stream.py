@@ -222,21 +222,20 @@ def finish(waves: Iterator[np.ndarray], n_samples: int, sample_rate: int, ends: 
 
 
 class Widener:
-    """Mono to stereo: a quiet side signal of noise-like echoes within 25 ms, none below 250 Hz.
+    """Mono to stereo: a quiet side signal of noise-like echoes within 40 ms, next to none below 200 Hz.
 
     Left plus right is twice the mono wave exactly, so nothing is lost on one loudspeaker. The idea is decorrelation by
     velvet noise (Alary et al. 2017); the codec is mono and this is said in the model card.
     """
 
     def __init__(self) -> None:
-        length = round(0.025 * SAMPLE_RATE_OUT)
-        generator = np.random.default_rng(7)
-        kernel = generator.standard_normal(length) * np.exp(-np.arange(length) / (0.3 * length))
-        spectrum = np.fft.rfft(kernel)
+        length, shift = round(0.06 * SAMPLE_RATE_OUT), round(0.01 * SAMPLE_RATE_OUT)
+        n = round(0.025 * SAMPLE_RATE_OUT)
+        noise = np.random.default_rng(7).standard_normal(n) * np.exp(-np.arange(n) / (0.3 * n)) * np.hanning(2 * n)[n:]
         frequency = np.fft.rfftfreq(length, 1 / SAMPLE_RATE_OUT)
-        spectrum *= np.clip((frequency - 150) / 200, 0, 1) / np.abs(spectrum).clip(1e-9)
-        kernel = np.fft.irfft(spectrum, length)
-        self._kernel = kernel * 10 ** (SIDE_DB / 20)
+        spectrum = np.fft.rfft(noise, length) * np.clip((frequency - 150) / 200, 0, 1)
+        kernel = np.roll(np.fft.irfft(spectrum, length), shift)  # the filter rings before the noise, too
+        self._kernel = kernel / np.linalg.norm(kernel) * 10 ** (SIDE_DB / 20)
         self._past = np.zeros(length - 1)
 
     def push(self, mono: np.ndarray) -> np.ndarray:

@@ -136,17 +136,24 @@ def measure(codec: Codec, clips: Tensor, loss: SpectralLoss) -> dict[str, float]
     else:
         estimated, perplexity = codec.decode_latent(latent), 0.0
     codec.train()
-    noise = (clips - estimated).square().sum(1)
+    return {**compare(clips, estimated, loss), "perplexity": round(perplexity, 1)}
+
+
+def compare(reference: Tensor, estimated: Tensor, loss: SpectralLoss) -> dict[str, float]:
+    """SNR, level ratio, mel distance and correlation of the fine log spectrum by band; both [N, L] at 32 kHz."""
+    noise = (reference - estimated).square().sum(1)
     result = {
-        "snr_db": (10 * torch.log10(clips.square().sum(1) / (noise + 1e-9) + 1e-9)).mean().item(),
-        "level": (estimated.square().mean(1) / clips.square().mean(1)).sqrt().median().item(),
-        "mel": loss(clips, estimated)["mel"].item(),
-        "perplexity": perplexity,
+        "snr_db": (10 * torch.log10(reference.square().sum(1) / (noise + 1e-9) + 1e-9)).mean().item(),
+        "level": (estimated.square().mean(1) / reference.square().mean(1)).sqrt().median().item(),
+        "mel": torch.stack([loss(a[None], b[None])["mel"] for a, b in zip(reference, estimated, strict=True)])
+        .mean()
+        .item(),
     }
+    window = torch.hann_window(2048, device=reference.device)
     a, b = (
-        torch.stft(x, 2048, 512, window=torch.hann_window(2048), return_complex=True).abs() for x in (clips, estimated)
+        (torch.stft(x, 2048, 512, window=window, return_complex=True).abs() + 1e-4).log()
+        for x in (reference, estimated)
     )
-    a, b = (a + 1e-4).log(), (b + 1e-4).log()
     for low, high in ((0, 500), (500, 2000), (2000, 5000), (5000, 10000), (10000, 16000)):
         band = slice(low * 2048 // SAMPLE_RATE, high * 2048 // SAMPLE_RATE)
         x, y = a[:, band].flatten(1), b[:, band].flatten(1)
