@@ -223,10 +223,10 @@ def _finish(premix: _Premix, options: MixOptions, output: Path, codec: str | Non
     ceiling = options.true_peak - (_CODEC_HEADROOM if codec else _PEAK_TOLERANCE)
     gain_db = options.loudness - premix.loudness_lufs if premix.loudness_lufs > SILENCE else 0.0
     done = _settle(premix, gain_db, options, ceiling, output)
-    for _ in range(_ROUNDS if codec else 0):
+    for round in range(_ROUNDS if codec else 0):
         heard = encoded_peak(WavReader(output).blocks(BLOCK), str(codec))
         done = dataclasses.replace(done, encoded_true_peak=heard)
-        if heard <= options.true_peak:
+        if heard <= options.true_peak or round == _ROUNDS - 1:
             break
         ceiling -= heard - options.true_peak + 2 * _PEAK_TOLERANCE
         done = _settle(premix, done.gain_db, options, ceiling, output)
@@ -237,15 +237,14 @@ def _settle(premix: _Premix, gain_db: float, options: MixOptions, ceiling: float
     """Find the static gain that gives the asked loudness behind the limiter, as near as limiting may go."""
     highest = min(_MAX_GAIN_DB, _MAX_LIMITING_DB + ceiling - premix.true_peak)
     gain_db = min(gain_db, highest)
+    is_silent = premix.loudness_lufs == SILENCE
     before = None
     done = _render(premix, gain_db, ceiling, output)
     for _ in range(_ROUNDS):
         lacking = options.loudness - done.loudness_lufs
         if done.true_peak > options.true_peak:
             ceiling -= done.true_peak - options.true_peak + _PEAK_TOLERANCE
-        elif premix.loudness_lufs == SILENCE or abs(lacking) <= _LOUDNESS_TOLERANCE:
-            break
-        elif gain_db >= highest and lacking > 0:
+        elif abs(lacking) <= _LOUDNESS_TOLERANCE or (lacking > 0 and (gain_db >= highest or is_silent)):
             break
         else:
             gain_db, before = min(gain_db + lacking * _slope(before, done), highest), done

@@ -30,7 +30,11 @@ MUSIC_TITLE = "Music (OpenVMAS)"
 _FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _WEBM_CODECS = {"vp8", "vp9", "av1"}
 _MP4_CODECS = {"h264", "hevc", "av1", "vp9", "mpeg4", "mpeg2video"}
-_LOSSLESS_MOV = {"prores", "dnxhd", "mjpeg", "qtrle", "png", "rawvideo", "dvvideo", "cfhd"}
+_MKV_CODECS = _MP4_CODECS | {
+    "vp8", "mpeg1video", "mjpeg", "ffv1", "theora", "rawvideo", "rv10", "rv20", "rv30", "rv40", "dirac", "jpeg2000",
+    "prores", "vvc",
+}  # fmt: skip
+_MOV_CODECS = {"prores", "dnxhd", "mjpeg", "qtrle", "png", "rawvideo", "dvvideo", "cfhd", "cinepak", "hap", "v210"}
 _AHEAD = Fraction(1, 2)  # s that sound is written ahead of the picture
 _ITUNES_TAGS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
@@ -53,17 +57,29 @@ class MuxReport:
 
 
 def choose_extension(info: VideoInfo) -> tuple[str, str | None]:
-    """The extension of the finished file, and a sentence why if it is not that of the input."""
+    """The extension of the finished file, and a sentence why if it is not that of the input.
+
+    Raises InputError for a picture that none of the containers written here can hold.
+    """
     suffix = Path(info.path).suffix.lower()
     if info.container.startswith("mov"):
-        if suffix == ".mov" or info.codec in _LOSSLESS_MOV:
+        if suffix == ".mov" or info.codec in _MOV_CODECS:
             best = ".mov"
         else:
             best = suffix if suffix in (".mp4", ".m4v") else ".mp4"
-    elif info.container.startswith("matroska"):
+    elif info.container.startswith("matroska") and info.codec in _MKV_CODECS:
         best = ".webm" if suffix == ".webm" and info.codec in _WEBM_CODECS else ".mkv"
+    elif info.codec in _MP4_CODECS:
+        best = ".mp4"
+    elif info.codec in _MKV_CODECS:
+        best = ".mkv"
+    elif info.codec in _MOV_CODECS:
+        best = ".mov"
     else:
-        best = ".mp4" if info.codec in _MP4_CODECS else ".mkv"
+        raise InputError(
+            f"{info.path} has {info.codec} video, which no container with sound written here can hold; "
+            "convert it to H.264 (mp4) first."
+        )
     if best == suffix:
         return best, None
     return best, f"{suffix or 'this kind of'} files cannot hold the result well, so it is written as {best}."
@@ -177,6 +193,7 @@ class _Writer:
         self._copies: dict[int, Stream] = {}
         self._last_dts: dict[int, int] = {}
         self._shown = shown_times(info.path, info) if has_coded_order(info) else {}
+        self._lead = max((coded - shown for coded, shown in self._shown.items()), default=0)
         main = source.streams[info.stream_index]
         self._copy(main)
         self._sounds = [_Sound(result, wav, info, codec, i) for i, wav in enumerate(sounds)]
@@ -217,12 +234,14 @@ class _Writer:
             copy = self._copies.get(packet.stream_index)
             if copy is None:
                 continue
+            if isinstance(copy, VideoStream) and is_cover(copy) and packet.pts is None:
+                packet.pts = packet.dts = 0
             ticks = packet.dts if packet.dts is not None else packet.pts
             if ticks is None:
                 continue
             if packet.stream_index == self._info.stream_index:
-                if packet.pts in self._shown:
-                    packet.pts = self._shown[packet.pts]
+                if packet.pts in self._shown:  # no frame may be decoded after it is shown
+                    packet.dts, packet.pts = packet.pts - self._lead, self._shown[packet.pts]
                 now = ticks * Fraction(packet.time_base or 1)
                 self._sound_until(now + _AHEAD)
                 self.n_packets += 1
