@@ -6,12 +6,13 @@ PIP_FLAGS ?=
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet $(PIP_FLAGS)
 DEMO_FOLDER := build/demo
+EXAMPLES := $(filter-out %.scored.mp4,$(wildcard examples/*.mp4))
 
 .PHONY: demo test check docs clean
 
 demo: .venv/core.stamp
 	@mkdir -p $(DEMO_FOLDER)
-	@for video in examples/*.mp4; do \
+	@for video in $(EXAMPLES); do \
 		$(BIN)/openvmas score "$$video" --output "$(DEMO_FOLDER)/$$(basename "$${video%.mp4}").scored.mp4" --overwrite || exit $$?; \
 	done
 	@echo "Done. Open these with any player:" && ls -1 "$(CURDIR)/$(DEMO_FOLDER)"/*.scored.mp4

@@ -104,12 +104,13 @@ def test_the_sidecar_tells_how_it_was_made(folder: Path) -> None:
 
 
 def test_the_container_tells_it_too(folder: Path) -> None:
-    assert cli.main(["score", "silent.mp4", "--quiet", "--seed", "7"]) == 0
+    assert cli.main(["score", "silent.mp4", "--quiet", "--seed", "7", "--audio-out", "secret-folder-name.wav"]) == 0
     said = read_provenance(folder / "silent.scored.mp4")
     assert said is not None
     assert said["generated_by"] == f"OpenVMAS {__version__}"
     assert said["model"] == run_cli.WEIGHTS.describe()
     assert said["options"]["seed"] == 7
+    assert "secret" not in json.dumps(said)
 
 
 def test_music_alone_as_a_file_is_as_long_as_the_picture(folder: Path) -> None:

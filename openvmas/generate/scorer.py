@@ -141,13 +141,17 @@ class Scorer:
                 alone = self._music_alone(hidden, mixed, info, options)
             with stages.run("mux") as progress:
                 provenance = {"generated_by": f"OpenVMAS {__version__}", "model": self.weights.describe()}
-                provenance["options"] = options.flat()
+                # A file that is passed on does not say where things lay on its maker's disk; the sidecar does.
+                told = {name: getattr(options, name) for name in ("plan", "generate", "mix")}
+                chosen = {key: value for group in told.values() for key, value in dataclasses.asdict(group).items()}
                 track = alone if options.mix.separate_track else None
                 muxed = mux(
                     info.path, info, hidden.mixed, hidden.video,
-                    music=track, metadata=provenance, overwrite=True, progress=progress,
+                    music=track, metadata=provenance | {"options": chosen}, overwrite=True, progress=progress,
                 )  # fmt: skip
-            report = provenance | describe_making(prepared, composed, mixed, muxed, stages)
+            report = (
+                provenance | {"options": options.flat()} | describe_making(prepared, composed, mixed, muxed, stages)
+            )
             hidden.sidecar.write_text(json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return report
 
