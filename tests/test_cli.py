@@ -20,9 +20,10 @@ import av
 import numpy as np
 import pytest
 
+import openvmas
 from openvmas import __version__, cli, progress
 from openvmas.config import GenerateOptions, Options
-from openvmas.errors import OptionError, OutputError
+from openvmas.errors import ModelError, OptionError, OutputError
 from openvmas.generate import scorer
 from openvmas.generate.outputs import Outputs
 from openvmas.media.audio import read_audio
@@ -30,6 +31,7 @@ from openvmas.media.mux import read_provenance
 from openvmas.timeline import Clock
 from tests import run_cli
 from tests.clips import SineComposer, write_clip
+from tests.generate.made import export_debug
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_FILES_TO_SCORE = 40  # of at most 350 lines; the empty doors of rooms do not count (docs/architecture.md)
@@ -377,3 +379,53 @@ def test_score_writes_one_video_only(folder: Path) -> None:
 
 def test_defaults_are_written_once() -> None:
     assert GenerateOptions() == Options.of().generate
+
+
+# --- a real, tiny, untrained model through the public API ---
+
+
+@pytest.fixture(scope="module")
+def debug_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_debug(tmp_path_factory.mktemp("model"))
+
+
+def test_a_real_model_scores_and_the_same_seed_gives_the_same_music(
+    clips: Path, tmp_path: Path, debug_model: Path
+) -> None:
+    shutil.copy(clips / "noisy.mp4", tmp_path)
+    waves = []
+    for take in ("a", "b"):
+        result = openvmas.score(
+            tmp_path / "noisy.mp4", model=str(debug_model), output=str(tmp_path / f"{take}.mp4"), seed=3, candidates=2,
+            audio_out=str(tmp_path / f"{take}.wav"),
+        )  # fmt: skip
+        assert len(result.report["composer"]["candidates"]) == 2
+        assert result.report["model"] == openvmas.load(debug_model).weights.describe()
+        assert result.audio is not None
+        waves.append(read_audio(result.audio).wave)
+    assert np.array_equal(*waves)
+
+
+def test_the_public_stages_one_by_one(clips: Path, debug_model: Path) -> None:
+    analysis = openvmas.analyze(clips / "silent.mp4")
+    plan = openvmas.plan(analysis, tempo=100)
+    composed = list(openvmas.load(debug_model).compose(plan, analysis, seed=4, candidates=1))
+    streamed = list(openvmas.stream(analysis, model=str(debug_model), tempo=100, seed=4, candidates=1))
+    assert np.array_equal(np.concatenate(composed, axis=1), np.concatenate(streamed, axis=1))
+    assert np.concatenate(composed, axis=1).shape == (2, 3 * 48_000)
+
+
+def test_a_damaged_model_is_refused(tmp_path: Path, debug_model: Path) -> None:
+    shutil.copytree(debug_model, tmp_path / "model")
+    graph = next((tmp_path / "model").glob("*.onnx"))
+    data = bytearray(graph.read_bytes())
+    data[len(data) // 2] ^= 1
+    graph.write_bytes(data)
+    with pytest.raises(ModelError, match=f"{graph.name} of model .* is damaged"):
+        openvmas.load(tmp_path / "model")
+    graph.unlink()
+    with pytest.raises(ModelError, match=f"lacks {graph.name}"):
+        openvmas.load(tmp_path / "model")
+    (tmp_path / "model" / "model.json").write_text("{}")
+    with pytest.raises(ModelError, match="is damaged"):
+        openvmas.load(tmp_path / "model")
