@@ -1,12 +1,12 @@
 """Is generated music copied from its training music? The longest passage each piece shares with the corpus.
 
     python bench/copies.py WAVES GENERATED [GENERATED ...] [--cache words.npz] [--held-out 30]
-    python bench/copies.py EXAMPLES/codes CODES.npy [CODES.npy ...]
+    python bench/copies.py WAVES CODES.npy [CODES.npy ...] --codes EXAMPLES/codes [--held-out 30]
 
 With sound: WAVES is the folder that `openvmas.train.corpus` wrote; GENERATED are audio files or folders of them, heard
-at the original speed. With codes: arrays [K, T] of training tracks in a folder, and of generated pieces. --held-out
-adds the yardstick: as many real tracks that nothing was trained on, 30 s of each. A second of shared passage
-is chance; several seconds are a copy. Needs the extra `eval`.
+at the original speed. With codes, much faster: arrays [K, T] of the tracks in EXAMPLES/codes (as written by
+`openvmas.train.examples`), and of generated pieces. --held-out adds the yardstick: as many real tracks that nothing
+was trained on, 30 s of each. Passages longer than the yardstick's are copies. Needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import soundfile
 from openvmas.config import CONTROL_RATE
 from openvmas.eval.copies import RATE, Copy, Corpus, Words, code_words, fingerprint
 from openvmas.train.corpus import SAMPLE_RATE, Track, read_index
+from openvmas.train.examples import key_of
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SECONDS = 30  # of each held-out track
@@ -64,6 +65,27 @@ def held_out(folder: Path, n: int) -> Iterator[tuple[str, Words]]:
         yield track.name, fingerprint(wave[first : first + SECONDS * SAMPLE_RATE], SAMPLE_RATE)
 
 
+def code_tracks(folder: Path, examples: Path, is_held_out: bool) -> list[tuple[str, Words]]:
+    """Codes of all tracks that were trained on, or of those that were not."""
+    found = []
+    for track in read_index(folder):
+        path = examples / f"{key_of(track)}.npy"
+        if track.is_held_out == is_held_out and path.exists() and path.stat().st_size:
+            found.append((track.name, code_words(np.load(path))))
+    return found
+
+
+def spread(tracks: list[tuple[str, Words]], n: int) -> list[tuple[str, Words]]:
+    """The middle SECONDS of n of the tracks, by their codes."""
+    chosen = tracks[:: max(1, len(tracks) // max(n, 1))][:n]
+    size = round(SECONDS * CONTROL_RATE)
+    middles = [max(0, (len(words) - size) // 2) for _, words in chosen]
+    return [
+        (name, Words(words.seeds[first : first + size], words.symbols[first : first + size]))
+        for (name, words), first in zip(chosen, middles, strict=True)
+    ]
+
+
 def show(name: str, found: Copy, rate: float) -> float:
     seconds = found.length / rate
     place = f"at {found.start / rate:.1f} s, from {found.track} at {found.track_start / rate:.1f} s" if seconds else ""
@@ -73,23 +95,23 @@ def show(name: str, found: Copy, rate: float) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("waves", type=Path)
     parser.add_argument("generated", type=Path, nargs="*")
+    parser.add_argument("--codes", type=Path, help="folder with the codes of the tracks; GENERATED are codes too")
     parser.add_argument("--cache", type=Path, help="file in which the corpus' fingerprints are kept")
     parser.add_argument("--held-out", type=int, default=0, help="how many real tracks to measure as a yardstick")
     arguments = parser.parse_args()
-    codes = sorted(path for path in arguments.corpus.glob("*.npy") if not path.name.endswith(".tmp.npy"))
-    if codes:
-        corpus = Corpus([(path.stem, code_words(np.load(path))) for path in codes if path.stat().st_size])
-        for path in arguments.generated:
-            show(path.name, corpus.find(code_words(np.load(path))), float(CONTROL_RATE))
-        return
-    corpus = Corpus(corpus_words(arguments.corpus, arguments.cache))
-    for title, pieces in (
-        ("generated", sounds(arguments.generated)),
-        ("held-out real tracks", held_out(arguments.corpus, arguments.held_out)),
-    ):
-        lengths = [show(name, corpus.find(words), RATE) for name, words in pieces]
+    if arguments.codes:
+        rate = float(CONTROL_RATE)
+        corpus = Corpus(code_tracks(arguments.waves, arguments.codes, False))
+        pieces = ((path.name, code_words(np.load(path))) for path in arguments.generated)
+        others = iter(spread(code_tracks(arguments.waves, arguments.codes, True), arguments.held_out))
+    else:
+        rate = float(RATE)
+        corpus = Corpus(corpus_words(arguments.waves, arguments.cache))
+        pieces, others = sounds(arguments.generated), held_out(arguments.waves, arguments.held_out)
+    for title, group in (("generated", pieces), ("held-out real tracks", others)):
+        lengths = [show(name, corpus.find(words), rate) for name, words in group]
         if lengths:
             print(f"{title}: longest {max(lengths):.2f} s, median {np.median(lengths):.2f} s of {len(lengths)}\n")
 

@@ -48,7 +48,7 @@ class Words:
 class Copy:
     """The longest shared passage: `length` steps from `start` of the piece and `track_start` of the track.
 
-    agreement: share of equal codes or bits in it; track: name, empty (and length 0) where nothing is shared.
+    agreement: share of equal codes (held ones aside) or bits in it. track: its name, empty where nothing is shared.
     """
 
     track: str
@@ -107,13 +107,13 @@ def fingerprint(wave: np.ndarray, sample_rate: float) -> Words:
     return Words(np.where(is_heard, words.astype(np.int64), -1), words[:, None])
 
 
-def best_run(matches: np.ndarray, threshold: float) -> tuple[int, int]:
-    """Start and length of the span of matches [T] in [0, 1] with the greatest sum of (match - threshold).
+def best_run(gains: np.ndarray) -> tuple[int, int]:
+    """Start and length of the span of gains [T] with the greatest sum; length 0 if none is over 0.
 
-    It bridges gaps shorter than what it gains behind them, and does not reach into what does not match, as the longest
-    span of that mean would. Length 0 if nothing is over the threshold.
+    With gains of match minus threshold it bridges gaps shorter than what it gains behind them, and does not reach into
+    what does not match, as the longest span with that mean would.
     """
-    total = np.concatenate([[0.0], np.cumsum(matches - threshold)])
+    total = np.concatenate([[0.0], np.cumsum(gains)])
     gain = total - np.minimum.accumulate(total)
     end = int(np.argmax(gain))
     if gain[end] <= 1e-9:
@@ -148,10 +148,16 @@ class Corpus:
             first, last = max(0, -offset), min(len(piece), len(words) - offset)
             if last - first <= best.length:
                 continue
-            matches = agreement(piece.symbols[first:last], words.symbols[first + offset : last + offset])
-            start, length = best_run(smooth(matches) if piece.is_bits else matches, threshold)
+            mine, theirs = piece.symbols[first:last], words.symbols[first + offset : last + offset]
+            matches = agreement(mine, theirs)
+            if piece.is_bits:
+                counts, gains = np.ones(len(matches), bool), smooth(matches) - threshold
+            else:
+                counts = ~(is_held(mine) & is_held(theirs))
+                gains = np.where(counts, matches - threshold, 0)
+            start, length = best_run(gains)
             if length > best.length:
-                found = float(matches[start : start + length].mean())
+                found = float(matches[start : start + length][counts[start : start + length]].mean())
                 best = Copy(self._names[track], first + start, first + start + offset, length, found)
         return best
 
@@ -181,6 +187,11 @@ def agreement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if a.dtype == np.uint32:
         return 1 - np.bitwise_count(a ^ b).mean(axis=1) / BITS
     return (a == b).mean(axis=1)
+
+
+def is_held(symbols: np.ndarray) -> np.ndarray:
+    """Steps that repeat the one before: [T]. Two silences agree in nothing but these."""
+    return np.concatenate([[False], (symbols[1:] == symbols[:-1]).all(axis=1)])
 
 
 def smooth(matches: np.ndarray, width: int = RATE // 2) -> np.ndarray:

@@ -36,11 +36,11 @@ def test_a_copy_with_errors_is_one_passage(corpus):
     rng = np.random.default_rng(0)
     piece = random_codes(100)
     piece[:, 400:600] = random_codes(7)[:, 900:1100]
-    wrong = 400 + rng.choice(200, 24, replace=False)
-    piece[:, wrong] = rng.integers(0, 1024, (4, 24))
+    wrong = 400 + rng.choice(200, 12, replace=False)
+    piece[:, wrong] = rng.integers(0, 1024, (4, 12))
     found = corpus.find(code_words(piece))
     assert found.track == "track 7" and found.length > 180
-    assert found.agreement == pytest.approx(0.88, abs=0.03)
+    assert found.agreement == pytest.approx(0.91, abs=0.03)
 
 
 def test_new_codes_share_nothing_long(corpus):
@@ -54,16 +54,24 @@ def test_silence_and_held_codes_are_no_copies():
     assert Corpus([]).find(code_words(random_codes(0))) == NOTHING
 
 
+def test_nearly_silent_passages_are_no_copies():
+    # What a codec makes of silence: one code, seldom another.
+    rng = np.random.default_rng(0)
+    quiet = np.full((2, 600), 28)
+    for row in quiet:
+        row[rng.choice(600, 60, replace=False)] = rng.choice([678, 118, 968], 60)
+    assert Corpus([("fade", code_words(quiet[0]))]).find(code_words(quiet[1])).length < 30
+
+
 def test_best_run_against_trying_all():
     rng = np.random.default_rng(0)
-    for threshold in (0.5, 0.8):
-        for _ in range(30):
-            matches = (rng.random(25) < 0.7).astype(float)
-            start, length = best_run(matches, threshold)
-            best = max((matches[i:j] - threshold).sum() for i, j in itertools.combinations(range(26), 2))
-            assert (matches[start : start + length] - threshold).sum() == pytest.approx(max(best, 0))
-    assert best_run(np.zeros(5), 0.8) == (0, 0)
-    assert best_run(np.array([0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1.0]), 0.8) == (1, 2)
+    for _ in range(60):
+        gains = rng.choice([0.2, 0.0, -0.8, 0.5, -0.5], 25)
+        start, length = best_run(gains)
+        best = max(gains[i:j].sum() for i, j in itertools.combinations(range(26), 2))
+        assert gains[start : start + length].sum() == pytest.approx(max(best, 0))
+    assert best_run(np.zeros(5)) == (0, 0)
+    assert best_run(np.array([0, 1, 1, 0, -3, 0, 1.0])) == (1, 2)
 
 
 @pytest.fixture(scope="module")
