@@ -22,7 +22,7 @@ from openvmas.condition import AXES, CURVES
 class DecoderConfig:
     """Sizes of a decoder; they travel inside its checkpoint."""
 
-    n_codebooks: int = 8
+    n_codebooks: int = 4  # of the codec's: the others add little and are hard to predict (docs/LOG.md)
     codebook_size: int = 1024
     width: int = 448
     n_layers: int = 8

@@ -32,8 +32,9 @@ class ModelRecipe:
     """Settings of a decoder run."""
 
     preset: str = "mini"
-    batch: int = 6
-    steps_per_crop: int = 768  # after the delay pattern
+    batch: int = 8
+    steps_per_crop: int = 576  # after the delay pattern
+    first_weight: float = 1.6  # of the first codebook's loss; the last has 2 - first_weight
     steps: int = 4000
     learning_rate: float = 2e-3
     warmup: int = 60
@@ -61,7 +62,7 @@ def draw_batch(examples: Examples, generator: np.random.Generator, n: int, n_ste
     tokens, curves, semantics = [], [], []
     for _ in range(n):
         codes, condition = examples.draw(generator, length)
-        tokens.append(delay(codes, empty))
+        tokens.append(delay(codes[:n_codebooks], empty))
         for rows, encoded in ((curves, condition.encode_curves()), (semantics, condition.encode_semantics())):
             rows.append(np.pad(encoded, ((0, n_steps - length), (0, 0)), mode="edge"))
     return Batch(*(torch.from_numpy(np.stack(rows)) for rows in (tokens, curves, semantics)))
@@ -126,7 +127,7 @@ def train(examples: Examples, held_out: Examples, run: Path, recipe: ModelRecipe
     averaged = copy.deepcopy(decoder)
     optimizers = make_optimizers(decoder, recipe)
     generator = np.random.default_rng(99)
-    tests = [draw_batch(held_out, generator, 6, recipe.steps_per_crop, decoder) for _ in range(4)]
+    tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder) for _ in range(4)]
     step, spent = 0, 0.0
     if (run / "last.pt").exists():
         state = torch.load(run / "last.pt", map_location=device, weights_only=True)
@@ -135,6 +136,9 @@ def train(examples: Examples, held_out: Examples, run: Path, recipe: ModelRecipe
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         step, spent = state["step"], state["spent"]
+    # The first codebooks carry what is heard as notes; the last ones are nearly noise.
+    n_codebooks = decoder.config.n_codebooks
+    weights = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks, device=device)
     fast = torch.compile(decoder) if recipe.compile else decoder
     began = time.time() - spent
     while True:
@@ -164,7 +168,7 @@ def train(examples: Examples, held_out: Examples, run: Path, recipe: ModelRecipe
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
-        losses.mean().backward()
+        (losses * weights).mean().backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         for optimizer in optimizers:
             optimizer.step()

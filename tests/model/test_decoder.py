@@ -41,7 +41,7 @@ def test_blockwise_attention_equals_masked_attention(length):
 
 
 def test_logits_do_not_see_the_present_or_the_future(decoder):
-    tokens = torch.randint(0, 64, (2, 8, 30))
+    tokens = torch.randint(0, 64, (2, 4, 30))
     condition = told(decoder, 30)
     changed = tokens.clone()
     changed[:, :, 20:] = 0
@@ -53,7 +53,7 @@ def test_logits_do_not_see_the_present_or_the_future(decoder):
 def test_one_step_at_a_time_with_ring_cache_equals_the_whole(decoder):
     config = decoder.config
     n_steps = 3 * config.wide  # the rings go round
-    tokens = torch.randint(0, 64, (2, 8, n_steps))
+    tokens = torch.randint(0, 64, (2, 4, n_steps))
     condition = told(decoder, n_steps)
     whole = decoder(tokens, condition)
     wide = list(config.wide_layers)
@@ -64,7 +64,7 @@ def test_one_step_at_a_time_with_ring_cache_equals_the_whole(decoder):
         rings.append(
             (layers, keys, torch.zeros(*shape, window - 1, config.head_width), torch.full((window - 1,), -1e9))
         )
-    step_of, last = DecoderStep(decoder), torch.full((2, 8), config.codebook_size)
+    step_of, last = DecoderStep(decoder), torch.full((2, 4), config.codebook_size)
     for step in range(n_steps):
         caches = [part for _, *ring in rings for part in ring]
         logits, keys, values = step_of(last, condition[:, step], *decoder.positions(torch.tensor(step)), *caches)
@@ -89,5 +89,5 @@ def test_dropped_parts_of_the_condition_have_no_influence(decoder):
 def test_checkpoint_carries_its_sizes(decoder, tmp_path):
     save_decoder(decoder, str(tmp_path / "decoder.pt"))
     again = load_decoder(str(tmp_path / "decoder.pt"))
-    tokens = torch.randint(0, 64, (2, 8, 12))
+    tokens = torch.randint(0, 64, (2, 4, 12))
     assert torch.equal(again(tokens, told(again, 12)), decoder(tokens, told(decoder, 12)))
