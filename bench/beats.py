@@ -59,7 +59,7 @@ def read_midi(path: Path) -> tuple[Note, ...]:
         if data[place : place + 4] == b"MTrk":
             read_track(data[place + 8 : place + 8 + size], tempi, notes)
         place += 8 + size
-    tempi.sort()
+    tempi.sort(key=lambda change: change[0])  # stable: what the file says at 0 comes after the default
     ticks = np.array([tick for tick, _ in tempi])
     rates = np.array([value for _, value in tempi]) / 1e6 / division
     seconds = np.concatenate([[0.0], np.cumsum(np.diff(ticks) * rates[:-1])])

@@ -1,8 +1,9 @@
 """Tempo, beats and downbeats of a piece of music.
 
 Tempo: a tempogram (autocorrelation of the onset strength in 8 s windows) with a log-normal prior, joined by the best
-smooth path, so that the tempo may drift. Beats: dynamic programming (Ellis 2007) around that path. Downbeats: the best
-path through bars of 3 or 4 beats, from bass, accent and chord change at each beat.
+smooth path, so that the tempo may drift. A pulse is laid on it by dynamic programming (Ellis 2007) and divided by four.
+Which of these lines are the beats, at the pulse's tempo, its double or its half, and which open a bar of 3 or 4 beats,
+is decided together, by accents, bass and chord changes (`find_metre`); bars may then slip where the music does.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 
 from openvmas.music.onsets import (
     ANALYSIS_RATE,
+    LOW_BANDS_BELOW,
     Spectrogram,
     band_edges,
     band_flux,
@@ -33,7 +35,13 @@ TEMPO_DRIFT = 40.0  # cost of a squared octave per hop
 TIGHTNESS = 120.0  # cost of a beat that is a squared octave (natural logarithm) off the tempo, as in Ellis 2007
 CHROMA_RATE = Fraction(10)  # frames per second
 CHROMA_WINDOW = 8192  # samples, 341 ms
-LOW_BAND_LIMIT = 160.0  # Hz, where kick drum and bass live
+# What speaks for a beat and for a bar line (see find_metre), in standard deviations.
+BEAT_ACCENT, BEAT_LOW = 0.6, 0.1
+BAR_ACCENT, BAR_LOW, BAR_HARMONY = 1.0, 0.2, (0.6, 0.5, 0.5)
+TEMPO_WEIGHT, USUAL_TEMPO = 0.9, 108.0  # per squared octave; BPM
+BAR_WEIGHT, USUAL_BAR = 0.4, 2.1  # per squared octave; s
+TRIPLE_COST = 0.5
+SLIP_COST = 10.0  # of a bar that does not have all its beats
 
 
 @dataclass(frozen=True)
@@ -74,13 +82,19 @@ def find_beats(spectrogram: Spectrogram, flux: np.ndarray, strength: np.ndarray,
     pulse = np.sqrt(pulse + 0.01) - 0.1
     periods, clarity = find_periods(pulse, rate)
     index = place_beats(pulse, periods)
-    if len(index) < 4:
+    if len(index) < 8:
         return NO_BEATS
-    beats = refine(index, pulse) / rate
-    low = normalise_flux(flux[:, band_edges()[1:-1] < LOW_BAND_LIMIT].mean(axis=1), spectrogram.rate)
-    first, beats_per_bar = find_bars(beats, strength, low, chroma, rate)
-    tempo = 60 / float(np.median(np.diff(beats)))
-    return Beats(tempo, beats, beats[first], beats_per_bar, grade(pulse, index, clarity))
+    low = normalise_flux(flux[:, band_edges()[1:-1] < LOW_BANDS_BELOW].mean(axis=1), spectrogram.rate)
+    lines = np.interp(np.arange(0, len(index) - 0.75, 0.25), np.arange(len(index)), refine(index, pulse)) / rate
+    heard = hear_lines(lines, strength, low, chroma, rate)
+    metre = find_metre(heard, 4 * float(np.median(np.diff(lines))))
+    on = np.arange(metre.phase % metre.step, len(lines), metre.step)
+    beats = lines[on]
+    count = bar_phase(heard.bar_evidence()[on], metre.beats_per_bar)
+    span = min(8, len(beats) - 1)  # over several beats the rounding of each hardly counts
+    tempo = 60 * span / float(np.median(beats[span:] - beats[:-span]))
+    at = np.clip(np.rint(beats * rate).astype(int), 0, len(pulse) - 1)
+    return Beats(tempo, beats, beats[count == 0], metre.beats_per_bar, grade(pulse, strength, at, clarity))
 
 
 def tempo_grid() -> np.ndarray:
@@ -135,7 +149,8 @@ def smooth_path(salience: np.ndarray, octaves: np.ndarray) -> np.ndarray:
 def place_beats(pulse: np.ndarray, periods: np.ndarray) -> np.ndarray:
     """Frames of the beats [N] that lie on onsets and keep the period, by dynamic programming (Ellis 2007)."""
     n = len(pulse)
-    local = (moving_mean(pulse, 1, 1) - pulse.mean()) / max(float(pulse.std()), 1e-9)
+    smooth = moving_mean(np.pad(pulse, 1), 1, 1)[1:-1] * 0.75 + pulse * 0.25  # a little wide, but still with one top
+    local = (smooth - pulse.mean()) / max(float(pulse.std()), 1e-9)
     longest = int(2 * periods.max()) + 1
     total = np.zeros(n + longest)  # `longest` frames of silence before the piece
     origin = np.full(n, -1)
@@ -214,41 +229,88 @@ def chord_change(chroma: np.ndarray, times: np.ndarray, before: np.ndarray, afte
     return np.where(heard, np.clip(1 - (old * new).sum(axis=1), 0, 1), 0)
 
 
-def find_bars(
-    beats: np.ndarray, strength: np.ndarray, low: np.ndarray, chroma: np.ndarray, rate: float
-) -> tuple[np.ndarray, int]:
-    """Which beats are the first of a bar (indices into beats), and how many beats a bar has (3 or 4)."""
-    at = np.clip(np.rint(beats * rate).astype(int), 0, len(strength) - 1)
-    gap = np.diff(beats, append=2 * beats[-1] - beats[-2])
-    features = (
-        (1.0, peak_near(low, at)),
-        (0.5, peak_near(strength, at)),
-        (1.5, chord_change(chroma, beats, gap, gap)),
-        (1.0, chord_change(chroma, beats, 2 * gap, 2 * gap)),
-    )
-    evidence = np.zeros(len(beats))
-    for weight, value in features:
-        spread = float(value.std())
-        if spread > 1e-6:
-            evidence += weight * np.clip((value - value.mean()) / spread, -2.5, 2.5)
-    best: tuple[float, np.ndarray, int] | None = None
-    for n, handicap in ((4, 0.0), (3, 0.06)):  # 3 must be clearly better: most music is in 4
-        gain, phase = bar_phase(evidence, n)
-        if best is None or gain - handicap > best[0]:
-            best = (gain - handicap, np.flatnonzero(phase == 0), n)
-    assert best is not None
-    return best[1], best[2]
+@dataclass(frozen=True)
+class Heard:
+    """What happens at each quarter of the pulse, in standard deviations: [Q] each.
 
-
-def bar_phase(evidence: np.ndarray, n: int) -> tuple[float, np.ndarray]:
-    """The best way to count 0 .. n-1 through beats with this evidence [N] for a one; a slip costs 8.
-
-    Returns the mean gain per beat and the position of each beat [N].
+    accent, low: strength of onsets, and of those in the bass. harmony: changes of harmony over half a pulse, one and
+    two pulses: [3, Q].
     """
-    slip = 8.0
+
+    accent: np.ndarray
+    low: np.ndarray
+    harmony: np.ndarray
+
+    def bar_evidence(self) -> np.ndarray:
+        """How much speaks for a bar line: [Q]."""
+        return BAR_ACCENT * self.accent + BAR_LOW * self.low + np.tensordot(BAR_HARMONY, self.harmony, 1)
+
+
+@dataclass(frozen=True)
+class Metre:
+    """Beats are every `step`-th quarter of the pulse; `phase` is the quarter of the first bar line."""
+
+    step: int
+    beats_per_bar: int
+    phase: int
+
+
+def hear_lines(lines: np.ndarray, strength: np.ndarray, low: np.ndarray, chroma: np.ndarray, rate: float) -> Heard:
+    """Accents, bass and chord changes at each line (s): [Q]."""
+    at = np.clip(np.rint(lines * rate).astype(int), 0, len(strength) - 1)
+    pulse = np.full(len(lines), 4 * float(np.median(np.diff(lines))))
+    return Heard(
+        accent=standardise(np.log1p(peak_near(strength, at, 3))),
+        low=standardise(np.log1p(peak_near(low, at, 3))),
+        harmony=np.stack(
+            [standardise(chord_change(chroma, lines, span, span)) for span in (pulse / 2, pulse, 2 * pulse)]
+        ),
+    )
+
+
+def standardise(values: np.ndarray) -> np.ndarray:
+    """Values less their mean in standard deviations, at most 2.5; zeros where all are alike."""
+    spread = float(values.std())
+    return np.clip((values - values.mean()) / spread, -2.5, 2.5) if spread > 1e-6 else np.zeros(len(values))
+
+
+def find_metre(heard: Heard, period: float) -> Metre:
+    """The best of all beats and bars on quarters of a pulse of `period` s.
+
+    Good beats carry more accents than the lines halfway between them, good bar lines more than other beats, and tempo
+    and length of a bar are usual. The weights were set on written pieces (openvmas.eval.pieces), not on recordings.
+    """
+    beat_evidence = BEAT_ACCENT * heard.accent + BEAT_LOW * heard.low
+    bar_evidence = heard.bar_evidence()
+    n = len(beat_evidence)
+    best, choice = -np.inf, Metre(4, 4, 0)
+    for step in (2, 4, 8):  # double, same and half tempo
+        tempo = 60 / (period * step / 4)
+        if not SLOWEST <= tempo <= FASTEST:
+            continue
+        for beats_per_bar in (4, 3):
+            bar = step * beats_per_bar
+            unusual = TEMPO_WEIGHT * np.log2(tempo / USUAL_TEMPO) ** 2
+            unusual += BAR_WEIGHT * np.log2(period * bar / 4 / USUAL_BAR) ** 2
+            unusual += TRIPLE_COST if beats_per_bar == 3 else 0.0
+            for phase in range(0, bar, 2):
+                if phase + bar >= n:
+                    continue
+                on = np.arange(phase % step, n, step)
+                value = beat_evidence[on].mean() - beat_evidence[(phase + step // 2) % step :: step].mean() - unusual
+                first = bar_evidence[phase::bar]
+                others = (bar_evidence[on].sum() - first.sum()) / max(len(on) - len(first), 1)
+                value += first.mean() - others
+                if value > best:
+                    best, choice = float(value), Metre(step, beats_per_bar, phase)
+    return choice
+
+
+def bar_phase(evidence: np.ndarray, n: int) -> np.ndarray:
+    """The best way to count 0 .. n-1 through beats with this evidence [N] for a one: the place of each beat [N]."""
+    slip = SLIP_COST * max(float(evidence.std()), 1e-9)
     reward = np.full(n, -1 / (n - 1))
     reward[0] = 1.0
-    reward *= np.sqrt((n - 1) / n)  # metres of any length get the same from noise
     total = evidence[0] * reward
     origin = np.zeros((len(evidence), n), int)
     for index in range(1, len(evidence)):
@@ -260,7 +322,7 @@ def bar_phase(evidence: np.ndarray, n: int) -> tuple[float, np.ndarray]:
     phase[-1] = int(total.argmax())
     for index in range(len(evidence) - 1, 0, -1):
         phase[index - 1] = origin[index, phase[index]]
-    return float(total.max()) / len(evidence), phase
+    return phase
 
 
 def peak_near(curve: np.ndarray, at: np.ndarray, reach: int = 4) -> np.ndarray:
@@ -269,12 +331,14 @@ def peak_near(curve: np.ndarray, at: np.ndarray, reach: int = 4) -> np.ndarray:
     return curve[index].max(axis=1)
 
 
-def grade(pulse: np.ndarray, index: np.ndarray, clarity: float) -> float:
-    """Confidence in [0, 1]: beats stand out of what lies between them, at even distances, in a clear pulse."""
-    at_beats = peak_near(pulse, index, 2)
-    period = float(np.median(np.diff(index)))
+def grade(pulse: np.ndarray, strength: np.ndarray, index: np.ndarray, clarity: float) -> float:
+    """Confidence in [0, 1]: a pulse that repeats, beats that stand out of what lies between them, and are onsets.
+
+    On 24 recordings and 72 written or played pieces clarity was 0.42 to 0.82, on onsets at random times 0.05 to 0.09,
+    on slow ensemble strings and free ambient 0.06 to 0.26.
+    """
     between = np.clip(index[:-1] + np.rint(np.diff(index) * 0.37).astype(int), 0, len(pulse) - 1)
-    contrast = float(at_beats.mean() - peak_near(pulse, between, 2).mean()) / max(float(pulse.std()), 1e-9)
-    unevenness = float(np.median(np.abs(np.diff(index) / period - 1)))
-    raw = 1.2 * contrast + 4.0 * clarity - 8.0 * unevenness
-    return float(np.clip(1 / (1 + np.exp(-(raw - 2.2) * 1.6)), 0, 1))
+    contrast = float(peak_near(pulse, index, 2).mean() - peak_near(pulse, between, 2).mean())
+    raw = 14 * (clarity - 0.35) + 0.5 * (contrast / max(float(pulse.std()), 1e-9) - 1.5)
+    heard = min(1.0, float(peak_near(strength, index, 2).mean()) / 0.8)  # slow swells pulse without a single onset
+    return heard / (1 + float(np.exp(-raw)))

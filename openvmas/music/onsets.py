@@ -26,6 +26,7 @@ LAG = 2  # frames between which the flux is taken
 LEAD = 0.0035  # s
 GAIN_SPAN = 4.0  # s each side, of the automatic gain
 GAIN_FLOOR = 0.02  # of the whole track's level: below, silence stays silence
+LEAST_FLUX = 0.03  # mean rise of a band per frame: music has 0.045 to 0.2, a held note with vibrato under 0.01
 QUIETEST = 1e-6  # magnitude of a full-scale sine is 1; digital noise under this is never amplified
 
 
@@ -168,8 +169,8 @@ def band_flux(compressed: np.ndarray) -> np.ndarray:
 def normalise_flux(flux: np.ndarray, rate: Fraction) -> np.ndarray:
     """What stands out of the local mean, in units of the local mean: [T] float32.
 
-    flux: [T] summed over bands. The mean is taken over 1 s each side, and never below a quarter of the whole track's,
-    so that the faint noise of a held note does not become an onset.
+    flux: [T], the mean over bands. The local mean is taken over 1 s each side, and never below a quarter of the whole
+    track's nor below LEAST_FLUX, so that the faint noise or vibrato of a held note does not become an onset.
     """
     if len(flux) == 0:
         return np.zeros(0, np.float32)
@@ -177,7 +178,7 @@ def normalise_flux(flux: np.ndarray, rate: Fraction) -> np.ndarray:
     wide = round(1.0 * float(rate))
     scale = np.maximum(moving_mean(flux, wide, wide), 0.25 * flux.mean())
     outstanding = np.maximum(flux - moving_mean(flux, near, near), 0)
-    return (outstanding / np.maximum(scale, 1e-3)).astype(np.float32)
+    return (outstanding / np.maximum(scale, LEAST_FLUX)).astype(np.float32)
 
 
 def onset_strength(wave: np.ndarray, sample_rate: int, rate: Fraction = ONSET_RATE) -> np.ndarray:
@@ -194,7 +195,7 @@ def strength_of(spectrogram: Spectrogram) -> np.ndarray:
     return normalise_flux(band_flux(log_mel(spectrogram)).mean(axis=1), spectrogram.rate)
 
 
-def pick_onsets(strength: np.ndarray, rate: Fraction = ONSET_RATE, threshold: float = 1.0) -> np.ndarray:
+def pick_onsets(strength: np.ndarray, rate: Fraction = ONSET_RATE, threshold: float = 0.7) -> np.ndarray:
     """Times of the onsets, s: [N] float64, increasing, at least 50 ms apart.
 
     strength: [T] from `onset_strength` at `rate`. An onset is the highest frame within 30 ms each side and rises by
