@@ -172,8 +172,7 @@ def _begin(task: _Task, end: float) -> _Beam:
     bar = 60.0 * metre / tempos[:, None]
     if end >= task.duration:
         table += END_WORTH * _ending((task.duration - np.arange(n_bins) / n_bins * bar) % bar)
-    order = np.argpartition(-table.ravel(), min(1500, table.size - 1))[:1500]
-    order = order[np.argsort(-table.ravel()[order], kind="stable")]
+    order = _best(table.ravel(), 1500)
     rows, bins = np.divmod(order, n_bins)
     period = 60.0 / tempos[rows]
     phase = (bins % BEAT_BINS) / BEAT_BINS * period
@@ -266,7 +265,7 @@ def _extend(beam: _Beam, task: _Task, start: float, end: float) -> _Beam:
     period = 60.0 / tempo
     n_beats = np.ceil((end - beam.anchor[parent]) / period - 1e-9).astype(int)
     anchor = beam.anchor[parent] + n_beats * period
-    order = np.argsort(-(worth + down.max(axis=1)), kind="stable")[:3000]
+    order = _best(worth + down.max(axis=1), 3000)
     kept = order[_distinct(N_BEAM // 2, np.log(tempo[order]) / 0.01, anchor[order] / 0.015)]
     steps = [
         beam.steps[p] + (((float(beam.anchor[p]), float(tempo[k]), int(beam.count[p])),) if cost[k] > 0 else ())
@@ -276,9 +275,17 @@ def _extend(beam: _Beam, task: _Task, start: float, end: float) -> _Beam:
     return _Beam(anchor[kept], tempo[kept], beam.base[parent[kept]], count[kept], worth[kept], down[kept], steps)
 
 
-def _distinct(n: int, *columns: np.ndarray) -> np.ndarray:
+def _best(worth: np.ndarray, n: int) -> np.ndarray:
+    """Indices of the n highest, best first."""
+    n = min(n, len(worth))
+    top = np.sort(np.argpartition(-worth, n - 1)[:n])  # sorted, so that equals keep their order
+    return top[np.argsort(-worth[top], kind="stable")]
+
+
+def _distinct(n: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Indices of the first n rows that differ when rounded."""
-    _, first = np.unique(np.stack([np.rint(c) for c in columns], axis=1), axis=0, return_index=True)
+    keys = np.rint(a).astype(np.int64) * 2**32 + np.rint(b).astype(np.int64)
+    _, first = np.unique(keys, return_index=True)
     return np.sort(first)[:n]
 
 

@@ -32,6 +32,7 @@ LOOK_RATE = 2.0  # per second
 LONG_SHOT = 16.0  # s, from which a shot may be divided where its look changes
 SAME_MOMENT = 0.1  # s, a picture event this near to the user's hit is the same moment
 MIN_GAP = 0.12  # s, between accents: closer ones are heard as one
+CROWD, CROWD_CELLS = 8, 16  # accents at most within so many MIN_GAP to each side: as in music (music.analysis)
 MIN_STRENGTH = 0.05  # of a picture event that gets an accent
 ORDINARY_TEMPO = 108.0  # BPM, at ordinary arousal
 USER_WEIGHT = 1.5  # of the user's hits when the grid is fitted, against 1 for the strongest picture event
@@ -97,7 +98,8 @@ def _gather_hits(analysis: VideoAnalysis, asked: Sequence[float], earlier: Score
         time, cell = float(times[k]), int(times[k] / MIN_GAP) + 1
         if not 0 <= time < end or strengths[k] < MIN_STRENGTH:
             continue
-        if np.abs(cells[cell - 1 : cell + 2] - time).min() < MIN_GAP:
+        around = cells[max(cell - CROWD_CELLS, 0) : cell + CROWD_CELLS + 1]
+        if np.abs(cells[cell - 1 : cell + 2] - time).min() < MIN_GAP or np.isfinite(around).sum() >= CROWD:
             continue
         if len(taken) and np.abs(taken - time).min() < SAME_MOMENT:
             continue
