@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -165,7 +166,7 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
     borders = [0.0, *cuts, end]
     shots = tuple(
         Shot(a, b, i > 0 and inside[i - 1].is_gradual)
-        for i, (a, b) in enumerate(zip(borders[:-1], borders[1:], strict=True))
+        for i, (a, b) in enumerate(itertools.pairwise(borders))
     )
     moves = beats.skip_cuts(moves, cuts, inside)
     motion = beats.motion_curve(moves, times)

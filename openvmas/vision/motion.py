@@ -154,7 +154,7 @@ def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray, n_rounds: i
         step_x = np.clip((c * bx - xy * by) / determinant, -limit, limit)
         step_y = np.clip((a * by - xy * bx) / determinant, -limit, limit)
         flow = flow - np.stack([step_x, step_y], axis=-1)
-    contrast = _block_mean(np.abs(middle))
+    contrast = np.maximum(_block_mean(np.abs(middle)), _block_mean(np.abs(middle + difference)))
     unexplained = np.minimum(_block_mean(np.abs(difference)) / (contrast + NOISE_LEVELS), 1)
     weight = smallest / (smallest + RIDGE) * (1 - unexplained) ** 2
     mismatch = _mean_over_blocks(unexplained, contrast)

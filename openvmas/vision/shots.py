@@ -17,6 +17,8 @@ from openvmas.vision.motion import block_flow, to_pixels, warp
 FRAME_SIZE = (80, 48)  # width, height of the frames that `ShotFinder` takes
 CONTEXT = 4.5  # s of frames kept behind the point of decision, for gradual transitions
 LOOKAHEAD = 2.2  # s of frames needed before a decision
+MAX_FLAT = 6.0  # grey levels: a picture with less contrast is empty
+DECISION_STEP = 2.0  # s
 MAX_FLASH = 0.4  # s: a brighter (or darker) moment that lasts longer is a change of light
 MIN_SHOT = 0.10  # s between two cuts
 GRID = 0.1  # s between the frames looked at for gradual transitions
@@ -65,14 +67,24 @@ class ShotFinder:
         self._cuts: list[Transition] = []
         self._gradual: list[tuple[Transition, float]] = []
         self._flashes: list[tuple[float, float]] = []
-        self._next_grid = 0.0
+        self._next_decision = DECISION_STEP
 
     def push(self, times: np.ndarray, frames: np.ndarray) -> None:
         """Add frames. times: [F] s, increasing; frames: [F, 48, 80, 3] uint8 RGB."""
         if frames.shape[1:] != (FRAME_SIZE[1], FRAME_SIZE[0], 3):
             raise ValueError(f"shots are found in frames of 80 x 48 pixels in colour, not {frames.shape[1:]}")
-        if len(times) == 0:
-            return
+        times = np.asarray(times, np.float64)
+        while len(times):
+            # Decisions fall at fixed times and see a fixed stretch ahead, so that chunks do not matter.
+            n = int(np.searchsorted(times, self._next_decision + LOOKAHEAD, side="right"))
+            if n:
+                self._append(times[:n], frames[:n])
+            times, frames = times[n:], frames[n:]
+            if len(times):
+                self._decide(self._next_decision)
+                self._next_decision += DECISION_STEP
+
+    def _append(self, times: np.ndarray, frames: np.ndarray) -> None:
         before = self._frames[-1:] if len(self._frames) else frames[:1]
         signed = np.concatenate([before, frames]).astype(np.int16)
         self._change = np.append(self._change, np.abs(np.diff(signed, axis=0)).mean(axis=(1, 2, 3)))
@@ -80,10 +92,8 @@ class ShotFinder:
         self._level = np.append(self._level, level)
         self._times = np.append(self._times, times)
         self._frames = np.concatenate([self._frames, frames])
-        self._light_times.append(np.asarray(times, np.float64))
+        self._light_times.append(times)
         self._light.append((level / 255).astype(np.float32))
-        if self._times[-1] - max(self._decided, self._times[0]) > 2 * LOOKAHEAD:
-            self._decide(self._times[-1] - LOOKAHEAD)
 
     def finish(self) -> ShotChanges:
         """Decide about the rest and give everything found, in order."""
@@ -102,6 +112,8 @@ class ShotFinder:
 
     def _decide(self, until: float) -> None:
         """Find what lies between the last decision and `until`, then forget old frames."""
+        if len(self._times) == 0:
+            return
         self._find_flashes(until)
         self._find_cuts(until)
         self._find_gradual(until)
@@ -135,14 +147,12 @@ class ShotFinder:
             height = sign * (level[i:stop] - level[i - 1])
             peak = int(np.argmax(height[:3]))
             back = np.flatnonzero(height[peak:] < 0.4 * height[peak])
-            if len(back) == 0:
+            if len(back) == 0 or height[: peak + 1][:2].max() < 0.5 * height[: peak + int(back[0])].max():
                 continue
-            after = min(i + peak + int(back[0]) + 1, len(times) - 1)
-            # A cut to a shot of another brightness and back is no flash: it keeps its level and ends at once.
-            if back[0] + peak > 2 and height[peak : peak + back[0]].min() > 0.8 * height[peak]:
-                is_other = self._mismatch(np.array([i - 1]), np.array([i]))[0] > 0.6
-                if is_other and times[after] - times[i] > 0.15 and 20 < level[i] < 235:
-                    continue
+            after = i + peak + int(back[0])
+            steps = self._mismatch(np.arange(i - 1, after), np.arange(i, after + 1))
+            if steps.max() > 0.5 and self._mismatch(np.array([i - 1]), np.array([after]))[0] > 0.55:
+                continue  # what comes back is another shot
             strength = float(np.clip(height[peak] / 80, 0.1, 1)) * (1.0 if sign > 0 else 0.6)
             self._flashes.append((float(times[i]), strength))
 
@@ -158,9 +168,11 @@ class ShotFinder:
         value[around] = self._mismatch(around - 1, around)
         for i in likely:
             neighbours = np.delete(value[max(i - 4, 1) : i + 5], min(i - 1, 4))
-            usual = float(np.median(neighbours)) if len(neighbours) else 0.0
+            usual = float(np.sort(neighbours)[-2]) if len(neighbours) > 1 else 0.0
             colour = colour_distance(self._frames[i - 1], self._frames[i])
-            if not is_cut(float(value[i]), usual, float(change[i]), colour):
+            steady = np.delete(change[max(i - 4, 1) : i + 5], min(i - 1, 4))
+            spike = float(change[i] / (np.sort(steady)[-2] + 1)) if len(steady) > 1 else np.inf
+            if not is_cut(float(value[i]), usual, float(change[i]), spike, colour):
                 continue
             self._add_cut(int(i), float(np.clip(0.35 + 0.4 * value[i] + change[i] / 200, 0, 1)))
 
@@ -225,14 +237,14 @@ class ShotFinder:
             if float(self._mismatch(np.array([a]), np.array([b]))[0]) < 0.62:
                 continue
             contrast = [float(luma(self._frames[i]).std()) for i in (a, b)]
-            is_from, is_to = (c < 0.3 * max(contrast) for c in contrast)
+            is_from, is_to = (c < min(0.3 * max(contrast), MAX_FLAT) for c in contrast)
             if not (is_from or is_to) and self._is_move(start, end):
                 continue
             strength = float(np.clip(0.75 - 0.2 * (end - start), 0.2, 0.6))
             self._gradual.append((Transition(middle, start, end, strength, is_from, is_to), explained))
 
     def _is_move(self, start: float, end: float) -> bool:
-        """Does the first picture of a supposed mixture, moved, explain what comes late in it, and the last what is early?"""
+        """Does the first picture, moved, explain what comes late in a supposed mixture, and the last what is early?"""
         a, early, late, b = np.clip(
             np.searchsorted(self._times, start + np.array([0, 0.35, 0.65, 1]) * (end - start)), 0, len(self._times) - 1
         )
@@ -305,22 +317,25 @@ def _histogram(frame: np.ndarray) -> np.ndarray:
     return histogram / len(position)
 
 
-def is_cut(unlike: float, usual: float, change: float, colour: float) -> bool:
+def is_cut(unlike: float, usual: float, change: float, spike: float, colour: float) -> bool:
     """Is a pair of neighbouring frames a hard cut?
 
-    unlike: mismatch of the pair; usual: median mismatch of the pairs around it; change: mean absolute difference,
-    grey levels; colour: histogram distance.
+    unlike: mismatch of the pair; usual: second greatest mismatch of the pairs around it (the greatest may be another
+    cut, and doubled frames make every other pair equal); change: mean absolute difference, grey levels; spike: the same
+    against the second greatest around it; colour: histogram distance.
     """
-    if unlike - 0.75 * usual > 0.5 and (colour > 0.06 or change > 8):
+    if unlike - 0.6 * usual > 0.45 and (colour > 0.06 or change > 8):
         return True
+    if unlike > 0.7 and colour > 0.3 and spike > 1.6:
+        return True  # among moves too fast to follow
     return change > 22 and colour > 0.45 and unlike - usual > 0.25
 
 
 def judge_mixture(tiny: np.ndarray, middle: int, half: int) -> tuple[float, tuple[float, float, float]] | None:
     """Are the frames around `middle` mixtures of the frames `half` steps before and after?
 
-    tiny: [n, D] coarse frames on the grid. Returns how much change the mixture explains (grey levels), and start, middle
-    and end of the change in grid steps; None if it is not a gradual transition.
+    tiny: [n, D] coarse frames on the grid. Returns how much change the mixture explains (grey levels), and start,
+    middle and end of the change in grid steps; None if it is not a gradual transition.
     """
     first, last = tiny[middle - half], tiny[middle + half]
     step = last - first

@@ -34,7 +34,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Truth:
-    """What really happens, s: times of first frames after cuts, of first flash frames, and (start, end) of dissolves."""
+    """What really happens, s: first frames after cuts and of flashes, (start, end) of dissolves, starts and stops."""
 
     fps: Fraction
     duration: float
@@ -73,7 +73,10 @@ def make_picture(
 
 
 def look(picture: np.ndarray, centre: tuple[float, float], scale: float, size: tuple[int, int]) -> np.ndarray:
-    """What a camera sees: [h, w, 3]. centre in pixels of the picture (mirrored beyond its edges); scale: its pixels per pixel."""
+    """What a camera sees: [h, w, 3].
+
+    centre: in pixels of the picture, which is mirrored beyond its edges; scale: its pixels per pixel seen.
+    """
     width, height = size
     x = centre[0] + (np.arange(width) - width / 2) * scale
     y = centre[1] + (np.arange(height) - height / 2) * scale
