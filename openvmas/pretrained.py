@@ -1,7 +1,7 @@
 """From the name of a preset, or the path of a folder, to files of weights that are whole and whose licence is known.
 
-Weights lie in a folder with a `model.json` that the exporter wrote with `write_manifest`. Presets are folders inside the
-package, so nothing is downloaded when a video is scored.
+Weights lie in a folder with a `model.json` that the exporter wrote with `write_manifest`. Presets are folders inside
+the package, so nothing is downloaded when a video is scored.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ class Events:
     """The few curves that cross the border between eye and ear: the same type for video and for music.
 
     rate: steps per second (config.CONTROL_RATE). All curves are [T] float32.
-    accents: moments that stand out; 0 where nothing happens, 1 at a strong event (peaks one step wide at the moment itself).
+    accents: moments that stand out; 0 where nothing happens, 1 at a strong event (peaks one step wide, at the moment).
     energy: slow loudness or liveliness in [0, 1].
     novelty: how much the material changes its character, in [0, 1].
     """
