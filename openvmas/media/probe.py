@@ -156,7 +156,7 @@ def probe(path: str | Path) -> VideoInfo:
             raise InputError(f"{name} is only {width}x{height} pixels; give a video of at least {MIN_SIDE}x{MIN_SIDE}.")
         if rotation % 180:
             width, height = height, width
-        starts, ends = _shown(container, stream)
+        starts, ends = shown(container, stream)
         if len(starts) < 2:
             raise InputError(f"{name} has only {len(starts)} frame; give a video with moving pictures.")
         if starts[-1] == starts[0]:
@@ -181,7 +181,7 @@ def probe(path: str | Path) -> VideoInfo:
         )
 
 
-def _shown(container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, np.ndarray]:
+def shown(container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, np.ndarray]:
     """Start and end of every shown frame in ticks, in the order shown: [F], [F] int64."""
     starts: list[int] = []
     ends: list[int] = []

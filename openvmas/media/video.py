@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from openvmas.errors import InputError
-from openvmas.media.probe import VideoInfo, open_media, packets, probe
+from openvmas.media.probe import VideoInfo, open_media, packets, probe, shown
 from openvmas.timeline import Clock
 
 __all__ = ["FrameChunk", "FrameRequest", "VideoInfo", "probe", "read_frames"]
@@ -62,56 +62,85 @@ def read_frames(
     Sample k of a request, k = 0 .. ceil(duration * fps) - 1, is the source frame whose presentation time is nearest
     to k / fps, the earlier one at a tie; so it is never off by more than half a source frame. A frame that is held
     for more than two usual intervals (variable frame rate) counts as shown again and again: what is on the screen is
-    taken.
-    Broken packets are skipped: the last good frame stays. Raises InputError.
+    taken. Broken packets are skipped: the last good frame stays. Raises InputError.
     """
     info = info or probe(path)
-    pickers = [_Picker(request, info, Fraction(max_fps), chunk, index) for index, request in enumerate(requests)]
-    last: av.VideoFrame | None = None
-    last_time = Fraction(-1)
-    for frame, pts in _decode(path, info):
-        if pts is None:
-            time = last_time + info.frame_interval if last is not None else Fraction(0)
-        else:
-            time = pts - info.start
-        if last is not None and (time <= last_time or frame.is_corrupt):
+    ticks, base = _shown_ticks(path, info)
+    counts = [_count(request, ticks, base, info, Fraction(max_fps)) for request in requests]
+    wanted = {int(tick) for tick in ticks[np.sum(counts, axis=0) > 0]}
+    sinks = [_Sink(request, info, chunk, index) for index, request in enumerate(requests)]
+    last: tuple[av.VideoFrame, float] | None = None
+    served = 0  # frames of the file whose samples have been given
+    for frame, tick in _decode(path, info, wanted):
+        place = served if tick is None else int(np.searchsorted(ticks, tick, side="right")) - 1
+        if place < served or place >= len(ticks) or (frame.is_corrupt and last is not None):
             continue
-        if last is not None:
-            for picker in pickers:
-                yield from picker.pass_frame(last, last_time, time)
-        last, last_time = frame, time
+        now = (frame, float((ticks[place] - ticks[0]) * base))
+        for sink, count in zip(sinks, counts, strict=True):
+            yield from sink.take(last or now, count[served:place].sum())  # frames that are broken or not there
+            yield from sink.take(now, count[place])
+        last, served = now, place + 1
     if last is None:
         raise InputError(f"{path}: no frame can be decoded; convert it to H.264 (mp4).")
-    for picker in pickers:
-        yield from picker.pass_frame(last, last_time, None)
-        yield from picker.flush()
+    for sink, count in zip(sinks, counts, strict=True):
+        yield from sink.take(last, count[served:].sum())
+        yield from sink.flush()
 
 
-def _decode(path: str | Path, info: VideoInfo) -> Iterator[tuple[av.VideoFrame, Fraction | None]]:
-    """Frames in the order shown, with their presentation times in s."""
+def _shown_ticks(path: str | Path, info: VideoInfo) -> tuple[np.ndarray, Fraction]:
+    """Presentation times of all frames in ticks, increasing: [F] int64; and the length of a tick, s."""
     with open_media(path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
-        stream.thread_type = "AUTO"
+        return np.unique(shown(container, stream)[0]), Fraction(stream.time_base or Fraction(1, 90_000))
+
+
+def _count(request: FrameRequest, ticks: np.ndarray, base: Fraction, info: VideoInfo, max_fps: Fraction) -> np.ndarray:
+    """How many samples of a request each source frame serves: [F] int64."""
+    if request.fps is None and 1 / info.frame_interval <= max_fps * Fraction(101, 100):
+        return np.ones(len(ticks), dtype=np.int64)
+    clock = Clock(request.fps or max_fps)
+    n_samples = clock.count(info.duration)
+    usual = info.frame_interval / base
+    times = (ticks - ticks[0]).astype(object) * usual.denominator  # Python integers: exact at any length
+    gaps = np.diff(times)
+    # Up to the boundary, ties included, samples take the earlier frame.
+    twice_boundary = 2 * times[1:] - np.where(gaps <= 2 * usual.numerator, gaps, usual.numerator)
+    scale = base * clock.rate / (2 * usual.denominator)
+    served = twice_boundary * scale.numerator // scale.denominator + 1
+    ends = np.clip(np.append(served, n_samples).astype(np.int64), 0, n_samples)
+    return np.diff(np.maximum.accumulate(ends), prepend=0)
+
+
+def _decode(
+    path: str | Path, info: VideoInfo, wanted: set[int] | None = None
+) -> Iterator[tuple[av.VideoFrame, int | None]]:
+    """Frames in the order shown, with their presentation times in ticks.
+
+    Frames not in `wanted` that no other frame refers to need not be decoded, which saves up to half of the time.
+    """
+    with open_media(path) as container:
+        stream = container.streams[info.stream_index]
+        assert isinstance(stream, VideoStream)
+        context = stream.codec_context
+        context.thread_type = "AUTO"
         # Every frame thread keeps a whole picture: fewer of them where pictures are huge.
         many = 8 if info.width * info.height <= 3840 * 2160 else 2
-        stream.codec_context.thread_count = min(os.cpu_count() or 1, many)
-        base = Fraction(stream.time_base or Fraction(1, 90_000))
+        context.thread_count = min(os.cpu_count() or 1, many)
+        # Only H.264 says of each single frame that nothing refers to it (nal_ref_idc 0).
+        may_skip = wanted is not None and info.codec == "h264" and not has_coded_order(info)
         waiting: list[int] = []
         for packet in itertools.chain(packets(container, info.stream_index), [None]):
+            if may_skip and packet is not None:
+                context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in (wanted or ()) else "NONREF"
             try:
-                frames = stream.codec_context.decode(packet)  # None: what the decoder still holds
+                frames = context.decode(packet)  # None: what the decoder still holds
             except FFmpegError:  # a broken packet: the decoder goes on with the next
                 continue
-            if packet is not None and packet.pts is not None:
+            if has_coded_order(info) and packet is not None and packet.pts is not None:
                 heapq.heappush(waiting, packet.pts)
             for frame in frames:
-                pts = frame.pts
-                if has_coded_order(info) and waiting:
-                    pts = heapq.heappop(waiting)
-                yield frame, None if pts is None else pts * base
-            if not has_coded_order(info):
-                waiting.clear()
+                yield frame, heapq.heappop(waiting) if waiting else frame.pts
 
 
 def has_coded_order(info: VideoInfo) -> bool:
@@ -121,60 +150,38 @@ def has_coded_order(info: VideoInfo) -> bool:
 
 def shown_times(path: str | Path, info: VideoInfo) -> dict[int, int]:
     """For a file that `has_coded_order`: when the frame of the packet with a given time is really shown, in ticks."""
-    with open_media(path) as container:
-        base = Fraction(container.streams[info.stream_index].time_base or 1)
-    return {
-        frame.pts: int(time / base) for frame, time in _decode(path, info) if frame.pts is not None and time is not None
-    }
+    return {frame.pts: tick for frame, tick in _decode(path, info) if frame.pts is not None and tick is not None}
 
 
-class _Picker:
-    """Chooses and scales the frames of one request as the source frames pass by."""
+class _Sink:
+    """Scales the frames of one request and hands them out in chunks."""
 
-    def __init__(self, request: FrameRequest, info: VideoInfo, max_fps: Fraction, chunk: int, index: int) -> None:
-        # Every source frame = nothing is chosen on a clock, unless there are more of them than max_fps.
-        every = request.fps is None and 1 / info.frame_interval <= max_fps * Fraction(101, 100)
-        self._clock = None if every else Clock(request.fps or max_fps)
-        self._n_samples = self._clock.count(info.duration) if self._clock else 0
-        self._next = 0
-        self._info = info
+    def __init__(self, request: FrameRequest, info: VideoInfo, chunk: int, index: int) -> None:
         self._index = index
         self._chunk = chunk
         self._scaler = _Scaler(request, info)
         self._times: list[float] = []
         self._frames: list[np.ndarray] = []
 
-    def pass_frame(self, frame: av.VideoFrame, time: Fraction, next_time: Fraction | None) -> Iterator[FrameChunk]:
-        """A source frame at `time` gives way to one at `next_time` (None: it is the last)."""
-        for _ in range(self._wanted(time, next_time)):
-            self._frames.append(self._scaler(frame))
-            self._times.append(float(time))
+    def take(self, frame: tuple[av.VideoFrame, float], count: int) -> Iterator[FrameChunk]:
+        """A source frame and its time, for `count` samples."""
+        if not count:
+            return
+        small = self._scaler(frame[0])
+        for _ in range(count):
+            self._frames.append(small)
+            self._times.append(frame[1])
             if len(self._frames) == self._chunk:
-                yield self._take()
-        self._scaler.forget()
-
-    def _wanted(self, time: Fraction, next_time: Fraction | None) -> int:
-        if self._clock is None:
-            return 1
-        first = self._next
-        if next_time is None:
-            self._next = self._n_samples
-        else:
-            gap, usual = next_time - time, self._info.frame_interval
-            # Samples up to the boundary, ties included, take this frame.
-            boundary = next_time - (gap if gap <= 2 * usual else usual) / 2
-            last = int(boundary * self._clock.rate // 1)
-            self._next = max(first, min(last + 1, self._n_samples))
-        return self._next - first
+                yield self._give()
 
     def flush(self) -> Iterator[FrameChunk]:
         if self._frames:
-            yield self._take()
+            yield self._give()
 
-    def _take(self) -> FrameChunk:
-        taken = FrameChunk(self._index, np.array(self._times, dtype=np.float64), np.stack(self._frames))
+    def _give(self) -> FrameChunk:
+        given = FrameChunk(self._index, np.array(self._times, dtype=np.float64), np.stack(self._frames))
         self._times, self._frames = [], []
-        return taken
+        return given
 
 
 class _Scaler:
@@ -191,26 +198,21 @@ class _Scaler:
         self._format = "gray" if request.grey else "rgb24"
         self._tone = _pq_to_sdr() if info.is_hdr else None
         self._reformatter = VideoReformatter()
-        self._done: np.ndarray | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        if self._done is None:
-            small = self._reformatter.reformat(
-                frame,
-                *self._size,
-                format=self._format,
-                interpolation=Interpolation.AREA,
-                dst_color_range=ColorRange.JPEG,
-                threads=1,
-            )
-            pixels = np.asarray(small.to_ndarray(), dtype=np.uint8)
-            if self._tone is not None and int(frame.color_trc) == 16:
-                pixels = np.take(self._tone, pixels)
-            self._done = np.rot90(pixels, -self._turns)
-        return self._done
-
-    def forget(self) -> None:
-        self._done = None
+        """[h, w] or [h, w, 3] uint8."""
+        small = self._reformatter.reformat(
+            frame,
+            *self._size,
+            format=self._format,
+            interpolation=Interpolation.AREA,
+            dst_color_range=ColorRange.JPEG,
+            threads=1,
+        )
+        pixels = np.asarray(small.to_ndarray(), dtype=np.uint8)
+        if self._tone is not None and int(frame.color_trc) == 16:
+            pixels = np.take(self._tone, pixels)
+        return np.rot90(pixels, -self._turns)
 
 
 def _pq_to_sdr() -> np.ndarray:
