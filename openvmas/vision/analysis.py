@@ -19,8 +19,8 @@ from openvmas.media.video import FrameChunk, FrameRequest, probe, read_frames
 from openvmas.timeline import Clock, Events
 from openvmas.vision import beats
 from openvmas.vision.backbone import Backbone, picture_size
-from openvmas.vision.motion import Motion, MotionTracker
-from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder, luma
+from openvmas.vision.motion import Motion, MotionTracker, luma
+from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder
 
 MOTION_FPS = Fraction(25, 2)
 FEATURE_FPS = Fraction(2)
@@ -89,11 +89,22 @@ class VideoAnalysis:
             with np.load(path) as data:
                 duration, fps, rate = (Fraction(str(s)) for s in data["fractions"])
                 events = Events(rate, data["event_accents"], data["event_energy"], data["event_novelty"])
-                plain = {f.name: data[f.name] for f in fields(cls) if f.name in data and f.name != "shots"}
-                plain["camera_share"] = float(data["camera_share"])
-                shots = tuple(Shot(float(a), float(b), bool(g)) for a, b, g in data["shots"])
-                looks = {name: data[f"look_{name}"] for name in LOOKS}
-                return cls(**(plain | dict(duration=duration, fps=fps, shots=shots, events=events, looks=looks)))
+                return cls(
+                    duration=duration,
+                    fps=fps,
+                    shots=tuple(Shot(float(a), float(b), bool(g)) for a, b, g in data["shots"]),
+                    cuts=data["cuts"],
+                    flashes=data["flashes"],
+                    visual_beats=data["visual_beats"],
+                    visual_beat_strengths=data["visual_beat_strengths"],
+                    events=events,
+                    motion=data["motion"],
+                    camera_share=float(data["camera_share"]),
+                    feature_times=data["feature_times"],
+                    features=data["features"],
+                    classes=data["classes"],
+                    looks={name: data[f"look_{name}"] for name in LOOKS},
+                )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not a saved analysis; make one again with `openvmas analyze`.") from error
 
@@ -165,8 +176,7 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
     cuts = np.array([t.time for t in inside])
     borders = [0.0, *cuts, end]
     shots = tuple(
-        Shot(a, b, i > 0 and inside[i - 1].is_gradual)
-        for i, (a, b) in enumerate(itertools.pairwise(borders))
+        Shot(a, b, i > 0 and inside[i - 1].is_gradual) for i, (a, b) in enumerate(itertools.pairwise(borders))
     )
     moves = beats.skip_cuts(moves, cuts, inside)
     motion = beats.motion_curve(moves, times)
@@ -178,7 +188,7 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
         index = min(clock.index(time), len(times) - 1)
         accents[index] = max(accents[index], strength)
     energy = beats.energy_curve(motion, cuts, changes, times)
-    looks = dict(zip(LOOKS[:4], np.concatenate(looker.looks).T.astype(np.float32), strict=True))
+    looks: dict[str, np.ndarray] = dict(zip(LOOKS[:4], np.concatenate(looker.looks).T.astype(np.float32), strict=True))
     looks["motion"] = np.interp(feature_times, times, motion).astype(np.float32)
     total = float(moves.camera.sum() + moves.objects.sum())
     return VideoAnalysis(

@@ -140,7 +140,7 @@ def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, flo
     The mood axes are always there; styles, feelings and instruments only if the picture speaks for (or against) them.
     """
     seen = cues(analysis, start, end)
-    total = dict.fromkeys(AXES, 0.0)
+    total: dict[str, float] = {axis: 0.0 for axis in AXES}
     for rule in RULES:
         for axis, weight in rule.effects.items():
             total[axis] += weight * seen[rule.cue]

@@ -137,6 +137,45 @@ def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
     return fitted.astype(np.float32), solution[:, 2] / scale
 
 
+def luma(frames: np.ndarray) -> np.ndarray:
+    """Rec. 709 luma of [..., 3] uint8 RGB: float32 grey levels."""
+    return frames @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+def mismatch(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Share of structure that motion from the first to the second frames cannot explain: [n] in [0, 1].
+
+    first, second: [n, 48, 80, 3] uint8. Both directions are tried and the better one counts, so that things that
+    come into the picture do not look like a cut.
+    """
+    values = np.empty(len(first))
+    for start in range(0, len(first), 16):
+        part = slice(start, start + 16)
+        a, b = (_even_out(luma(x[part])) for x in (first, second))
+        there = block_flow(a, b)[2]
+        doubt = there > 0.35
+        if doubt.any():
+            there[doubt] = np.minimum(there[doubt], block_flow(b[doubt], a[doubt])[2])
+        values[part] = there
+    return values
+
+
+def explained_by_motion(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Squared correlation of target with source moved onto it: [n]. source, target: [n, h, w] float32 grey."""
+    flow = block_flow(target, source)[0]
+    height, width = (8 * k for k in flow.shape[1:3])
+    moved = warp(np.ascontiguousarray(source[:, :height, :width]), to_pixels(flow)).reshape(len(source), -1)
+    target = target[:, :height, :width].reshape(len(source), -1)
+    moved, target = (x - x.mean(axis=1, keepdims=True) for x in (moved, target))
+    return (moved * target).sum(axis=1) ** 2 / ((moved**2).sum(axis=1) * (target**2).sum(axis=1) + 1e-6)
+
+
+def _even_out(grey: np.ndarray) -> np.ndarray:
+    """Contrast brought to a common spread, so that exposure does not count as structure; flat pictures stay flat."""
+    spread = grey.std(axis=(1, 2), keepdims=True)
+    return (grey - grey.mean(axis=(1, 2), keepdims=True)) * (45 / (spread + 6)).astype(np.float32)
+
+
 def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray, n_rounds: int):
     """Lucas-Kanade rounds from a given start, over windows of 16 x 16 around each block; returns as `block_flow`."""
     middle = before - _smooth_mean(before)

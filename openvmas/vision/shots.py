@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.vision.motion import block_flow, to_pixels, warp
+from openvmas.vision.motion import explained_by_motion, luma, mismatch
 
 FRAME_SIZE = (80, 48)  # width, height of the frames that `ShotFinder` takes
 CONTEXT = 4.5  # s of frames kept behind the point of decision, for gradual transitions
@@ -251,45 +251,6 @@ class ShotFinder:
         grey = luma(self._frames[[a, b, late, early]])
         share = explained_by_motion(grey[:2], grey[2:])
         return bool(share[0] > 0.42 and share[1] > 0.5)
-
-
-def luma(frames: np.ndarray) -> np.ndarray:
-    """Rec. 709 luma of [..., 3] uint8 RGB: float32 grey levels."""
-    return frames @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-
-
-def mismatch(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Share of structure that motion from the first to the second frames cannot explain: [n] in [0, 1].
-
-    first, second: [n, 48, 80, 3] uint8. Both directions are tried and the better one counts, so that things that
-    come into the picture do not look like a cut.
-    """
-    values = np.empty(len(first))
-    for start in range(0, len(first), 16):
-        part = slice(start, start + 16)
-        a, b = (_even_out(luma(x[part])) for x in (first, second))
-        there = block_flow(a, b)[2]
-        doubt = there > 0.35
-        if doubt.any():
-            there[doubt] = np.minimum(there[doubt], block_flow(b[doubt], a[doubt])[2])
-        values[part] = there
-    return values
-
-
-def explained_by_motion(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Squared correlation of target with source moved onto it: [n]. source, target: [n, h, w] float32 grey."""
-    flow = block_flow(target, source)[0]
-    height, width = (8 * k for k in flow.shape[1:3])
-    moved = warp(np.ascontiguousarray(source[:, :height, :width]), to_pixels(flow)).reshape(len(source), -1)
-    target = target[:, :height, :width].reshape(len(source), -1)
-    moved, target = (x - x.mean(axis=1, keepdims=True) for x in (moved, target))
-    return (moved * target).sum(axis=1) ** 2 / ((moved**2).sum(axis=1) * (target**2).sum(axis=1) + 1e-6)
-
-
-def _even_out(grey: np.ndarray) -> np.ndarray:
-    """Contrast brought to a common spread, so that exposure does not count as structure; flat pictures stay flat."""
-    spread = grey.std(axis=(1, 2), keepdims=True)
-    return (grey - grey.mean(axis=(1, 2), keepdims=True)) * (45 / (spread + 6)).astype(np.float32)
 
 
 def shrink(frames: np.ndarray) -> np.ndarray:

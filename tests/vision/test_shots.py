@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from openvmas.vision.motion import mismatch
 from openvmas.vision.shots import (
     FRAME_SIZE,
     ShotChanges,
@@ -15,7 +16,6 @@ from openvmas.vision.shots import (
     colour_distance,
     is_cut,
     join_transitions,
-    mismatch,
 )
 from tests.vision.synthetic import Film, Scene, standard_scenes
 
