@@ -254,8 +254,11 @@ class WavReader:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        with self._path.open("rb") as file:
-            header = file.read(_HEADER)
+        try:
+            with self._path.open("rb") as file:
+                header = file.read(_HEADER)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); check the path.") from error
         if len(header) < _HEADER or header[:4] != b"RIFF" or header[20:22] != b"\x03\x00" or header[50:54] != b"data":
             raise InputError(f"{path} is not a 32-bit float WAV file of OpenVMAS; give one that it wrote.")
         self.n_channels, self.sample_rate = struct.unpack("<HI", header[22:28])

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.config import SAMPLE_RATE_OUT, MixOptions
-from openvmas.errors import InputError
+from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
 from openvmas.media.encode import encoded_peak
@@ -78,7 +78,25 @@ def mix(
     """
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(duration)
     output = Path(output)
-    tell = progress or (lambda done: None)
+    try:
+        return _mix(music, original, n_samples, options, speech, output, codec, progress or (lambda done: None))
+    except OSError as error:
+        folder = output.parent.absolute()
+        raise OutputError(
+            f"{folder} cannot be written to ({error.strerror}); free some space or choose another folder."
+        ) from error
+
+
+def _mix(
+    music: Source,
+    original: Source | None,
+    n_samples: int,
+    options: MixOptions,
+    speech: np.ndarray | None,
+    output: Path,
+    codec: str | None,
+    tell: Callable[[float], None],
+) -> MixReport:
     with tempfile.TemporaryDirectory(prefix=".openvmas-", dir=output.parent) as folder:
         tune = _laid(music, n_samples, Path(folder) / "music")
         music_lufs = integrated_loudness(tune.blocks(), SAMPLE_RATE_OUT)
@@ -223,10 +241,10 @@ def _finish(premix: _Premix, options: MixOptions, output: Path, codec: str | Non
     ceiling = options.true_peak - (_CODEC_HEADROOM if codec else _PEAK_TOLERANCE)
     gain_db = options.loudness - premix.loudness_lufs if premix.loudness_lufs > SILENCE else 0.0
     done = _settle(premix, gain_db, options, ceiling, output)
-    for round in range(_ROUNDS if codec else 0):
+    for attempt in range(_ROUNDS if codec else 0):
         heard = encoded_peak(WavReader(output).blocks(BLOCK), str(codec))
         done = dataclasses.replace(done, encoded_true_peak=heard)
-        if heard <= options.true_peak or round == _ROUNDS - 1:
+        if heard <= options.true_peak or attempt == _ROUNDS - 1:
             break
         ceiling -= heard - options.true_peak + 2 * _PEAK_TOLERANCE
         done = _settle(premix, done.gain_db, options, ceiling, output)

@@ -297,10 +297,11 @@ class _Sound:
 
 
 def _explain(error: OSError | FFmpegError, target: Path) -> str:
+    folder = target.parent.absolute()
     if error.errno in (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return f"there is no space left for {target}; free some or choose another folder with --output."
+        return f"there is no space left in {folder}; free some or choose another folder with --output."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return f"{target} cannot be written (no permission); choose another folder with --output."
+        return f"{folder} cannot be written to (no permission); choose another folder with --output."
     if error.errno == errno.ENOENT:
-        return f"the folder {target.parent} does not exist; create it or choose another with --output."
-    return f"{target} cannot be written ({error.strerror}); choose another container, e.g. --output NAME.mkv."
+        return f"the folder {folder} does not exist; create it or choose another with --output."
+    return f"{target.name} cannot be written ({error.strerror}); choose another container, e.g. --output NAME.mkv."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from openvmas.config import MixOptions
-from openvmas.errors import InputError
+from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
 from openvmas.media.loudness import integrated_loudness, true_peak
@@ -166,6 +167,32 @@ def test_sources_of_every_kind_give_the_same(tmp_path: Path) -> None:
     ]
     np.testing.assert_array_equal(waves[0], waves[1])
     np.testing.assert_array_equal(waves[0], waves[2])
+
+
+def test_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="none cannot be written to"):
+        mix(music(1), None, Fraction(1), MixOptions(), output=tmp_path / "none" / "mix.wav")
+    with pytest.raises(InputError, match="cannot be read"):
+        mix(tmp_path / "none.wav", None, Fraction(1), MixOptions(), output=tmp_path / "mix.wav")
+    assert os.listdir(tmp_path) == []
+
+
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    def peak(seconds: int) -> int:
+        second = music(1)
+        tracemalloc.start()
+        mix(
+            (second for _ in range(seconds)),
+            (second for _ in range(seconds)),
+            Fraction(seconds),
+            MixOptions(),
+            output=tmp_path / "a",
+        )
+        highest = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return highest
+
+    assert peak(30) - peak(10) < 20 * 10_000
 
 
 def speech_curve(*spans: tuple[float, float], seconds: float = 20.0) -> np.ndarray:
