@@ -24,6 +24,8 @@ from torch import Tensor
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec, save_codec
 from openvmas.train.corpus import SAMPLE_RATE, Crops
 
+SAVE_EVERY = 250  # steps between measurements and checkpoints
+
 
 @dataclass(frozen=True)
 class CodecRecipe:
@@ -43,6 +45,7 @@ class CodecRecipe:
     commitment_weight: float = 0.25
     dropout: float = 0.2
     freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
+    kept_codebooks: int = 0  # with a frozen encoder: three batches of four have only so many codebooks (0: all)
     seed: int = 0
     precision: str = "bf16"
 
@@ -182,7 +185,10 @@ def make_latent(codec: Codec, wave: Tensor, recipe: CodecRecipe) -> tuple[Tensor
         with torch.autocast(wave.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             latent = codec.encode_latent(wave).float()
         if recipe.freeze_encoder:
-            return codec.quantizer.decode(codec.quantizer.encode(latent)), commitment
+            few = recipe.kept_codebooks and float(torch.rand(())) < 0.75
+            return codec.quantizer.decode(
+                codec.quantizer.encode(latent, recipe.kept_codebooks if few else None)
+            ), commitment
     if codec.quantizer.is_ready:
         return codec.quantizer(latent, recipe.dropout)
     return latent, commitment
@@ -212,7 +218,7 @@ def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start
     while True:
         spent = time.time() - began
         progress = max(step / recipe.steps, spent / time_limit)
-        if step % 250 == 0 or progress >= 1:
+        if step % SAVE_EVERY == 0 or progress >= 1:
             crops.refresh()
             record = {"step": step, "seconds": round(spent), **measure(averaged, clips, loss)}
             with (run / "log.jsonl").open("a") as log:
@@ -231,6 +237,7 @@ def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
+        torch.manual_seed(recipe.seed * 1_000_003 + step)  # so that a resumed run draws the same
         wave = draw_batch(crops, recipe, length, step).to(device)
         quantized, commitment = make_latent(codec, wave, recipe)
         if not codec.quantizer.is_ready and step >= recipe.continuous_steps:

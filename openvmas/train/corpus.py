@@ -51,7 +51,7 @@ def is_held_out(name: str, album: str) -> bool:
 def find_tracks(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
     """Rows of the listing with the file each names, wherever below its package's folder it lies."""
     found = []
-    for row in csv.DictReader(listing.open()):
+    for row in csv.DictReader(listing.read_text(encoding="utf-8").splitlines()):
         album, base = row["track"].split("/", 1)
         path = root / album / base
         if not path.exists():

@@ -121,6 +121,7 @@ def learning_rate(recipe: ModelRecipe, step: int, progress: float) -> float:
 
 def train(examples: Examples, held_out: Examples, run: Path, recipe: ModelRecipe, time_limit: float) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
+    run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     decoder = Decoder(DECODER_PRESETS[recipe.preset]).to(device)

@@ -1,0 +1,155 @@
+"""From a listing of tracks to a model that composes, in a tiny size; and training that goes on after a stop."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from openvmas.codec.autoencoder import load_codec
+from openvmas.condition import AXES
+from openvmas.config import GenerateOptions
+from openvmas.generate.stream import Composer
+from openvmas.model.decoder import load_decoder
+from openvmas.pretrained import find_weights
+from openvmas.train import codec as codec_training
+from openvmas.train import model as model_training
+from openvmas.train.codec import CodecRecipe
+from openvmas.train.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
+from openvmas.train.examples import Examples, condition_of, encode_all, listen_all
+from openvmas.train.export import export
+from openvmas.train.model import ModelRecipe
+from tests.generate.made import make_condition
+
+FOREVER = 1e9
+ALBUMS = ("first", "second", "xmoto-data")  # the last is held out by name
+
+
+def make_track(seed: int) -> np.ndarray:
+    """12 s at 44.1 kHz: a plucked note every half second, dying away at the end: [L, 2]."""
+    rng = np.random.default_rng(seed)
+    time = np.arange(12 * 44_100) / 44_100
+    pitch = 220 * 2 ** (rng.integers(0, 12, 24) / 12)
+    since = time % 0.5
+    wave = 0.5 * np.sin(2 * np.pi * np.repeat(pitch, 22_050) * time) * np.exp(-6 * since)
+    wave[-22_050:] *= 0.01
+    return np.stack([wave, wave], axis=1)
+
+
+@pytest.fixture(scope="module")
+def waves(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
+    rows = ["track,singing_share,speech_share"]
+    for i, album in enumerate(ALBUMS):
+        (folder / "deb" / album / "music").mkdir(parents=True)
+        soundfile.write(folder / "deb" / album / "music" / "song.wav", make_track(i), 44_100)
+        rows.append(f"{album}/music/song.wav,0.0,0.0")
+    rows.append("first/music/missing.wav,0.0,0.0")
+    (folder / "listing.csv").write_text("\n".join(rows))
+    build(folder / "listing.csv", folder / "deb", folder / "waves")
+    return folder / "waves"
+
+
+def test_corpus_holds_every_track_once_and_keeps_albums_apart(waves):
+    tracks = read_index(waves)
+    assert sorted(t.album for t in tracks) == sorted(ALBUMS)
+    assert all(t.length == 12 * SAMPLE_RATE for t in tracks)
+    build(waves.parent / "listing.csv", waves.parent / "deb", waves)  # again: nothing is added
+    assert len(read_index(waves)) == 3
+    assert [t.album for t in Crops(waves, held_out=True).tracks] == ["xmoto-data"]
+    crop = Crops(waves).crop(np.random.default_rng(0), 3 * SAMPLE_RATE)
+    assert crop.shape == (3 * SAMPLE_RATE,) and 0.1 < np.abs(crop).max() <= 1
+    assert is_held_out("anything", "pushover-data")
+
+
+def train_codec(waves: Path, run: Path, steps: int) -> list[dict]:
+    recipe = CodecRecipe(
+        preset="debug", batch=2, seconds=0.8, steps=steps, continuous_steps=2, warmup=2, precision="fp32"
+    )
+    codec_training.train(waves, run, recipe, FOREVER)
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(waves, tmp_path_factory) -> Path:
+    """A trained tiny codec with its examples."""
+    run = tmp_path_factory.mktemp("runs")
+    log = train_codec(waves, run / "codec", 45)
+    assert log[-1]["step"] == 45 and log[-1]["mel"] < log[0]["mel"]
+    listen_all(waves, run / "examples")
+    encode_all(waves, run / "examples", str(run / "codec" / "codec.pt"), seconds=5)
+    names = [t.name for t in read_index(waves)]
+    values = np.random.default_rng(0).standard_normal((2 * len(names), len(AXES))).astype(np.float16)
+    np.savez(
+        run / "tags.npz",
+        tracks=np.array(names),
+        start=np.arange(0, 2 * len(names) + 1, 2),
+        times=np.tile([3.0, 9.0], len(names)),
+        axes=values,
+    )
+    return run
+
+
+def test_codes_in_pieces_equal_codes_at_once(waves, run):
+    codec = load_codec(str(run / "codec" / "codec.pt"))
+    assert bool(codec.quantizer.is_ready)
+    examples = Examples(waves, run / "examples", run / "tags.npz")
+    assert sorted(e.track.album for e in examples.examples) == ["first", "second"]
+    example = examples.examples[0]
+    assert example.codes.shape == (8, 600) and example.has_ending
+    track = example.track
+    samples = np.memmap(waves / "waves.s16", "<i2", "r")[track.start : track.start + track.length]
+    with torch.no_grad():
+        whole = codec.encode(torch.from_numpy(samples[None].astype(np.float32) / 32768))[0]
+    assert np.mean(whole.numpy() == example.codes) > 0.9  # encoded in bf16, so a few codes differ
+
+
+def test_condition_of_a_crop_is_that_part_of_the_track(waves, run):
+    example = Examples(waves, run / "examples", run / "tags.npz").examples[0]
+    whole, part = condition_of(example, 0, 600), condition_of(example, 200, 300)
+    for a, b in ((whole.events.accents, part.events.accents), (whole.events.energy, part.events.energy)):
+        assert np.array_equal(a[200:500], b)
+    assert np.allclose(whole.semantics[200:500], part.semantics, atol=1e-6)
+    assert np.allclose(whole.encode_curves()[200:500], part.encode_curves(), atol=1e-5)
+    assert part.time_left[0] == pytest.approx(8.0) and part.time_since[0] == pytest.approx(4.0)
+    assert whole.events.accents.sum() > 0
+
+
+def test_from_tracks_to_music(waves, run):
+    recipe = ModelRecipe(preset="debug", batch=2, steps_per_crop=64, steps=30, warmup=2, precision="fp32")
+    examples = [Examples(waves, run / "examples", run / "tags.npz", held_out) for held_out in (False, True)]
+    model_training.train(examples[0], examples[1], run / "model", recipe, FOREVER)
+    log = [json.loads(line) for line in (run / "model" / "log.jsonl").read_text().splitlines()]
+    assert log[-1]["step"] == 30 and log[-1]["full"] < log[0]["full"] - 0.1
+    codec, decoder = load_codec(str(run / "codec" / "codec.pt")), load_decoder(str(run / "model" / "decoder.pt"))
+    export(codec, decoder, run / "export", "debug", "0")
+    composer = Composer(find_weights(run / "export"))
+    wave = np.concatenate(list(composer.stream(make_condition(150), GenerateOptions(candidates=2))), axis=1)
+    assert wave.shape == (2, 3 * 48_000) and np.isfinite(wave).all() and np.abs(wave).max() > 1e-4
+
+
+def test_training_goes_on_after_a_stop_as_if_there_had_been_none(waves, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(codec_training, "SAVE_EVERY", 26)
+    straight = train_codec(waves, tmp_path / "straight", 30)
+
+    class StopError(Exception):
+        pass
+
+    draw = codec_training.draw_batch
+
+    def stop_at_28(crops, recipe, length, step):
+        if step == 28:
+            raise StopError
+        return draw(crops, recipe, length, step)
+
+    monkeypatch.setattr(codec_training, "draw_batch", stop_at_28)
+    with pytest.raises(StopError):
+        train_codec(waves, tmp_path / "stopped", 30)
+    monkeypatch.setattr(codec_training, "draw_batch", draw)
+    resumed = train_codec(waves, tmp_path / "stopped", 30)
+    clean = [{k: v for k, v in record.items() if k != "seconds"} for record in (straight[-1], resumed[-1])]
+    assert clean[0] == clean[1]
+    weights = [torch.load(tmp_path / n / "last.pt", weights_only=True)["codec"] for n in ("straight", "stopped")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
