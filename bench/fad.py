@@ -5,6 +5,7 @@
 REFERENCE and each FOLDER hold audio files (wav, flac, ogg, mp3; searched below). --anchors names a folder of real clips
 from which the yardsticks are made: the clips themselves, Opus at 12 and 16 kbps, and noise shaped to their spectrum.
 
+The reference's embeddings are kept in an NPZ file beside the folder, which may be given instead of it later.
 Every file is brought to -20 dB RMS first (a flag keeps levels), patches of 0.96 s below -50 dB are dropped, and every
 row is measured with the same number of patches (drawn ten times; mean and deviation are printed), because the Fréchet
 distance falls as the sample grows. Figures of two runs compare only with the same reference and number of patches.
@@ -26,7 +27,7 @@ import soundfile
 import soxr
 
 from openvmas.eval.embedders import HOP, PATCH, PATCH_HOP, SAMPLE_RATE, Yamnet
-from openvmas.eval.frechet import frechet_distance, kernel_distance
+from openvmas.eval.frechet import Reference
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS
@@ -127,7 +128,7 @@ def embed_files(
     return np.concatenate(embeddings), np.concatenate(logits)
 
 
-def measure(name: str, n_files: int, reference: np.ndarray, cloud, n_patches: int, music: int) -> Row:
+def measure(name: str, n_files: int, reference: Reference, cloud, n_patches: int, music: int) -> Row:
     """One row from a cloud (embeddings, logits): distances over DRAWS draws of n_patches."""
     embeddings, logits = cloud
     if len(embeddings) < n_patches:
@@ -136,8 +137,8 @@ def measure(name: str, n_files: int, reference: np.ndarray, cloud, n_patches: in
     frechet, kernel = [], []
     for _ in range(DRAWS):
         chosen = embeddings[generator.choice(len(embeddings), n_patches, replace=False)]
-        frechet.append(frechet_distance(reference, chosen))
-        kernel.append(kernel_distance(reference, chosen))
+        frechet.append(reference.frechet(chosen))
+        kernel.append(reference.kernel(chosen))
     share = float(np.mean(1 / (1 + np.exp(-logits[:, music]))))
     return Row(name, n_files, n_patches, *map(float, (np.mean(frechet), np.std(frechet), np.mean(kernel))), share)
 
@@ -146,6 +147,20 @@ def audio_files(folder: Path, limit: int) -> list[Path]:
     """At most `limit` audio files below a folder, evenly spread over their names."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return files if len(files) <= limit else [files[i * len(files) // limit] for i in range(limit)]
+
+
+def read_reference(folder: Path, n_files: int, settings: str, embed: Callable) -> np.ndarray:
+    """At most 4,000 embeddings of a folder of real music, or those in an NPZ file; a folder's are kept beside it."""
+    kept = folder if folder.suffix == ".npz" else folder.with_name(f"{folder.name}.{settings}.npz")
+    if not kept.exists():
+        files = audio_files(folder, n_files)
+        found, _ = embed(files)
+        if len(found) > 4000:
+            found = found[np.random.default_rng(1).choice(len(found), 4000, replace=False)]
+        np.savez_compressed(kept, embeddings=found.astype(np.float16), n_files=len(files))
+    with np.load(kept) as data:
+        print(f"reference: {int(data['n_files'])} files, {len(data['embeddings'])} patches ({kept})")
+        return data["embeddings"].astype(np.float32)
 
 
 def main() -> None:
@@ -165,11 +180,8 @@ def main() -> None:
     def embed(files: list[Path], change=None):
         return embed_files(files, embedder, arguments.seconds, arguments.keep_level, change)
 
-    reference_files = audio_files(arguments.reference, arguments.files)
-    reference, _ = embed(reference_files)
-    if len(reference) > 4000:
-        reference = reference[np.random.default_rng(1).choice(len(reference), 4000, replace=False)]
-    print(f"reference: {len(reference_files)} files, {len(reference)} patches")
+    settings = f"{arguments.files}x{arguments.seconds:g}s" + "-levels" * arguments.keep_level
+    reference = Reference(read_reference(arguments.reference, arguments.files, settings, embed))
     todo: list[tuple[str, list[Path], Callable | None]] = []
     if arguments.anchors:
         clips = audio_files(arguments.anchors, arguments.files)

@@ -52,8 +52,51 @@ class Axes:
 def principal_axes(reference: np.ndarray, n_axes: int = 64) -> Axes:
     """The first n_axes principal axes of reference [P, D]."""
     centre = reference.mean(0, dtype=np.float64)
-    _, _, rows = np.linalg.svd(reference.astype(np.float64) - centre, full_matrices=False)
+    centred = reference.astype(np.float64) - centre
+    if len(reference) > reference.shape[1]:  # many patches: the small square matrix is far cheaper
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+        return Axes(centre, vectors[:, ::-1][:, :n_axes])
+    _, _, rows = np.linalg.svd(centred, full_matrices=False)
     return Axes(centre, rows[:n_axes].T)
+
+
+class Reference:
+    """A reference cloud [P, D] that many clouds are measured against: what depends on it alone is computed once."""
+
+    def __init__(self, embeddings: np.ndarray, n_axes: int | None = 64, degree: int = 3) -> None:
+        """n_axes: see `frechet_distance`; degree: see `kernel_distance`."""
+        _check(embeddings, embeddings)
+        self._embeddings = embeddings.astype(np.float64)
+        self._degree = degree
+        self._axes = None if n_axes is None else principal_axes(embeddings, n_axes)
+        self._mean, self._cov = self._gaussian(self._embeddings)
+        self._within: float | None = None
+
+    def _gaussian(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._axes is None:
+            return x.mean(0), shrunk_covariance(x)
+        x = self._axes.project(x)
+        return x.mean(0), np.atleast_2d(np.cov(x.T))
+
+    def frechet(self, estimated: np.ndarray) -> float:
+        """`frechet_distance` of estimated [Q, D]."""
+        _check(self._embeddings, estimated)
+        return gaussian_distance(self._mean, self._cov, *self._gaussian(estimated.astype(np.float64)))
+
+    def kernel(self, estimated: np.ndarray) -> float:
+        """`kernel_distance` of estimated [Q, D]."""
+        _check(self._embeddings, estimated)
+        other = estimated.astype(np.float64)
+        if self._within is None:
+            self._within = self._mean_within(self._embeddings)
+        return self._within + self._mean_within(other) - 2 * float(self._kernel(self._embeddings, other).mean())
+
+    def _kernel(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        return (x @ y.T / x.shape[1] + 1) ** self._degree
+
+    def _mean_within(self, x: np.ndarray) -> float:
+        matrix, n = self._kernel(x, x), len(x)
+        return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1)))
 
 
 def frechet_distance(reference: np.ndarray, estimated: np.ndarray, n_axes: int | None = 64) -> float:
@@ -64,12 +107,7 @@ def frechet_distance(reference: np.ndarray, estimated: np.ndarray, n_axes: int |
     Raises ValueError if a cloud has fewer than two patches.
     """
     _check(reference, estimated)
-    if n_axes is not None:
-        axes = principal_axes(reference, n_axes)
-        a, b = axes.project(reference), axes.project(estimated)
-        return gaussian_distance(a.mean(0), np.atleast_2d(np.cov(a.T)), b.mean(0), np.atleast_2d(np.cov(b.T)))
-    a, b = reference.astype(np.float64), estimated.astype(np.float64)
-    return gaussian_distance(a.mean(0), shrunk_covariance(a), b.mean(0), shrunk_covariance(b))
+    return Reference(reference, n_axes).frechet(estimated)
 
 
 def kernel_distance(reference: np.ndarray, estimated: np.ndarray, degree: int = 3) -> float:
@@ -79,17 +117,7 @@ def kernel_distance(reference: np.ndarray, estimated: np.ndarray, degree: int = 
     may be slightly negative. Divide embeddings by a common scale first if they are large.
     """
     _check(reference, estimated)
-    a, b = reference.astype(np.float64), estimated.astype(np.float64)
-    dimension = a.shape[1]
-
-    def kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        return (x @ y.T / dimension + 1) ** degree
-
-    def within(x: np.ndarray) -> float:
-        matrix, n = kernel(x, x), len(x)
-        return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1)))
-
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+    return Reference(reference, min(64, reference.shape[1]), degree).kernel(estimated)
 
 
 def _check(reference: np.ndarray, estimated: np.ndarray) -> None:
