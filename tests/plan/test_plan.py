@@ -77,6 +77,15 @@ def test_of_events_that_are_heard_as_one_the_strongest_stays() -> None:
     assert make_plan(analysis).hits == (Hit(3.05, 0.9, "picture"),)
 
 
+def test_accents_are_no_denser_than_in_music() -> None:
+    beats = np.arange(0.5, 29.5, 0.25)
+    strengths = np.where(np.arange(len(beats)) % 4 == 0, 0.9, 0.4)
+    times = np.array([hit.time for hit in make_plan(make_analysis(30, (), beats, strengths)).hits])
+    assert max(int(((times >= t) & (times < t + 1.9)).sum()) for t in times) <= 8
+    assert np.isin(beats[::4], times).mean() == 1  # the strong ones all stay
+    assert 60 <= len(times) <= 90 < len(beats)  # the rule of music.analysis.place_accents lets as many through
+
+
 @pytest.mark.parametrize("time", [-0.1, 60.0, 99.0, float("nan"), float("inf")])
 def test_a_hit_outside_the_video_is_refused(time: float) -> None:
     with pytest.raises(PlanError, match=r"hit: .* lies outside the video; give a moment from 0 to below 60 s\."):

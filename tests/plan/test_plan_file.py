@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -239,3 +240,8 @@ def test_numbers_of_numpy_are_written_as_numbers() -> None:
     )  # type: ignore[arg-type]
     plan = ScorePlan(Fraction(9, 2), (section,), hits=(Hit(np.float64(1.25)),), beats_per_bar=np.int64(3))  # type: ignore[arg-type]
     assert read_plan(write_plan(plan)) == plan
+
+
+@pytest.mark.parametrize("change", [lambda t: "\ufeff" + t, lambda t: t.replace("\n", "\r\n"), lambda t: "---\n" + t])
+def test_what_editors_do_to_files_does_no_harm(change: Callable[[str], str]) -> None:
+    assert read_plan(change(TEXT)) == PLAN
