@@ -65,7 +65,11 @@ def find_visual_beats(
     candidates = [(t.time, t.strength) for t in transitions]
     candidates += list(zip(changes.flash_times.tolist(), changes.flash_strengths.tolist(), strict=True))
     borders = np.array([t.time for t in transitions] + changes.flash_times.tolist())
-    candidates += _motion_beats(moves, borders)
+    candidates += [
+        (time, strength)
+        for time, strength in _motion_beats(moves, borders)
+        if not any(t.start - 0.1 < time < t.end + 0.1 for t in transitions if t.is_gradual)
+    ]
     candidates += _light_beats(changes, borders)
     kept = strongest_apart([c for c in candidates if 0 <= c[0] < duration], MIN_GAP)
     quiet = [b for b in _novelty_beats(novelty, times) if all(abs(b[0] - k[0]) > 1.0 for k in kept)]
@@ -100,14 +104,14 @@ def _motion_beats(moves: Motion, borders: np.ndarray) -> list[tuple[float, float
     spread = np.sqrt(np.maximum(smooth(impact**2, 2.0 / step) - usual**2, 0))
     found = []
     for i in peaks(impact, round(0.24 / step)):
-        over = impact[i] - usual[i] - 0.5 * spread[i]
-        if impact[i] < 0.05 or over <= 0:
-            continue
+        over = impact[i] - usual[i]
+        if impact[i] < 0.05 or over < 0.7 * spread[i]:
+            continue  # shaking hands and busy streets: nothing stands out
         time = moves.times[i] + step * _peak_offset(impact, i)
         # A change of shot changes the motion too: that beat is already there.
         if len(borders) and np.abs(borders - time).min() < 0.2:
             continue
-        found.append((float(time), float(np.clip(0.1 + 0.9 * impact[i] + 0.4 * over, 0.1, 0.75))))
+        found.append((float(time), float(np.clip(0.08 + 1.2 * over, 0.1, 0.75))))
     return found
 
 

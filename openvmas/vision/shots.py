@@ -159,8 +159,8 @@ class ShotFinder:
     def _find_cuts(self, until: float) -> None:
         undecided = self._undecided(until)
         change, times = self._change, self._times
-        floor = np.array([_local_median(change, i) for i in undecided])
-        likely = undecided[change[undecided] > np.maximum(2.5, 1.4 * floor)]
+        nearby = np.clip(undecided[:, None] + np.concatenate([np.arange(-6, 0), np.arange(1, 7)]), 1, len(times) - 1)
+        likely = undecided[change[undecided] > np.maximum(2.5, 1.4 * np.median(change[nearby], axis=1))]
         if len(likely) == 0:
             return
         around = np.unique(np.clip(likely[:, None] + np.arange(-4, 5), 1, len(times) - 1))
@@ -348,8 +348,3 @@ def join_transitions(cuts: list[Transition], gradual: list[Transition], duration
 
 def _is_fade(t: Transition) -> bool:
     return t.is_from_flat or t.is_to_flat
-
-
-def _local_median(values: np.ndarray, i: int) -> float:
-    around = np.concatenate([values[max(i - 6, 1) : i], values[i + 1 : i + 7]])
-    return float(np.median(around)) if len(around) else 0.0
