@@ -186,15 +186,19 @@ def librosa_tracker(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.
 OTHERS: dict[str, Tracker] = {"madmom": madmom_tracker, "librosa": librosa_tracker}
 
 
-def f_measures(piece: Piece, beats: np.ndarray, downbeats: np.ndarray) -> tuple[float, float]:
-    """F-measure (±70 ms) of beats and of downbeats; as usual the first 5 s do not count."""
+def measure(piece: Piece, beats: np.ndarray, downbeats: np.ndarray) -> list[float]:
+    """F-measure (±70 ms) of beats and of downbeats, and AMLt; as usual the first 5 s do not count.
+
+    AMLt: the share of beats in continuity at the piece's tempo, its double or half, or between its beats.
+    """
     trim = mir_eval.beat.trim_beats
     scores = []
     for reference, estimated in ((piece.beats, beats), (piece.downbeats, downbeats)):
         estimated = estimated[estimated <= piece.beats[-1] + 0.1]
         pair = trim(reference), trim(estimated)
         scores.append(float(mir_eval.beat.f_measure(*pair)) if len(pair[1]) else 0.0)
-    return scores[0], scores[1]
+    pair = trim(piece.beats), trim(beats[beats <= piece.beats[-1] + 0.1])
+    return [*scores, float(mir_eval.beat.continuity(*pair)[3]) if len(pair[1]) > 1 else 0.0]
 
 
 def onset_f(piece: Piece, wave: np.ndarray) -> float:
@@ -214,26 +218,24 @@ def main() -> None:
     pieces = (
         pop909_pieces(options.midi, options.limit, options.seconds) if options.midi else written_pieces(options.seconds)
     )
-    head = f"{'piece':18s} {'true':>6s} {'heard':>6s} {'conf':>5s} {'beats':>6s} {'bars':>6s} {'onsets':>6s}"
-    print(head + (f"  | {options.other} beats  bars" if options.other else ""))
+    columns = ["onsets", "beats", "bars", "AMLt"]
+    if options.other:
+        columns += [options.other, "bars", "AMLt"]
+    print(f"{'piece':18s} {'true':>6s} {'heard':>6s} {'conf':>5s}" + "".join(f" {name:>7s}" for name in columns))
     rows: list[list[float]] = []
     for piece in pieces:
         wave = play(piece, options.soundfont) if options.soundfont else synthesise(piece, SAMPLE_RATE)
-        begun = time.perf_counter()
+        begun = time.process_time()
         found = track_beats(wave, SAMPLE_RATE)
-        speed = len(wave) / SAMPLE_RATE / (time.perf_counter() - begun)
-        row = [*f_measures(piece, found.beats, found.downbeats), onset_f(piece, wave)]
+        speed = len(wave) / SAMPLE_RATE / (time.process_time() - begun)
+        row = [onset_f(piece, wave), *measure(piece, found.beats, found.downbeats)]
         if options.other:
-            row += f_measures(piece, *OTHERS[options.other](wave, SAMPLE_RATE))
+            row += measure(piece, *OTHERS[options.other](wave, SAMPLE_RATE))
         tempo = 60 / float(np.median(np.diff(piece.beats)))
-        line = f"{piece.name:18s} {tempo:6.1f} {found.tempo:6.1f} {found.confidence:5.2f} "
-        line += f"{row[0]:6.3f} {row[1]:6.3f} {row[2]:6.3f}"
-        print(
-            line + (f"  |        {row[3]:6.3f} {row[4]:6.3f}" if options.other else "") + f"   {speed:.0f}x", flush=True
-        )
+        line = f"{piece.name:18s} {tempo:6.1f} {found.tempo:6.1f} {found.confidence:5.2f}"
+        print(line + "".join(f" {value:7.3f}" for value in row) + f"  {speed:.0f}x", flush=True)
         rows.append(row)
-    mean = np.mean(rows, axis=0)
-    print(f"{'mean of ' + str(len(rows)):39s} " + " ".join(f"{value:6.3f}" for value in mean))
+    print(f"{'mean of ' + str(len(rows)):38s}" + "".join(f" {value:7.3f}" for value in np.mean(rows, axis=0)))
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ CHROMA_RATE = Fraction(10)  # frames per second
 CHROMA_WINDOW = 8192  # samples, 341 ms
 # What speaks for a beat and for a bar line (see find_metre), in standard deviations.
 BEAT_ACCENT, BEAT_LOW = 0.6, 0.1
-BAR_ACCENT, BAR_LOW, BAR_HARMONY = 1.0, 0.2, (0.6, 0.5, 0.5)
-TEMPO_WEIGHT, USUAL_TEMPO = 0.9, 108.0  # per squared octave; BPM
+BAR_ACCENT, BAR_LOW, BAR_HARMONY = 1.0, 0.2, (0.2, 0.6, 0.6)
+TEMPO_WEIGHT, USUAL_TEMPO = 1.5, 110.0  # per squared octave; BPM
 BAR_WEIGHT, USUAL_BAR = 0.4, 2.1  # per squared octave; s
 TRIPLE_COST = 0.5
 SLIP_COST = 10.0  # of a bar that does not have all its beats
@@ -340,5 +340,5 @@ def grade(pulse: np.ndarray, strength: np.ndarray, index: np.ndarray, clarity: f
     between = np.clip(index[:-1] + np.rint(np.diff(index) * 0.37).astype(int), 0, len(pulse) - 1)
     contrast = float(peak_near(pulse, index, 2).mean() - peak_near(pulse, between, 2).mean())
     raw = 14 * (clarity - 0.35) + 0.5 * (contrast / max(float(pulse.std()), 1e-9) - 1.5)
-    heard = min(1.0, float(peak_near(strength, index, 2).mean()) / 0.8)  # slow swells pulse without a single onset
+    heard = min(1.0, float(peak_near(strength, index, 2).mean()) / 1.2)  # slow swells pulse without a single onset
     return heard / (1 + float(np.exp(-raw)))
