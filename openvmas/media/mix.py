@@ -19,7 +19,7 @@ from openvmas.media.encode import encoded_peak
 from openvmas.media.loudness import SILENCE, LoudnessMeter, PeakMeter, integrated_loudness
 from openvmas.timeline import Clock
 
-BLOCK = 1 << 17  # samples that are in memory at once; a multiple of nothing: every curve knows its own place
+BLOCK = 1 << 17  # samples that are in memory at once
 _SILENT_LUFS = -60.0  # an original below this is room noise; it is left out rather than lifted
 _QUIETEST_REFERENCE = -30.0  # LUFS; music is not set below a quiet original by more than this allows
 _MAX_GAIN_DB = 40.0

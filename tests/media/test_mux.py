@@ -14,14 +14,16 @@ import av
 import numpy as np
 import pytest
 
+from openvmas.config import MixOptions
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import read_audio, read_audio_blocks, write_wav
+from openvmas.media.mix import mix
 from openvmas.media.mux import MUSIC_TITLE, MuxReport, choose_extension, mux, read_provenance, sound_codec
 from openvmas.media.probe import probe
 from openvmas.media.video import FrameRequest, read_frames
 from openvmas.timeline import Clock
 from tests.media.clips import make_clip, number, tone
-from tests.media.test_loudness import music
+from tests.media.test_loudness import by_ffmpeg, music
 
 MADE = {"generator": "OpenVMAS 0.1", "seed": 7}
 
@@ -108,6 +110,18 @@ def test_picture_is_the_same_bit_for_bit(tmp_path: Path, case: str) -> None:
         return
     low = np.sqrt(np.mean((heard - wave) ** 2) / np.mean(wave**2))
     assert low < 0.35  # lossy, but neither cut nor shifted
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_finished_file_by_an_independent_meter(tmp_path: Path, kind: str) -> None:
+    clip, output = make_clip(tmp_path / f"clip.{kind}", n_frames=150), tmp_path / f"out.{kind}"
+    info = probe(clip)
+    options = MixOptions(loudness=-11.0)
+    mix(music(6, seed=3), None, info.duration, options, output=tmp_path / "mix.wav", codec=sound_codec(output))
+    mux(clip, info, tmp_path / "mix.wav", output)
+    loudness, peak = by_ffmpeg(read_audio(output, info=probe(output)).wave, 48_000)
+    assert loudness == pytest.approx(-11, abs=0.5)
+    assert peak <= -0.95
 
 
 @pytest.mark.parametrize("kind", ["mp4", "mkv"])
@@ -335,6 +349,7 @@ def test_no_space_left(tmp_path: Path, suffix: str) -> None:
     script = """
 import resource, sys, signal
 from openvmas.errors import OutputError
+from openvmas.media.mix import mix
 from openvmas.media.mux import mux
 from openvmas.media.probe import probe
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
