@@ -40,11 +40,15 @@ class Transition:
     def is_gradual(self) -> bool:
         return self.end > self.start
 
+    @property
+    def is_fade(self) -> bool:
+        return self.is_from_flat or self.is_to_flat
+
 
 @dataclass(frozen=True)
 class ShotChanges:
-    """transitions in order of time; flash_times [N] s (first frame of each) and flash_strengths [N] in (0, 1];
-    light: [F] mean luma in [0, 1] of every frame, at light_times [F] s."""
+    """transitions in order of time; flash_times [N] s (first frames), flash_strengths [N] in (0, 1]; light [F]: mean
+    luma in [0, 1] of every frame, at light_times [F] s."""
 
     transitions: tuple[Transition, ...]
     flash_times: np.ndarray
@@ -124,8 +128,7 @@ class ShotFinder:
 
     def _undecided(self, until: float) -> np.ndarray:
         """Indices (from 1: each is judged against the frame before) of frames not decided yet."""
-        times = self._times
-        inside = (times > self._decided) & (times <= until)
+        inside = (self._times > self._decided) & (self._times <= until)
         inside[0] = False
         return np.flatnonzero(inside)
 
@@ -140,18 +143,21 @@ class ShotFinder:
             if abs(jump) < 7 or (self._flashes and times[i] - self._flashes[-1][0] < 0.09):
                 continue
             calm = self._change[max(i - 4, 1) : i]
-            if len(calm) and abs(jump) < 2.5 * np.median(calm):
-                continue
+            if abs(jump) < 0.65 * self._change[i] or (len(calm) and abs(jump) < 2.5 * np.median(calm)):
+                continue  # something bright moves in, but the light is the same
             stop = int(np.searchsorted(times, times[i] + MAX_FLASH, side="right"))
             sign = np.sign(jump)
             height = sign * (level[i:stop] - level[i - 1])
             peak = int(np.argmax(height[:3]))
             back = np.flatnonzero(height[peak:] < 0.4 * height[peak])
-            if len(back) == 0 or height[: peak + 1][:2].max() < 0.5 * height[: peak + int(back[0])].max():
+            sudden = height[: 1 if times[i] - times[i - 1] > 0.05 else 2].max()
+            if len(back) == 0 or sudden < 0.6 * height[: peak + int(back[0])].max():
                 continue
             after = i + peak + int(back[0])
+            strong = i + int((height > 0.7 * height[peak]).sum())
+            is_burst = height[peak] > 50 and times[min(strong, len(times) - 1)] - times[i] < 0.1
             steps = self._mismatch(np.arange(i - 1, after), np.arange(i, after + 1))
-            if steps.max() > 0.5 and self._mismatch(np.array([i - 1]), np.array([after]))[0] > 0.55:
+            if not is_burst and steps.max() > 0.5 and self._mismatch(np.array([i - 1]), np.array([after]))[0] > 0.55:
                 continue  # what comes back is another shot
             strength = float(np.clip(height[peak] / 80, 0.1, 1)) * (1.0 if sign > 0 else 0.6)
             self._flashes.append((float(times[i]), strength))
@@ -329,7 +335,7 @@ def join_transitions(cuts: list[Transition], gradual: list[Transition], duration
     """
     kept = list(cuts)
     for g in gradual:
-        if all(g.end + 0.15 < k.start or g.start - 0.15 > k.end for k in kept if not (_is_fade(g) and _is_fade(k))):
+        if all(g.end + 0.15 < k.start or g.start - 0.15 > k.end for k in kept if not (g.is_fade and k.is_fade)):
             kept.append(g)
     kept.sort(key=lambda t: t.time)
     joined: list[Transition] = []
@@ -340,11 +346,4 @@ def join_transitions(cuts: list[Transition], gradual: list[Transition], duration
             joined[-1] = Transition((last.end + t.start) / 2, last.start, t.end, strength)
         else:
             joined.append(t)
-    opening = (t for t in joined if t.is_from_flat and t.start < 0.5)
-    ending = (t for t in joined if t.is_to_flat and t.end > duration - 0.5)
-    dropped = {id(t) for t in (*opening, *ending)}
-    return [t for t in joined if id(t) not in dropped]
-
-
-def _is_fade(t: Transition) -> bool:
-    return t.is_from_flat or t.is_to_flat
+    return [t for t in joined if not (t.is_from_flat and t.start < 0.5 or t.is_to_flat and t.end > duration - 0.5)]
