@@ -346,4 +346,4 @@ def join_transitions(cuts: list[Transition], gradual: list[Transition], duration
             joined[-1] = Transition((last.end + t.start) / 2, last.start, t.end, strength)
         else:
             joined.append(t)
-    return [t for t in joined if not (t.is_from_flat and t.start < 0.5 or t.is_to_flat and t.end > duration - 0.5)]
+    return [t for t in joined if not ((t.is_from_flat and t.start < 0.5) or (t.is_to_flat and t.end > duration - 0.5))]
