@@ -50,6 +50,13 @@ class Ring:
         self.values = np.zeros((len(layers), batch, groups, window - 1, head_width), np.float32)
         self.mask = np.full(window - 1, HIDDEN, np.float32)
 
+    def spread(self, winner: int, batch: int) -> None:
+        """Every piece goes on from what the winner remembers; piece i of each branch is at i, i + batch, ..."""
+        for array in (self.keys, self.values):
+            n_branches = array.shape[1] // batch
+            for branch in range(n_branches):
+                array[:, branch * batch : (branch + 1) * batch] = array[:, branch * batch + winner][:, None]
+
     def write(self, position: int, keys: np.ndarray, values: np.ndarray) -> None:
         """Put new keys and values [n_layers, B, G, d] where the oldest ones were."""
         slot = position % len(self.mask)

@@ -14,7 +14,9 @@ from openvmas.condition import Condition
 from openvmas.config import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.errors import ModelError
 from openvmas.generate.engine import CodecStream, Engine
+from openvmas.generate.pattern import undelay
 from openvmas.generate.sampling import plan_branches, sample
+from openvmas.generate.steering import FIRST_LEVEL, STUCK_CODES, Judgement, judge, plan_choices
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import Weights
@@ -22,7 +24,7 @@ from openvmas.timeline import Clock
 
 CHUNK = 50  # codec steps that are decoded at once
 STUCK_STEPS = 50  # this many steps with almost no new code of the first codebook are a stuck loop
-STUCK_CODES = 3
+HISTORY = 64  # steps before a segment that are decoded with it; at least the codec's history
 RELEASE = 2.5  # s, at most; over it the music dies away before the picture ends
 SILENCE_DB = -50.0
 SIDE_DB = -9.0  # level of the decorrelated side signal against the middle
@@ -30,7 +32,7 @@ SIDE_DB = -9.0  # level of the decorrelated side signal against the middle
 
 @dataclass(frozen=True)
 class Measures:
-    """What one candidate sounds like. Shares are in [0, 1]; `fit` is sync z at the accents (0 is chance)."""
+    """What the music sounds like. Shares are in [0, 1]; `fit` is sync z at the accents (0 is chance)."""
 
     level_db: float
     peak: float
@@ -51,11 +53,6 @@ class Measures:
             found.append("blown up")
         return found
 
-    @property
-    def rank(self) -> tuple[bool, float]:
-        """Greater is better: passing the gates first, then the fit to accents and energy."""
-        return not self.failures, self.fit + 4 * self.energy_correlation - 10 * self.silent_share
-
 
 class Composer:
     """Writes music with one model. Any length in constant memory; the same seed gives the same music."""
@@ -68,34 +65,33 @@ class Composer:
     ) -> Iterator[np.ndarray]:
         """Blocks [2, n] float32 at 48 kHz, together as long as the condition.
 
-        With one candidate they come while it is being written; with several, all are written first and the best is
-        streamed. report: is given the candidates' measures, which was chosen and why. Raises ModelError where the
-        condition's clock is not the codec's.
+        Every few seconds the best of the candidates is kept (generate.steering), so blocks come while the rest is being
+        written. report: is given, when all is written, what was chosen and why and the music's measures. Raises
+        ModelError where the condition's clock is not the codec's.
         """
         if condition.rate != self.engine.frame_rate:
             raise ModelError(
                 f"this model writes {self.engine.frame_rate} steps per second but the plan has {condition.rate}; "
                 "make the plan again with this version."
             )
-        chunks = self.write(condition, options)
-        chosen = 0
-        if options.candidates > 1:
-            codes = np.concatenate([chunk.astype(np.uint16) for chunk in chunks], axis=2)
-            measures = [self.measure(piece, condition) for piece in codes]
-            chosen = max(range(len(measures)), key=lambda i: measures[i].rank)
-            if report is not None:
-                report["candidates"] = [{**vars(m), "failures": m.failures} for m in measures]
-                report["chosen"] = chosen
-                report["reason"] = explain(measures, chosen)
-            chunks = (codes[:, :, i : i + CHUNK].astype(np.int64) for i in range(0, codes.shape[2], CHUNK))
+        notes: list[dict[str, Any]] = []
+        written: list[np.ndarray] = []
+        chunks = self.write(condition, options, notes)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(Fraction(condition.n_steps) / condition.rate)
         ends = bool(np.isfinite(condition.time_left).all()) if condition.n_steps else False
-        yield from finish(
-            self.decode(chunk[chosen] for chunk in chunks), n_samples, self.engine.sizes["sample_rate"], ends
-        )
+        waves = self.decode(kept(chunks, written))
+        yield from finish(waves, n_samples, self.engine.sizes["sample_rate"], ends)
+        if report is not None and written:
+            measures = self.measure(np.concatenate(written, axis=1), condition)
+            report["candidates"] = options.candidates
+            report["music"] = {**vars(measures), "failures": measures.failures}
+            report["choices"] = notes
+            report["reason"] = explain(measures, notes, options.candidates)
 
-    def write(self, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
-        """Codes of all candidates, in chunks [N, K, n] of CHUNK steps."""
+    def write(
+        self, condition: Condition, options: GenerateOptions, notes: list[dict[str, Any]] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Codes [K, n] as they become final; `notes` is given what was chosen and why."""
         engine, sizes = self.engine, self.engine.sizes
         n, n_codebooks, empty = options.candidates, sizes["n_codebooks"], sizes["codebook_size"]
         branches = plan_branches(options)
@@ -104,31 +100,46 @@ class Composer:
         generators = [np.random.default_rng((options.seed, i)) for i in range(n)]
         state = engine.start(n * len(branches))
         tokens = np.full((n, n_codebooks), empty, np.int64)
-        heat = np.ones(n)
-        recent: list[np.ndarray] = []
-        pending: list[np.ndarray] = []  # tokens whose codes are not complete yet
-        done: list[np.ndarray] = []
+        log: list[np.ndarray] = []  # tokens [N, K] of the steps from `first` on
+        first = final = 0  # final: codes before this time are given out
+        total = condition.n_steps + n_codebooks - 1
+        choices = {*plan_choices(condition, n == 1), total - 1}
+        level = FIRST_LEVEL
         vectors = np.zeros((len(branches), sizes["width"]), np.float32)
-        for step in range(condition.n_steps + n_codebooks - 1):
+        for step in range(total):
             if step < condition.n_steps:  # the last steps only finish the later codebooks
                 vectors = np.stack([next(rows_of) for rows_of in told])
             logits = engine.step(state, np.tile(tokens, (len(branches), 1)), np.repeat(vectors, n, axis=0))
-            guided = (logits.reshape(len(branches), n, n_codebooks, -1) * weights).sum(0)
-            tokens = sample(guided / heat[:, None, None], options, generators)
+            tokens = sample((logits.reshape(len(branches), n, n_codebooks, -1) * weights).sum(0), options, generators)
             for k in range(n_codebooks):  # the delay pattern: codebook k starts k steps late and ends k steps late
                 if not k <= step < condition.n_steps + k:
                     tokens[:, k] = empty
-            recent = [*recent[-STUCK_STEPS + 1 :], tokens[:, 0]]
-            heat = np.where(is_stuck(np.stack(recent, axis=1)), 1.3, 1.0)
-            pending.append(tokens)
-            if len(pending) == n_codebooks:
-                done.append(np.stack([pending[k][:, k] for k in range(n_codebooks)], axis=1))
-                pending.pop(0)
-            if len(done) == CHUNK:
-                yield np.stack(done, axis=2)
-                done = []
-        if done:
-            yield np.stack(done, axis=2)
+            log.append(tokens)
+            if step not in choices:
+                continue
+            codes = undelay(np.stack(log, axis=2))  # [N, K, times from `first` on]
+            winner = 0
+            if n > 1:
+                found = [self.judge(piece, first, final, condition, level) for piece in codes]
+                winner = max(range(n), key=lambda i: found[i].value)
+                level += 0.3 * (found[winner].level_error if not found[winner].failures else 0.0)
+                if notes is not None:
+                    notes.append(describe(final, condition, found, winner))
+                log = [np.repeat(row[winner : winner + 1], n, axis=0) for row in log]
+                tokens = log[-1]
+                state.narrow.spread(winner, n)
+                state.wide.spread(winner, n)
+            yield codes[winner, :, final - first :]
+            final = first + codes.shape[2]
+            drop = max(0, final - HISTORY - first)
+            log, first = log[drop:], first + drop
+
+    def judge(self, codes: np.ndarray, first: int, final: int, condition: Condition, level: float) -> Judgement:
+        """Decode a candidate's codes [K, n], which begin at step `first`, and judge what comes after step `final`."""
+        wave = CodecStream(self.engine).push(codes, is_last=True)
+        rate = float(condition.rate)
+        fresh = codes[0, final - first :]
+        return judge(wave, fresh, self.engine.sizes["sample_rate"], final / rate, first / rate, condition, level)
 
     def decode(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         """Chunks of codes [K, n] → chunks of mono wave at the codec's rate."""
@@ -140,7 +151,7 @@ class Composer:
         yield stream.push(np.zeros((self.engine.sizes["n_codebooks"], 0), np.int64), is_last=True)
 
     def measure(self, codes: np.ndarray, condition: Condition) -> Measures:
-        """Decode a candidate [K, T] in chunks and measure it without keeping its sound."""
+        """Decode codes [K, T] in chunks and measure them without keeping the sound."""
         rate = self.engine.sizes["sample_rate"]
         half_seconds, strengths, peak = [], [], 0.0
         left = np.zeros(0, np.float32)
@@ -164,7 +175,7 @@ class Composer:
             level_db=float(10 * np.log10(power.mean())),
             peak=peak,
             silent_share=float(np.mean(level < SILENCE_DB)),
-            stuck_share=float(np.mean([is_stuck(w[None])[0] for w in windows])),
+            stuck_share=float(np.mean([is_stuck(window) for window in windows])),
             fit=sync_z(np.concatenate(strengths), times, condition.n_steps / condition.rate).z,
             energy_correlation=energy_correlation(asked, level),
         )
@@ -176,22 +187,42 @@ def rows(chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         yield from chunk
 
 
-def is_stuck(codes: np.ndarray) -> np.ndarray:
-    """Whether the last codes [N, n] of the first codebook hardly change: [N] bool."""
-    if codes.shape[1] < STUCK_STEPS:
-        return np.zeros(len(codes), bool)
-    return np.array([len(np.unique(row[-STUCK_STEPS:])) <= STUCK_CODES for row in codes])
+def kept(chunks: Iterator[np.ndarray], written: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same chunks, remembered in half precision's place."""
+    for chunk in chunks:
+        written.append(chunk.astype(np.uint16))
+        yield chunk
 
 
-def explain(measures: list[Measures], chosen: int) -> str:
-    """One sentence on the choice."""
-    best = measures[chosen]
-    if best.failures:
-        return f"no candidate passed all gates; candidate {chosen} is the least bad ({', '.join(best.failures)})."
-    failed = sum(bool(m.failures) for m in measures)
+def is_stuck(codes: np.ndarray) -> bool:
+    """Whether codes [n] of the first codebook hardly change."""
+    return len(np.unique(codes)) <= STUCK_CODES
+
+
+def describe(final: int, condition: Condition, found: list[Judgement], winner: int) -> dict[str, Any]:
+    """One choice, for the report."""
+    best = found[winner]
+    return {
+        "time": round(final / float(condition.rate), 2),
+        "chosen": winner,
+        "values": [round(judgement.value, 2) for judgement in found],
+        "accents": round(best.accents, 2),
+        "level_error": round(best.level_error, 1),
+        "failures": [list(judgement.failures) for judgement in found],
+    }
+
+
+def explain(measures: Measures, notes: list[dict[str, Any]], candidates: int) -> str:
+    """One sentence on the choices."""
+    heard = f"sync z {measures.fit:.1f}, energy correlation {measures.energy_correlation:.2f}"
+    if measures.failures:
+        heard += f"; gates not passed: {', '.join(measures.failures)}"
+    if not notes:
+        return f"one candidate, nothing to choose from: {heard}."
+    failed = sum(bool(f) for note in notes for f in note["failures"])
     return (
-        f"candidate {chosen} of {len(measures)} passed the gates ({failed} did not) and fits best: "
-        f"sync z {best.fit:.1f}, energy correlation {best.energy_correlation:.2f}."
+        f"{len(notes)} times the best of {candidates} continuations by accents, level and gates was kept "
+        f"({failed} of {len(notes) * candidates} failed a gate): {heard}."
     )
 
 

@@ -12,7 +12,6 @@ import argparse
 import copy
 import json
 import math
-import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec, save_codec
 from openvmas.train.corpus import SAMPLE_RATE, Crops
+from openvmas.train.loop import Run, follow
 
 SAVE_EVERY = 250  # steps between measurements and checkpoints
 
@@ -194,9 +194,10 @@ def make_latent(codec: Codec, wave: Tensor, recipe: CodecRecipe) -> tuple[Tensor
     return latent, commitment
 
 
-def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start_from: str | None = None) -> None:
+def train(
+    folder: Path, run_folder: Path, recipe: CodecRecipe, time_limit: float, start_from: str | None = None
+) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
-    run.mkdir(parents=True, exist_ok=True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.manual_seed(recipe.seed)
     crops = Crops(folder)
@@ -206,72 +207,55 @@ def train(folder: Path, run: Path, recipe: CodecRecipe, time_limit: float, start
     optimizer = torch.optim.AdamW(codec.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
     loss = SpectralLoss(SAMPLE_RATE, device)
     clips = held_out_clips(folder, 24, 4.0).to(device)
-    step, spent = 0, 0.0
-    if (run / "last.pt").exists():
-        state = torch.load(run / "last.pt", map_location=device, weights_only=True)
-        codec.load_state_dict(state["codec"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    began = time.time() - spent
+    run = Run(run_folder, recipe.steps, time_limit, device, codec=codec, averaged=averaged, optimizer=optimizer)
     latents: list[Tensor] = []
     while True:
-        spent = time.time() - began
-        progress = max(step / recipe.steps, spent / time_limit)
-        if step % SAVE_EVERY == 0 or progress >= 1:
+        progress = run.progress
+        if run.step % SAVE_EVERY == 0 or progress >= 1:
             crops.refresh()
-            record = {"step": step, "seconds": round(spent), **measure(averaged, clips, loss)}
-            with (run / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
-            state = {"codec": codec.state_dict(), "averaged": averaged.state_dict(), "step": step, "spent": spent}
-            torch.save({**state, "optimizer": optimizer.state_dict()}, run / "last.tmp")
-            (run / "last.tmp").rename(run / "last.pt")
-            save_codec(averaged, str(run / "codec.pt"))
+            run.save(measure(averaged, clips, loss))
+            save_codec(averaged, str(run_folder / "codec.pt"))
         if progress >= 1:
             return
-        rate = (
-            recipe.learning_rate
-            * min(1, (step + 1) / recipe.warmup)
-            * (0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2)
-        )
         for group in optimizer.param_groups:
-            group["lr"] = rate
-        torch.manual_seed(recipe.seed * 1_000_003 + step)  # so that a resumed run draws the same
-        wave = draw_batch(crops, recipe, length, step).to(device)
+            group["lr"] = learning_rate(recipe, run.step, progress)
+        torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # so that a resumed run draws the same
+        wave = draw_batch(crops, recipe, length, run.step).to(device)
         quantized, commitment = make_latent(codec, wave, recipe)
-        if not codec.quantizer.is_ready and step >= recipe.continuous_steps:
+        if not codec.quantizer.is_ready and run.step >= recipe.continuous_steps:
             latents.append(quantized.detach().flatten(0, 1))
             if len(latents) == 20:
                 codec.quantizer.initialize(torch.cat(latents))
         with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16"):
             frames = codec.decoder(quantized)
         estimated = codec.synthesize(frames)
-        terms = loss(wave, estimated)
-        terms["waveform"] = (wave - estimated).abs().mean()
-        mel_weight = recipe.mel_weight + (recipe.mel_weight_end - recipe.mel_weight) * progress
-        total = (
-            recipe.waveform_weight * terms["waveform"] + recipe.complex_weight * terms["complex"]
-            + mel_weight * terms["mel"] + recipe.commitment_weight * commitment
-        )  # fmt: skip
+        terms = {**loss(wave, estimated), "waveform": (wave - estimated).abs().mean(), "commitment": commitment}
         optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        weigh(terms, recipe, progress).backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
         optimizer.step()
-        step += 1
-        follow(averaged, codec, min(0.99, 1 - 1 / (step + 1)))
-        if step % 50 == 0:
+        run.step += 1
+        follow(averaged, codec, min(0.99, 1 - 1 / (run.step + 1)))
+        if run.step % 50 == 0:
             values = " ".join(f"{k} {v.item():.4f}" for k, v in terms.items())
-            print(f"{step} {time.time() - began:.0f}s {values} commit {commitment.item():.4f}", flush=True)
+            print(f"{run.step} {run.spent:.0f}s {values}", flush=True)
 
 
-@torch.no_grad()
-def follow(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    """Moving average of the weights; codebooks are averages already and are copied."""
-    for a, b in zip(averaged.parameters(), model.parameters(), strict=True):
-        a.lerp_(b, 1 - decay)
-    for a, b in zip(averaged.buffers(), model.buffers(), strict=True):
-        a.copy_(b)
+def learning_rate(recipe: CodecRecipe, step: int, progress: float) -> float:
+    """Warm-up, then half a cosine down to 2 %."""
+    fall = 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
+    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * fall
+
+
+def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Tensor:
+    """The loss; the mel term grows while training goes on."""
+    mel_weight = recipe.mel_weight + (recipe.mel_weight_end - recipe.mel_weight) * progress
+    return (
+        recipe.waveform_weight * terms["waveform"]
+        + recipe.complex_weight * terms["complex"]
+        + mel_weight * terms["mel"]
+        + recipe.commitment_weight * terms["commitment"]
+    )
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, save_decoder
-from openvmas.model.pattern import delay
-from openvmas.train.codec import follow
 from openvmas.train.examples import Examples
+from openvmas.train.loop import Run, follow
+
+SAVE_EVERY = 100  # steps between measurements and checkpoints
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,9 @@ class Batch:
     tokens: Tensor
     curves: Tensor
     semantics: Tensor
+
+    def to(self, device: str) -> Batch:
+        return Batch(self.tokens.to(device), self.curves.to(device), self.semantics.to(device))
 
 
 def draw_batch(examples: Examples, generator: np.random.Generator, n: int, n_steps: int, decoder: Decoder) -> Batch:
@@ -101,17 +105,14 @@ def evaluate(decoder: Decoder, batches: list[Batch], precision: str) -> dict[str
     return result
 
 
-def make_optimizers(decoder: Decoder, recipe: ModelRecipe) -> list[torch.optim.Optimizer]:
+def make_optimizers(decoder: Decoder, recipe: ModelRecipe) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
     """Muon (Jordan 2024) for the matrices inside the layers, AdamW for everything else."""
     matrices = [p for p in decoder.layers.parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     others = [p for p in decoder.parameters() if id(p) not in inside]
-    return [
-        torch.optim.Muon(
-            matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-        ),
-        torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01),
-    ]
+    decay = recipe.weight_decay
+    muon = torch.optim.Muon(matrices, lr=recipe.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    return muon, torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
 
 
 def learning_rate(recipe: ModelRecipe, step: int, progress: float) -> float:
@@ -119,66 +120,46 @@ def learning_rate(recipe: ModelRecipe, step: int, progress: float) -> float:
     return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * min(1.0, (1 - progress) / 0.4 + 0.01)
 
 
-def train(examples: Examples, held_out: Examples, run: Path, recipe: ModelRecipe, time_limit: float) -> None:
+def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: ModelRecipe, time_limit: float) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
-    run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     decoder = Decoder(DECODER_PRESETS[recipe.preset]).to(device)
     averaged = copy.deepcopy(decoder)
-    optimizers = make_optimizers(decoder, recipe)
+    muon, adam = make_optimizers(decoder, recipe)
     generator = np.random.default_rng(99)
-    tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder) for _ in range(4)]
-    step, spent = 0, 0.0
-    if (run / "last.pt").exists():
-        state = torch.load(run / "last.pt", map_location=device, weights_only=True)
-        decoder.load_state_dict(state["decoder"])
-        averaged.load_state_dict(state["averaged"])
-        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
-        step, spent = state["step"], state["spent"]
+    tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder).to(device) for _ in range(4)]
+    run = Run(run_folder, recipe.steps, time_limit, device, decoder=decoder, averaged=averaged, muon=muon, adam=adam)
     # The first codebooks carry what is heard as notes; the last ones are nearly noise.
     n_codebooks = decoder.config.n_codebooks
     weights = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks, device=device)
     fast = torch.compile(decoder) if recipe.compile else decoder
-    began = time.time() - spent
     while True:
-        spent = time.time() - began
-        progress = max(step / recipe.steps, spent / time_limit)
-        if step % 100 == 0 or progress >= 1:
-            record = {"step": step, "seconds": round(spent), **evaluate(averaged, tests, recipe.precision)}
-            with (run / "log.jsonl").open("a") as log:
-                log.write(json.dumps(record) + "\n")
-            print(json.dumps(record), flush=True)
-            state = {"decoder": decoder.state_dict(), "averaged": averaged.state_dict(), "step": step, "spent": spent}
-            torch.save({**state, "optimizers": [o.state_dict() for o in optimizers]}, run / "last.tmp")
-            (run / "last.tmp").rename(run / "last.pt")
-            save_decoder(averaged, str(run / "decoder.pt"))
+        progress = run.progress
+        if run.step % SAVE_EVERY == 0 or progress >= 1:
+            run.save(evaluate(averaged, tests, recipe.precision))
+            save_decoder(averaged, str(run_folder / "decoder.pt"))
         if progress >= 1:
             return
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, progress)
-        draw = np.random.default_rng((recipe.seed, step))
-        batch = draw_batch(examples, draw, recipe.batch, recipe.steps_per_crop, decoder)
-        batch = Batch(batch.tokens.to(device), batch.curves.to(device), batch.semantics.to(device))
+        for group in (*muon.param_groups, *adam.param_groups):
+            group["lr"] = learning_rate(recipe, run.step, progress)
+        draw = np.random.default_rng((recipe.seed, run.step))  # so that a resumed run draws the same
+        batch = draw_batch(examples, draw, recipe.batch, recipe.steps_per_crop, decoder).to(device)
         keep = [
             torch.from_numpy((draw.random(recipe.batch) >= share).astype(np.float32)).to(device)
             for share in (recipe.drop_events, recipe.drop_meaning)
         ]
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
-        for optimizer in optimizers:
+        for optimizer in (muon, adam):
             optimizer.zero_grad(set_to_none=True)
         (losses * weights).mean().backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer in (muon, adam):
             optimizer.step()
-        step += 1
-        follow(averaged, decoder, min(0.995, 1 - 1 / (step / 4 + 1)))
-        if step % 20 == 0:
-            print(
-                f"{step} {time.time() - began:.0f}s {losses.mean().item():.3f} first {losses[0].item():.3f}", flush=True
-            )
+        run.step += 1
+        follow(averaged, decoder, min(0.995, 1 - 1 / (run.step / 4 + 1)))
+        if run.step % 20 == 0:
+            print(f"{run.step} {run.spent:.0f}s {losses.mean().item():.3f} first {losses[0].item():.3f}", flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 from fractions import Fraction
 
 import numpy as np
@@ -7,8 +8,9 @@ import torch
 
 from openvmas.config import GenerateOptions
 from openvmas.errors import ModelError
-from openvmas.generate.engine import CONDITION_CHUNK, CodecStream
+from openvmas.generate.engine import CONDITION_CHUNK, CodecStream, Ring
 from openvmas.generate.sampling import plan_branches, sample
+from openvmas.generate.steering import LONGEST, SETTLED, SHORTEST, judge, plan_choices
 from openvmas.generate.stream import Composer, Measures, Widener, finish, is_stuck
 from openvmas.pretrained import find_weights
 from tests.generate.made import export_debug, make_condition, make_models
@@ -45,23 +47,62 @@ def test_same_seed_same_music_and_another_seed_another(composer):
     assert not np.array_equal(first, other)
 
 
-def test_a_candidate_does_not_depend_on_how_many_there_are(composer):
-    condition = make_condition(120)
-    alone = join(composer.write(condition, GenerateOptions(candidates=1)))
-    three = join(composer.write(condition, GenerateOptions(candidates=3)))
-    assert np.mean(alone[0] == three[0]) > 0.98  # matrix products of other sizes may round otherwise
-    assert np.mean(three[0] == three[1]) < 0.5
+def test_codes_come_once_each_whatever_the_number_of_candidates(composer):
+    condition = make_condition(420)
+    for candidates in (1, 3):
+        codes = join(composer.write(condition, GenerateOptions(candidates=candidates)))
+        assert codes.shape == (4, 420) and codes.min() >= 0 and codes.max() < 64
 
 
-def test_best_candidate_is_chosen_and_explained(composer):
+def test_the_best_continuation_is_kept_and_the_report_says_so(composer):
     report = {}
-    condition = make_condition(200)
-    wave = join(composer.stream(condition, GenerateOptions(candidates=3), report))
-    assert wave.shape[1] == 200 * 960
-    ranks = [m["fit"] + 4 * m["energy_correlation"] - 10 * m["silent_share"] for m in report["candidates"]]
-    passed = [i for i, m in enumerate(report["candidates"]) if not m["failures"]]
-    assert report["chosen"] == max(passed, key=lambda i: ranks[i])
-    assert str(report["chosen"]) in report["reason"]
+    wave = join(composer.stream(make_condition(420), GenerateOptions(candidates=3), report))
+    assert wave.shape[1] == 420 * 960
+    assert report["candidates"] == 3 and len(report["choices"]) >= 3
+    for choice in report["choices"]:
+        assert choice["values"][choice["chosen"]] == max(choice["values"])
+    assert f"{len(report['choices'])} times the best of 3" in report["reason"]
+
+
+def test_all_candidates_go_on_from_the_winner():
+    ring = Ring([0, 1], batch=6, groups=1, head_width=2, window=4)
+    ring.keys[:] = np.arange(6)[None, :, None, None, None]
+    ring.spread(winner=2, batch=3)  # two branches of three pieces
+    assert ring.keys[0, :, 0, 0, 0].tolist() == [2, 2, 2, 5, 5, 5]
+
+
+def test_choices_keep_away_from_accents():
+    condition = make_condition(2000)
+    accents = np.flatnonzero(condition.events.accents)
+    choices = plan_choices(condition, is_single=False)
+    assert all(SHORTEST <= b - a <= LONGEST for a, b in itertools.pairwise([0, *choices]))
+    since = [c - accents[accents <= c].max() for c in choices]
+    assert min(since) >= SETTLED
+
+
+def test_judgement_prefers_onsets_on_time_and_the_level_asked():
+    condition = make_condition(300)  # accents every 0.8 s
+    rate = 32_000
+    time = np.arange(4 * rate) / rate
+    tone = 0.05 * np.sin(2 * np.pi * 300 * time)
+
+    def clicks(offset: float) -> np.ndarray:
+        wave = tone.copy()
+        for start in np.arange(offset, 3.9, 0.8):
+            at = round(start * rate)
+            wave[at : at + 1500] += 0.5 * np.random.default_rng(1).standard_normal(min(1500, len(wave) - at))
+        return wave.astype(np.float32)
+
+    codes = np.arange(100)
+    level = 20 * np.log10(np.std(clicks(0.0)[rate:]))
+    level -= 22 * (0.6 - 0.73)  # what the mean level is when this energy of 0.6 sounds as loud as that
+    on_time, late = (judge(clicks(o), codes, rate, 1.0, 0.0, condition, level) for o in (0.0, 0.33))
+    assert on_time.accents > late.accents + 1
+    assert abs(on_time.level_error) < 2 and on_time.failures == ()
+    quiet = judge(0.03 * clicks(0.0), codes, rate, 1.0, 0.0, condition, level)
+    assert quiet.value < on_time.value and quiet.level_error < -20
+    assert judge(0 * clicks(0.0), codes, rate, 1.0, 0.0, condition, level).failures == ("silent",)
+    assert judge(clicks(0.0), 0 * codes, rate, 1.0, 0.0, condition, level).failures == ("stuck",)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 50])
@@ -167,9 +208,7 @@ def test_finish_resamples_and_dies_away():
 
 
 def test_gates_name_what_is_wrong():
-    good = Measures(-18, 0.9, 0.0, 0.0, 3.0, 0.5)
-    assert good.failures == []
+    assert Measures(-18, 0.9, 0.0, 0.0, 3.0, 0.5).failures == []
     assert Measures(-60, 0.9, 0.9, 0.0, 9.0, 0.5).failures == ["silent"]
     assert Measures(-18, 0.9, 0.0, 0.8, 9.0, 0.5).failures == ["stuck"]
-    assert good.rank > Measures(-18, 0.9, 0.0, 0.8, 9.0, 0.5).rank
-    assert is_stuck(np.stack([np.zeros(60), np.arange(60)])).tolist() == [True, False]
+    assert is_stuck(np.zeros(60)) and not is_stuck(np.arange(60))

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from openvmas.generate.pattern import delay, undelay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderStep, attend, load_decoder, save_decoder
-from openvmas.model.pattern import delay, undelay
 
 
 @pytest.fixture

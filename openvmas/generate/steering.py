@@ -1,0 +1,104 @@
+"""Which of several continuations is kept: every few seconds all are heard, and the best one goes on.
+
+A particle filter with one survivor (compare the sequential Monte Carlo steering of Lew et al. 2023): small models
+follow their condition only on average, so the candidates are decoded and measured against what was asked, and all of
+them go on from the best. Choosing often and early costs little and also ends silence and stuck loops.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from openvmas.condition import Condition
+from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
+
+SHORTEST, LONGEST = 50, 100  # steps between choices
+SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
+REACH = 5  # frames of the onset curve: an onset this near counts as on time (50 ms)
+BEAT_WEIGHT, DOWNBEAT_WEIGHT = 0.05, 0.1  # of an accent of strength 1
+ENERGY_RANGE = 22.0  # dB between energy 0 and 1, and the energy of the mean level (music.analysis)
+ENERGY_MEAN = 0.73
+FIRST_LEVEL = -19.0  # dB, expected mean level before anything is heard
+SILENT, STUCK_CODES, LOUD = -45.0, 3, 3.0  # dB; different codes in a segment; peak
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How one candidate did in a segment.
+
+    accents: mean onset strength at what was asked (accents, beats) over its mean elsewhere, 0 is chance;
+    level_db: RMS; level_error: dB from the level asked; failures: gates not passed, in words.
+    """
+
+    accents: float
+    level_db: float
+    level_error: float
+    failures: tuple[str, ...]
+
+    @property
+    def value(self) -> float:
+        """Greater is better."""
+        return self.accents - abs(self.level_error) / 8 - 5 * len(self.failures)
+
+
+def plan_choices(condition: Condition, is_single: bool) -> list[int]:
+    """After which steps a choice is made: never soon after an accent, so that each can be judged."""
+    accents = np.flatnonzero(condition.events.accents > 0)
+    choices, last = [], 0
+    while condition.n_steps - last > SHORTEST + LONGEST:
+        possible = np.arange(last + SHORTEST, last + LONGEST + 1)
+        before = np.searchsorted(accents, possible, side="right") - 1
+        since = np.where(before >= 0, possible - np.append(accents, -SETTLED)[before], LONGEST)
+        last = last + SHORTEST if is_single else int(possible[np.argmax(np.minimum(since, SETTLED))])
+        choices.append(last)
+    return choices
+
+
+def judge(
+    wave: np.ndarray,
+    codes: np.ndarray,
+    sample_rate: int,
+    start: float,
+    heard_from: float,
+    condition: Condition,
+    level: float,
+) -> Judgement:
+    """Judge a candidate.
+
+    wave: [L] of what is decoded, beginning at `heard_from` s; codes: [n] of the first codebook in the segment; the
+    segment begins at `start` s and lasts to the end of the wave; level: dB that an energy of ENERGY_MEAN should have.
+    """
+    rate = float(condition.rate)
+    strength = moving_max(onset_strength(wave, sample_rate), REACH, REACH)
+    first = round((start - heard_from) * float(ONSET_RATE))
+    here = strength[first:]
+    end = start + len(here) / float(ONSET_RATE)
+    steps = slice(round(start * rate), round(end * rate))
+    accents = condition.events.accents[steps]
+    where = np.flatnonzero(accents)
+    times = [start + where / rate, in_span(condition.beats, start, end), in_span(condition.downbeats, start, end)]
+    weights = [accents[where], np.full(len(times[1]), BEAT_WEIGHT), np.full(len(times[2]), DOWNBEAT_WEIGHT)]
+    index = np.round((np.concatenate(times) - start) * float(ONSET_RATE)).astype(int)
+    weight = np.concatenate(weights)[index < len(here)]
+    fit = 0.0
+    if weight.sum() and len(here):
+        fit = float(np.average(here[index[index < len(here)]], weights=weight) - here.mean())
+        fit *= min(1.0, float(weight.sum()))
+    segment = wave[round((start - heard_from) * sample_rate) :].astype(np.float64)
+    level_db = float(10 * np.log10(np.mean(segment**2) + 1e-10)) if len(segment) else -100.0
+    energy = float(condition.events.energy[steps].mean()) if len(accents) else ENERGY_MEAN
+    asked = level + ENERGY_RANGE * (energy - ENERGY_MEAN)
+    failures = []
+    if level_db < SILENT:
+        failures.append("silent")
+    if len(np.unique(codes)) <= STUCK_CODES:
+        failures.append("stuck")
+    if np.abs(wave).max(initial=0) > LOUD:
+        failures.append("blown up")
+    return Judgement(fit, level_db, level_db - asked, tuple(failures))
+
+
+def in_span(times: np.ndarray, start: float, end: float) -> np.ndarray:
+    return times[(times >= start) & (times < end)]

@@ -1,0 +1,57 @@
+"""What both training loops share: checkpoints that appear whole, a log, and an average of the weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class Run:
+    """A folder with `log.jsonl` and `last.pt`, a clock that goes on after a stop, and the number of steps done.
+
+    modules, optimizers: whatever has `state_dict`; loaded at once if there is a checkpoint.
+    """
+
+    def __init__(self, folder: Path, steps: int, time_limit: float, device: str, **parts: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.steps, self.time_limit, self.parts = folder, steps, time_limit, parts
+        self.step, spent = 0, 0.0
+        if (folder / "last.pt").exists():
+            state = torch.load(folder / "last.pt", map_location=device, weights_only=True)
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            self.step, spent = state["step"], state["spent"]
+        self._began = time.time() - spent
+
+    @property
+    def spent(self) -> float:
+        """Seconds of training, those before a stop included."""
+        return time.time() - self._began
+
+    @property
+    def progress(self) -> float:
+        """From 0 to 1: by steps or by time, whichever is further."""
+        return max(self.step / self.steps, self.spent / self.time_limit)
+
+    def save(self, measures: dict[str, float]) -> None:
+        """Log what was measured and write the checkpoint beside the old one, then in its place."""
+        record = {"step": self.step, "seconds": round(self.spent), **measures}
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(record) + "\n")
+        print(json.dumps(record), flush=True)
+        state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
+        torch.save({**state, "step": self.step, "spent": self.spent}, self.folder / "last.tmp")
+        (self.folder / "last.tmp").rename(self.folder / "last.pt")
+
+
+@torch.no_grad()
+def follow(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Moving average of the weights; buffers (codebooks are averages already) are copied."""
+    for a, b in zip(averaged.parameters(), model.parameters(), strict=True):
+        a.lerp_(b, 1 - decay)
+    for a, b in zip(averaged.buffers(), model.buffers(), strict=True):
+        a.copy_(b)
