@@ -14,7 +14,7 @@ import numpy as np
 from openvmas.condition import Condition
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 
-SHORTEST, LONGEST = 50, 100  # steps between choices
+SHORTEST, LONGEST = 75, 150  # steps between choices
 SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
 REACH = 5  # frames of the onset curve: an onset this near counts as on time (50 ms)
 BEAT_WEIGHT, DOWNBEAT_WEIGHT = 0.05, 0.1  # of an accent of strength 1

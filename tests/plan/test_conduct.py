@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from openvmas.condition import AXES, Condition
-from openvmas.conduct import SNAP_TO_BEAT, accent_times
+from openvmas.conduct import BEGUN, LEAST_ACCENT, SNAP_TO_BEAT, accent_times
 from openvmas.config import CONTROL_RATE, PlanOptions
 from openvmas.errors import PlanError
 from openvmas.plan import Hit, ScorePlan, Section, TempoMark, make_plan, to_condition
@@ -34,12 +34,17 @@ def axis(condition: Condition, name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("duration", ["0.04", "1/3", "1001/30", "60.019", "5"])
+def height(strength: float) -> float:
+    """Of the accent for a hit."""
+    return LEAST_ACCENT + (1 - LEAST_ACCENT) * strength
+
+
 def test_the_clock_is_exact(duration: str) -> None:
     exact = Fraction(duration)
     condition = to_condition(ScorePlan(exact, (Section(0.0, float(exact)),)))
     n = Clock(CONTROL_RATE).count(exact)
     assert condition.n_steps == n and condition.rate == CONTROL_RATE
-    np.testing.assert_allclose(condition.time_since, np.arange(n) / 50)
+    np.testing.assert_allclose(condition.time_since, BEGUN + np.arange(n) / 50)
     np.testing.assert_allclose(condition.time_left, float(exact) - np.arange(n) / 50)
     assert (condition.time_left > 0).all()
     assert condition.semantics.shape == (n, len(AXES)) and np.isnan(condition.semantics).all()
@@ -81,9 +86,11 @@ def test_a_picture_event_moves_to_the_beat_beside_it_and_a_users_hit_does_not() 
 def test_deleting_or_weakening_a_hit_changes_its_accent() -> None:
     step = round(44.0 * 50)
     near = slice(step - 3, step + 4)
-    assert to_condition(PLAN).events.accents[near].max() == pytest.approx(0.7)
+    assert to_condition(PLAN).events.accents[near].max() == pytest.approx(height(0.7))
     weak = tuple(dataclasses.replace(h, strength=0.2) if h.time == 44.0 else h for h in PLAN.hits)
-    assert to_condition(dataclasses.replace(PLAN, hits=weak)).events.accents[near].max() == pytest.approx(0.2)
+    assert to_condition(dataclasses.replace(PLAN, hits=weak)).events.accents[near].max() == pytest.approx(
+        LEAST_ACCENT + (1 - LEAST_ACCENT) * 0.2
+    )
     gone = tuple(hit for hit in PLAN.hits if hit.time != 44.0)
     assert to_condition(dataclasses.replace(PLAN, hits=gone)).events.accents[near].max() == 0
 
@@ -158,7 +165,7 @@ def test_novelty_peaks_where_sections_meet() -> None:
 def test_the_last_downbeat_gets_the_last_chord() -> None:
     plan = dataclasses.replace(PLAN, hits=(Hit(5.0),), tempo_map=(TempoMark(58.0, 100.0),))
     accents = to_condition(plan).events.accents
-    assert accents[58 * 50] == pytest.approx(0.6)
+    assert accents[58 * 50] == pytest.approx(height(0.6))
 
 
 def test_without_events_nothing_of_the_picture_is_left() -> None:
