@@ -25,13 +25,13 @@ SNAP_TO_BEAT, SNAP_TO_EIGHTH = 0.040, 0.030  # s
 MEANING_FADE, ENERGY_FADE = 1.0, 0.75  # s, to each side of a border between sections
 NOVELTY_WIDTH = 1.6  # s, of the peak at a border, as wide as in music (music.analysis.novelty_curve)
 PICTURE_NOVELTY = 0.5  # how much of the picture's novelty the music takes
-# Accents of training music are 0.2 to 1 high, 0.67 on average; those of a picture are often weak but all want an answer.
+# Accents of training music are 0.2 to 1 high, 0.67 on average; a picture's are often weak but all want an answer.
 LEAST_ACCENT = 0.45
 LAST_CHORD = (0.6, 3.5)  # s before the end, where a last downbeat gets an accent and the sound may die away after it
 LAST_STRENGTH = 0.6
 LAST_LEVEL = 0.35  # energy at the very end, of what it was
-# The piece is said to have begun so long before the picture, s: music for pictures has no time for a slow beginning, and
-# the first model fell silent in a fifth of its beginnings when told the truth.
+# The piece is said to have begun so long before the picture, s: there is no time for a slow beginning, and the first
+# model fell silent in a fifth of its beginnings when told the truth.
 BEGUN = 10.0
 FIRST_LEVEL, FIRST_SPAN = 0.85, 1.0  # energy at the beginning, and s until it is there
 SAME_VIDEO = 0.1  # s, that plan and analysis may differ in length

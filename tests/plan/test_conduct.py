@@ -33,12 +33,12 @@ def axis(condition: Condition, name: str) -> np.ndarray:
     return condition.semantics[:, AXES.index(name)]
 
 
-@pytest.mark.parametrize("duration", ["0.04", "1/3", "1001/30", "60.019", "5"])
 def height(strength: float) -> float:
     """Of the accent for a hit."""
     return LEAST_ACCENT + (1 - LEAST_ACCENT) * strength
 
 
+@pytest.mark.parametrize("duration", ["0.04", "1/3", "1001/30", "60.019", "5"])
 def test_the_clock_is_exact(duration: str) -> None:
     exact = Fraction(duration)
     condition = to_condition(ScorePlan(exact, (Section(0.0, float(exact)),)))
