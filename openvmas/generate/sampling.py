@@ -21,17 +21,21 @@ class Branch:
 def plan_branches(options: GenerateOptions) -> list[Branch]:
     """Which branches guidance needs (Ho and Salimans 2022, with one scale for events and one for meaning).
 
-    logits = full + (event_guidance - 1) (full - no events) + (guidance - 1) (full - no meaning); the weights add up
-    to 1, and branches of weight 0 are not run. Without events at all, `full` is the branch without them.
+    logits = full + (event_guidance - 1) (full - no events) + (guidance - 1) (full - no meaning); where both scales are
+    the same, full + (guidance - 1) (full - neither), a branch less. The weights add up to 1, and branches of weight 0
+    are not run. Without events at all, `full` is the branch without them.
     """
     events = options.event_guidance > 0
     extra_events = options.event_guidance - 1 if events else 0.0
     extra_meaning = options.guidance - 1
-    branches = [
-        Branch(events, True, 1 + extra_events + extra_meaning),
-        Branch(False, True, -extra_events),
-        Branch(events, False, -extra_meaning),
-    ]
+    if events and extra_events == extra_meaning:
+        branches = [Branch(True, True, 1 + extra_meaning), Branch(False, False, -extra_meaning)]
+    else:
+        branches = [
+            Branch(events, True, 1 + extra_events + extra_meaning),
+            Branch(False, True, -extra_events),
+            Branch(events, False, -extra_meaning),
+        ]
     return [branch for branch in branches if branch.weight]
 
 

@@ -17,7 +17,6 @@ from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 SHORTEST, LONGEST = 75, 150  # steps between choices
 SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
 REACH = 5  # frames of the onset curve: an onset this near counts as on time (50 ms)
-BEAT_WEIGHT, DOWNBEAT_WEIGHT = 0.05, 0.1  # of an accent of strength 1
 ENERGY_RANGE = 22.0  # dB between energy 0 and 1, and the energy of the mean level (music.analysis)
 ENERGY_MEAN = 0.73
 FIRST_LEVEL = -19.0  # dB, expected mean level before anything is heard
@@ -28,7 +27,8 @@ SILENT, STUCK_CODES, LOUD = -45.0, 3, 3.0  # dB; different codes in a segment; p
 class Judgement:
     """How one candidate did in a segment.
 
-    accents: mean onset strength at what was asked (accents, beats) over its mean elsewhere, 0 is chance;
+    accents: mean onset strength at the accents asked for less its mean over the segment, 0 is chance (beats do not
+    count: with them the accents were answered less, and the decoder keeps its beat by itself);
     level_db: RMS; level_error: dB from the level asked; failures: gates not passed, in words.
     """
 
@@ -78,14 +78,9 @@ def judge(
     steps = slice(round(start * rate), round(end * rate))
     accents = condition.events.accents[steps]
     where = np.flatnonzero(accents)
-    times = [start + where / rate, in_span(condition.beats, start, end), in_span(condition.downbeats, start, end)]
-    weights = [accents[where], np.full(len(times[1]), BEAT_WEIGHT), np.full(len(times[2]), DOWNBEAT_WEIGHT)]
-    index = np.round((np.concatenate(times) - start) * float(ONSET_RATE)).astype(int)
-    weight = np.concatenate(weights)[index < len(here)]
-    fit = 0.0
-    if weight.sum() and len(here):
-        fit = float(np.average(here[index[index < len(here)]], weights=weight) - here.mean())
-        fit *= min(1.0, float(weight.sum()))
+    index = np.round(where / rate * float(ONSET_RATE)).astype(int)
+    where, index = where[index < len(here)], index[index < len(here)]
+    fit = float(np.average(here[index], weights=accents[where]) - here.mean()) if len(index) else 0.0
     segment = wave[round((start - heard_from) * sample_rate) :].astype(np.float64)
     level_db = float(10 * np.log10(np.mean(segment**2) + 1e-10)) if len(segment) else -100.0
     energy = float(condition.events.energy[steps].mean()) if len(accents) else ENERGY_MEAN
@@ -98,7 +93,3 @@ def judge(
     if np.abs(wave).max(initial=0) > LOUD:
         failures.append("blown up")
     return Judgement(fit, level_db, level_db - asked, tuple(failures))
-
-
-def in_span(times: np.ndarray, start: float, end: float) -> np.ndarray:
-    return times[(times >= start) & (times < end)]

@@ -162,11 +162,18 @@ def test_a_condition_on_another_clock_is_refused(composer):
         (2, 1, ["full", "no events"]),
         (0, 1, ["no events"]),
         (2, 3, ["full", "no events", "no meaning"]),
+        (3, 3, ["full", "neither"]),
     ],
 )
 def test_guidance_runs_no_branch_in_vain(event_guidance, guidance, names):
     branches = plan_branches(GenerateOptions(event_guidance=event_guidance, guidance=guidance))
-    found = ["no meaning" if not b.use_meaning else "full" if b.use_events else "no events" for b in branches]
+    names_of = {
+        (True, True): "full",
+        (False, True): "no events",
+        (True, False): "no meaning",
+        (False, False): "neither",
+    }
+    found = [names_of[b.use_events, b.use_meaning] for b in branches]
     assert found == names
     assert sum(b.weight for b in branches) == pytest.approx(1)
 
