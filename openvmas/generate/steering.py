@@ -88,8 +88,13 @@ def judge(
     failures = []
     if level_db < SILENT:
         failures.append("silent")
-    if len(np.unique(codes)) <= STUCK_CODES:
+    if is_stuck(codes):
         failures.append("stuck")
     if np.abs(wave).max(initial=0) > LOUD:
         failures.append("blown up")
     return Judgement(fit, level_db, level_db - asked, tuple(failures))
+
+
+def is_stuck(codes: np.ndarray) -> bool:
+    """Whether codes [n] of the first codebook hardly change."""
+    return len(np.unique(codes)) <= STUCK_CODES

@@ -16,7 +16,7 @@ from openvmas.errors import ModelError
 from openvmas.generate.engine import CodecStream, Engine
 from openvmas.generate.pattern import undelay
 from openvmas.generate.sampling import plan_branches, sample
-from openvmas.generate.steering import FIRST_LEVEL, STUCK_CODES, Judgement, judge, plan_choices
+from openvmas.generate.steering import FIRST_LEVEL, Judgement, is_stuck, judge, plan_choices
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import Weights
@@ -188,15 +188,10 @@ def rows(chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 def kept(chunks: Iterator[np.ndarray], written: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same chunks, remembered in half precision's place."""
+    """The same chunks, each also appended to `written` as 16-bit codes."""
     for chunk in chunks:
         written.append(chunk.astype(np.uint16))
         yield chunk
-
-
-def is_stuck(codes: np.ndarray) -> bool:
-    """Whether codes [n] of the first codebook hardly change."""
-    return len(np.unique(codes)) <= STUCK_CODES
 
 
 def describe(final: int, condition: Condition, found: list[Judgement], winner: int) -> dict[str, Any]:

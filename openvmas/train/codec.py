@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec, save_codec
 from openvmas.train.corpus import SAMPLE_RATE, Crops
-from openvmas.train.loop import Run, follow
+from openvmas.train.loop import Run, add_recipe, follow, take_recipe
 
 SAVE_EVERY = 250  # steps between measurements and checkpoints
 
@@ -265,13 +264,10 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=3000, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start-from", help="begin with the weights of this codec.pt")
-    for item in fields(CodecRecipe):
-        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=item.default)
+    add_recipe(parser, CodecRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = CodecRecipe(**{item.name: getattr(arguments, item.name) for item in fields(CodecRecipe)})
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    (arguments.run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    recipe = take_recipe(arguments, CodecRecipe)
     train(arguments.waves, arguments.run, recipe, arguments.time_limit, arguments.start_from)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,20 @@ class Run:
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         torch.save({**state, "step": self.step, "spent": self.spent}, self.folder / "last.tmp")
         (self.folder / "last.tmp").rename(self.folder / "last.pt")
+
+
+def add_recipe(parser: argparse.ArgumentParser, recipe: type) -> None:
+    """One option for every field of a recipe (a dataclass with defaults)."""
+    for item in fields(recipe):
+        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=item.default)
+
+
+def take_recipe(arguments: argparse.Namespace, recipe: type) -> Any:
+    """The recipe that was asked for, also written to `recipe.json` in the run's folder."""
+    taken = recipe(**{item.name: getattr(arguments, item.name) for item in fields(recipe)})
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    (arguments.run / "recipe.json").write_text(json.dumps(asdict(taken), indent=1))
+    return taken
 
 
 @torch.no_grad()

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from torch import Tensor
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, save_decoder
 from openvmas.train.examples import Examples
-from openvmas.train.loop import Run, follow
+from openvmas.train.loop import Run, add_recipe, follow, take_recipe
 
 SAVE_EVERY = 100  # steps between measurements and checkpoints
 
@@ -168,13 +167,10 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--time-limit", type=float, default=3600, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
-    for item in fields(ModelRecipe):
-        parser.add_argument(f"--{item.name.replace('_', '-')}", type=type(item.default), default=item.default)
+    add_recipe(parser, ModelRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = ModelRecipe(**{item.name: getattr(arguments, item.name) for item in fields(ModelRecipe)})
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    (arguments.run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    recipe = take_recipe(arguments, ModelRecipe)
     sources = arguments.waves, arguments.examples, arguments.tags
     train(Examples(*sources), Examples(*sources, held_out=True), arguments.run, recipe, arguments.time_limit)
 
