@@ -33,6 +33,9 @@ class CodecConfig:
     codebook_size: int = 1024
     kernel_size: int = 7
     look_ahead: int = 1  # steps that each block sees of the future
+    head_width: int = 0  # hidden width between trunk and frames, on both sides (0: none)
+    stem_width: int = 0
+    activation: str = "gelu"
 
     @property
     def frame_rate(self) -> Fraction:
@@ -48,21 +51,34 @@ CODEC_PRESETS = {
 }
 
 
+class Snake(nn.Module):
+    """x + sin²(ax) / a with a learned per channel (Ziyin et al. 2020)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.log_alpha = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        alpha = self.log_alpha.exp().to(x.dtype)
+        return x + (alpha * x).sin().square() / alpha
+
+
 class Block(nn.Module):
     """ConvNeXt in time: depthwise convolution, then a two-layer perceptron per step. [B, T, D] → [B, T, D]."""
 
-    def __init__(self, width: int, kernel_size: int, look_ahead: int) -> None:
+    def __init__(self, width: int, kernel_size: int, look_ahead: int, activation: str = "gelu") -> None:
         super().__init__()
         self.padding = (kernel_size - 1 - look_ahead, look_ahead)
         self.depthwise = nn.Conv1d(width, width, kernel_size, groups=width)
         self.norm = nn.LayerNorm(width)
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
+        self.activation = Snake(4 * width) if activation == "snake" else nn.GELU()
         self.scale = nn.Parameter(torch.full((width,), 0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.depthwise(F.pad(x.transpose(1, 2), self.padding)).transpose(1, 2)
-        return x + self.scale * self.narrow(F.gelu(self.widen(self.norm(y))))
+        return x + self.scale * self.narrow(self.activation(self.widen(self.norm(y))))
 
 
 class Trunk(nn.Module):
@@ -70,10 +86,19 @@ class Trunk(nn.Module):
 
     def __init__(self, n_in: int, width: int, n_blocks: int, n_out: int, config: CodecConfig) -> None:
         super().__init__()
-        self.enter = nn.Linear(n_in, width)
-        self.blocks = nn.ModuleList(Block(width, config.kernel_size, config.look_ahead) for _ in range(n_blocks))
+        self.enter: nn.Module = nn.Linear(n_in, width)
+        if config.stem_width and n_in > width:
+            self.enter = nn.Sequential(
+                nn.Linear(n_in, config.stem_width), nn.GELU(), nn.Linear(config.stem_width, width)
+            )
+        self.blocks = nn.ModuleList(
+            Block(width, config.kernel_size, config.look_ahead, config.activation) for _ in range(n_blocks)
+        )
         self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, n_out)
+        hidden = config.head_width if n_out > width else 0
+        self.leave: nn.Module = nn.Linear(width, n_out)
+        if hidden:
+            self.leave = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, n_out))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)

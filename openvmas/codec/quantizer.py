@@ -85,7 +85,7 @@ class ResidualQuantizer(nn.Module):
             residual = (flat - total)[kept]
             index = self.nearest(residual, level)
             total[kept] += self.codebooks[level][index]
-            if self.training:
+            if self.training and len(index):
                 self._follow(residual, index, level)
         quantized = total.view_as(latent)
         return latent + (quantized - latent).detach(), F.mse_loss(latent, quantized)

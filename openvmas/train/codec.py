@@ -1,29 +1,36 @@
-"""Train the codec on recorded music: continuous first, then quantised; waveform and phase first, upper bands by mel.
+"""Train the codec on recorded music: continuous first, then quantised, then against adversaries.
 
     python -m openvmas.train.codec WAVES RUN --time-limit 3000
 
-One file, time-boxed, resumable (`RUN/last.pt`), the same on CPU and GPU. On CPUs with bf16 matrix units (AMX) the
-network runs in bf16, about ten times faster than fp32; transforms and losses stay in fp32.
+Waveform and phase first, upper bands by mel, their texture by adversaries. Time-boxed, resumable (`RUN/last.pt`), the
+same on CPU and GPU. On CPUs with bf16 matrix units (AMX) the networks run in bf16, about ten times faster than fp32;
+transforms and losses stay in fp32.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec, save_codec
+from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
+from openvmas.train.augment import augment, read_changed
 from openvmas.train.corpus import SAMPLE_RATE, Crops
+from openvmas.train.discriminators import Discriminators
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
+from openvmas.train.losses import SpectralLoss
 
 SAVE_EVERY = 250  # steps between measurements and checkpoints
+LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
 
 
 @dataclass(frozen=True)
@@ -31,95 +38,55 @@ class CodecRecipe:
     """Settings of a codec run."""
 
     preset: str = "mini"
+    sizes: str = ""  # fields of CodecConfig that differ from the preset: "decoder_width=512,latent_width=32"
     batch: int = 8
     seconds: float = 1.6
-    steps: int = 6000
+    steps: int = 1_000_000
     continuous_steps: int = 600
+    optimizer: str = "adamw"  # or muon: matrices by orthogonalised momentum
     learning_rate: float = 1e-3
     warmup: int = 100
+    final_rate: float = 0.02  # of the learning rate, at the end
     waveform_weight: float = 20.0
     complex_weight: float = 4.0
     mel_weight: float = 2.0
     mel_weight_end: float = 8.0
+    drawn_scales: int = 2  # mel scales of a step (0: all)
     commitment_weight: float = 0.25
     dropout: float = 0.2
+    change_share: float = 0.5  # of the crops have another speed and another equaliser
+    mix_share: float = 0.15
+    adversary_from: float = 1.0  # share of the run after which adversaries join
+    adversary_share: float = 0.5  # length of their gradient against that of the other losses
+    adversary_rate: float = 3e-4
+    adversary_width: int = 16
+    matching_weight: float = 4.0  # of feature matching against the adversaries' judgement
     freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
-    kept_codebooks: int = 0  # with a frozen encoder: three batches of four have only so many codebooks (0: all)
+    kept_codebooks: int = 0  # with a frozen encoder: half of the batches have only so many codebooks (0: all)
     seed: int = 0
     precision: str = "bf16"
 
-
-def mel_matrix(n_fft: int, n_mels: int, sample_rate: int) -> Tensor:
-    """Triangular mel filters (Slaney's area normalisation left out): [n_fft // 2 + 1, n_mels]."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, n_mels + 2) / 2595) - 1)
-    bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None]
-    up = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    down = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.minimum(up, down).clamp_min(0)
-
-
-class SpectralLoss:
-    """Multi-scale log-mel L1 and compressed complex STFT L1 (below `complex_limit` Hz) of reference and estimated."""
-
-    mel_scales = ((4096, 160), (2048, 128), (1024, 80), (512, 40), (256, 20))
-    complex_windows = (8192, 4096, 1024)
-    complex_limit = 6000
-
-    def __init__(self, sample_rate: int, device: str = "cpu") -> None:
-        self.mels = {n: mel_matrix(n, m, sample_rate).to(device) for n, m in self.mel_scales}
-        self.windows = {n: torch.hann_window(n, device=device) for n in {*self.mels, *self.complex_windows}}
-        self.sample_rate = sample_rate
-
-    def transform(self, wave: Tensor, n: int) -> tuple[Tensor, Tensor]:
-        """Frames with three quarters overlap: real and imaginary parts [B, T, n / 2 + 1, 2], and squared magnitude.
-
-        Sliced instead of `torch.stft`, whose backward pass took four times as long here.
-        """
-        hop = n // 4
-        wave = F.pad(wave, (n // 2, n // 2 - wave.shape[-1] % hop))
-        hops = wave.unflatten(-1, (-1, hop))
-        n_frames = hops.shape[1] - 3
-        window = self.windows[n]
-        frames = torch.cat([hops[:, i : i + n_frames] for i in range(4)], dim=-1) * (window * (2 / window.sum()))
-        parts = torch.view_as_real(torch.fft.rfft(frames))
-        return parts, parts[..., 0].square() + parts[..., 1].square() + 1e-10
-
-    def features(self, wave: Tensor) -> dict[str, list[Tensor]]:
-        mel_features, complex_features = [], []
-        for n in sorted(self.windows):
-            parts, power = self.transform(wave, n)
-            if n in self.mels:
-                mel_features.append((power.sqrt() @ self.mels[n]).clamp_min(1e-5).log10())
-            if n in self.complex_windows:
-                top = self.complex_limit * n // self.sample_rate
-                complex_features.append(parts[:, :, :top] * power[:, :, :top, None].sqrt().rsqrt())
-        return {"mel": mel_features, "complex": complex_features}
-
-    def __call__(self, reference: Tensor, estimated: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            wanted = self.features(reference)
-        found = self.features(estimated)
-        return {
-            name: torch.stack([(a - b).abs().mean() for a, b in zip(wanted[name], found[name], strict=True)]).mean()
-            for name in wanted
-        }
-
-
-def augment(wave: np.ndarray, other: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Gain, polarity, and now and then a mix of two tracks."""
-    if generator.random() < 0.15:
-        wave = 0.7 * (wave + other * generator.uniform(0.3, 1))
-    peak = float(np.abs(wave).max()) + 1e-4
-    gain = min(10 ** generator.uniform(-0.5, 0.2), 0.99 / peak)
-    return wave * gain * generator.choice([-1, 1])
+    def config(self) -> CodecConfig:
+        """The codec's sizes. Raises ValueError for a name that is not one."""
+        wanted = dict(item.split("=") for item in self.sizes.split(",") if item)
+        types = {item.name: type(item.default) for item in fields(CodecConfig)}
+        if unknown := set(wanted) - set(types):
+            raise ValueError(f"a codec has no {', '.join(sorted(unknown))}; it has {', '.join(types)}.")
+        return replace(CODEC_PRESETS[self.preset], **{name: types[name](value) for name, value in wanted.items()})
 
 
 def draw_batch(crops: Crops, recipe: CodecRecipe, length: int, step: int) -> Tensor:
     """The batch of a step depends on seed and step only, so that a resumed run sees the same data."""
     generator = np.random.default_rng((recipe.seed, step))
+
+    def draw() -> np.ndarray:
+        if generator.random() < recipe.change_share:
+            return read_changed(crops.crop, generator, length, SAMPLE_RATE)
+        return crops.crop(generator, length)
+
     waves = [
-        augment(crops.crop(generator, length), crops.crop(generator, length), generator) for _ in range(recipe.batch)
+        augment(draw(), draw() if generator.random() < recipe.mix_share else None, generator)
+        for _ in range(recipe.batch)
     ]
     return torch.from_numpy(np.stack(waves).astype(np.float32))
 
@@ -177,72 +144,159 @@ def held_out_clips(folder: Path, n: int, seconds: float) -> Tensor:
     return torch.from_numpy(np.stack(clips))
 
 
-def make_latent(codec: Codec, wave: Tensor, recipe: CodecRecipe) -> tuple[Tensor, Tensor]:
-    """What the decoder gets for a wave [B, L], and the commitment loss; before the quantiser is ready, no codes."""
-    commitment = torch.zeros((), device=wave.device)
-    with torch.set_grad_enabled(not recipe.freeze_encoder):
-        with torch.autocast(wave.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+class Trainer:
+    """Codec, adversaries, their optimisers, and one step of both."""
+
+    def __init__(self, recipe: CodecRecipe, start_from: str | None) -> None:
+        self.recipe = recipe
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.manual_seed(recipe.seed)
+        self.codec = (load_codec(start_from) if start_from else Codec(recipe.config())).to(self.device).train()
+        self.averaged = copy.deepcopy(self.codec)
+        self.adversaries = Discriminators(width=recipe.adversary_width).to(self.device)
+        learned = self.codec.decoder if recipe.freeze_encoder else self.codec
+        self.optimizers = make_optimizers(learned, recipe)
+        self.adversary_optimizer = torch.optim.AdamW(
+            self.adversaries.parameters(), lr=recipe.adversary_rate, betas=(0.8, 0.99), fused=True
+        )
+        self.loss = SpectralLoss(SAMPLE_RATE, self.device)
+
+    def parts(self) -> dict[str, object]:
+        """What a checkpoint holds."""
+        optimizers = {f"optimizer_{i}": optimizer for i, optimizer in enumerate(self.optimizers)}
+        return {
+            "codec": self.codec, "averaged": self.averaged, "adversaries": self.adversaries, **optimizers,
+            "adversary_optimizer": self.adversary_optimizer,
+        }  # fmt: skip
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    def latent(self, wave: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        """What the decoder gets for a wave [B, L], and the commitment loss; no codes before the quantiser is ready."""
+        codec, recipe = self.codec, self.recipe
+        nothing = torch.zeros((), device=wave.device)
+        with torch.set_grad_enabled(not recipe.freeze_encoder), self.autocast():
             latent = codec.encode_latent(wave).float()
         if recipe.freeze_encoder:
-            few = recipe.kept_codebooks and float(torch.rand(())) < 0.75
+            few = recipe.kept_codebooks and step % 2
             return codec.quantizer.decode(
                 codec.quantizer.encode(latent, recipe.kept_codebooks if few else None)
-            ), commitment
-    if codec.quantizer.is_ready:
-        return codec.quantizer(latent, recipe.dropout)
-    return latent, commitment
+            ), nothing
+        if codec.quantizer.is_ready:
+            return codec.quantizer(latent, recipe.dropout)
+        return latent, nothing
+
+    @torch.no_grad()
+    def start_quantizer(self, batches: Iterator[Tensor]) -> None:
+        """Codebooks from the latents of batches [B, L]; the average gets them at the next step."""
+        latents: list[Tensor] = []
+        while sum(map(len, latents)) < LATENTS_PER_ENTRY * self.codec.config.codebook_size:
+            with self.autocast():
+                latents.append(self.codec.encode_latent(next(batches)).float().flatten(0, 1))
+        self.codec.quantizer.initialize(torch.cat(latents))
+
+    def step(self, wave: Tensor, step: int, progress: float) -> dict[str, Tensor]:
+        """One update of everything from a batch [B, L]; returns the terms of the loss."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(self.recipe, step, progress) * group["factor"]
+        quantized, commitment = self.latent(wave, step)
+        with self.autocast():
+            frames = self.codec.decoder(quantized)
+        estimated = self.codec.synthesize(frames)
+        heard = estimated.detach().requires_grad_()  # losses up to here first, then once through the network
+        terms = {**self.loss(wave, heard, self.recipe.drawn_scales), "waveform": (wave - heard).abs().mean()}
+        (gradient,) = torch.autograd.grad(weigh(terms, self.recipe, progress), heard)
+        if progress >= self.recipe.adversary_from:
+            terms |= self.challenge(wave, heard)
+            (other,) = torch.autograd.grad(terms["adversary"] + self.recipe.matching_weight * terms["matching"], heard)
+            share = self.recipe.adversary_share * gradient.norm() / (other.norm() + 1e-9)
+            gradient = gradient + share * other
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        if commitment.requires_grad:
+            terms["commitment"] = commitment
+            torch.autograd.backward(
+                [estimated, commitment], [gradient, torch.full_like(commitment, self.recipe.commitment_weight)]
+            )
+        else:
+            estimated.backward(gradient)
+        torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        follow(self.averaged, self.codec, min(0.999 if self.recipe.freeze_encoder else 0.99, 1 - 1 / (step + 1)))
+        return terms
+
+    def challenge(self, wave: Tensor, heard: Tensor) -> dict[str, Tensor]:
+        """Teach one adversary, drawn at random, then ask it: both [B, L]."""
+        member = int(torch.randint(len(self.adversaries.members), ()))
+        with self.autocast():
+            taught = self.adversaries.discriminator_loss(member, wave, heard)
+        self.adversary_optimizer.zero_grad(set_to_none=True)
+        taught.backward()
+        self.adversary_optimizer.step()
+        with self.autocast():
+            adversary, matching = self.adversaries.generator_loss(member, wave, heard)
+        return {"taught": taught.detach(), "adversary": adversary, "matching": matching}
+
+
+def make_optimizers(module: torch.nn.Module, recipe: CodecRecipe) -> list[torch.optim.Optimizer]:
+    """AdamW for everything, or Muon (Jordan 2024) for matrices inside blocks and AdamW for the rest."""
+    matrices = [p for name, p in module.named_parameters() if p.ndim == 2 and "blocks" in name]
+    if recipe.optimizer == "adamw":
+        matrices = []
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in module.parameters() if id(p) not in chosen]
+    made: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    ]
+    if matrices:
+        made.append(torch.optim.Muon(matrices, lr=1.0, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["factor"] = 1.0
+    return made
 
 
 def train(
-    folder: Path, run_folder: Path, recipe: CodecRecipe, time_limit: float, start_from: str | None = None
+    folder: Path,
+    run_folder: Path,
+    recipe: CodecRecipe,
+    time_limit: float,
+    start_from: str | None = None,
+    clock: str = "wall",
 ) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(recipe.seed)
+    trainer = Trainer(recipe, start_from)
     crops = Crops(folder)
-    length = int(recipe.seconds * SAMPLE_RATE) // 640 * 640
-    codec = (load_codec(start_from) if start_from else Codec(CODEC_PRESETS[recipe.preset])).to(device).train()
-    averaged = copy.deepcopy(codec)
-    optimizer = torch.optim.AdamW(codec.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-    loss = SpectralLoss(SAMPLE_RATE, device)
-    clips = held_out_clips(folder, 24, 4.0).to(device)
-    run = Run(run_folder, recipe.steps, time_limit, device, codec=codec, averaged=averaged, optimizer=optimizer)
-    latents: list[Tensor] = []
+    hop = trainer.codec.config.hop_length
+    length = int(recipe.seconds * SAMPLE_RATE) // hop * hop
+    clips = held_out_clips(folder, 24, 4.0).to(trainer.device)
+    now = time.process_time if clock == "cpu" else time.time
+    run = Run(run_folder, recipe.steps, time_limit, trainer.device, now, **trainer.parts())
     while True:
         progress = run.progress
         if run.step % SAVE_EVERY == 0 or progress >= 1:
-            crops.refresh()
-            run.save(measure(averaged, clips, loss))
-            save_codec(averaged, str(run_folder / "codec.pt"))
+            run.save(measure(trainer.averaged, clips, trainer.loss))
+            save_codec(trainer.averaged, str(run_folder / "codec.pt"))
         if progress >= 1:
             return
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(recipe, run.step, progress)
         torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # so that a resumed run draws the same
-        wave = draw_batch(crops, recipe, length, run.step).to(device)
-        quantized, commitment = make_latent(codec, wave, recipe)
-        if not codec.quantizer.is_ready and run.step >= recipe.continuous_steps:
-            latents.append(quantized.detach().flatten(0, 1))
-            if len(latents) == 20:
-                codec.quantizer.initialize(torch.cat(latents))
-        with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16"):
-            frames = codec.decoder(quantized)
-        estimated = codec.synthesize(frames)
-        terms = {**loss(wave, estimated), "waveform": (wave - estimated).abs().mean(), "commitment": commitment}
-        optimizer.zero_grad(set_to_none=True)
-        weigh(terms, recipe, progress).backward()
-        torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        optimizer.step()
+        if run.step >= recipe.continuous_steps and not trainer.codec.quantizer.is_ready:
+            unseen = (draw_batch(crops, recipe, length, recipe.steps + i) for i in itertools.count())
+            trainer.start_quantizer(wave.to(trainer.device) for wave in unseen)
+        wave = draw_batch(crops, recipe, length, run.step).to(trainer.device)
+        terms = trainer.step(wave, run.step, progress)
         run.step += 1
-        follow(averaged, codec, min(0.99, 1 - 1 / (run.step + 1)))
         if run.step % 50 == 0:
             values = " ".join(f"{k} {v.item():.4f}" for k, v in terms.items())
             print(f"{run.step} {run.spent:.0f}s {values}", flush=True)
 
 
 def learning_rate(recipe: CodecRecipe, step: int, progress: float) -> float:
-    """Warm-up, then half a cosine down to 2 %."""
-    fall = 0.02 + 0.98 * (1 + math.cos(math.pi * progress)) / 2
+    """Warm-up, then half a cosine."""
+    fall = recipe.final_rate + (1 - recipe.final_rate) * (1 + math.cos(math.pi * progress)) / 2
     return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * fall
 
 
@@ -253,7 +307,6 @@ def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Ten
         recipe.waveform_weight * terms["waveform"]
         + recipe.complex_weight * terms["complex"]
         + mel_weight * terms["mel"]
-        + recipe.commitment_weight * terms["commitment"]
     )
 
 
@@ -264,11 +317,12 @@ def main() -> None:
     parser.add_argument("--time-limit", type=float, default=3000, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start-from", help="begin with the weights of this codec.pt")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what --time-limit counts")
     add_recipe(parser, CodecRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, CodecRecipe)
-    train(arguments.waves, arguments.run, recipe, arguments.time_limit, arguments.start_from)
+    train(arguments.waves, arguments.run, recipe, arguments.time_limit, arguments.start_from, arguments.clock)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,18 @@ import torch
 class Run:
     """A folder with `log.jsonl` and `last.pt`, a clock that goes on after a stop, and the number of steps done.
 
-    modules, optimizers: whatever has `state_dict`; loaded at once if there is a checkpoint.
+    now: the clock in seconds. parts: whatever has `state_dict`; loaded at once if there is a checkpoint.
     """
 
-    def __init__(self, folder: Path, steps: int, time_limit: float, device: str, **parts: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        steps: int,
+        time_limit: float,
+        device: str,
+        now: Callable[[], float] = time.time,
+        **parts: Any,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.steps, self.time_limit, self.parts = folder, steps, time_limit, parts
         self.step, spent = 0, 0.0
@@ -27,12 +36,13 @@ class Run:
             for name, part in parts.items():
                 part.load_state_dict(state[name])
             self.step, spent = state["step"], state["spent"]
-        self._began = time.time() - spent
+        self._now = now
+        self._began = now() - spent
 
     @property
     def spent(self) -> float:
         """Seconds of training, those before a stop included."""
-        return time.time() - self._began
+        return self._now() - self._began
 
     @property
     def progress(self) -> float:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openvmas.generate.pattern import delay
-from openvmas.model.decoder import DECODER_PRESETS, Decoder, save_decoder
+from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder, save_decoder
 from openvmas.train.examples import Examples
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
 
@@ -119,11 +119,21 @@ def learning_rate(recipe: ModelRecipe, step: int, progress: float) -> float:
     return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * min(1.0, (1 - progress) / 0.4 + 0.01)
 
 
-def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: ModelRecipe, time_limit: float) -> None:
-    """Train until the steps or the time run out; the learning rate follows whichever comes first."""
+def train(
+    examples: Examples,
+    held_out: Examples,
+    run_folder: Path,
+    recipe: ModelRecipe,
+    time_limit: float,
+    start_from: str | None = None,
+) -> None:
+    """Train until the steps or the time run out; the learning rate follows whichever comes first.
+
+    start_from: a decoder whose weights are a beginning; worth it after a new codec too, whose codes mean other sounds.
+    """
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    decoder = Decoder(DECODER_PRESETS[recipe.preset]).to(device)
+    decoder = (load_decoder(start_from).train() if start_from else Decoder(DECODER_PRESETS[recipe.preset])).to(device)
     averaged = copy.deepcopy(decoder)
     muon, adam = make_optimizers(decoder, recipe)
     generator = np.random.default_rng(99)
@@ -167,12 +177,14 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--time-limit", type=float, default=3600, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start-from", help="begin with the weights of this decoder.pt")
     add_recipe(parser, ModelRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, ModelRecipe)
     sources = arguments.waves, arguments.examples, arguments.tags
-    train(Examples(*sources), Examples(*sources, held_out=True), arguments.run, recipe, arguments.time_limit)
+    music, held_out = Examples(*sources), Examples(*sources, held_out=True)
+    train(music, held_out, arguments.run, recipe, arguments.time_limit, arguments.start_from)
 
 
 if __name__ == "__main__":

@@ -85,3 +85,12 @@ def test_gradient_passes_straight_through():
     quantized, _ = quantizer(latent)
     quantized.sum().backward()
     assert torch.allclose(latent.grad, torch.ones_like(latent))
+
+
+def test_levels_that_nobody_uses_in_a_batch_keep_their_entries():
+    torch.manual_seed(0)
+    quantizer = ResidualQuantizer(4, 16, 4).train()
+    quantizer.initialize(torch.randn(500, 4))
+    for _ in range(20):
+        quantized, _ = quantizer(torch.randn(1, 20, 4), dropout=1.0)  # the last level is never reached
+    assert torch.isfinite(quantizer.codebooks).all() and torch.isfinite(quantized).all()
