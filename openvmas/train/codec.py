@@ -1,6 +1,6 @@
 """Train the codec on recorded music: continuous first, then quantised, then against adversaries.
 
-    python -m openvmas.train.codec WAVES RUN --time-limit 3000
+    python -m openvmas.train.codec MUSIC RUN --time-limit 3000
 
 Waveform and phase first, upper bands by mel, their texture by adversaries. Time-boxed, resumable (`RUN/last.pt`), the
 same on CPU and GPU. On CPUs with bf16 matrix units (AMX) the networks run in bf16, about ten times faster than fp32;
@@ -24,12 +24,14 @@ from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
 from openvmas.train.augment import augment, read_changed
-from openvmas.train.corpus import SAMPLE_RATE, Crops
+from openvmas.train.corpus import SAMPLE_RATE, RandomCrops
+from openvmas.train.crops import draw_ahead, open_crops
 from openvmas.train.discriminators import Discriminators
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
 from openvmas.train.losses import SpectralLoss
 
 SAVE_EVERY = 250  # steps between measurements and checkpoints
+ADVERSARY_GROWS = 0.1  # share of the run over which adversaries come to their full weight
 LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
 
 
@@ -75,7 +77,7 @@ class CodecRecipe:
         return replace(CODEC_PRESETS[self.preset], **{name: types[name](value) for name, value in wanted.items()})
 
 
-def draw_batch(crops: Crops, recipe: CodecRecipe, length: int, step: int) -> Tensor:
+def draw_batch(crops: RandomCrops, recipe: CodecRecipe, length: int, step: int) -> Tensor:
     """The batch of a step depends on seed and step only, so that a resumed run sees the same data."""
     generator = np.random.default_rng((recipe.seed, step))
 
@@ -134,7 +136,7 @@ def compare(reference: Tensor, estimated: Tensor, loss: SpectralLoss) -> dict[st
 
 def held_out_clips(folder: Path, n: int, seconds: float) -> Tensor:
     """Always the same clips of held-out tracks, louder than -50 dB: [n, L]."""
-    crops = Crops(folder, held_out=True)
+    crops = open_crops(folder, held_out=True)
     generator = np.random.default_rng(1234)
     clips: list[np.ndarray] = []
     while len(clips) < n:
@@ -211,8 +213,8 @@ class Trainer:
         if progress >= self.recipe.adversary_from:
             terms |= self.challenge(wave, heard)
             (other,) = torch.autograd.grad(terms["adversary"] + self.recipe.matching_weight * terms["matching"], heard)
-            share = self.recipe.adversary_share * gradient.norm() / (other.norm() + 1e-9)
-            gradient = gradient + share * other
+            grown = min(1.0, (progress - self.recipe.adversary_from) / ADVERSARY_GROWS)  # they have to learn first
+            gradient = gradient + self.recipe.adversary_share * grown * gradient.norm() / (other.norm() + 1e-9) * other
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         if commitment.requires_grad:
@@ -266,15 +268,17 @@ def train(
     time_limit: float,
     start_from: str | None = None,
     clock: str = "wall",
+    loaders: int = 1,
 ) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
     trainer = Trainer(recipe, start_from)
-    crops = Crops(folder)
+    crops = open_crops(folder)
     hop = trainer.codec.config.hop_length
     length = int(recipe.seconds * SAMPLE_RATE) // hop * hop
     clips = held_out_clips(folder, 24, 4.0).to(trainer.device)
     now = time.process_time if clock == "cpu" else time.time
     run = Run(run_folder, recipe.steps, time_limit, trainer.device, now, **trainer.parts())
+    batches = draw_ahead(lambda step: draw_batch(crops, recipe, length, step), run.step, loaders)
     while True:
         progress = run.progress
         if run.step % SAVE_EVERY == 0 or progress >= 1:
@@ -286,7 +290,7 @@ def train(
         if run.step >= recipe.continuous_steps and not trainer.codec.quantizer.is_ready:
             unseen = (draw_batch(crops, recipe, length, recipe.steps + i) for i in itertools.count())
             trainer.start_quantizer(wave.to(trainer.device) for wave in unseen)
-        wave = draw_batch(crops, recipe, length, run.step).to(trainer.device)
+        wave = next(batches).to(trainer.device)
         terms = trainer.step(wave, run.step, progress)
         run.step += 1
         if run.step % 50 == 0:
@@ -312,17 +316,21 @@ def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Ten
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("waves", type=Path)
+    parser.add_argument("waves", type=Path, help="folder of waves or parts, or a listing (train.crops.open_crops)")
     parser.add_argument("run", type=Path)
     parser.add_argument("--time-limit", type=float, default=3000, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start-from", help="begin with the weights of this codec.pt")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what --time-limit counts")
+    parser.add_argument(
+        "--loaders", type=int, default=1, help="threads that read crops; 8 for compressed parts and a GPU"
+    )
     add_recipe(parser, CodecRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, CodecRecipe)
-    train(arguments.waves, arguments.run, recipe, arguments.time_limit, arguments.start_from, arguments.clock)
+    limits = arguments.time_limit, arguments.start_from, arguments.clock, arguments.loaders
+    train(arguments.waves, arguments.run, recipe, *limits)
 
 
 if __name__ == "__main__":

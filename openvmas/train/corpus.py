@@ -2,7 +2,7 @@
 
 `build` decodes every listed track once (mono, 32 kHz, 16 bit) and appends it to `waves.s16`; `index.jsonl` says what
 lies where. A reader may start while the builder still runs. About 230 MB an hour of music; everything in it can be
-made again from the packages named in docs/data-card.md.
+made again from the packages named in docs/data-card.md. `train.crops` reads compressed music the same way.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ import csv
 import hashlib
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+
+from openvmas.errors import InputError
 
 SAMPLE_RATE = 32_000
 # Whole albums that nothing is ever trained on; besides them every 20th track of the others.
@@ -49,9 +52,12 @@ def is_held_out(name: str, album: str) -> bool:
 
 
 def find_tracks(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
-    """Rows of the listing with the file each names, wherever below its package's folder it lies."""
+    """Rows of the listing with the file each names, wherever below its package's folder it lies. Raises InputError."""
+    rows = list(csv.DictReader(listing.read_text(encoding="utf-8").splitlines())) if listing.is_file() else []
+    if not rows or not {"track", "singing_share", "speech_share"} <= rows[0].keys():
+        raise InputError(f"{listing} is no listing; give a CSV with the columns track, singing_share, speech_share.")
     found = []
-    for row in csv.DictReader(listing.read_text(encoding="utf-8").splitlines()):
+    for row in rows:
         album, base = row["track"].split("/", 1)
         path = root / album / base
         if not path.exists():
@@ -103,32 +109,74 @@ def read_index(folder: Path) -> list[Track]:
     return [Track(**json.loads(line)) for line in path.read_text().splitlines() if line.endswith("}")]
 
 
-class Crops:
-    """Random crops of the training (or held-out) tracks.
+class RandomCrops:
+    """Random crops of the training (or held-out) tracks; what a crop is depends on the generator and `tracks` only.
 
-    refresh() re-reads the index, for use beside a builder that is still at work.
+    Subclasses find the tracks and read them. Reading is safe in several threads.
     """
 
-    def __init__(self, folder: Path, held_out: bool = False, max_singing: float = 1.0) -> None:
-        self.folder, self.held_out, self.max_singing = folder, held_out, max_singing
+    channels = 1
+
+    def __init__(self, held_out: bool = False, max_singing: float = 1.0) -> None:
+        self.held_out, self.max_singing = held_out, max_singing
         self.refresh()
 
     def refresh(self) -> None:
-        tracks = read_index(self.folder)
-        self.tracks = [t for t in tracks if t.is_held_out == self.held_out and self._is_wanted(t)]
-        self.waves = np.memmap(self.folder / "waves.s16", dtype="<i2", mode="r")
-        self.ends = np.cumsum([t.length for t in self.tracks])
+        """Look again for tracks, for use beside a builder that is still at work."""
+        tracks = [t for t in self.find() if t.is_held_out == self.held_out and self._is_wanted(t)]
+        self._choice = (tracks, np.cumsum([t.length for t in tracks]))
+
+    def find(self) -> Sequence[Track]:
+        """All tracks that are there, in a fixed order."""
+        raise NotImplementedError
+
+    def read(self, track: Track, start: int, length: int) -> np.ndarray:
+        """Samples from `start` in a track, zeros after its end: [length] float32 at 32 kHz, or [C, length]."""
+        raise NotImplementedError
+
+    @property
+    def tracks(self) -> Sequence[Track]:
+        """What crops are drawn from: at most `max_singing` sung, hardly spoken, longer than 4 s."""
+        return self._choice[0]
+
+    def crop(self, generator: np.random.Generator, length: int) -> np.ndarray:
+        """One crop: [length] float32 in [-1, 1], from a track drawn in proportion to its length; [C, length] if C > 1.
+
+        Raises InputError if there is no track to draw from.
+        """
+        tracks, ends = self._choice
+        if not tracks:
+            kind = "held-out" if self.held_out else "training"
+            raise InputError(f"There is no {kind} track to draw from in {self}; add some (docs/TRAINING.md, Music).")
+        where = int(generator.integers(ends[-1]))
+        track = tracks[int(np.searchsorted(ends, where, side="right"))]
+        return self.read(track, int(generator.integers(max(1, track.length - length))), length)
 
     def _is_wanted(self, track: Track) -> bool:
         is_music = track.singing_share <= self.max_singing and track.speech_share <= 0.3
         return is_music and track.album not in EXCLUDED_ALBUMS and track.length > 4 * SAMPLE_RATE
 
-    def crop(self, generator: np.random.Generator, length: int) -> np.ndarray:
-        """One crop: [length] float32 in [-1, 1], from a track drawn in proportion to its length."""
-        where = int(generator.integers(self.ends[-1]))
-        track = self.tracks[int(np.searchsorted(self.ends, where, side="right"))]
-        offset = int(generator.integers(max(1, track.length - length)))
-        wave = self.waves[track.start + offset : track.start + min(offset + length, track.length)]
+
+class Crops(RandomCrops):
+    """Random crops of `waves.s16`. Raises InputError if the folder has none."""
+
+    def __init__(self, folder: Path, held_out: bool = False, max_singing: float = 1.0) -> None:
+        self.folder = folder
+        super().__init__(held_out, max_singing)
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def find(self) -> Sequence[Track]:
+        path = self.folder / "waves.s16"
+        if not path.is_file() or not path.stat().st_size:
+            raise InputError(f"{path} is not there; make it with python -m openvmas.train.corpus.")
+        tracks = read_index(self.folder)
+        self.waves = np.memmap(path, dtype="<i2", mode="r")
+        return tracks
+
+    def read(self, track: Track, start: int, length: int) -> np.ndarray:
+        wave = self.waves[track.start + start : track.start + min(start + length, track.length)]
         return np.pad(wave.astype(np.float32) / 32768, (0, length - len(wave)))
 
 
