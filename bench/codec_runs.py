@@ -1,6 +1,6 @@
 """One line per short codec run: what differed from the defaults, and what came out at the end.
 
-    for each row: python -m openvmas.train.codec WAVES RUNS/NAME --time-limit 270 --clock cpu --continuous-steps 150 OPTIONS
+    python -m openvmas.train.codec MUSIC RUNS/NAME --time-limit 270 --clock cpu --continuous-steps 150 ...   # each
     python bench/codec_runs.py RUNS/*
 
 Reads `recipe.json` and `log.jsonl` of every run; held-out clips are those of the training log (24 of 4 s).

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openvmas import __version__
+from openvmas.cli_codec import codec
+from openvmas.cli_data import data
 from openvmas.config import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions, value_type
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 
@@ -82,6 +84,10 @@ def app(debug: bool) -> None:
 
     Try: openvmas score clip.mp4
     """
+
+
+app.add_command(codec)
+app.add_command(data)
 
 
 @app.command()

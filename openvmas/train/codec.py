@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
-from openvmas.train.augment import augment, read_changed
+from openvmas.train.augment import augment, gap, make_tones, read_changed
 from openvmas.train.corpus import SAMPLE_RATE, RandomCrops
 from openvmas.train.crops import draw_ahead, open_crops
 from openvmas.train.discriminators import Discriminators
@@ -44,20 +44,22 @@ class CodecRecipe:
     batch: int = 8
     seconds: float = 1.6
     steps: int = 1_000_000
-    continuous_steps: int = 600
-    optimizer: str = "adamw"  # or muon: matrices by orthogonalised momentum
-    learning_rate: float = 1e-3
+    continuous_steps: int = 500
+    optimizer: str = "muon"  # matrices by orthogonalised momentum; or adamw
+    learning_rate: float = 2e-3
     warmup: int = 100
     final_rate: float = 0.02  # of the learning rate, at the end
     waveform_weight: float = 20.0
     complex_weight: float = 4.0
     mel_weight: float = 2.0
-    mel_weight_end: float = 8.0
+    mel_weight_end: float = 12.0
     drawn_scales: int = 2  # mel scales of a step (0: all)
     commitment_weight: float = 0.25
     dropout: float = 0.2
-    change_share: float = 0.5  # of the crops have another speed and another equaliser
+    change_share: float = 0.2  # of the crops have another speed and another equaliser
     mix_share: float = 0.15
+    tone_share: float = 0.1  # of the crops are made notes
+    gap_share: float = 0.08  # of the crops are silent in part
     adversary_from: float = 1.0  # share of the run after which adversaries join
     adversary_share: float = 0.5  # length of their gradient against that of the other losses
     adversary_rate: float = 3e-4
@@ -82,14 +84,16 @@ def draw_batch(crops: RandomCrops, recipe: CodecRecipe, length: int, step: int) 
     generator = np.random.default_rng((recipe.seed, step))
 
     def draw() -> np.ndarray:
+        if generator.random() < recipe.tone_share:
+            return make_tones(generator, length, SAMPLE_RATE)
         if generator.random() < recipe.change_share:
             return read_changed(crops.crop, generator, length, SAMPLE_RATE)
         return crops.crop(generator, length)
 
-    waves = [
-        augment(draw(), draw() if generator.random() < recipe.mix_share else None, generator)
-        for _ in range(recipe.batch)
-    ]
+    waves = []
+    for _ in range(recipe.batch):
+        wave = augment(draw(), draw() if generator.random() < recipe.mix_share else None, generator)
+        waves.append(gap(wave, generator, SAMPLE_RATE) if generator.random() < recipe.gap_share else wave)
     return torch.from_numpy(np.stack(waves).astype(np.float32))
 
 

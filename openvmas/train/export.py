@@ -1,9 +1,11 @@
-"""From checkpoints to the files that score videos: three ONNX graphs and a manifest.
+"""From checkpoints to the files that score videos and encode sound: ONNX graphs, codebooks and a manifest.
 
     python -m openvmas.train.export CODEC.pt DECODER.pt OUT --name mini --version 0.1
+    python -m openvmas.train.export CODEC.pt - OUT      # only the codec's files, into a folder that holds a model
 
 `condition.onnx` (curves and meaning → one vector per step), `decoder.onnx` (one step; weights in 8-bit blocks),
-`codec.onnx` (codes → spectrum frames; the inverse STFT is done in NumPy).
+`codec.onnx` (codes of any number of codebooks → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames →
+latents) and `codebooks.npz`. STFT, inverse STFT and quantisation are done in NumPy.
 """
 
 from __future__ import annotations
@@ -18,22 +20,29 @@ import torch
 from torch import Tensor, nn
 
 from openvmas.codec.autoencoder import Codec, load_codec
+from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderStep, load_decoder
-from openvmas.pretrained import write_manifest
+from openvmas.pretrained import find_weights, write_manifest
 
 OPSET = 17
 LICENCE = "CC-BY-SA-4.0"
+CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
 
 
 class CodecFrames(nn.Module):
-    """codes [1, K, T] → real and imaginary parts of the frames [1, T, window_length + 2]."""
+    """codes [1, K, T], K from 1 to all codebooks → real and imaginary parts of the frames [1, T, window_length + 2]."""
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
-        self.codec = codec
+        self.decoder = codec.decoder
+        books = codec.quantizer.codebooks
+        self.codebook_size = books.shape[1]
+        self.entries: Tensor
+        self.register_buffer("entries", books.detach().flatten(0, 1).clone())
 
     def forward(self, codes: Tensor) -> Tensor:
-        return self.codec.decoder(self.codec.quantizer.decode(codes))
+        first = self.codebook_size * torch.arange(codes.shape[1])[:, None]  # of each level, in the table of all
+        return self.decoder(self.entries[codes + first].sum(1))
 
 
 def export_graph(
@@ -67,20 +76,43 @@ def step_inputs(decoder: Decoder, n: int = 2) -> dict[str, Tensor]:
     return inputs
 
 
-def quantize(source: Path, target: Path, bits: int, block: int = 32) -> None:
-    """Weights of matrix products in blocks of `bits`; everything else stays in fp32."""
+def quantize(source: Path, target: Path, bits: int, block: int = 32, spare_last: bool = False) -> None:
+    """Weights of matrix products in blocks of `bits`; everything else stays in fp32.
+
+    spare_last: the weights of the last product stay as they are, in fp16.
+    """
     import logging
 
     import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
+    model = onnx.load(str(source))
+    last = [node for node in model.graph.node if node.op_type == "MatMul"][-1]
     quantizer = MatMulNBitsQuantizer(
-        onnx.load(str(source)), bits=bits, block_size=block, is_symmetric=False, accuracy_level=4
-    )
+        model, bits=bits, block_size=block, is_symmetric=False, accuracy_level=4,
+        nodes_to_exclude=[last.name] if spare_last else None,
+    )  # fmt: skip
     quantizer.process()
     quantized: Any = quantizer.model
     quantized.save_model_to_file(str(target))
+    if spare_last:
+        halve_weights(target, last.name)
+
+
+def halve_weights(path: Path, name: str) -> None:
+    """Store the weights of one matrix product as fp16; they are cast back when the graph is opened."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(str(path))
+    node = next(node for node in model.graph.node if node.name == name)
+    weights = next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
+    halved = numpy_helper.to_array(weights).astype(np.float16)
+    weights.CopyFrom(numpy_helper.from_array(halved, weights.name))
+    node.input[1] = f"{weights.name}_cast"
+    model.graph.node.insert(0, helper.make_node("Cast", [weights.name], [node.input[1]], to=TensorProto.FLOAT))
+    onnx.save(model, str(path))
 
 
 def halve_tables(path: Path) -> None:
@@ -107,6 +139,56 @@ def halve_tables(path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def measure_reach(trunk: nn.Module, n_in: int, n_steps: int = 512) -> tuple[int, int]:
+    """How many steps before and after its own one an output of `trunk` ([1, T, n_in] → [1, T, D]) depends on.
+
+    Measured from gradients, so it holds whatever the trunk is made of. Raises ValueError where it is unbounded.
+    """
+    middle = n_steps // 2
+    x = torch.randn(1, n_steps, n_in, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    (gradient,) = torch.autograd.grad(trunk(x)[0, middle].sum(), x)
+    seen = gradient[0].abs().sum(1).nonzero()[:, 0]
+    first, last = int(seen[0]), int(seen[-1])
+    if first == 0 or last == n_steps - 1:
+        raise ValueError(f"a step of the codec sees more than {middle} steps around it; it cannot be run in chunks")
+    return middle - first, last - middle
+
+
+def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
+    """Write the codec's files (see CODEC_FILES); returns its sizes for the manifest."""
+    config = codec.config
+    steps, raw = {1: "steps"}, folder / "raw.onnx"
+    codes = torch.zeros(1, config.n_codebooks, 50, dtype=torch.long)
+    export_graph(
+        CodecFrames(codec), {"codes": codes}, ["frames"], {"codes": {1: "codebooks", 2: "steps"}, "frames": steps}, raw
+    )
+    # 8 bits in the last product, which makes the frames, were a noise floor: mel distance 0.345 instead of 0.285.
+    quantize(raw, folder / CODEC_FILES["codec"], 8, spare_last=True)
+    halve_tables(folder / CODEC_FILES["codec"])
+    n_bins = config.window_length + 2
+    export_graph(
+        codec.encoder, {"frames": torch.zeros(1, 50, n_bins)}, ["latents"], {"frames": steps, "latents": steps}, raw
+    )
+    quantize(raw, folder / CODEC_FILES["codec_encoder"], 8)
+    raw.unlink()
+    # In fp16, as in codec.onnx: what is left over for the next level is what the decoder will really miss.
+    books = codec.quantizer.codebooks.detach().numpy().astype(np.float16)
+    np.savez(folder / CODEC_FILES["codebooks"], codebooks=books)
+    history, look_ahead = measure_reach(codec.decoder, config.latent_width)
+    encoder_history, encoder_look_ahead = measure_reach(codec.encoder, n_bins)
+    return {
+        "sample_rate": config.sample_rate,
+        "hop_length": config.hop_length,
+        "window_length": config.window_length,
+        "codebook_size": config.codebook_size,
+        "codec_codebooks": config.n_codebooks,  # n_codebooks is how many of them the decoder writes
+        "codec_look_ahead": look_ahead,
+        "codec_history": history,
+        "encoder_look_ahead": encoder_look_ahead,
+        "encoder_history": encoder_history,
+    }
+
+
 def export(codec: Codec, decoder: Decoder, folder: Path, name: str, version: str, bits: int = 8) -> Path:
     """Write all files of a model; returns the manifest's path."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,38 +212,58 @@ def export(codec: Codec, decoder: Decoder, folder: Path, name: str, version: str
         },
         ["condition"], {"curves": steps, "semantics": steps, "condition": steps}, folder / "condition.onnx",
     )  # fmt: skip
-    codes = torch.zeros(1, config.n_codebooks, 50, dtype=torch.long)
-    export_graph(CodecFrames(codec), {"codes": codes}, ["frames"], {"codes": {2: "steps"}, "frames": {1: "steps"}}, raw)
-    quantize(raw, folder / "codec.onnx", 8)
-    halve_tables(folder / "codec.onnx")
-    raw.unlink()
-    frame, n_blocks = codec.config, codec.config.decoder_blocks
-    sizes = {
-        "sample_rate": frame.sample_rate,
-        "hop_length": frame.hop_length,
-        "window_length": frame.window_length,
-        "codec_look_ahead": frame.look_ahead * n_blocks,
-        "codec_history": (frame.kernel_size - 1 - frame.look_ahead) * n_blocks,
-        "wide_layers": list(config.wide_layers),
-        "head_width": config.head_width,
-    }
+    sizes: dict[str, Any] = export_codec(codec, folder)
+    sizes.update(wide_layers=list(config.wide_layers), head_width=config.head_width)
     kept = ("n_codebooks", "codebook_size", "n_layers", "narrow", "wide", "n_groups", "width")
     sizes.update({name: getattr(config, name) for name in kept})
-    files = {"decoder": "decoder.onnx", "condition": "condition.onnx", "codec": "codec.onnx"}
+    files = {"decoder": "decoder.onnx", "condition": "condition.onnx", **CODEC_FILES}
     return write_manifest(folder, name=name, version=version, licence=LICENCE, files=files, sizes=sizes)
+
+
+def replace_codec(codec: Codec, folder: Path, version: str | None = None) -> Path:
+    """Write the codec's files again into a folder with a model and leave decoder and condition as they are.
+
+    version: of the model from now on (the old one if None). Returns the manifest's path. Raises ModelError where the
+    model's decoder could not drive this codec.
+    """
+    weights = find_weights(folder)
+    config, sizes = codec.config, weights.sizes
+    for name in ("sample_rate", "hop_length", "codebook_size"):
+        if sizes[name] != getattr(config, name):
+            raise ModelError(
+                f"the decoder in {folder} was trained for {name} {sizes[name]}, but this codec has "
+                f"{getattr(config, name)}; train a decoder on this codec's codes and export both."
+            )
+    if "codebooks" in weights.files:
+        with np.load(weights.file("codebooks")) as data:
+            before = data["codebooks"][: sizes["n_codebooks"]]
+        if not np.array_equal(before, codec.quantizer.codebooks[: len(before)].detach().numpy().astype(np.float16)):
+            raise ModelError(
+                f"the decoder in {folder} was trained for other codebooks; train one on this codec's codes and export "
+                "both."
+            )
+    sizes = {**sizes, **export_codec(codec, folder)}
+    files = {**{role: path.name for role, path in weights.files.items()}, **CODEC_FILES}
+    return write_manifest(
+        folder, name=weights.name, version=version or weights.version, licence=weights.licence, files=files, sizes=sizes
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("codec")
-    parser.add_argument("decoder")
+    parser.add_argument("decoder", help="DECODER.pt, or - to write only the codec's files into a folder with a model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="mini")
-    parser.add_argument("--version", default="0.1")
+    parser.add_argument("--version", help="0.1, or with - the version that is there, if left out")
     parser.add_argument("--bits", type=int, default=8)
     arguments = parser.parse_args()
-    codec, decoder = load_codec(arguments.codec), load_decoder(arguments.decoder)
-    print(export(codec, decoder, arguments.folder, arguments.name, arguments.version, arguments.bits))
+    codec = load_codec(arguments.codec)
+    if arguments.decoder == "-":
+        print(replace_codec(codec, arguments.folder, arguments.version))
+        return
+    decoder, version = load_decoder(arguments.decoder), arguments.version or "0.1"
+    print(export(codec, decoder, arguments.folder, arguments.name, version, arguments.bits))
 
 
 if __name__ == "__main__":

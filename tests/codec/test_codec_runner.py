@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given, settings
@@ -76,6 +77,13 @@ def test_graphs_are_those_of_pytorch_but_for_8_bit_weights(codec, runner):
         latents, decoded = codec.encoder(frames)[0].numpy(), codec.decode(torch.from_numpy(CODES[None]))[0].numpy()
     assert np.abs(runner.encode_frames(frames[0].numpy()) - latents).max() < 0.03 * np.abs(latents).max()
     assert np.abs(runner.decode(CODES) - decoded).max() < 0.03 * np.abs(decoded).max()
+
+
+def test_the_product_that_makes_the_frames_is_not_in_8_bits(folder):
+    nodes = onnx.load(str(folder / "codec.onnx")).graph.node
+    products = [node for node in nodes if node.op_type in ("MatMul", "MatMulNBits")]
+    assert {node.op_type for node in products[:-1]} == {"MatMulNBits"} and products[-1].op_type == "MatMul"
+    assert products[-1].input[1] in {node.output[0] for node in nodes if node.op_type == "Cast"}
 
 
 @pytest.mark.parametrize("n_codebooks", [1, 4, 8])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from openvmas.train.augment import augment, read_changed
+from openvmas.train.augment import augment, gap, make_tones, read_changed
 from openvmas.train.codec import CodecRecipe, Trainer
 from openvmas.train.discriminators import Discriminators
 from openvmas.train.losses import Overlap, SpectralLoss
@@ -75,6 +75,19 @@ def test_augmented_crops_do_not_clip():
         assert np.abs(augment(loud, loud[::-1], generator)).max() <= 0.991
 
 
+def test_made_tones_are_tonal_and_gaps_are_digital_silence():
+    flatness, silent = [], []
+    for seed in range(20):
+        generator = np.random.default_rng(seed)
+        wave = make_tones(generator, RATE, RATE)
+        assert wave.shape == (RATE,) and 0.02 < np.abs(wave).max() <= 1
+        power = np.abs(np.fft.rfft(wave * np.hanning(RATE))) ** 2 + 1e-12
+        flatness.append(np.exp(np.log(power).mean()) / power.mean())
+        silent.append(np.mean(gap(np.ones(RATE), generator, RATE) == 0))
+    assert max(flatness) < 0.05  # white noise has 0.56
+    assert min(silent) < 0.3 and max(silent) == 1 and 0.2 < np.mean(silent) < 0.8
+
+
 def test_adversaries_learn_to_tell_noise_from_tones_at_any_level():
     torch.manual_seed(0)
     adversaries = Discriminators((512,), width=8)
@@ -95,7 +108,7 @@ def test_adversaries_learn_to_tell_noise_from_tones_at_any_level():
 def test_an_unknown_size_is_named():
     with pytest.raises(ValueError, match="no colour"):
         CodecRecipe(sizes="colour=3").config()
-    assert CodecRecipe(sizes="latent_width=32,activation=snake").config().latent_width == 32
+    assert CodecRecipe(sizes="latent_width=32,head_width=0").config().latent_width == 32
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
