@@ -26,6 +26,7 @@ from openvmas.pretrained import find_weights, write_manifest
 
 OPSET = 17
 LICENCE = "CC-BY-SA-4.0"
+CODEC_BLOCK = 128  # weights that share a scale in the codec's graphs
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
 
 
@@ -76,10 +77,11 @@ def step_inputs(decoder: Decoder, n: int = 2) -> dict[str, Tensor]:
     return inputs
 
 
-def quantize(source: Path, target: Path, bits: int, block: int = 32, spare_last: bool = False) -> None:
+def quantize(source: Path, target: Path, bits: int, block: int = 32, n_spared: int = 0, level: int = 4) -> None:
     """Weights of matrix products in blocks of `bits`; everything else stays in fp32.
 
-    spare_last: the weights of the last product stay as they are, in fp16.
+    n_spared: so many of the last products keep their weights in fp16. level: 4 rounds activations to 8 bits too, which is
+    faster; 1 computes in fp32.
     """
     import logging
 
@@ -88,16 +90,17 @@ def quantize(source: Path, target: Path, bits: int, block: int = 32, spare_last:
 
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
     model = onnx.load(str(source))
-    last = [node for node in model.graph.node if node.op_type == "MatMul"][-1]
+    products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
+    spared = products[len(products) - n_spared :]
     quantizer = MatMulNBitsQuantizer(
-        model, bits=bits, block_size=block, is_symmetric=False, accuracy_level=4,
-        nodes_to_exclude=[last.name] if spare_last else None,
+        model, bits=bits, block_size=block, is_symmetric=False, accuracy_level=level,
+        nodes_to_exclude=spared,
     )  # fmt: skip
     quantizer.process()
     quantized: Any = quantizer.model
     quantized.save_model_to_file(str(target))
-    if spare_last:
-        halve_weights(target, last.name)
+    for name in spared:
+        halve_weights(target, name)
 
 
 def halve_weights(path: Path, name: str) -> None:
@@ -163,13 +166,13 @@ def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
         CodecFrames(codec), {"codes": codes}, ["frames"], {"codes": {1: "codebooks", 2: "steps"}, "frames": steps}, raw
     )
     # 8 bits in the last product, which makes the frames, were a noise floor: mel distance 0.345 instead of 0.285.
-    quantize(raw, folder / CODEC_FILES["codec"], 8, spare_last=True)
+    quantize(raw, folder / CODEC_FILES["codec"], 8, CODEC_BLOCK, n_spared=2, level=1)
     halve_tables(folder / CODEC_FILES["codec"])
     n_bins = config.window_length + 2
     export_graph(
         codec.encoder, {"frames": torch.zeros(1, 50, n_bins)}, ["latents"], {"frames": steps, "latents": steps}, raw
     )
-    quantize(raw, folder / CODEC_FILES["codec_encoder"], 8)
+    quantize(raw, folder / CODEC_FILES["codec_encoder"], 8, CODEC_BLOCK, level=1)
     raw.unlink()
     # In fp16, as in codec.onnx: what is left over for the next level is what the decoder will really miss.
     books = codec.quantizer.codebooks.detach().numpy().astype(np.float16)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from openvmas.codec.autoencoder import CODEC_PRESETS, Codec
 from openvmas.train.augment import augment, gap, make_tones, read_changed
+from openvmas.train.calibrate import apply_gains, find_gains
 from openvmas.train.codec import CodecRecipe, Trainer
 from openvmas.train.discriminators import Discriminators
 from openvmas.train.losses import Overlap, SpectralLoss
@@ -133,3 +135,17 @@ def test_a_step_with_adversaries_changes_codec_and_adversaries(optimizer):
     assert all(torch.isfinite(value) for value in terms.values())
     after = [*trainer.codec.parameters(), *trainer.adversaries.parameters()]
     assert sum(not torch.equal(a, b) for a, b in zip(before, after, strict=True)) > 0.8 * len(before)
+
+
+def test_calibration_gives_a_soft_band_its_level_back():
+    torch.manual_seed(0)
+    codec = Codec(CODEC_PRESETS["debug"]).eval()
+    torch.nn.init.normal_(codec.quantizer.codebooks)
+    waves = 0.1 * torch.randn(4, 64_000)
+    _, gains = find_gains(codec, waves, (8,))
+    assert np.abs(gains).max() > 1
+    before = [p.clone() for p in codec.parameters()]
+    for _ in range(8):
+        apply_gains(codec, *find_gains(codec, waves, (8,)))
+    assert np.abs(find_gains(codec, waves, (8,))[1]).mean() < 0.3
+    assert sum(not torch.equal(a, b) for a, b in zip(before, codec.parameters(), strict=True)) == 2
