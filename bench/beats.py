@@ -12,16 +12,15 @@
 from __future__ import annotations
 
 import argparse
-import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mir_eval
 import numpy as np
-import tinysoundfont
 
-from openvmas.eval.pieces import DRUMS, STYLES, Note, Piece, synthesise, write_piece
+from openvmas.data import midi, render
+from openvmas.eval.pieces import STYLES, Note, Piece, synthesise, write_piece
 from openvmas.music.beats import track_beats
 from openvmas.music.onsets import onset_strength, pick_onsets
 
@@ -47,83 +46,13 @@ def written_pieces(seconds: float) -> Iterator[Piece]:
         yield write_piece(style, TEMPI[style][1], seconds, 9, drift=0.1 if style == "ballad" else 0.04)
 
 
-def read_midi(path: Path) -> tuple[Note, ...]:
-    """Notes of a standard MIDI file, with the pedal ignored."""
-    data = path.read_bytes()
-    division = struct.unpack(">H", data[12:14])[0]
-    tempi: list[tuple[int, int]] = [(0, 500_000)]
-    notes: list[tuple[int, int, int, int, int]] = []
-    place = 14
-    while place < len(data):
-        size = struct.unpack(">I", data[place + 4 : place + 8])[0]
-        if data[place : place + 4] == b"MTrk":
-            read_track(data[place + 8 : place + 8 + size], tempi, notes)
-        place += 8 + size
-    tempi.sort(key=lambda change: change[0])  # stable: what the file says at 0 comes after the default
-    ticks = np.array([tick for tick, _ in tempi])
-    rates = np.array([value for _, value in tempi]) / 1e6 / division
-    seconds = np.concatenate([[0.0], np.cumsum(np.diff(ticks) * rates[:-1])])
-
-    def when(tick: int) -> float:
-        part = int(np.searchsorted(ticks, tick, side="right")) - 1
-        return float(seconds[part] + (tick - ticks[part]) * rates[part])
-
-    return tuple(Note(when(a), when(b), pitch, velocity, program) for a, b, pitch, velocity, program in sorted(notes))
-
-
-def read_track(data: bytes, tempi: list[tuple[int, int]], notes: list[tuple[int, int, int, int, int]]) -> None:
-    """Add one track's tempo changes (tick, microseconds) and notes (start, end, pitch, velocity, program)."""
-    place, tick, status = 0, 0, 0
-    programs = [0] * 16
-    sounding: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def number() -> int:
-        nonlocal place
-        value = 0
-        while True:
-            byte = data[place]
-            place += 1
-            value = value << 7 | byte & 127
-            if byte < 128:
-                return value
-
-    while place < len(data):
-        tick += number()
-        if data[place] >= 128:
-            status = data[place]
-            place += 1
-        kind, channel = status >> 4, status & 15
-        if status == 255:
-            meta = data[place]
-            place += 1
-            size = number()
-            if meta == 0x51:
-                tempi.append((tick, int.from_bytes(data[place : place + 3], "big")))
-            place += size
-        elif status in (0xF0, 0xF7):
-            size = number()
-            place += size
-        elif kind in (8, 9):
-            pitch, velocity = data[place], data[place + 1]
-            place += 2
-            begun = sounding.pop((channel, pitch), None)
-            if begun:
-                notes.append((begun[0], tick, pitch, begun[1], DRUMS if channel == 9 else programs[channel]))
-            if kind == 9 and velocity:
-                sounding[channel, pitch] = (tick, velocity)
-        elif kind == 12:
-            programs[channel] = data[place]
-            place += 1
-        else:
-            place += 1 if kind == 13 else 2
-
-
 def pop909_pieces(folder: Path, limit: int, seconds: float) -> Iterator[Piece]:
     """The first `limit` pieces of a folder in POP909's layout, their first `seconds`."""
     for path in sorted(folder.rglob("*.mid"))[:limit]:
         rows = np.loadtxt(path.with_name("beat_midi.txt"), ndmin=2)
         rows = rows[rows[:, 0] < seconds]
-        notes = tuple(note for note in read_midi(path) if note.start < seconds)
+        heard = [note for note in midi.read_midi(path).notes if note.start < seconds]
+        notes = tuple(Note(n.start, n.end, n.pitch, n.velocity, n.program) for n in heard)
         downbeats = rows[rows[:, 2] == 1, 0]
         if len(rows) < 8 or len(downbeats) < 2:
             continue
@@ -132,33 +61,10 @@ def pop909_pieces(folder: Path, limit: int, seconds: float) -> Iterator[Piece]:
 
 
 def play(piece: Piece, soundfont: str) -> np.ndarray:
-    """The piece through a soundfont: [L] float32 at SAMPLE_RATE, peak 0.8."""
-    synth = tinysoundfont.Synth(samplerate=SAMPLE_RATE, gain=-12)
-    font = synth.sfload(soundfont)
-    channels: dict[int, int] = {}
-    for program in sorted({note.program for note in piece.notes}):
-        channel = 9 if program == DRUMS else len([p for p in channels if p != DRUMS])
-        channel += channel >= 9 and program != DRUMS
-        channels[program] = channel
-        if program == DRUMS:
-            synth.program_select(9, font, 128, 0, is_drums=True)
-        else:
-            synth.program_select(channel, font, 0, program)
-    moves = [(note.start, 1, note) for note in piece.notes] + [(note.end, 0, note) for note in piece.notes]
-    moves.sort(key=lambda move: move[:2])
-    parts, done = [], 0
-    for when, is_start, note in moves:
-        n = round(when * SAMPLE_RATE) - done
-        if n > 0:
-            parts.append(np.frombuffer(bytes(synth.generate(n)), np.float32).reshape(-1, 2).mean(axis=1))
-            done += n
-        if is_start:
-            synth.noteon(channels[note.program], note.pitch, note.velocity)
-        else:
-            synth.noteoff(channels[note.program], note.pitch)
-    parts.append(np.frombuffer(bytes(synth.generate(SAMPLE_RATE)), np.float32).reshape(-1, 2).mean(axis=1))
-    wave = np.concatenate(parts)
-    return wave * np.float32(0.8 / max(float(np.abs(wave).max()), 1e-6))
+    """The piece through a soundfont: [L] float32 at SAMPLE_RATE."""
+    notes = tuple(midi.Note(n.start, n.end, n.pitch, n.velocity, n.program) for n in piece.notes)
+    score = midi.Score(piece.name, notes, piece.beats, piece.downbeats, piece.beats_per_bar)
+    return render.play(score, Path(soundfont), sample_rate=SAMPLE_RATE).mean(axis=0)
 
 
 def ours(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
