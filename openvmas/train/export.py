@@ -26,7 +26,7 @@ from openvmas.pretrained import find_weights, write_manifest
 
 OPSET = 17
 LICENCE = "CC-BY-SA-4.0"
-CODEC_BLOCK = 128  # weights that share a scale in the codec's graphs
+CODEC_BLOCK = 64  # weights that share a scale in the codec's graphs
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
 
 
