@@ -80,8 +80,8 @@ def step_inputs(decoder: Decoder, n: int = 2) -> dict[str, Tensor]:
 def quantize(source: Path, target: Path, bits: int, block: int = 32, n_spared: int = 0, level: int = 4) -> None:
     """Weights of matrix products in blocks of `bits`; everything else stays in fp32.
 
-    n_spared: so many of the last products keep their weights in fp16. level: 4 rounds activations to 8 bits too, which is
-    faster; 1 computes in fp32.
+    n_spared: so many of the last products keep their weights in fp16. level: 4 rounds activations to 8 bits too, which
+    is faster; 1 computes in fp32.
     """
     import logging
 
