@@ -7,19 +7,18 @@ mend; 1: a fault of ours; 130: interrupted. Heavy modules are imported by the co
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from openvmas import __version__
-from openvmas.cli_codec import codec
-from openvmas.cli_data import data
 from openvmas.config import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions, value_type
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 
@@ -76,7 +75,21 @@ def output_options(what: str) -> Callable[[Any], Any]:
 quiet_option = click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """Commands of this module, and groups of commands that are imported when they are asked for."""
+
+    groups: ClassVar[dict[str, str]] = {"codec": "openvmas.cli_codec", "data": "openvmas.cli_data"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.groups])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.groups:
+            return getattr(importlib.import_module(self.groups[cmd_name]), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="openvmas", message="%(prog)s %(version)s")
 @click.option("--debug", is_flag=True, help="Show the whole traceback of an unexpected error.")
 def app(debug: bool) -> None:
@@ -84,10 +97,6 @@ def app(debug: bool) -> None:
 
     Try: openvmas score clip.mp4
     """
-
-
-app.add_command(codec)
-app.add_command(data)
 
 
 @app.command()

@@ -32,8 +32,12 @@ def describe(command: click.Command, name: str) -> list[str]:
             value = "" if item.is_flag else f" {item.metavar}"
             lines.append(f"- `{', '.join(item.opts)}{value}`: {item.help}")
     lines.append("")
-    for inner, item in sorted(command.commands.items()) if isinstance(command, click.Group) else ():
-        lines += describe(item, f"{name} {inner}")
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for inner in command.list_commands(context):
+            item = command.get_command(context, inner)
+            assert item is not None
+            lines += describe(item, f"{name} {inner}")
     return lines
 
 
