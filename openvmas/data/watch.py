@@ -9,20 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.config import CONTROL_RATE
-from openvmas.media.video import FrameRequest, probe, read_frames
+from openvmas.media.video import FrameRequest
 from openvmas.timeline import Clock, Events
-from openvmas.vision.analysis import (
-    FEATURE_FPS,
-    MOTION_FPS,
-    Shot,
-    VideoAnalysis,
-    _Looker,
-    _read_ahead,
-    assemble,
-)
-from openvmas.vision.backbone import picture_size
-from openvmas.vision.motion import MotionTracker
-from openvmas.vision.shots import FRAME_SIZE, ShotFinder
+from openvmas.vision.analysis import Shot, VideoAnalysis, analyze
 
 SMALL_FPS = Fraction(2)
 SMALL_SIZE = (64, 64)
@@ -37,28 +26,23 @@ class Watched:
     small_frames: np.ndarray
 
 
+class _Keeper:
+    """Keeps all frames that it is given."""
+
+    def __init__(self) -> None:
+        self.times: list[np.ndarray] = []
+        self.frames: list[np.ndarray] = []
+
+    def push(self, times: np.ndarray, frames: np.ndarray, /) -> None:
+        self.times.append(times)
+        self.frames.append(frames)
+
+
 def watch(path: str | Path) -> Watched:
     """What `vision.analysis.analyze` says, and small frames, from one decoding. Raises InputError."""
-    info = probe(path)
-    scale = (160 * 90 / (info.width * info.height)) ** 0.5
-    motion_size = tuple(max(16 * round(n * scale / 16), 32) for n in (info.width, info.height))
-    requests = [
-        FrameRequest(None, FRAME_SIZE, False),
-        FrameRequest(MOTION_FPS, (motion_size[0], motion_size[1]), True),
-        FrameRequest(FEATURE_FPS, picture_size(info.width, info.height), False),
-        FrameRequest(SMALL_FPS, SMALL_SIZE, True),
-    ]
-    finder, tracker, looker = ShotFinder(), MotionTracker(), _Looker(1)
-    times: list[np.ndarray] = []
-    frames: list[np.ndarray] = []
-    for chunk in _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=6):
-        if chunk.request == 3:
-            times.append(chunk.times)
-            frames.append(chunk.frames)
-        else:
-            (finder, tracker, looker)[chunk.request].push(chunk.times, chunk.frames)
-    analysis = assemble(info.duration, info.fps, finder.finish(), tracker.finish(), looker)
-    return Watched(analysis, np.concatenate(times), np.concatenate(frames))
+    keeper = _Keeper()
+    analysis = analyze(path, others=[(FrameRequest(SMALL_FPS, SMALL_SIZE, True), keeper)])
+    return Watched(analysis, np.concatenate(keeper.times), np.concatenate(keeper.frames))
 
 
 def cut_frames(times: np.ndarray, frames: np.ndarray, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:

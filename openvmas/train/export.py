@@ -165,7 +165,7 @@ def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
     export_graph(
         CodecFrames(codec), {"codes": codes}, ["frames"], {"codes": {1: "codebooks", 2: "steps"}, "frames": steps}, raw
     )
-    # 8 bits in the last product, which makes the frames, were a noise floor: mel distance 0.345 instead of 0.285.
+    # The last two products make the frames: rounding there, or of activations, is a noise floor (docs/LOG.md).
     quantize(raw, folder / CODEC_FILES["codec"], 8, CODEC_BLOCK, n_spared=2, level=1)
     halve_tables(folder / CODEC_FILES["codec"])
     n_bins = config.window_length + 2

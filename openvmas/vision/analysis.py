@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -139,12 +139,23 @@ def look_of(picture: np.ndarray) -> np.ndarray:
     return np.array([float(grey.mean()) / 255, saturation, warmth, contrast])
 
 
-def analyze(path: str | Path, progress: Callable[[float], None] | None = None, n_threads: int = 1) -> VideoAnalysis:
+class Sink(Protocol):
+    """Takes the frames of one request as they are decoded: times [F] s, frames [F, h, w] or [F, h, w, 3] uint8."""
+
+    def push(self, times: np.ndarray, frames: np.ndarray, /) -> None: ...
+
+
+def analyze(
+    path: str | Path,
+    progress: Callable[[float], None] | None = None,
+    n_threads: int = 1,
+    others: Sequence[tuple[FrameRequest, Sink]] = (),
+) -> VideoAnalysis:
     """Watch a video once and say what it shows.
 
     progress is called with the finished share, 0 to 1. n_threads: of the picture network; decoding runs beside it in
-    its own thread. Memory does not grow with the length but for about 6 KB per second of results.
-    Raises InputError if the file cannot be read as a video.
+    its own thread. others: further frames of the same decoding, and who takes them. Memory does not grow with the
+    length but for about 6 KB per second of results. Raises InputError if the file cannot be read as a video.
     """
     info = probe(path)
     scale = (160 * 90 / (info.width * info.height)) ** 0.5
@@ -153,9 +164,10 @@ def analyze(path: str | Path, progress: Callable[[float], None] | None = None, n
         FrameRequest(None, FRAME_SIZE, False),
         FrameRequest(MOTION_FPS, (motion_size[0], motion_size[1]), True),
         FrameRequest(FEATURE_FPS, picture_size(info.width, info.height), False),
+        *(request for request, _ in others),
     ]
     finder, tracker, looker = ShotFinder(), MotionTracker(), _Looker(n_threads)
-    sinks = [finder, tracker, looker]
+    sinks: list[Sink] = [finder, tracker, looker, *(sink for _, sink in others)]
     chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=6)
     for chunk in chunks:
         sinks[chunk.request].push(chunk.times, chunk.frames)
