@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.eval.codec_measures import border_flux, snr_db
-from openvmas.generate.engine import CodecStream, open_graph, run
+from openvmas.generate.engine import CodecFrames, CodecStream
 from openvmas.pretrained import Weights, find_weights
 
 CHUNKS = (1, 3, 7, 13, 25, 50, 125, 250)  # codec steps
@@ -21,36 +21,21 @@ SHORTEST_BORDERS = 13  # steps; with shorter chunks every frame of the spectrum 
 START = """
 import sys
 import numpy as np
-from openvmas.generate.engine import open_graph, run
-graph = open_graph(sys.argv[1], 1)
-run(graph, {"codes": np.zeros((1, int(sys.argv[2]), 50), np.int64)})
+from openvmas.generate.engine import CodecFrames
+from openvmas.pretrained import find_weights
+frames = CodecFrames(find_weights(sys.argv[1]), 1)
+frames.decode_frames(np.zeros((int(sys.argv[2]), 50), np.int64))
 """
 
 
-class Frames:
-    """The decoder graph of a model, alone: what CodecStream needs of an engine."""
-
-    def __init__(self, weights: Weights, threads: int = 1) -> None:
-        self.sizes = weights.sizes
-        self._graph = open_graph(weights.file("codec"), threads)
-        n = self._graph.get_inputs()[0].shape[1]
-        self.n_codebooks = (
-            n if isinstance(n, int) else int(self.sizes.get("codec_codebooks", self.sizes["n_codebooks"]))
-        )
-
-    def decode_frames(self, codes: np.ndarray) -> np.ndarray:
-        """Codec frames [T, window_length + 2] of codes [K, T]."""
-        return run(self._graph, {"codes": codes[None].astype(np.int64)})[0][0]
-
-
-def decode(frames: Frames, codes: np.ndarray, chunk: int) -> np.ndarray:
+def decode(frames: CodecFrames, codes: np.ndarray, chunk: int) -> np.ndarray:
     """Wave of codes [K, T], pushed `chunk` steps at a time."""
     stream = CodecStream(frames, len(codes))
     parts = [stream.push(codes[:, start : start + chunk]) for start in range(0, codes.shape[1], chunk)]
     return np.concatenate([*parts, stream.push(codes[:, :0], is_last=True)])
 
 
-def decode_at_once(frames: Frames, codes: np.ndarray) -> np.ndarray:
+def decode_at_once(frames: CodecFrames, codes: np.ndarray) -> np.ndarray:
     """Wave of codes [K, T]: one run of the graph, one overlap-add; shares nothing with the stream but the graph."""
     hop, length = frames.sizes["hop_length"], frames.sizes["window_length"]
     found = frames.decode_frames(codes)
@@ -92,8 +77,9 @@ def measure_export(
     by_torch: the wave of codes [K, T], cut to a length, by the codec that was exported.
     """
     weights = find_weights(folder)
-    frames = Frames(weights)
-    codes = [c[: frames.n_codebooks] for c in codes]
+    frames = CodecFrames(weights, 1)
+    n_codebooks = len(frames.codebooks)
+    codes = [c[:n_codebooks] for c in codes]
     part = codes[0][:, :steps]
     whole = decode_at_once(frames, part)
     hop = frames.sizes["hop_length"]
@@ -110,8 +96,8 @@ def measure_export(
         agreement.append(snr_db(by_torch(clip, len(wave)), wave))
     files = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     return Exported(
-        frames.n_codebooks, seams, flux, float(np.mean(agreement)), {n: speed(weights, codes, n) for n in (1, 2)},
-        start_seconds(weights, frames.n_codebooks), weights.file("codec").stat().st_size / 1e6, files / 1e6,
+        n_codebooks, seams, flux, float(np.mean(agreement)), {n: speed(weights, codes, n) for n in (1, 2)},
+        start_seconds(weights, n_codebooks), weights.file("codec").stat().st_size / 1e6, files / 1e6,
     )  # fmt: skip
 
 
@@ -121,7 +107,7 @@ def speed(weights: Weights, codes: list[np.ndarray], threads: int) -> float:
     One thread is timed by the seconds that it had a core, so that other processes do not count; two by the clock.
     """
     clock = time.process_time if threads == 1 else time.perf_counter
-    frames = Frames(weights, threads)
+    frames = CodecFrames(weights, threads)
     decode(frames, codes[0][:, :100], 250)
     seconds_per_step = frames.sizes["hop_length"] / frames.sizes["sample_rate"]
     best = 0.0
@@ -134,7 +120,7 @@ def speed(weights: Weights, codes: list[np.ndarray], threads: int) -> float:
 
 def start_seconds(weights: Weights, n_codebooks: int) -> float:
     """Seconds of a core for imports, opening the graph and decoding a second in a fresh process; the better of two."""
-    command = [sys.executable, "-c", START, str(weights.file("codec")), str(n_codebooks)]
+    command = [sys.executable, "-c", START, str(weights.file("codec").parent), str(n_codebooks)]
     times = []
     for _ in range(2):
         before = os.times()

@@ -22,7 +22,8 @@ from openvmas.generate.codec_files import MonoSource
 from openvmas.generate.codes_file import read_codes
 from openvmas.media.audio import read_audio, write_wav
 from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.codec import SpectralLoss, compare
+from openvmas.train.held_out import compare
+from openvmas.train.losses import SpectralLoss
 from tests.clips import write_clip
 from tests.codec.made import export_debug_codec
 from tests.eval.test_report import Page

@@ -63,10 +63,11 @@ class ResidualQuantizer(nn.Module):
         count, total = self._tally(x, index)
         self.use[level].mul_(self.decay).add_(count * self.codebook_size / len(x), alpha=1 - self.decay)
         self.sums[level].mul_(self.decay).add_(total * self.codebook_size / len(x), alpha=1 - self.decay)
-        dead = (self.use[level] < 0.1).nonzero()[:, 0]
-        if len(dead):
-            self.use[level, dead] = 1
-            self.sums[level, dead] = x[torch.randint(len(x), (len(dead),), device=x.device)]
+        # Written without a look at the values, for which a GPU would have to wait.
+        is_dead = self.use[level] < 0.1
+        fresh = x[torch.randint(len(x), is_dead.shape, device=x.device)]
+        self.use[level] = torch.where(is_dead, 1.0, self.use[level])
+        self.sums[level] = torch.where(is_dead[:, None], fresh, self.sums[level])
         self.codebooks[level] = self.sums[level] / self.use[level].clamp_min(1e-3)[:, None]
 
     def forward(self, latent: Tensor, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -74,19 +75,20 @@ class ResidualQuantizer(nn.Module):
 
         dropout: the share of examples for which only a random number of first levels is kept.
         """
-        flat = latent.detach().flatten(0, 1)
-        n_levels = torch.full((latent.shape[0],), self.n_codebooks, device=latent.device)
-        short = torch.rand(latent.shape[0], device=latent.device) < dropout
-        n_levels[short] = torch.randint(1, self.n_codebooks, (int(short.sum()),), device=latent.device)
-        n_levels = n_levels.repeat_interleave(latent.shape[1])
-        total = torch.zeros_like(flat)
-        for level in range(self.n_codebooks):
-            kept = n_levels > level
-            residual = (flat - total)[kept]
+        flat, n = latent.detach().flatten(0, 1), latent.shape[0]
+        is_short = torch.rand(n, device=latent.device) < dropout
+        n_levels = torch.where(
+            is_short, torch.randint(1, self.n_codebooks, (n,), device=latent.device), self.n_codebooks
+        )
+        n_levels = n_levels.repeat_interleave(latent.shape[1])[:, None]
+        residual, total = flat, torch.zeros_like(flat)
+        for level in range(self.n_codebooks):  # dropped levels learn all the same
             index = self.nearest(residual, level)
-            total[kept] += self.codebooks[level][index]
-            if self.training and len(index):
+            entries = self.codebooks[level][index]
+            total = total + entries * (n_levels > level)
+            if self.training:
                 self._follow(residual, index, level)
+            residual = residual - entries
         quantized = total.view_as(latent)
         return latent + (quantized - latent).detach(), F.mse_loss(latent, quantized)
 

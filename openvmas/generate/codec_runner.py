@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from openvmas.errors import ModelError
-from openvmas.generate.engine import CodecStream, open_graph, run, sqrt_hann
+from openvmas.generate.engine import CodecFrames, CodecStream, open_graph, run, sqrt_hann
 from openvmas.pretrained import Weights, hash_file
 
 CHUNK = 250  # codec steps that go through a network at once, beside their history and look-ahead
@@ -73,11 +73,10 @@ class CodecRunner:
         """Names the language of the codes: two models with the same codebooks read each other's codes."""
         return hash_file(self.weights.file("codebooks"))
 
-    @functools.cached_property
+    @property
     def codebooks(self) -> np.ndarray:
         """[K, V, D] float32."""
-        with np.load(self.weights.file("codebooks"), allow_pickle=False) as data:
-            return data["codebooks"].astype(np.float32)
+        return self._decoder.codebooks
 
     @functools.cached_property
     def _bias(self) -> np.ndarray:
@@ -88,8 +87,8 @@ class CodecRunner:
         return open_graph(self.weights.file("codec_encoder"), self.threads)
 
     @functools.cached_property
-    def _decoder(self) -> onnxruntime.InferenceSession:
-        return open_graph(self.weights.file("codec"), self.threads)
+    def _decoder(self) -> CodecFrames:
+        return CodecFrames(self.weights, self.threads)
 
     def encode_frames(self, frames: np.ndarray) -> np.ndarray:
         """Latents [T, D] of compressed spectrum frames [T, window_length + 2]; edges as in `decode_frames`."""
@@ -107,9 +106,8 @@ class CodecRunner:
         return codes
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray:
-        """Codec frames [T, window_length + 2] of codes [K, T]; edges are exact only at true beginnings and endings."""
-        (frames,) = run(self._decoder, {"codes": codes[None].astype(np.int64)})
-        return frames[0]
+        """As `CodecFrames.decode_frames`."""
+        return self._decoder.decode_frames(codes)
 
     def encode(self, wave: np.ndarray, n_codebooks: int | None = None) -> np.ndarray:
         """Codes [K, T] of a wave [L] float32 in [-1, 1] at `sample_rate`; T hops cover it, T = ceil(L / hop_length)."""

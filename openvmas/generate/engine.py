@@ -82,7 +82,7 @@ class Engine:
         self.sizes = weights.sizes
         self._condition = open_graph(weights.file("condition"), threads)
         self._decoder = open_graph(weights.file("decoder"), threads)
-        self._codec = open_graph(weights.file("codec"), min(2, os.cpu_count() or 1))
+        self._codec = CodecFrames(weights, min(2, os.cpu_count() or 1))
         half = self.sizes["head_width"] // 2
         self._frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
 
@@ -142,9 +142,8 @@ class Engine:
         return logits
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray:
-        """Codec frames [T, window_length + 2] of codes [K, T]; edges are exact only at true beginnings and endings."""
-        (frames,) = run(self._codec, {"codes": codes[None].astype(np.int64)})
-        return frames[0]
+        """As `CodecFrames.decode_frames`."""
+        return self._codec.decode_frames(codes)
 
 
 def sqrt_hann(length: int) -> np.ndarray:
@@ -158,6 +157,25 @@ class FrameDecoder(Protocol):
     sizes: dict[str, Any]
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray: ...
+
+
+class CodecFrames:
+    """The codec's way out alone: entries of the codebooks are added up, the graph makes frames of the sums.
+
+    codebooks: [K, V, D] float32.
+    """
+
+    def __init__(self, weights: Weights, threads: int) -> None:
+        self.sizes = weights.sizes
+        with np.load(weights.file("codebooks"), allow_pickle=False) as data:
+            self.codebooks = data["codebooks"].astype(np.float32)
+        self._graph = open_graph(weights.file("codec"), threads)
+
+    def decode_frames(self, codes: np.ndarray) -> np.ndarray:
+        """Codec frames [T, window_length + 2] of codes [K, T]; edges are exact only at true beginnings and endings."""
+        latents = self.codebooks[np.arange(len(codes))[:, None], codes].sum(axis=0)
+        (frames,) = run(self._graph, {"latents": latents[None]})
+        return frames[0]
 
 
 class CodecStream:

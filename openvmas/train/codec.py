@@ -23,14 +23,17 @@ import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
+from openvmas.errors import InputError
 from openvmas.train.augment import augment, gap, make_tones, read_changed
-from openvmas.train.corpus import SAMPLE_RATE, RandomCrops
+from openvmas.train.corpus import SAMPLE_RATE, Crops, RandomCrops
 from openvmas.train.crops import draw_ahead, open_crops
+from openvmas.train.device_crops import DeviceCrops
 from openvmas.train.discriminators import Discriminators
+from openvmas.train.held_out import held_out_clips, measure
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
 from openvmas.train.losses import SpectralLoss
+from openvmas.train.muon import BatchedMuon
 
-SAVE_EVERY = 250  # steps between measurements and checkpoints
 ADVERSARY_GROWS = 0.1  # share of the run over which adversaries come to their full weight
 LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
 
@@ -64,9 +67,12 @@ class CodecRecipe:
     adversary_share: float = 0.5  # length of their gradient against that of the other losses
     adversary_rate: float = 3e-4
     adversary_width: int = 16
+    adversary_draws: int = 1  # how many of the adversaries, drawn at random, a step asks
     matching_weight: float = 4.0  # of feature matching against the adversaries' judgement
     freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
     kept_codebooks: int = 0  # with a frozen encoder: half of the batches have only so many codebooks (0: all)
+    average: float = 0.99  # share that the averaged weights keep at a step
+    save_every: int = 250  # steps between measurements and checkpoints
     seed: int = 0
     precision: str = "bf16"
 
@@ -97,75 +103,27 @@ def draw_batch(crops: RandomCrops, recipe: CodecRecipe, length: int, step: int) 
     return torch.from_numpy(np.stack(waves).astype(np.float32))
 
 
-@torch.no_grad()
-def measure(codec: Codec, clips: Tensor, loss: SpectralLoss) -> dict[str, float]:
-    """SNR, level, mel distance and fine-spectrum correlation by band on held-out clips [N, L]."""
-    codec.eval()
-    latent = codec.encode_latent(clips)
-    if codec.quantizer.is_ready:
-        codes = codec.quantizer.encode(latent)
-        estimated = codec.decode(codes)
-        use = torch.stack([torch.bincount(c.flatten(), minlength=codec.config.codebook_size) for c in codes.unbind(1)])
-        share = use / use.sum(1, keepdim=True)
-        perplexity = torch.exp(-(share * (share + 1e-12).log()).sum(1)).mean().item()
-    else:
-        estimated, perplexity = codec.decode_latent(latent), 0.0
-    codec.train()
-    return {**compare(clips, estimated, loss), "perplexity": round(perplexity, 1)}
-
-
-def compare(reference: Tensor, estimated: Tensor, loss: SpectralLoss) -> dict[str, float]:
-    """SNR, level ratio, mel distance and correlation of the fine log spectrum by band; both [N, L] at 32 kHz."""
-    noise = (reference - estimated).square().sum(1)
-    result = {
-        "snr_db": (10 * torch.log10(reference.square().sum(1) / (noise + 1e-9) + 1e-9)).mean().item(),
-        "level": (estimated.square().mean(1) / reference.square().mean(1)).sqrt().median().item(),
-        "mel": torch.stack([loss(a[None], b[None])["mel"] for a, b in zip(reference, estimated, strict=True)])
-        .mean()
-        .item(),
-    }
-    window = torch.hann_window(2048, device=reference.device)
-    a, b = (
-        (torch.stft(x, 2048, 512, window=window, return_complex=True).abs() + 1e-4).log()
-        for x in (reference, estimated)
-    )
-    for low, high in ((0, 500), (500, 2000), (2000, 5000), (5000, 10000), (10000, 16000)):
-        band = slice(low * 2048 // SAMPLE_RATE, high * 2048 // SAMPLE_RATE)
-        x, y = a[:, band].flatten(1), b[:, band].flatten(1)
-        x, y = x - x.mean(1, keepdim=True), y - y.mean(1, keepdim=True)
-        cosine = (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1) + 1e-9)
-        result[f"corr_{low}_{high}"] = cosine.mean().item()
-    return {k: round(v, 4) for k, v in result.items()}
-
-
-def held_out_clips(folder: Path, n: int, seconds: float) -> Tensor:
-    """Always the same clips of held-out tracks, louder than -50 dB: [n, L]."""
-    crops = open_crops(folder, held_out=True)
-    generator = np.random.default_rng(1234)
-    clips: list[np.ndarray] = []
-    while len(clips) < n:
-        wave = crops.crop(generator, int(seconds * SAMPLE_RATE) // 640 * 640)
-        if np.sqrt(np.mean(wave**2)) > 0.003:
-            clips.append(wave)
-    return torch.from_numpy(np.stack(clips))
-
-
 class Trainer:
     """Codec, adversaries, their optimisers, and one step of both."""
 
-    def __init__(self, recipe: CodecRecipe, start_from: str | None) -> None:
+    def __init__(self, recipe: CodecRecipe, start_from: str | None, adversaries_from: str | None = None) -> None:
         self.recipe = recipe
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(recipe.seed)
+        torch.backends.cudnn.benchmark = True
         self.codec = (load_codec(start_from) if start_from else Codec(recipe.config())).to(self.device).train()
         self.averaged = copy.deepcopy(self.codec)
         self.adversaries = Discriminators(width=recipe.adversary_width).to(self.device)
+        if adversaries_from:
+            state = torch.load(adversaries_from, map_location=self.device, weights_only=True)
+            self.adversaries.load_state_dict(state["adversaries"])
         learned = self.codec.decoder if recipe.freeze_encoder else self.codec
         self.optimizers = make_optimizers(learned, recipe)
         self.adversary_optimizer = torch.optim.AdamW(
             self.adversaries.parameters(), lr=recipe.adversary_rate, betas=(0.8, 0.99), fused=True
         )
         self.loss = SpectralLoss(SAMPLE_RATE, self.device)
+        self.is_quantized = bool(self.codec.quantizer.is_ready)  # here too, because asking a GPU takes time
 
     def parts(self) -> dict[str, object]:
         """What a checkpoint holds."""
@@ -176,7 +134,18 @@ class Trainer:
         }  # fmt: skip
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.recipe.precision == "bf16")
+        is_cpu, is_bf16 = self.device == "cpu", self.recipe.precision == "bf16"
+        return torch.autocast(self.device, torch.bfloat16, enabled=is_bf16, cache_enabled=is_cpu)  # graphs need it off
+
+    def capture(self, n: int, length: int) -> None:
+        """Record the networks as CUDA graphs for batches [n, length]: their many small launches take most of a step."""
+        codec, steps = self.codec, length // self.codec.config.hop_length
+        frames = torch.zeros(n, steps, codec.config.window_length + 2, device=self.device)
+        latent = torch.zeros(n, steps, codec.config.latent_width, device=self.device)
+        with self.autocast():
+            if not self.recipe.freeze_encoder:
+                torch.cuda.make_graphed_callables(codec.encoder, (frames,))
+            torch.cuda.make_graphed_callables(codec.decoder, (latent.requires_grad_(not self.recipe.freeze_encoder),))
 
     def latent(self, wave: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """What the decoder gets for a wave [B, L], and the commitment loss; no codes before the quantiser is ready."""
@@ -189,7 +158,7 @@ class Trainer:
             return codec.quantizer.decode(
                 codec.quantizer.encode(latent, recipe.kept_codebooks if few else None)
             ), nothing
-        if codec.quantizer.is_ready:
+        if self.is_quantized:
             return codec.quantizer(latent, recipe.dropout)
         return latent, nothing
 
@@ -199,8 +168,9 @@ class Trainer:
         latents: list[Tensor] = []
         while sum(map(len, latents)) < LATENTS_PER_ENTRY * self.codec.config.codebook_size:
             with self.autocast():
-                latents.append(self.codec.encode_latent(next(batches)).float().flatten(0, 1))
+                latents.append(self.codec.encode_latent(next(batches)).float().flatten(0, 1).clone())
         self.codec.quantizer.initialize(torch.cat(latents))
+        self.is_quantized = True
 
     def step(self, wave: Tensor, step: int, progress: float) -> dict[str, Tensor]:
         """One update of everything from a batch [B, L]; returns the terms of the loss."""
@@ -215,7 +185,8 @@ class Trainer:
         terms = {**self.loss(wave, heard, self.recipe.drawn_scales), "waveform": (wave - heard).abs().mean()}
         (gradient,) = torch.autograd.grad(weigh(terms, self.recipe, progress), heard)
         if progress >= self.recipe.adversary_from:
-            terms |= self.challenge(wave, heard)
+            members = torch.randperm(len(self.adversaries.members))[: self.recipe.adversary_draws].tolist()
+            terms |= self.challenge(members, wave, heard)
             (other,) = torch.autograd.grad(terms["adversary"] + self.recipe.matching_weight * terms["matching"], heard)
             grown = min(1.0, (progress - self.recipe.adversary_from) / ADVERSARY_GROWS)  # they have to learn first
             gradient = gradient + self.recipe.adversary_share * grown * gradient.norm() / (other.norm() + 1e-9) * other
@@ -231,20 +202,37 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        follow(self.averaged, self.codec, min(0.999 if self.recipe.freeze_encoder else 0.99, 1 - 1 / (step + 1)))
+        follow(self.averaged, self.codec, min(self.recipe.average, 1 - 1 / (step + 1)))
         return terms
 
-    def challenge(self, wave: Tensor, heard: Tensor) -> dict[str, Tensor]:
-        """Teach one adversary, drawn at random, then ask it: both [B, L]."""
-        member = int(torch.randint(len(self.adversaries.members), ()))
+    def challenge(self, members: list[int], wave: Tensor, heard: Tensor) -> dict[str, Tensor]:
+        """Teach some of the adversaries, then ask them: both [B, L]."""
         with self.autocast():
-            taught = self.adversaries.discriminator_loss(member, wave, heard)
+            taught = [self.adversaries.discriminator_loss(member, wave, heard) for member in members]
         self.adversary_optimizer.zero_grad(set_to_none=True)
-        taught.backward()
+        torch.stack(taught).sum().backward()
         self.adversary_optimizer.step()
         with self.autocast():
-            adversary, matching = self.adversaries.generator_loss(member, wave, heard)
-        return {"taught": taught.detach(), "adversary": adversary, "matching": matching}
+            asked = [self.adversaries.generator_loss(member, wave, heard) for member in members]
+        adversary, matching = (torch.stack(terms).mean() for terms in zip(*asked, strict=True))
+        return {"taught": torch.stack(taught).mean().detach(), "adversary": adversary, "matching": matching}
+
+
+def open_batches(
+    folder: Path, recipe: CodecRecipe, length: int, step: int, loaders: int, device: str
+) -> tuple[Iterator[Tensor], Iterator[Tensor]]:
+    """Batches [B, length] from `step` on, and others that training never sees."""
+    crops = open_crops(folder)
+    if not loaders:
+        if not isinstance(crops, Crops):
+            raise InputError(f"--loaders 0 needs waves; make them from {folder} with python -m openvmas.train.unpack.")
+        shares = recipe.change_share, recipe.mix_share, recipe.tone_share, recipe.gap_share
+        batches = DeviceCrops(crops, length, device, *shares).batches(recipe.batch)
+        return batches, batches
+    return (
+        draw_ahead(lambda i: draw_batch(crops, recipe, length, i), step, loaders),
+        (draw_batch(crops, recipe, length, recipe.steps + i) for i in itertools.count()),
+    )
 
 
 def make_optimizers(module: torch.nn.Module, recipe: CodecRecipe) -> list[torch.optim.Optimizer]:
@@ -258,7 +246,7 @@ def make_optimizers(module: torch.nn.Module, recipe: CodecRecipe) -> list[torch.
         torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     ]
     if matrices:
-        made.append(torch.optim.Muon(matrices, lr=1.0, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
+        made.append(BatchedMuon(matrices, lr=1.0, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
     for optimizer in made:
         for group in optimizer.param_groups:
             group["factor"] = 1.0
@@ -273,26 +261,28 @@ def train(
     start_from: str | None = None,
     clock: str = "wall",
     loaders: int = 1,
+    adversaries_from: str | None = None,
 ) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
-    trainer = Trainer(recipe, start_from)
-    crops = open_crops(folder)
+    trainer = Trainer(recipe, start_from, adversaries_from)
     hop = trainer.codec.config.hop_length
     length = int(recipe.seconds * SAMPLE_RATE) // hop * hop
     clips = held_out_clips(folder, 24, 4.0).to(trainer.device)
     now = time.process_time if clock == "cpu" else time.time
     run = Run(run_folder, recipe.steps, time_limit, trainer.device, now, **trainer.parts())
-    batches = draw_ahead(lambda step: draw_batch(crops, recipe, length, step), run.step, loaders)
+    trainer.is_quantized = bool(trainer.codec.quantizer.is_ready)
+    batches, unseen = open_batches(folder, recipe, length, run.step, loaders, trainer.device)
+    if trainer.device == "cuda":
+        trainer.capture(recipe.batch, length)
     while True:
         progress = run.progress
-        if run.step % SAVE_EVERY == 0 or progress >= 1:
+        if run.step % recipe.save_every == 0 or progress >= 1:
             run.save(measure(trainer.averaged, clips, trainer.loss))
             save_codec(trainer.averaged, str(run_folder / "codec.pt"))
         if progress >= 1:
             return
         torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # so that a resumed run draws the same
-        if run.step >= recipe.continuous_steps and not trainer.codec.quantizer.is_ready:
-            unseen = (draw_batch(crops, recipe, length, recipe.steps + i) for i in itertools.count())
+        if run.step >= recipe.continuous_steps and not trainer.is_quantized:
             trainer.start_quantizer(wave.to(trainer.device) for wave in unseen)
         wave = next(batches).to(trainer.device)
         terms = trainer.step(wave, run.step, progress)
@@ -327,13 +317,14 @@ def main() -> None:
     parser.add_argument("--start-from", help="begin with the weights of this codec.pt")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what --time-limit counts")
     parser.add_argument(
-        "--loaders", type=int, default=1, help="threads that read crops; 8 for compressed parts and a GPU"
+        "--loaders", type=int, default=1, help="processes that draw batches; 1: a thread; 0: the GPU, where waves lie"
     )
+    parser.add_argument("--adversaries-from", help="begin with the adversaries of this last.pt")
     add_recipe(parser, CodecRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, CodecRecipe)
-    limits = arguments.time_limit, arguments.start_from, arguments.clock, arguments.loaders
+    limits = arguments.time_limit, arguments.start_from, arguments.clock, arguments.loaders, arguments.adversaries_from
     train(arguments.waves, arguments.run, recipe, *limits)
 
 

@@ -12,7 +12,7 @@ import mmap
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -199,19 +199,35 @@ def open_crops(
     )
 
 
-def draw_ahead(draw: Callable[[int], _Drawn], first: int, n_threads: int = 2) -> Iterator[_Drawn]:
-    """draw(first), draw(first + 1), ... in this order without end, worked out ahead in threads (decoders run in C)."""
-    with ThreadPoolExecutor(n_threads) as threads:
-        waiting: list[Future[_Drawn]] = [threads.submit(draw, first + i) for i in range(n_threads)]
-        step = first + n_threads
+def draw_ahead(draw: Callable[[int], _Drawn], first: int, n_workers: int = 1) -> Iterator[_Drawn]:
+    """draw(first), draw(first + 1), ... in this order without end, worked out ahead in a thread, or in processes.
+
+    n_workers: processes if more than one; a GPU is fed by many. They need PyTorch.
+    """
+    if n_workers > 1:
+        from torch.utils.data import DataLoader
+
+        yield from DataLoader(_Drawing(draw), batch_size=None, sampler=range(first, 2**40), num_workers=n_workers)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(draw, first)
+        step = first + 1
         try:
             while True:
-                yield waiting.pop(0).result()
-                waiting.append(threads.submit(draw, step))
+                done, waiting = waiting, thread.submit(draw, step)
                 step += 1
+                yield done.result()
         finally:
-            for future in waiting:
-                future.cancel()
+            waiting.cancel()
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """What a DataLoader takes: a step's number in, its batch out."""
+
+    draw: Callable[[int], Any]
+
+    def __getitem__(self, step: int) -> Any:
+        return self.draw(step)
 
 
 def join(found: Sequence[tuple[Path, Piece]]) -> list[PackedTrack]:

@@ -2,8 +2,9 @@
 
     python -m openvmas.train.examples listen WAVES EXAMPLES          # curves, beats (needs no codec)
     python -m openvmas.train.examples encode WAVES EXAMPLES CODEC    # codes; again after every new codec
+    python -m openvmas.train.examples pack WAVES EXAMPLES TAGS OUT   # all that training reads, in two files
 
-Both steps skip what is there already, so several processes share the work. `Examples` then draws crops of codes with
+The first two skip what is there already, so several processes share the work. `Examples` then draws crops of codes with
 their conditions.
 """
 
@@ -11,19 +12,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from openvmas.condition import AXES, Condition
 from openvmas.config import CONTROL_RATE
+from openvmas.errors import InputError
 from openvmas.music.analysis import MusicAnalysis, listen
 from openvmas.timeline import Events
 from openvmas.train.corpus import EXCLUDED_ALBUMS, SAMPLE_RATE, Track, read_index
 
 MAX_SINGING, MAX_SPEECH = 0.35, 0.15  # shares of a track; the model is to write instrumental music
 GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess, and the model is told that there is none
+CURVE_NAMES = ("accents", "energy", "novelty")
+_RAGGED = ("beats", "downbeats", "axis_times", "axes")
 ENDING_DB = -20.0  # a track ends by itself if its last quarter second is this much softer than the whole
 
 
@@ -43,6 +48,30 @@ def read_wave(folder: Path, track: Track) -> np.ndarray:
     return waves[track.start : track.start + track.length].astype(np.float32) / 32768
 
 
+def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
+    """What would be heard if the piece were played so much faster (and higher)."""
+    events = heard.events
+    n_steps = round(events.n_steps / speed)
+    places = (np.arange(n_steps) * speed).clip(0, max(0, events.n_steps - 1))
+    accents = np.zeros(n_steps, dtype=np.float32)
+    where = np.flatnonzero(events.accents)
+    np.maximum.at(accents, np.round(where / speed).astype(int).clip(0, n_steps - 1), events.accents[where])
+    energy, novelty = (
+        np.interp(places, np.arange(events.n_steps), curve).astype(np.float32)
+        for curve in (events.energy, events.novelty)
+    )
+    return replace(
+        heard, duration=heard.duration / Fraction(speed), events=Events(events.rate, accents, energy, novelty),
+        onsets=heard.onsets / speed, beats=heard.beats / speed, downbeats=heard.downbeats / speed,
+        tempo=heard.tempo * speed,
+    )  # fmt: skip
+
+
+def codes_folder(examples: Path, semitones: float) -> Path:
+    """Where the codes of all tracks lie, as they are or played higher."""
+    return examples / (f"codes{semitones:+g}" if semitones else "codes")
+
+
 def listen_all(waves: Path, examples: Path) -> None:
     (examples / "heard").mkdir(parents=True, exist_ok=True)
     for track in read_index(waves):
@@ -51,22 +80,29 @@ def listen_all(waves: Path, examples: Path) -> None:
             listen(read_wave(waves, track), SAMPLE_RATE).save(path)
 
 
-def encode_all(waves: Path, examples: Path, codec_path: str, seconds: int = 60) -> None:
-    """Codes [K, T] of every track as uint16, in overlapping pieces so that no piece has an edge inside a track."""
+def encode_all(waves: Path, examples: Path, codec_path: str, seconds: int = 60, semitones: float = 0) -> None:
+    """Codes [K, T] of every track as uint16, in overlapping pieces so that no piece has an edge inside a track.
+
+    semitones: the training tracks are played higher (and faster) by so much first.
+    """
+    import soxr
     import torch
 
     from openvmas.codec.autoencoder import load_codec
 
     codec = load_codec(codec_path)
-    (examples / "codes").mkdir(parents=True, exist_ok=True)
+    folder = codes_folder(examples, semitones)
+    folder.mkdir(parents=True, exist_ok=True)
     hop, margin = codec.config.hop_length, 50
     piece = seconds * SAMPLE_RATE // hop
     for track in read_index(waves):
-        path = examples / "codes" / f"{key_of(track)}.npy"
-        if path.exists() or not is_usable(track):
+        path = folder / f"{key_of(track)}.npy"
+        if path.exists() or not is_usable(track) or (semitones and track.is_held_out):
             continue
         path.touch()  # another process takes the next track
         wave = read_wave(waves, track)
+        if semitones:
+            wave = soxr.resample(wave, SAMPLE_RATE * 2 ** (semitones / 12), SAMPLE_RATE, quality="MQ")
         n_steps = len(wave) // hop
         parts = []
         for start in range(0, n_steps, piece):
@@ -81,45 +117,90 @@ def encode_all(waves: Path, examples: Path, codec_path: str, seconds: int = 60) 
 
 @dataclass(frozen=True)
 class Example:
-    """One track: codes [K, T], what was heard, and semantic axes [N, A] at times [N] s (none if never tagged)."""
+    """One track: codes [K, T], curves at CONTROL_RATE, beats and downbeats in s (none where the grid is a guess), and
+    semantic axes [N, A] at times [N] s (none if never tagged)."""
 
-    track: Track
     codes: np.ndarray
-    heard: MusicAnalysis
+    events: Events
+    beats: np.ndarray
+    downbeats: np.ndarray
     axis_times: np.ndarray
     axes: np.ndarray
     has_ending: bool
 
 
 class Examples:
-    """Random crops of codes [K, T] with their Condition.
+    """Random crops of codes [K, T] with their Condition."""
 
-    tags: NPZ of scripts/tag_music.py.
-    """
+    def __init__(self, examples: list[Example]) -> None:
+        self.examples = examples
+        self.ends = np.cumsum([example.codes.shape[1] for example in examples])
 
-    def __init__(self, waves: Path, examples: Path, tags: Path, held_out: bool = False) -> None:
+    @classmethod
+    def collect(cls, waves: Path, examples: Path, tags: Path, held_out: bool = False, semitones: float = 0) -> Examples:
+        """From waves, the folder of `listen` and `encode`, and the NPZ of scripts/tag_music.py."""
+        speed = 2 ** (semitones / 12)
         with np.load(tags) as data:
             spans = dict(
                 zip(data["tracks"].tolist(), zip(data["start"][:-1], data["start"][1:], strict=True), strict=True)
             )
             times, axes = data["times"], data["axes"].astype(np.float32)
-        self.examples: list[Example] = []
+        found: list[Example] = []
         for track in read_index(waves):
-            codes_path = examples / "codes" / f"{key_of(track)}.npy"
+            codes_path = codes_folder(examples, semitones) / f"{key_of(track)}.npy"
             heard_path = examples / "heard" / f"{key_of(track)}.npz"
             is_there = codes_path.exists() and codes_path.stat().st_size and heard_path.exists()
             if track.is_held_out != held_out or not is_usable(track) or not is_there:
                 continue
             first, last = spans.get(track.name, (0, 0))
-            wave = read_wave(waves, track)
+            heard, wave = MusicAnalysis.load(heard_path), read_wave(waves, track)
             tail, whole = (float(np.sqrt(np.mean(x**2)) + 1e-6) for x in (wave[-SAMPLE_RATE // 4 :], wave))
-            self.examples.append(
+            if semitones:
+                heard = change_speed(heard, speed)
+            beats, downbeats = heard.beats, heard.downbeats
+            if heard.confidence < GRID_CONFIDENCE:
+                beats, downbeats = np.zeros(0), np.zeros(0)
+            found.append(
                 Example(
-                    track, np.load(codes_path), MusicAnalysis.load(heard_path), times[first:last], axes[first:last],
+                    np.load(codes_path), heard.events, beats, downbeats, times[first:last] / speed, axes[first:last],
                     20 * np.log10(tail / whole) < ENDING_DB,
                 )
             )  # fmt: skip
-        self.ends = np.cumsum([example.codes.shape[1] for example in self.examples])
+        return cls(found)
+
+    def save(self, path: Path, n_codebooks: int) -> None:
+        """One NPZ file with everything; curves are rounded to 1 / 255."""
+        lists = {name: [getattr(x, name) for x in self.examples] for name in _RAGGED}
+        lists["axes"] = [axes.astype(np.float16) for axes in lists["axes"]]
+        lists["codes"] = [x.codes[:n_codebooks].T.astype(np.uint16) for x in self.examples]
+        for name in CURVE_NAMES:
+            curves = [getattr(x.events, name)[: x.codes.shape[1]] for x in self.examples]
+            lists[name] = [np.round(255 * np.clip(curve, 0, 1)).astype(np.uint8) for curve in curves]
+        arrays = {name: np.concatenate(rows) for name, rows in lists.items()}
+        counts = {f"n_{name}": np.array([len(row) for row in rows]) for name, rows in lists.items()}
+        endings = np.array([x.has_ending for x in self.examples])
+        np.savez_compressed(path, has_ending=endings, **arrays, **counts)
+
+    @classmethod
+    def load(cls, path: Path) -> Examples:
+        """What `save` wrote. Raises InputError if the file is not there."""
+        if not path.is_file():
+            raise InputError(f"{path} is not there; make it with python -m openvmas.train.examples pack.")
+        with np.load(path) as data:
+            rows = {name: np.split(data[name], np.cumsum(data[f"n_{name}"])[:-1]) for name in (*_RAGGED, *CURVE_NAMES)}
+            codes = np.split(data["codes"], np.cumsum(data["n_codes"])[:-1])
+            endings = data["has_ending"].tolist()
+        examples = []
+        for i, (steps, has_ending) in enumerate(zip(codes, endings, strict=True)):
+            curves = (rows[name][i].astype(np.float32) / 255 for name in CURVE_NAMES)
+            events = Events(CONTROL_RATE, *curves)
+            examples.append(
+                Example(
+                    np.ascontiguousarray(steps.T), events, rows["beats"][i], rows["downbeats"][i],
+                    rows["axis_times"][i], rows["axes"][i].astype(np.float32), has_ending,
+                )
+            )  # fmt: skip
+        return cls(examples)
 
     def draw(self, generator: np.random.Generator, n_steps: int) -> tuple[np.ndarray, Condition]:
         """Codes [K, n_steps] and condition of a crop; beginnings and endings come more often than by chance."""
@@ -146,16 +227,14 @@ def condition_of(example: Example, start: int, n_steps: int, generator: np.rando
     Imperfection: accents are missed (a fifth), shift by a step, vary in strength; each semantic axis is known with
     probability 0.5, all of them or none in a tenth of the crops each; energy is smoothed by chance.
     """
-    heard, rate = example.heard, float(CONTROL_RATE)
-    crop = slice(start, start + n_steps)
+    events, rate = example.events, float(CONTROL_RATE)
     accents, energy, novelty = (
-        np.pad(getattr(heard.events, name)[crop], (0, max(0, start + n_steps - heard.events.n_steps)))
-        for name in ("accents", "energy", "novelty")
+        np.pad(getattr(events, name)[start : start + n_steps], (0, max(0, start + n_steps - events.n_steps)))
+        for name in CURVE_NAMES
     )
     if generator is not None:
         accents = blur_accents(accents, generator)
-    has_grid = heard.confidence >= GRID_CONFIDENCE
-    beats, downbeats = (marks - start / rate if has_grid else np.zeros(0) for marks in (heard.beats, heard.downbeats))
+    beats, downbeats = (marks - start / rate for marks in (example.beats, example.downbeats))
     times = (start + np.arange(n_steps)) / rate
     semantics = np.full((n_steps, len(AXES)), np.nan, dtype=np.float32)
     if len(example.axes):
@@ -181,17 +260,28 @@ def blur_accents(accents: np.ndarray, generator: np.random.Generator) -> np.ndar
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("step", choices=["listen", "encode"])
-    parser.add_argument("waves", type=Path)
-    parser.add_argument("examples", type=Path)
-    parser.add_argument("codec", nargs="?")
+    steps = parser.add_subparsers(dest="step", required=True)
+    for step, names in (("listen", []), ("encode", ["codec"]), ("pack", ["tags", "out"])):
+        one = steps.add_parser(step)
+        for name in ("waves", "examples", *names):
+            one.add_argument(name, type=Path)
+        one.add_argument("--semitones", type=float, default=0, help="copies played higher (encode), or of those (pack)")
+        if step == "pack":
+            one.add_argument("--codebooks", type=int, default=4, help="how many the decoder is to write (default 4)")
     arguments = parser.parse_args()
     if arguments.step == "listen":
         listen_all(arguments.waves, arguments.examples)
-    elif arguments.codec is None:
-        parser.error("encode needs the path of a codec.pt")
+    elif arguments.step == "encode":
+        encode_all(arguments.waves, arguments.examples, str(arguments.codec), semitones=arguments.semitones)
     else:
-        encode_all(arguments.waves, arguments.examples, arguments.codec)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        sets = [("music", False), ("held-out", True)]
+        if arguments.semitones:
+            sets = [(f"music{arguments.semitones:+g}", False)]
+        for name, held_out in sets:
+            found = Examples.collect(arguments.waves, arguments.examples, arguments.tags, held_out, arguments.semitones)
+            found.save(arguments.out / f"{name}.npz", arguments.codebooks)
+            print(f"{name}: {len(found.examples)} tracks")
 
 
 if __name__ == "__main__":

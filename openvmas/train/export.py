@@ -4,7 +4,7 @@
     python -m openvmas.train.export CODEC.pt - OUT      # only the codec's files, into a folder that holds a model
 
 `condition.onnx` (curves and meaning → one vector per step), `decoder.onnx` (one step; weights in 8-bit blocks),
-`codec.onnx` (codes of any number of codebooks → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames →
+`codec.onnx` (latents → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames →
 latents) and `codebooks.npz`. STFT, inverse STFT and quantisation are done in NumPy.
 """
 
@@ -28,22 +28,6 @@ OPSET = 17
 LICENCE = "CC-BY-SA-4.0"
 CODEC_BLOCK = 64  # weights that share a scale in the codec's graphs
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
-
-
-class CodecFrames(nn.Module):
-    """codes [1, K, T], K from 1 to all codebooks → real and imaginary parts of the frames [1, T, window_length + 2]."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__()
-        self.decoder = codec.decoder
-        books = codec.quantizer.codebooks
-        self.codebook_size = books.shape[1]
-        self.entries: Tensor
-        self.register_buffer("entries", books.detach().flatten(0, 1).clone())
-
-    def forward(self, codes: Tensor) -> Tensor:
-        first = self.codebook_size * torch.arange(codes.shape[1])[:, None]  # of each level, in the table of all
-        return self.decoder(self.entries[codes + first].sum(1))
 
 
 def export_graph(
@@ -77,11 +61,10 @@ def step_inputs(decoder: Decoder, n: int = 2) -> dict[str, Tensor]:
     return inputs
 
 
-def quantize(source: Path, target: Path, bits: int, block: int = 32, n_spared: int = 0, level: int = 4) -> None:
-    """Weights of matrix products in blocks of `bits`; everything else stays in fp32.
+def quantize(source: Path, target: Path, bits: int, block: int = 32) -> None:
+    """Weights of matrix products in blocks of `bits`, used as such; everything else stays in fp32.
 
-    n_spared: so many of the last products keep their weights in fp16. level: 4 rounds activations to 8 bits too, which
-    is faster; 1 computes in fp32.
+    For graphs that run one step at a time, where reading the weights takes the time.
     """
     import logging
 
@@ -89,33 +72,50 @@ def quantize(source: Path, target: Path, bits: int, block: int = 32, n_spared: i
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
-    model = onnx.load(str(source))
-    products = [node.name for node in model.graph.node if node.op_type == "MatMul"]
-    spared = products[len(products) - n_spared :]
     quantizer = MatMulNBitsQuantizer(
-        model, bits=bits, block_size=block, is_symmetric=False, accuracy_level=level,
-        nodes_to_exclude=spared,
-    )  # fmt: skip
+        onnx.load(str(source)), bits=bits, block_size=block, is_symmetric=False, accuracy_level=4
+    )
     quantizer.process()
     quantized: Any = quantizer.model
     quantized.save_model_to_file(str(target))
-    for name in spared:
-        halve_weights(target, name)
 
 
-def halve_weights(path: Path, name: str) -> None:
-    """Store the weights of one matrix product as fp16; they are cast back when the graph is opened."""
+def compress(source: Path, target: Path, in_half: int | None = None) -> None:
+    """Weights of matrix products as 8-bit integers in blocks of CODEC_BLOCK rows with an fp16 scale each.
+
+    The graph turns them into fp32 when it is opened, so it runs as fast and as exactly as with fp32 weights. For graphs
+    that work on many steps at once. in_half: the product (-1: the last) whose weights are kept in fp16.
+    """
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    model = onnx.load(str(path))
-    node = next(node for node in model.graph.node if node.name == name)
-    weights = next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
-    halved = numpy_helper.to_array(weights).astype(np.float16)
-    weights.CopyFrom(numpy_helper.from_array(halved, weights.name))
-    node.input[1] = f"{weights.name}_cast"
-    model.graph.node.insert(0, helper.make_node("Cast", [weights.name], [node.input[1]], to=TensorProto.FLOAT))
-    onnx.save(model, str(path))
+    model = onnx.load(str(source))
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
+    added = []
+    for i, node in enumerate(products):
+        tensor = weights[node.input[1]]
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        model.graph.initializer.remove(tensor)
+        if in_half is not None and i == in_half % len(products):
+            model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
+            added.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+            continue
+        n_rows, n_columns = values.shape
+        size = next(n for n in range(CODEC_BLOCK, 0, -1) if n_rows % n == 0)
+        blocks = values.reshape(-1, size, n_columns)
+        scale = (np.abs(blocks).max(axis=1, keepdims=True) / 127 + 1e-7).astype(np.float16)
+        whole = np.round(blocks / scale.astype(np.float32)).clip(-127, 127).astype(np.int8)
+        for kind, array in (("whole", whole), ("scale", scale), ("shape", np.array(values.shape))):
+            model.graph.initializer.append(numpy_helper.from_array(array, f"{name}_{kind}"))
+        for kind in ("whole", "scale"):
+            added.append(helper.make_node("Cast", [f"{name}_{kind}"], [f"{name}_{kind}_32"], to=TensorProto.FLOAT))
+        added.append(helper.make_node("Mul", [f"{name}_whole_32", f"{name}_scale_32"], [f"{name}_blocks"]))
+        added.append(helper.make_node("Reshape", [f"{name}_blocks", f"{name}_shape"], [name]))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*added, *nodes])
+    onnx.save(model, str(target))
 
 
 def halve_tables(path: Path) -> None:
@@ -161,20 +161,17 @@ def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
     """Write the codec's files (see CODEC_FILES); returns its sizes for the manifest."""
     config = codec.config
     steps, raw = {1: "steps"}, folder / "raw.onnx"
-    codes = torch.zeros(1, config.n_codebooks, 50, dtype=torch.long)
-    export_graph(
-        CodecFrames(codec), {"codes": codes}, ["frames"], {"codes": {1: "codebooks", 2: "steps"}, "frames": steps}, raw
-    )
-    # The last two products make the frames: rounding there, or of activations, is a noise floor (docs/LOG.md).
-    quantize(raw, folder / CODEC_FILES["codec"], 8, CODEC_BLOCK, n_spared=2, level=1)
-    halve_tables(folder / CODEC_FILES["codec"])
+    latents = torch.zeros(1, 50, config.latent_width)
+    export_graph(codec.decoder, {"latents": latents}, ["frames"], {"latents": steps, "frames": steps}, raw)
+    # Rounding in the product before the last, which widens what blocks made, is a noise floor (docs/LOG.md).
+    compress(raw, folder / CODEC_FILES["codec"], in_half=-2)
     n_bins = config.window_length + 2
     export_graph(
         codec.encoder, {"frames": torch.zeros(1, 50, n_bins)}, ["latents"], {"frames": steps, "latents": steps}, raw
     )
-    quantize(raw, folder / CODEC_FILES["codec_encoder"], 8, CODEC_BLOCK, level=1)
+    compress(raw, folder / CODEC_FILES["codec_encoder"])
     raw.unlink()
-    # In fp16, as in codec.onnx: what is left over for the next level is what the decoder will really miss.
+    # In fp16: what is left over for the next level is what the decoder will really miss.
     books = codec.quantizer.codebooks.detach().numpy().astype(np.float16)
     np.savez(folder / CODEC_FILES["codebooks"], codebooks=books)
     history, look_ahead = measure_reach(codec.decoder, config.latent_width)

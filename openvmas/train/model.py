@@ -1,6 +1,6 @@
 """Train the decoder on codes of music, each step conditioned on the music's own curves, grid and tags.
 
-    python -m openvmas.train.model WAVES EXAMPLES TAGS RUN --time-limit 3600
+    python -m openvmas.train.model EXAMPLES RUN --time-limit 3600
 
 Learns from music alone: at inference a picture's curves take the place of the music's. Time-boxed, resumable
 (`RUN/last.pt`), the same on CPU and GPU.
@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from openvmas.generate.pattern import delay
-from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder, save_decoder
+from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, load_decoder, save_decoder
+from openvmas.train.crops import draw_ahead
 from openvmas.train.examples import Examples
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
-
-SAVE_EVERY = 100  # steps between measurements and checkpoints
+from openvmas.train.muon import BatchedMuon
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class ModelRecipe:
     drop_events: float = 0.12
     drop_meaning: float = 0.12
     compile: int = 0  # 1: torch.compile, a sixth faster on this CPU after 90 s
+    save_every: int = 100  # steps between measurements and checkpoints
     seed: int = 0
     precision: str = "bf16"
 
@@ -58,9 +59,11 @@ class Batch:
         return Batch(self.tokens.to(device), self.curves.to(device), self.semantics.to(device))
 
 
-def draw_batch(examples: Examples, generator: np.random.Generator, n: int, n_steps: int, decoder: Decoder) -> Batch:
+def draw_batch(
+    examples: Examples, generator: np.random.Generator, n: int, n_steps: int, config: DecoderConfig
+) -> Batch:
     """n random crops whose delayed codes fill n_steps exactly."""
-    n_codebooks, empty = decoder.config.n_codebooks, decoder.config.codebook_size
+    n_codebooks, empty = config.n_codebooks, config.codebook_size
     length = n_steps - n_codebooks + 1
     tokens, curves, semantics = [], [], []
     for _ in range(n):
@@ -93,7 +96,11 @@ def evaluate(decoder: Decoder, batches: list[Batch], precision: str) -> dict[str
         total = torch.stack(
             [
                 likelihood(
-                    decoder, b, torch.full((len(b.tokens),), events), torch.full((len(b.tokens),), meaning), precision
+                    decoder,
+                    b,
+                    b.curves.new_full((len(b.tokens),), events),
+                    b.curves.new_full((len(b.tokens),), meaning),
+                    precision,
                 )
                 for b in batches
             ]
@@ -110,7 +117,7 @@ def make_optimizers(decoder: Decoder, recipe: ModelRecipe) -> tuple[torch.optim.
     inside = {id(p) for p in matrices}
     others = [p for p in decoder.parameters() if id(p) not in inside]
     decay = recipe.weight_decay
-    muon = torch.optim.Muon(matrices, lr=recipe.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+    muon = BatchedMuon(matrices, lr=recipe.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
     return muon, torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
 
 
@@ -126,9 +133,11 @@ def train(
     recipe: ModelRecipe,
     time_limit: float,
     start_from: str | None = None,
+    loaders: int = 1,
 ) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
+    loaders: processes that draw batches (1: a thread).
     start_from: a decoder whose weights are a beginning; worth it after a new codec too, whose codes mean other sounds.
     """
     torch.manual_seed(recipe.seed)
@@ -137,27 +146,32 @@ def train(
     averaged = copy.deepcopy(decoder)
     muon, adam = make_optimizers(decoder, recipe)
     generator = np.random.default_rng(99)
-    tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder).to(device) for _ in range(4)]
+    tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder.config).to(device) for _ in range(4)]
     run = Run(run_folder, recipe.steps, time_limit, device, decoder=decoder, averaged=averaged, muon=muon, adam=adam)
     # The first codebooks carry what is heard as notes; the last ones are nearly noise.
     n_codebooks = decoder.config.n_codebooks
     weights = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks, device=device)
     fast = torch.compile(decoder) if recipe.compile else decoder
+
+    def draw(step: int) -> tuple[Batch, Tensor]:
+        """A batch and which of its examples keep their events [0, B] and meaning [1, B]; by seed and step alone."""
+        generator = np.random.default_rng((recipe.seed, step))
+        batch = draw_batch(examples, generator, recipe.batch, recipe.steps_per_crop, decoder.config)
+        shares = np.array([[recipe.drop_events], [recipe.drop_meaning]])
+        return batch, torch.from_numpy((generator.random((2, recipe.batch)) >= shares).astype(np.float32))
+
+    batches = draw_ahead(draw, run.step, loaders)
     while True:
         progress = run.progress
-        if run.step % SAVE_EVERY == 0 or progress >= 1:
+        if run.step % recipe.save_every == 0 or progress >= 1:
             run.save(evaluate(averaged, tests, recipe.precision))
             save_decoder(averaged, str(run_folder / "decoder.pt"))
         if progress >= 1:
             return
         for group in (*muon.param_groups, *adam.param_groups):
             group["lr"] = learning_rate(recipe, run.step, progress)
-        draw = np.random.default_rng((recipe.seed, run.step))  # so that a resumed run draws the same
-        batch = draw_batch(examples, draw, recipe.batch, recipe.steps_per_crop, decoder).to(device)
-        keep = [
-            torch.from_numpy((draw.random(recipe.batch) >= share).astype(np.float32)).to(device)
-            for share in (recipe.drop_events, recipe.drop_meaning)
-        ]
+        batch, keep = next(batches)
+        batch, keep = batch.to(device), keep.to(device)
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
         for optimizer in (muon, adam):
             optimizer.zero_grad(set_to_none=True)
@@ -173,18 +187,20 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("waves", "examples", "tags", "run"):
-        parser.add_argument(name, type=Path)
+    parser.add_argument("examples", type=Path, help="folder of python -m openvmas.train.examples pack")
+    parser.add_argument("run", type=Path)
     parser.add_argument("--time-limit", type=float, default=3600, help="seconds")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start-from", help="begin with the weights of this decoder.pt")
+    parser.add_argument("--loaders", type=int, default=1, help="processes that draw batches; 1: a thread")
     add_recipe(parser, ModelRecipe)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, ModelRecipe)
-    sources = arguments.waves, arguments.examples, arguments.tags
-    music, held_out = Examples(*sources), Examples(*sources, held_out=True)
-    train(music, held_out, arguments.run, recipe, arguments.time_limit, arguments.start_from)
+    found = [Examples.load(path) for path in sorted(arguments.examples.glob("music*.npz"))]
+    music = Examples([example for examples in found for example in examples.examples])
+    held_out = Examples.load(arguments.examples / "held-out.npz")
+    train(music, held_out, arguments.run, recipe, arguments.time_limit, arguments.start_from, arguments.loaders)
 
 
 if __name__ == "__main__":

@@ -48,12 +48,17 @@ class PackOptions:
     part_bytes: int = 60_000_000
     held_out: bool = False
     max_parts: int | None = None
+    excerpt_seconds: float | None = None  # of every track only so much, from a place drawn by its name
 
     def __post_init__(self) -> None:
         if not 16 <= self.kbps <= 256 * self.channels:
             raise OptionError(f"{self.kbps:g} kbps is no rate for music in Opus; give 16 to {256 * self.channels}.")
         if self.piece_seconds < 5:
             raise OptionError("The parts are too small for a piece of music; give --part-megabytes 0.5 or more.")
+        if self.excerpt_seconds is not None and not 5 <= self.excerpt_seconds <= self.piece_seconds:
+            raise OptionError(
+                f"An excerpt has 5 to {self.piece_seconds} s; {self.excerpt_seconds:g} s is not possible."
+            )
 
     @property
     def piece_seconds(self) -> int:
@@ -159,11 +164,12 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
     for row, path in rows:
         name, album = row["track"], row["track"].split("/", 1)[0]
         is_wanted = is_held_out(name, album) == options.held_out and album not in EXCLUDED_ALBUMS
-        if not is_wanted or is_complete(done.get(name, [])):
+        there = done.get(name, [])
+        if not is_wanted or is_complete(there) or (there and options.excerpt_seconds):
             continue
-        starts = {piece.start for piece in done.get(name, [])}
+        starts = {piece.start for piece in there}
         try:
-            for start, wave, is_last in cut(path, options):
+            for start, wave, is_last in excerpt(path, name, options) if options.excerpt_seconds else cut(path, options):
                 if start in starts:
                     continue
                 piece = Piece(
@@ -191,6 +197,18 @@ def cut(path: Path, options: PackOptions) -> Iterator[tuple[int, np.ndarray, boo
             waiting, start = waiting[length:], start + length
     if len(waiting):
         yield start, waiting.T, True
+
+
+def excerpt(path: Path, name: str, options: PackOptions) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """One piece of a track as `cut` gives them, from a place that depends on the name; short tracks come whole."""
+    assert options.excerpt_seconds is not None
+    with soundfile.SoundFile(path) as file:
+        length = min(file.frames, round(options.excerpt_seconds * file.samplerate))
+        first = round(random.Random(name).random() * (file.frames - length))
+        file.seek(first)
+        block = to_channels(file.read(length, dtype="float32", always_2d=True), options.channels)
+        wave = soxr.resample(block, file.samplerate, SAMPLE_RATE, quality="HQ")
+        yield first * SAMPLE_RATE // file.samplerate, wave.reshape(-1, options.channels).T, True
 
 
 def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
@@ -237,12 +255,13 @@ def main() -> None:
     parser.add_argument("--part-megabytes", type=float, default=60, help="the most that a part may have, in 10^6 bytes")
     parser.add_argument("--parts", type=int, help="stop after so many new parts")
     parser.add_argument("--stereo", action="store_true", help="two channels instead of one")
+    parser.add_argument("--excerpt-seconds", type=float, help="of every track only so much: more tracks in fewer bytes")
     parser.add_argument("--held-out", action="store_true", help="the held-out tracks instead of the others")
     arguments = parser.parse_args()
     try:
         options = PackOptions(
             arguments.kbps, 2 if arguments.stereo else 1, int(arguments.part_megabytes * 1e6),
-            arguments.held_out, arguments.parts,
+            arguments.held_out, arguments.parts, arguments.excerpt_seconds,
         )  # fmt: skip
         written = pack(arguments.listing, arguments.root, arguments.out, options)
     except OpenVMASError as error:

@@ -19,6 +19,7 @@ from openvmas.train import crops as crops_module
 from openvmas.train.corpus import SAMPLE_RATE, Crops, build
 from openvmas.train.crops import FileCrops, PackedCrops, draw_ahead, open_crops, read_pieces, resample_polyphase
 from openvmas.train.pack import PackOptions, encode_opus, pack
+from openvmas.train.unpack import unpack
 
 TRACKS = {  # name: (seconds, sample rate)
     "first/music/e.wav": (23.0, 44_100),
@@ -287,3 +288,31 @@ def test_the_index_is_plain_json_lines(parts):
     with tarfile.open(parts / "part-000.tar") as tar:
         entry = json.loads(tar.extractfile("index.jsonl").readline())
     assert {"name", "album", "offset", "size", "length", "sample_rate", "channels", "is_held_out"} <= entry.keys()
+
+
+def test_excerpts_are_those_places_of_their_tracks(music, tmp_path):
+    options = PackOptions(kbps=64, part_bytes=300_000, excerpt_seconds=6.0)
+    pack(music / "listing.csv", music / "deb", tmp_path, options)
+    found = [piece for path in sorted(tmp_path.glob("*.tar")) for piece in read_pieces(path)]
+    assert sorted(piece.name for piece in found) == sorted(
+        n for n in TRACKS if n.split("/")[0] in ("first", "second", "third")
+    )
+    assert all(piece.length == 6 * piece.sample_rate for piece in found) and any(piece.start for piece in found)
+    for track in PackedCrops(tmp_path).tracks:
+        start = track.pieces[0][1].start * SAMPLE_RATE // track.pieces[0][1].sample_rate
+        wanted = original(music, track.name).mean(axis=1)[start : start + 5 * SAMPLE_RATE]
+        assert snr_db(wanted, PackedCrops(tmp_path).read(track, 0, 5 * SAMPLE_RATE)) > 15
+    before = digest(tmp_path)
+    pack(music / "listing.csv", music / "deb", tmp_path, options)
+    assert digest(tmp_path) == before  # nothing is packed twice
+    with pytest.raises(OptionError, match="An excerpt has 5 to"):
+        PackOptions(excerpt_seconds=2)
+
+
+def test_unpacked_parts_are_the_same_music(parts, tmp_path):
+    assert unpack(parts, tmp_path, 2) == len(PackedCrops(parts).tracks)
+    packed, waves = PackedCrops(parts), Crops(tmp_path)
+    for a, b in zip(packed.tracks, waves.tracks, strict=True):
+        assert (a.name, a.length) == (b.name, b.length)
+        assert np.abs(packed.read(a, 1000, 5000) - waves.read(b, 1000, 5000)).max() < 1e-4
+    assert unpack(parts, tmp_path, 2) == 0

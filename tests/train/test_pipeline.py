@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 
 from openvmas.codec.autoencoder import load_codec
@@ -13,12 +14,13 @@ from openvmas.condition import AXES
 from openvmas.config import GenerateOptions
 from openvmas.generate.stream import Composer
 from openvmas.model.decoder import load_decoder
+from openvmas.music.analysis import listen
 from openvmas.pretrained import find_weights
 from openvmas.train import codec as codec_training
 from openvmas.train import model as model_training
 from openvmas.train.codec import CodecRecipe
 from openvmas.train.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
-from openvmas.train.examples import Examples, condition_of, encode_all, listen_all
+from openvmas.train.examples import Examples, change_speed, condition_of, encode_all, listen_all, read_wave
 from openvmas.train.export import export
 from openvmas.train.model import ModelRecipe
 from tests.generate.made import make_condition
@@ -95,11 +97,11 @@ def run(waves, tmp_path_factory) -> Path:
 def test_codes_in_pieces_equal_codes_at_once(waves, run):
     codec = load_codec(str(run / "codec" / "codec.pt"))
     assert bool(codec.quantizer.is_ready)
-    examples = Examples(waves, run / "examples", run / "tags.npz")
-    assert sorted(e.track.album for e in examples.examples) == ["first", "second"]
-    example = examples.examples[0]
+    examples = Examples.collect(waves, run / "examples", run / "tags.npz")
+    tracks = [track for track in read_index(waves) if not track.is_held_out]
+    assert sorted(track.album for track in tracks) == ["first", "second"] and len(examples.examples) == 2
+    example, track = examples.examples[0], tracks[0]
     assert example.codes.shape == (8, 600) and example.has_ending
-    track = example.track
     samples = np.memmap(waves / "waves.s16", "<i2", "r")[track.start : track.start + track.length]
     with torch.no_grad():
         whole = codec.encode(torch.from_numpy(samples[None].astype(np.float32) / 32768))[0]
@@ -107,7 +109,7 @@ def test_codes_in_pieces_equal_codes_at_once(waves, run):
 
 
 def test_condition_of_a_crop_is_that_part_of_the_track(waves, run):
-    example = Examples(waves, run / "examples", run / "tags.npz").examples[0]
+    example = Examples.collect(waves, run / "examples", run / "tags.npz").examples[0]
     whole, part = condition_of(example, 0, 600), condition_of(example, 200, 300)
     for a, b in ((whole.events.accents, part.events.accents), (whole.events.energy, part.events.energy)):
         assert np.array_equal(a[200:500], b)
@@ -117,9 +119,36 @@ def test_condition_of_a_crop_is_that_part_of_the_track(waves, run):
     assert whole.events.accents.sum() > 0
 
 
+def test_a_faster_track_is_heard_faster(waves):
+    track = read_index(waves)[0]
+    wave = read_wave(waves, track)
+    heard = listen(wave, SAMPLE_RATE)
+    faster = change_speed(heard, 2 ** (1 / 12))
+    again = listen(soxr.resample(wave, SAMPLE_RATE * 2 ** (1 / 12), SAMPLE_RATE), SAMPLE_RATE)
+    assert abs(faster.events.n_steps - again.events.n_steps) <= 1
+    n = min(faster.events.n_steps, again.events.n_steps)
+    assert np.corrcoef(faster.events.energy[:n], again.events.energy[:n])[0, 1] > 0.9
+    assert faster.tempo == pytest.approx(heard.tempo * 2 ** (1 / 12))
+    assert faster.events.accents.max() == heard.events.accents.max()
+    assert np.allclose(faster.beats * 2 ** (1 / 12), heard.beats)
+
+
+def test_copies_played_higher_are_examples_too(waves, run):
+    encode_all(waves, run / "examples", str(run / "codec" / "codec.pt"), seconds=5, semitones=1)
+    higher = Examples.collect(waves, run / "examples", run / "tags.npz", semitones=1).examples
+    plain = Examples.collect(waves, run / "examples", run / "tags.npz").examples
+    assert [round(x.codes.shape[1] * 2 ** (1 / 12)) for x in higher] == pytest.approx(
+        [x.codes.shape[1] for x in plain], abs=2
+    )
+    assert np.allclose(higher[0].axis_times * 2 ** (1 / 12), plain[0].axis_times)
+
+
 def test_from_tracks_to_music(waves, run):
     recipe = ModelRecipe(preset="debug", batch=2, steps_per_crop=64, steps=30, warmup=2, precision="fp32")
-    examples = [Examples(waves, run / "examples", run / "tags.npz", held_out) for held_out in (False, True)]
+    examples = []
+    for name, held_out in (("music", False), ("held-out", True)):
+        Examples.collect(waves, run / "examples", run / "tags.npz", held_out).save(run / f"{name}.npz", 8)
+        examples.append(Examples.load(run / f"{name}.npz"))
     model_training.train(examples[0], examples[1], run / "model", recipe, FOREVER)
     log = [json.loads(line) for line in (run / "model" / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 30 and log[-1]["full"] < log[0]["full"] - 0.1
@@ -131,7 +160,6 @@ def test_from_tracks_to_music(waves, run):
 
 
 def test_training_goes_on_after_a_stop_as_if_there_had_been_none(waves, run, tmp_path, monkeypatch):
-    monkeypatch.setattr(codec_training, "SAVE_EVERY", 26)
     straight = train_codec(waves, tmp_path / "straight", 30)
 
     class StopError(Exception):
