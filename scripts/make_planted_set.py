@@ -226,6 +226,8 @@ class Maker:
         else:
             wave = shift_pitch(wave, float(rng.choice([-2, -1, -0.5, 0.5, 1, 2])))
         write_video(self.out / truth.path, frames, wave, quality=quality, sound_codec=codec, kbps=kbps)
+        if change in ("re-encoded", "trimmed"):  # smaller, or shorter: the size may be refused as well
+            truth = replace(truth, either=(*truth.either, "size"))
         self.add(truth)
 
     def broken(self, made: str, rng: np.random.Generator) -> bool:

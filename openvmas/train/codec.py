@@ -56,6 +56,7 @@ class CodecRecipe:
     complex_weight: float = 4.0
     mel_weight: float = 2.0
     mel_weight_end: float = 12.0
+    convergence_weight: float = 0.0
     drawn_scales: int = 2  # mel scales of a step (0: all)
     commitment_weight: float = 0.25
     dropout: float = 0.2
@@ -70,6 +71,7 @@ class CodecRecipe:
     adversary_draws: int = 1  # how many of the adversaries, drawn at random, a step asks
     matching_weight: float = 4.0  # of feature matching against the adversaries' judgement
     freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
+    freeze_codebooks: int = 0  # 1: what codes mean stays nearly as it is, encoder and decoder learn
     kept_codebooks: int = 0  # with a frozen encoder: half of the batches have only so many codebooks (0: all)
     average: float = 0.99  # share that the averaged weights keep at a step
     save_every: int = 250  # steps between measurements and checkpoints
@@ -159,6 +161,7 @@ class Trainer:
                 codec.quantizer.encode(latent, recipe.kept_codebooks if few else None)
             ), nothing
         if self.is_quantized:
+            codec.quantizer.train(not recipe.freeze_codebooks)
             return codec.quantizer(latent, recipe.dropout)
         return latent, nothing
 
@@ -305,6 +308,7 @@ def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Ten
         recipe.waveform_weight * terms["waveform"]
         + recipe.complex_weight * terms["complex"]
         + mel_weight * terms["mel"]
+        + recipe.convergence_weight * terms["convergence"]
     )
 
 

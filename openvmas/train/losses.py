@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 OVERLAP = 4  # hops per window
+FAINT = 1e-5  # magnitude of what is as good as silence
 
 
 def mel_matrix(n_fft: int, n_mels: int, sample_rate: int) -> Tensor:
@@ -44,7 +45,7 @@ class Overlap(torch.autograd.Function):
 
 
 class SpectralLoss:
-    """Multi-scale log-mel L1 and compressed complex STFT L1 (below `complex_limit` Hz) of reference and estimated."""
+    """Multi-scale log-mel L1, compressed complex STFT L1 (below `complex_limit` Hz) and spectral convergence."""
 
     mel_scales = ((4096, 160), (2048, 128), (1024, 80), (512, 40), (256, 20))
     complex_windows = (8192, 4096, 2048, 1024)
@@ -68,16 +69,21 @@ class SpectralLoss:
         return parts, parts[..., 0].square() + parts[..., 1].square() + 1e-10
 
     def features(self, wave: Tensor, mels: Sequence[int], windows: Sequence[int]) -> dict[str, list[Tensor]]:
-        """By name: log10 mel spectra [B, T, n_mels] and compressed complex spectra [B, T, F, 2], by rising window."""
-        mel_features, complex_features = [], []
+        """By name: log10 mel spectra [B, T, n_mels], compressed complex spectra [B, T, F, 2] and magnitudes [B, T, F].
+
+        Each by rising window.
+        """
+        mel_features, complex_features, magnitudes = [], [], []
         for n in sorted({*mels, *windows}):
             parts, power = self.transform(wave, n)
             if n in mels:
-                mel_features.append((power.sqrt() @ self.mels[n]).clamp_min(1e-5).log10())
+                magnitude = power.sqrt()
+                magnitudes.append(magnitude)
+                mel_features.append((magnitude @ self.mels[n]).clamp_min(1e-5).log10())
             if n in windows:
                 top = self.complex_limit * n // self.sample_rate
                 complex_features.append(parts[:, :, :top] * power[:, :, :top, None] ** -0.25)
-        return {"mel": mel_features, "complex": complex_features}
+        return {"mel": mel_features, "complex": complex_features, "convergence": magnitudes}
 
     def __call__(self, reference: Tensor, estimated: Tensor, drawn: int = 0) -> dict[str, Tensor]:
         """Both [B, L]. drawn: so many mel scales, and half as many windows, at random (0: all of them)."""
@@ -89,6 +95,18 @@ class SpectralLoss:
             wanted = self.features(reference, mels, windows)
         found = self.features(estimated, mels, windows)
         return {
-            name: torch.stack([(a - b).abs().mean() for a, b in zip(wanted[name], found[name], strict=True)]).mean()
-            for name in wanted
+            name: torch.stack([distance(a, b) for a, b in zip(wanted[name], found[name], strict=True)]).mean()
+            for name, distance in (("mel", _mean_difference), ("complex", _mean_difference), ("convergence", _relative))
         }
+
+
+def _mean_difference(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).abs().mean()
+
+
+def _relative(a: Tensor, b: Tensor) -> Tensor:
+    """Difference of magnitudes [B, T, F] by their norm in each example (Arik et al. 2019): what is loud decides.
+
+    In the other terms a bare tone is all but silence, and silence is what they made of it.
+    """
+    return ((a - b).norm(dim=(1, 2)) / (a.norm(dim=(1, 2)) + FAINT * a[0].numel() ** 0.5)).mean()
