@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -42,7 +43,7 @@ def run_on_ray(
         return 0
     with connected(address) as ray:
         rows = ray.data.from_items([{"index": index} for index in pieces], override_num_blocks=len(pieces))
-        results = rows.map(_on_worker(task), num_cpus=cpus).iter_rows(prefetch_batches=0)
+        results = rows.map(_on_worker(task), num_cpus=cpus).iter_rows()
         done: set[int] = set()
         try:
             for row in results:
@@ -74,8 +75,9 @@ def connected(address: str) -> Iterator[Any]:
     if is_mine:
         place = {} if address == "local" else {"address": address}
         try:
+            _knock(address)
             ray.init(log_to_driver=False, logging_level="ERROR", **place)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise OptionError(f"there is no Ray cluster at {address}; start one with `ray start --head`.") from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -84,6 +86,13 @@ def connected(address: str) -> Iterator[Any]:
     finally:
         if is_mine:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Whether anybody listens at HOST:PORT. Raises OSError; `ray.init` alone would ask again for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _on_worker(task: PieceTask) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -68,10 +68,8 @@ class CodecRecipe:
     adversary_share: float = 0.5  # length of their gradient against that of the other losses
     adversary_rate: float = 3e-4
     adversary_width: int = 16
-    adversary_draws: int = 1  # how many of the adversaries, drawn at random, a step asks
     matching_weight: float = 4.0  # of feature matching against the adversaries' judgement
     freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
-    freeze_codebooks: int = 0  # 1: what codes mean stays nearly as it is, encoder and decoder learn
     kept_codebooks: int = 0  # with a frozen encoder: half of the batches have only so many codebooks (0: all)
     average: float = 0.99  # share that the averaged weights keep at a step
     save_every: int = 250  # steps between measurements and checkpoints
@@ -161,7 +159,6 @@ class Trainer:
                 codec.quantizer.encode(latent, recipe.kept_codebooks if few else None)
             ), nothing
         if self.is_quantized:
-            codec.quantizer.train(not recipe.freeze_codebooks)
             return codec.quantizer(latent, recipe.dropout)
         return latent, nothing
 
@@ -188,8 +185,7 @@ class Trainer:
         terms = {**self.loss(wave, heard, self.recipe.drawn_scales), "waveform": (wave - heard).abs().mean()}
         (gradient,) = torch.autograd.grad(weigh(terms, self.recipe, progress), heard)
         if progress >= self.recipe.adversary_from:
-            members = torch.randperm(len(self.adversaries.members))[: self.recipe.adversary_draws].tolist()
-            terms |= self.challenge(members, wave, heard)
+            terms |= self.challenge(wave, heard)
             (other,) = torch.autograd.grad(terms["adversary"] + self.recipe.matching_weight * terms["matching"], heard)
             grown = min(1.0, (progress - self.recipe.adversary_from) / ADVERSARY_GROWS)  # they have to learn first
             gradient = gradient + self.recipe.adversary_share * grown * gradient.norm() / (other.norm() + 1e-9) * other
@@ -208,17 +204,17 @@ class Trainer:
         follow(self.averaged, self.codec, min(self.recipe.average, 1 - 1 / (step + 1)))
         return terms
 
-    def challenge(self, members: list[int], wave: Tensor, heard: Tensor) -> dict[str, Tensor]:
-        """Teach some of the adversaries, then ask them: both [B, L]."""
+    def challenge(self, wave: Tensor, heard: Tensor) -> dict[str, Tensor]:
+        """Teach one adversary, drawn at random, then ask it: both [B, L]."""
+        member = int(torch.randint(len(self.adversaries.members), ()))
         with self.autocast():
-            taught = [self.adversaries.discriminator_loss(member, wave, heard) for member in members]
+            taught = self.adversaries.discriminator_loss(member, wave, heard)
         self.adversary_optimizer.zero_grad(set_to_none=True)
-        torch.stack(taught).sum().backward()
+        taught.backward()
         self.adversary_optimizer.step()
         with self.autocast():
-            asked = [self.adversaries.generator_loss(member, wave, heard) for member in members]
-        adversary, matching = (torch.stack(terms).mean() for terms in zip(*asked, strict=True))
-        return {"taught": torch.stack(taught).mean().detach(), "adversary": adversary, "matching": matching}
+            adversary, matching = self.adversaries.generator_loss(member, wave, heard)
+        return {"taught": taught.detach(), "adversary": adversary, "matching": matching}
 
 
 def open_batches(

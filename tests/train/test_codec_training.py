@@ -122,7 +122,6 @@ def test_a_step_with_adversaries_changes_codec_and_adversaries(optimizer):
         adversary_from=0,
         precision="fp32",
         adversary_width=4,
-        adversary_draws=2,
         warmup=1,
     )
     trainer = Trainer(recipe, None)

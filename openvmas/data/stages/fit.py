@@ -30,11 +30,11 @@ class Fit:
 
     The measure is `music.sync.sync_z`: onset strength at visual beats against circular shifts, in standard deviations
     of chance. It grows with the square root of the length. Real music videos average about +1.3 on clips of half a
-    minute, so 1.64 keeps the well-cut ones among them, and one pair in 20 that agrees by chance alone; a set whose
+    minute, so 1.45 keeps the better-cut ones among them, and one pair in 14 that agrees by chance alone; a set whose
     music need not follow the cuts takes less.
     """
 
-    min_sync_z: float = option(1.64, "Least agreement of events, standard deviations beyond chance.", min=-100, max=100)
+    min_sync_z: float = option(1.45, "Least agreement of events, standard deviations beyond chance.", min=-100, max=100)
     min_beats: int = option(6, "With fewer visual beats nothing can be said.", min=1)
     keep_undecided: bool = option(True, "Keep pictures with so few events that nothing can be said.")
     model: str = option("", "A contrastive model: an ONNX file or `module:function`; none if left out.")
