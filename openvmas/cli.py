@@ -78,7 +78,11 @@ quiet_option = click.option("--quiet", is_flag=True, help="Print no progress, on
 class Commands(click.Group):
     """Commands of this module, and groups of commands that are imported when they are asked for."""
 
-    groups: ClassVar[dict[str, str]] = {"codec": "openvmas.cli_codec", "data": "openvmas.cli_data"}
+    groups: ClassVar[dict[str, str]] = {
+        "codec": "openvmas.cli_codec",
+        "data": "openvmas.cli_data",
+        "eval": "openvmas.cli_eval",
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self.groups])

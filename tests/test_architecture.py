@@ -33,7 +33,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("eval",),
     ("progress", "batch"),
     ("cli_codec",),
-    ("cli_data",),
+    ("cli_data", "cli_eval"),
     ("cli", "web"),
     ("__main__",),
 )

@@ -1,8 +1,8 @@
 """How one set of sounds lies to another, and how varied a set is in itself, from embeddings or class posteriors.
 
-Embeddings are clouds [P, D], one row per patch or per clip; posteriors [P, n_classes] have rows that sum to 1. Reference
-first, then estimated. `validate` is the door of every measure, `evaluate` gives them all. What has the projection to
-principal axes and the shrunk covariance is in `eval.frechet`.
+Embeddings are clouds [P, D], one row per patch or per clip; posteriors [P, n_classes] have rows that sum to 1.
+Reference first, then estimated. `validate` is the door of every measure, `evaluate` gives them all. What has the
+projection to principal axes and the shrunk covariance is in `eval.frechet`.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def frechet(reference: np.ndarray, estimated: np.ndarray) -> float:
     """Fréchet distance of the Gaussians fitted to reference [P, D] and estimated [Q, D] (FAD: Kilgour et al. 2019).
 
     0 or more, in squared units of the embeddings; 0 for a cloud against itself. |mean difference|² + tr A + tr B - 2 tr
-    (A^½ B A^½)^½, where the last trace is the sum of singular values of the product of the two centred clouds: no square
-    root of a matrix is taken. Biased upwards for small samples; see `frechet_infinity`.
+    (A^½ B A^½)^½, where the last trace is the sum of singular values of the product of the two centred clouds: no
+    square root of a matrix is taken. Biased upwards for small samples; see `frechet_infinity`.
     """
     reference, estimated = validate(reference, estimated)
     means = reference.mean(axis=0), estimated.mean(axis=0)
@@ -72,8 +72,8 @@ def frechet_infinity(
     """`frechet` extrapolated to infinitely many estimated rows (Chong & Forsyth 2020; for audio Gui et al. 2024).
 
     The distance of random subsets of estimated [Q, D] is a straight line in 1 / size; its intercept is the value, in
-    squared units of the embeddings, and may be slightly negative. Sizes reach from `least` (a third of Q, at least D / 2
-    and 8) to Q. Only the bias of the estimated side goes; the reference should be large.
+    squared units of the embeddings, and may be slightly negative. Sizes reach from `least` (a third of Q, at least D /
+    2 and 8) to Q. Only the bias of the estimated side goes; the reference should be large.
     """
     reference, estimated = validate(reference, estimated, least=16)
     smallest = least or min(max(len(estimated) // 3, estimated.shape[1] // 2, 8), 3 * len(estimated) // 4)
@@ -97,7 +97,8 @@ def frechet_infinity(
 def kernel_inception_distance(reference: np.ndarray, estimated: np.ndarray) -> float:
     """Unbiased MMD² with the kernel (x·y / D + 1)³ of reference [P, D] and estimated [Q, D] (Bińkowski et al. 2018).
 
-    0 on average for samples of one distribution at any size, so slightly negative at times; see `frechet`'s room.
+    0 on average for samples of one distribution at any size, so at times slightly negative, as for a cloud against
+    itself.
     """
     return kernel_distance(*validate(reference, estimated))
 
@@ -105,8 +106,8 @@ def kernel_inception_distance(reference: np.ndarray, estimated: np.ndarray) -> f
 def kernel_audio_distance(reference: np.ndarray, estimated: np.ndarray, bandwidth: float | None = None) -> float:
     """Unbiased MMD² with the Gaussian kernel exp(-|x - y|² / 2 bandwidth²) (KAD: Chung et al. 2025), not scaled.
 
-    reference: [P, D]; estimated: [Q, D]; bandwidth: in units of the embeddings, the median distance within the reference
-    if left out. 0 on average for samples of one distribution, at most 2.
+    reference: [P, D]; estimated: [Q, D]; bandwidth: in units of the embeddings, the median distance within the
+    reference if left out. 0 on average for samples of one distribution, at most 2.
     """
     reference, estimated = validate(reference, estimated)
     within = squared_distances(reference, reference)
@@ -144,11 +145,11 @@ def coverage_measures(
 ) -> Coverage:
     """How much of estimated [Q, D] lies where reference [P, D] lies, and how much of reference is met.
 
-    precision: estimated rows inside some ball of the reference; recall: the same with the sides exchanged; balls reach to
-    the n_precision-th neighbour in their own cloud (Kynkäänniemi et al. 2019). density: balls of the reference around an
-    estimated row, over n_density; coverage: balls that hold an estimated row; balls reach to the n_density-th neighbour
-    (Naeem et al. 2020). A row on the edge is inside, so that a cloud against itself has precision, recall and coverage 1
-    even where rows are repeated. Raises ValueError if a cloud has no more rows than neighbours.
+    precision: estimated rows inside some ball of the reference; recall: the same with the sides exchanged; balls reach
+    to the n_precision-th neighbour in their own cloud (Kynkäänniemi et al. 2019). density: balls of the reference
+    around an estimated row, over n_density; coverage: balls that hold an estimated row; balls reach to the n_density-th
+    neighbour (Naeem et al. 2020). A row on the edge is inside, so that a cloud against itself has precision, recall and
+    coverage 1 even where rows are repeated. Raises ValueError if a cloud has no more rows than neighbours.
     """
     reference, estimated = validate(reference, estimated, least=max(n_precision, n_density) + 1)
     is_same = reference.shape == estimated.shape and bool(np.array_equal(reference, estimated))
@@ -171,8 +172,8 @@ def coverage_measures(
 def vendi(embeddings: np.ndarray) -> float:
     """Effective number of different rows of [N, D], from 1 (all alike) to N (all orthogonal): Friedman & Dieng 2023.
 
-    Exponential of the entropy of the eigenvalues of the cosine similarities over N. Embeddings that are all positive are
-    alike in cosine; take a common mean away first where differences are meant. Raises ValueError for other shapes.
+    Exponential of the entropy of the eigenvalues of the cosine similarities over N. Embeddings that are all positive
+    are alike in cosine; take a common mean away first where differences are meant. Raises ValueError for other shapes.
     """
     x, _ = validate(embeddings, embeddings, least=1)
     x = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
@@ -237,9 +238,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Every distance of estimated [Q, D] from reference [P, D] by name; NaN where a cloud is too small for one.
 
-    n_axes: both Fréchet distances are taken on so many principal axes of the reference, because a full covariance of 1024
-    numbers cannot be estimated from a few hundred patches; None for all dimensions. has_infinity: with FAD-infinity too,
-    the slowest.
+    n_axes: both Fréchet distances are taken on so many principal axes of the reference, because a full covariance of
+    1024 numbers cannot be estimated from a few hundred patches; None for all dimensions. has_infinity: with
+    FAD-infinity too, the slowest.
     """
     reference, estimated = validate(reference, estimated)
     x, y = reference, estimated

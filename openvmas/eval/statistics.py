@@ -24,7 +24,8 @@ Statistic = Callable[[np.ndarray], np.ndarray]  # [..., N] to [...]: over the la
 
 @dataclass(frozen=True)
 class Interval:
-    """value: the statistic of the data; low, high: confidence limits in its unit, NaN where one clip is all there is."""
+    """value: the statistic of the data; low, high: confidence limits in its unit, NaN where one clip is all there
+    is."""
 
     value: float
     low: float
@@ -102,17 +103,16 @@ def _bca_tails(
     return np.array([NORMAL.cdf(bias + z / (1 - acceleration * z)) for z in moved])
 
 
-def jackknife_interval(statistic: Callable[[np.ndarray], float], n_groups: int, level: float = 0.95) -> Interval:
-    """Interval of a statistic of a whole set by leaving out one clip (or group of clips) at a time (Tukey 1958).
+def jackknife_interval(value: float, left_out: np.ndarray, level: float = 0.95) -> Interval:
+    """Interval of a statistic of a whole set, from what it is without each clip, or group of clips (Tukey 1958).
 
-    statistic: called with a mask [n_groups] of what is kept. For distances between clouds: a bootstrap would draw the
-    same patch twice, which moves them. Normal limits; NaN for fewer than three groups.
+    value: of all clips; left_out: [N] of all but one. For distances between clouds, where a bootstrap would draw the
+    same patch twice and so move them. Normal limits; NaN for fewer than three groups.
     """
-    value = statistic(np.ones(n_groups, dtype=bool))
-    if n_groups < 3:
+    n = len(left_out)
+    if n < 3:
         return Interval(value, math.nan, math.nan)
-    left_out = np.array([statistic(np.arange(n_groups) != i) for i in range(n_groups)])
-    error = math.sqrt((n_groups - 1) / n_groups * float(np.sum((left_out - left_out.mean()) ** 2)))
+    error = math.sqrt((n - 1) / n * float(np.sum((left_out - np.mean(left_out)) ** 2)))
     reach = NORMAL.inv_cdf((1 + level) / 2) * error
     return Interval(value, value - reach, value + reach)
 

@@ -173,6 +173,15 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, condition: Tensor) -> Tensor:
         """tokens [B, K, S]: the input is shifted here, step s sees tokens before s; condition [B, S, D]."""
+        return self.predict(self.hidden(tokens, condition))
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """What `hidden` gave [B, S, D] → logits [B, K, S, V]."""
+        logits = self.heads(normalize(hidden))
+        return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+
+    def hidden(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """Hidden states after the last layer [B, S, D]; arguments as in `forward`."""
         empty = torch.full_like(tokens[..., :1], self.config.codebook_size)
         x = self.embed(torch.cat([empty, tokens[..., :-1]], dim=-1))
         index = torch.arange(x.shape[1], device=x.device)
@@ -184,8 +193,7 @@ class Decoder(nn.Module):
             repeat = layer.n_heads // layer.n_groups
             k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
             x = layer.finish(x, attend(q.to(v.dtype), k.to(v.dtype), v, self.config.window(i)))
-        logits = self.heads(normalize(x))
-        return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
+        return x
 
 
 class DecoderStep(nn.Module):

@@ -1,0 +1,326 @@
+"""Every video or sound in a folder measured, and one folder against another: what `openvmas eval folder` prints.
+
+What is found in a file is kept by its content, so a second run is quick whatever the file is called. Needs only what
+the core install has; distances between sets need the weights of an embedder too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+
+from openvmas.config import SAMPLE_RATE_OUT
+from openvmas.errors import InputError, OptionError, OpenVMASError
+from openvmas.eval import craft, distances, timing
+from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder, Musicnn, Yamnet, cache_folder
+from openvmas.eval.statistics import (
+    Interval,
+    bootstrap_interval,
+    cliffs_delta,
+    holm,
+    jackknife_interval,
+    paired_d,
+    paired_permutation_test,
+)
+from openvmas.media.audio import read_audio
+from openvmas.media.probe import probe
+from openvmas.music.analysis import listen
+from openvmas.vision.analysis import analyze
+
+VERSION = 1  # of what is measured: another number makes the cache forget
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"}
+SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac"}
+EMBEDDERS: dict[str, type[Embedder]] = {"yamnet": Yamnet, "musicnn": Musicnn}
+LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS: to which a sound is brought, below which a patch is dropped
+MAX_PATCHES = 1500  # of a folder, for distances
+MAX_GROUPS = 12  # of files, left out one at a time for intervals of distances
+LEAST_PATCHES = 6
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What an embedder heard: embeddings [P, D], logits [P, n_classes], of the patches that sound."""
+
+    embeddings: np.ndarray
+    logits: np.ndarray
+
+
+@dataclass(frozen=True)
+class MeasuredFile:
+    """values: by the names in `eval.tables.MEASURES`, NaN where nothing can be said. sound: None without an
+    embedder."""
+
+    name: str
+    values: dict[str, float]
+    sound: Sound | None
+
+
+@dataclass(frozen=True)
+class MeasuredFolder:
+    """files: those that could be measured, by name. broken: what is wrong with the others, by name."""
+
+    path: Path
+    files: tuple[MeasuredFile, ...]
+    broken: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One measure over clips that both folders hold, by name. p: after Holm's correction; d: Cohen's d_z.
+
+    reference, estimated: means; difference: estimated - reference; delta: Cliff's.
+    """
+
+    reference: float
+    estimated: float
+    difference: Interval
+    p: float
+    d: float
+    delta: float
+    n_pairs: int
+
+
+class Cache:
+    """What was measured, one file per content and kind, in a folder that may be deleted at any time."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or cache_folder() / "measured"
+
+    def key(self, path: Path) -> str:
+        """sha256 of a file's content. Raises InputError if it cannot be read."""
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions or copy it.") from error
+
+    def values(self, key: str, kind: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """The kept figures, or new ones."""
+        place = self._folder / f"{key}.{kind}.json"
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(place.read_text(encoding="utf-8"))
+        found = make()
+        self._keep(place, lambda hidden: hidden.write_text(json.dumps(found), encoding="utf-8"))
+        return found
+
+    def sound(self, key: str, kind: str, make: Callable[[], Sound]) -> Sound:
+        """The kept embeddings, or new ones."""
+        place = self._folder / f"{key}.{kind}.npz"
+        with contextlib.suppress(OSError, ValueError, KeyError), np.load(place) as data:
+            return Sound(data["embeddings"], data["logits"])
+        found = make()
+        self._keep(place, lambda hidden: np.savez_compressed(hidden, embeddings=found.embeddings, logits=found.logits))
+        return found
+
+    def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
+        """Write whole or not at all; a cache that cannot be written costs time, not the result."""
+        hidden = place.with_name(f".{secrets.token_hex(4)}{place.suffix}")
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                write(hidden)
+                os.replace(hidden, place)
+            finally:
+                hidden.unlink(missing_ok=True)
+
+
+def measure_file(path: Path, border: float | None = None) -> dict[str, float]:
+    """Every measure of a video or sound file. border: s between borders of windows, for seams. Raises InputError."""
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES
+    info = probe(path) if is_video else None
+    audio = read_audio(path, SAMPLE_RATE_OUT, info=info)
+    wave = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0)
+    if wave.shape[1] < SAMPLE_RATE_OUT // 10:
+        raise InputError(f"{path} holds less than 0.1 s of sound; give a file with music.")
+    music = listen(wave, SAMPLE_RATE_OUT)
+    found = craft.evaluate(wave, SAMPLE_RATE_OUT, border) | timing.evaluate_sound(music, wave, SAMPLE_RATE_OUT)
+    if is_video:
+        found |= timing.evaluate(analyze(path), music, wave, SAMPLE_RATE_OUT)
+    return {"duration": wave.shape[1] / SAMPLE_RATE_OUT} | found
+
+
+def embed_file(path: Path, embedder: Embedder) -> Sound:
+    """What an embedder hears in a file that was brought to -20 dB RMS; patches that are silent are left out."""
+    info = probe(path) if path.suffix.lower() in VIDEO_SUFFIXES else None
+    wave = read_audio(path, SAMPLE_RATE_OUT, mono=True, info=info).wave[0]
+    wave = soxr.resample(np.nan_to_num(wave), SAMPLE_RATE_OUT, SAMPLE_RATE).astype(np.float32)
+    rms = math.sqrt(float(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0
+    wave = wave * np.float32(10 ** (LEVEL / 20) / max(rms, 1e-5))
+    found = embedder.embed(wave, SAMPLE_RATE)
+    half = round(max(found.span, PATCH * HOP / SAMPLE_RATE) / 2 * SAMPLE_RATE)
+    middles = np.rint(found.times * SAMPLE_RATE).astype(int)
+    power = [float(np.mean(np.square(wave[max(0, m - half) : m + half], dtype=np.float64))) for m in middles]
+    sounds = np.array(power) > 10 ** (SILENCE / 10)
+    return Sound(found.embeddings[sounds], found.logits[sounds])
+
+
+def media_files(folder: Path) -> list[Path]:
+    """The videos and sounds directly in a folder, by name. Raises InputError if there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder; give a folder of videos or sounds.")
+    suffixes = VIDEO_SUFFIXES | SOUND_SUFFIXES
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
+    if not files:
+        raise InputError(f"{folder} holds no videos or sounds; give a folder with files such as mp4, mkv, wav or mp3.")
+    return files
+
+
+def measure_folder(
+    folder: Path,
+    embedder: str | None = "yamnet",
+    border: float | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    cache: Cache | None = None,
+) -> MeasuredFolder:
+    """Measure every file of a folder; what cannot be measured costs one sentence, said and kept.
+
+    embedder: a name in EMBEDDERS, or None for no embeddings. Raises InputError if no file at all can be measured,
+    ModelError if the weights of the embedder are missing and some file is not in the cache.
+    """
+    if embedder is not None and embedder not in EMBEDDERS:
+        raise OptionError(f"there is no embedder {embedder}; choose from {', '.join(EMBEDDERS)}.")
+    if border is not None and not 0.1 <= border <= 3600:
+        raise OptionError(f"border cannot be {border:g}; give seconds from 0.1 to 3600.")
+    cache, loaded = cache or Cache(), None
+    kind = f"measures-{VERSION}" + (f"-{border:g}" if border is not None else "")
+    paths = media_files(folder)
+    files: list[MeasuredFile] = []
+    broken: dict[str, str] = {}
+    for number, path in enumerate(paths, 1):
+        say(f"{number} of {len(paths)}: {path.name}")
+
+        def hear(path: Path = path) -> Sound:
+            nonlocal loaded
+            assert embedder is not None
+            loaded = loaded or EMBEDDERS[embedder]()
+            return embed_file(path, loaded)
+
+        try:
+            key = cache.key(path)
+            values = cache.values(key, kind, lambda path=path: measure_file(path, border))
+            sound = cache.sound(key, f"{embedder}-{VERSION}", hear) if embedder else None
+        except InputError as error:
+            broken[path.name] = str(error)
+            say(f"left out: {error}")
+            continue
+        files.append(MeasuredFile(path.name, values, sound))
+    if not files:
+        raise InputError(f"nothing in {folder} can be measured; the first file: {next(iter(broken.values()))}")
+    return MeasuredFolder(folder, tuple(files), broken)
+
+
+def summarise(folder: MeasuredFolder, level: float = 0.95) -> dict[str, tuple[Interval, int]]:
+    """Mean over files with its bootstrap interval, and how many files have the measure, by name."""
+    found: dict[str, tuple[Interval, int]] = {}
+    for name in dict.fromkeys(name for file in folder.files for name in file.values):
+        values = np.array([file.values.get(name, math.nan) for file in folder.files])
+        values = values[np.isfinite(values)]
+        if len(values):
+            found[name] = bootstrap_interval(values, level=level), len(values)
+    return found
+
+
+def clip_name(name: str) -> str:
+    """What two files of the same clip have in common: clip.mp4, clip.wav and clip.scored.mp4 are one."""
+    return Path(name).stem.removesuffix(".scored")
+
+
+def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pairing]:
+    """Every measure over the clips of the same name, by measure; empty without two such clips."""
+    known = {clip_name(file.name): file for file in reversed(reference.files)}
+    pairs = [(known[clip_name(file.name)], file) for file in estimated.files if clip_name(file.name) in known]
+    found: dict[str, Pairing] = {}
+    for name in dict.fromkeys(name for _, file in pairs for name in file.values):
+        both = np.array([[file.values.get(name, math.nan) for file in one] for one in pairs])
+        x, y = both[np.isfinite(both).all(axis=1)].T
+        if len(x) < 2:
+            continue
+        p, change = paired_permutation_test(x, y), bootstrap_interval(y - x)
+        found[name] = Pairing(float(x.mean()), float(y.mean()), change, p, paired_d(x, y), cliffs_delta(x, y), len(x))
+    corrected = holm(np.array([item.p for item in found.values()])) if found else []
+    return {
+        name: Pairing(**{**vars(item), "p": float(p)}) for (name, item), p in zip(found.items(), corrected, strict=True)
+    }
+
+
+def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarray]:
+    """All patches of the files, at most MAX_PATCHES drawn evenly, and the index of the file of each: [P]."""
+    sounds = [file.sound for file in files if file.sound is not None and len(file.sound.embeddings)]
+    if not sounds:
+        return Sound(np.zeros((0, 1)), np.zeros((0, 1))), np.zeros(0, int)
+    owner = np.repeat(np.arange(len(sounds)), [len(sound.embeddings) for sound in sounds])
+    kept = np.arange(len(owner))
+    if len(kept) > MAX_PATCHES:
+        kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_PATCHES, replace=False))
+    embeddings = np.concatenate([sound.embeddings for sound in sounds])[kept]
+    return Sound(embeddings, np.concatenate([sound.logits for sound in sounds])[kept]), owner[kept]
+
+
+def variety(folder: MeasuredFolder) -> dict[str, Interval]:
+    """How varied a folder is in itself: Inception-like score, Vendi score and mean cosine distance of its files.
+
+    Files count by the mean of their embeddings. Empty without embeddings or with fewer than two files that sound.
+    """
+    sound, owner = cloud(folder.files)
+    if len(np.unique(owner)) < 2:
+        return {}
+    rows = distances.posteriors(sound.logits)
+
+    def describe(kept: np.ndarray) -> dict[str, float]:
+        means = np.stack([sound.embeddings[owner == i].mean(axis=0) for i in np.unique(owner[kept])])
+        found = {"inception_score": distances.inception_score(rows[kept]), "vendi": distances.vendi(means)}
+        return found | ({"cosine_distance": distances.mean_cosine_distance(means)} if len(means) > 1 else {})
+
+    return _jackknife(describe, owner)
+
+
+def compare(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Interval]:
+    """Distances of one folder's sounds from another's, by name; intervals are over the estimated files.
+
+    Empty if either has no embeddings or too few patches that sound. tag_divergence is that of the mean posteriors,
+    tag_divergence_paired the mean over clips of the same name.
+    """
+    (real, _), (made, owner) = cloud(reference.files), cloud(estimated.files)
+    if min(len(real.embeddings), len(made.embeddings)) < LEAST_PATCHES:
+        return {}
+    wanted = distances.posteriors(real.logits).mean(axis=0, keepdims=True)
+    rows = distances.posteriors(made.logits)
+
+    def describe(kept: np.ndarray) -> dict[str, float]:
+        if kept.sum() < LEAST_PATCHES:
+            return {}
+        found = distances.evaluate(real.embeddings, made.embeddings[kept])
+        return found | {"tag_divergence": distances.tag_divergence(wanted, rows[kept].mean(axis=0, keepdims=True))}
+
+    found = _jackknife(describe, owner)
+    known = {clip_name(file.name): file.sound for file in reversed(reference.files)}
+    both = [(known.get(clip_name(file.name)), file.sound) for file in estimated.files]
+    means = [
+        [distances.posteriors(sound.logits).mean(axis=0, keepdims=True) for sound in (x, y)]
+        for x, y in both
+        if x is not None and y is not None and len(x.logits) and len(y.logits)
+    ]
+    if means:
+        found["tag_divergence_paired"] = bootstrap_interval(np.array([distances.tag_divergence(*m) for m in means]))
+    return found
+
+
+def _jackknife(describe: Callable[[np.ndarray], dict[str, float]], owner: np.ndarray) -> dict[str, Interval]:
+    """Figures of all patches, with intervals from leaving out one group of files at a time. owner: [P]."""
+    values = describe(np.ones(len(owner), dtype=bool))
+    group = owner % MAX_GROUPS
+    parts = [describe(group != i) for i in np.unique(group)] if len(np.unique(group)) > 2 else []
+    return {
+        name: jackknife_interval(value, np.array([part.get(name, math.nan) for part in parts]))
+        for name, value in values.items()
+    }
