@@ -24,7 +24,8 @@ from openvmas.data.shards import write_whole
 from openvmas.data.tables import read_rows
 from openvmas.errors import InputError
 
-LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language")
+LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")
+LABELS_EACH = 3  # where every label has a weight
 ADDRESSES = ("address", "url", "uri", "path", "video_id", "id")  # columns by which a published list names its entries
 LENGTHS = (5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)  # s, borders of the histogram
 MOST = 20  # rows of a table on the page; datasheet.json has all
@@ -152,8 +153,14 @@ def _named(record: Record) -> Iterable[tuple[str, str]]:
     yield "author", origin.author or "(not stated)"
     for name, value in record.facts.items():
         if name.rpartition(".")[2] in LABELS:
-            for item in value if isinstance(value, list) else [value]:
+            for item in _strongest(value) if isinstance(value, dict) else value if isinstance(value, list) else [value]:
                 yield name, str(item)
+
+
+def _strongest(weights: dict[str, float]) -> list[str]:
+    """The labels that say most about a record: at most LABELS_EACH, with a weight above zero."""
+    named = sorted((name for name, weight in weights.items() if weight > 0), key=lambda name: -weights[name])
+    return named[:LABELS_EACH]
 
 
 def _entry(name: str) -> str:

@@ -106,7 +106,9 @@ def _list_folder(place: Place, folder: Path) -> Iterator[Record]:
             if path.suffix.lower().lstrip(".") not in endings or name.startswith("."):
                 continue
             uri = _readable(path.relative_to(place.root).as_posix())
-            origin = {"collection": str(PurePosixPath(uri).parent), "title": _readable(path.stem)}
+            inside = PurePosixPath(uri).parent
+            # Files that lie in the source itself have nothing in common that a split would have to keep together.
+            origin = {"collection": "" if inside == PurePosixPath() else str(inside), "title": _readable(path.stem)}
             origin |= _sidecar(path)
             facts = {"source.bytes": path.stat().st_size if path.exists() else 0}
             yield _record(place, uri, origin, facts)

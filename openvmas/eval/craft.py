@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.media.loudness import integrated_loudness, to_db, true_peak
+from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.music.onsets import ONSET_RATE, Spectrogram, moving_mean, take_spectrogram
 from openvmas.music.sync import sync_z
 
@@ -195,7 +195,6 @@ def evaluate(wave: np.ndarray, sample_rate: int, border: float | None = None) ->
     found = {
         "loudness_lufs": integrated_loudness(wave, sample_rate),
         "true_peak_db": true_peak(wave),
-        "sample_peak_db": to_db(float(np.abs(wave).max(initial=0.0))),
         "clipped_share": clipped_share(wave),
         "silent_share": silent_share(wave, sample_rate),
         "bandwidth": bandwidth(wave, sample_rate),

@@ -15,7 +15,7 @@ import numpy as np
 from openvmas.eval.frechet import kernel_distance, principal_axes
 
 N_SIZES = 15  # of subsets, for the extrapolation
-N_DRAWS = 3  # of each size
+N_DRAWS = 5  # of each size
 N_PRECISION, N_DENSITY = 3, 5  # neighbours, as in the two papers
 LEAST_PROBABILITY = 1e-12
 
@@ -40,17 +40,28 @@ def frechet(reference: np.ndarray, estimated: np.ndarray) -> float:
     square root of a matrix is taken. Biased upwards for small samples; see `frechet_infinity`.
     """
     reference, estimated = validate(reference, estimated)
-    means = reference.mean(axis=0), estimated.mean(axis=0)
-    roots = [_root(x - m) for x, m in zip((reference, estimated), means, strict=True)]
-    cross = float(np.linalg.svd(roots[0] @ roots[1].T, compute_uv=False).sum())
-    traces = sum(float(np.sum(root**2)) for root in roots)
-    return max(0.0, float(np.sum((means[0] - means[1]) ** 2)) + traces - 2 * cross)
+    return _between(_gaussian(reference), _gaussian(estimated))
 
 
-def _root(centred: np.ndarray) -> np.ndarray:
-    """R [min(P, D), D] with RᵀR the covariance of a centred cloud [P, D]."""
-    root = np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
-    return root / math.sqrt(len(centred) - 1)
+@dataclass(frozen=True)
+class _Gaussian:
+    """mean: [D]. root: [min(P, D), D], rootᵀ root is the covariance."""
+
+    mean: np.ndarray
+    root: np.ndarray
+
+
+def _gaussian(cloud: np.ndarray) -> _Gaussian:
+    mean = cloud.mean(axis=0)
+    centred = cloud - mean
+    root = np.asarray(np.linalg.qr(centred, mode="r")) if len(cloud) > cloud.shape[1] else centred
+    return _Gaussian(mean, root / math.sqrt(len(cloud) - 1))
+
+
+def _between(a: _Gaussian, b: _Gaussian) -> float:
+    cross = float(np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum())
+    traces = float(np.sum(a.root**2) + np.sum(b.root**2))
+    return max(0.0, float(np.sum((a.mean - b.mean) ** 2)) + traces - 2 * cross)
 
 
 @dataclass(frozen=True)
@@ -72,21 +83,21 @@ def frechet_infinity(
     """`frechet` extrapolated to infinitely many estimated rows (Chong & Forsyth 2020; for audio Gui et al. 2024).
 
     The distance of random subsets of estimated [Q, D] is a straight line in 1 / size; its intercept is the value, in
-    squared units of the embeddings, and may be slightly negative. Sizes reach from `least` (a third of Q, at least D /
-    2 and 8) to Q. Only the bias of the estimated side goes; the reference should be large.
+    squared units of the embeddings, and may be slightly negative. Sizes reach from `least` (a quarter of Q, at least D
+    / 2 and 8) to Q. Only the bias of the estimated side goes; the reference should be large.
     """
     reference, estimated = validate(reference, estimated, least=16)
-    smallest = least or min(max(len(estimated) // 3, estimated.shape[1] // 2, 8), 3 * len(estimated) // 4)
+    smallest = least or min(max(len(estimated) // 4, estimated.shape[1] // 2, 8), 3 * len(estimated) // 4)
     # Even steps of 1 / size, so that both ends of the line carry the same weight.
     sizes = np.unique(np.rint(1 / np.linspace(1 / smallest, 1 / len(estimated), n_sizes)).astype(int))
     if len(sizes) < 3:
         raise ValueError(f"subsets from {smallest} to {len(estimated)} rows cannot make a line")
-    generator = np.random.default_rng(seed)
+    generator, wanted = np.random.default_rng(seed), _gaussian(reference)
     distances = []
     for size in sizes:
         n_draws = N_DRAWS if size < len(estimated) else 1
         draws = [generator.choice(len(estimated), size, replace=False) for _ in range(n_draws)]
-        distances.append(float(np.mean([frechet(reference, estimated[draw]) for draw in draws])))
+        distances.append(float(np.mean([_between(wanted, _gaussian(estimated[draw])) for draw in draws])))
     x, y = 1 / sizes, np.array(distances)
     slope, intercept = np.polyfit(x, y, 1)
     spread = float(np.sum((y - y.mean()) ** 2))

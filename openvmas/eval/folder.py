@@ -20,7 +20,7 @@ import numpy as np
 import soxr
 
 from openvmas.config import SAMPLE_RATE_OUT
-from openvmas.errors import InputError, OptionError, OpenVMASError
+from openvmas.errors import InputError, OptionError
 from openvmas.eval import craft, distances, timing
 from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder, Musicnn, Yamnet, cache_folder
 from openvmas.eval.statistics import (
@@ -240,7 +240,7 @@ def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pair
     known = {clip_name(file.name): file for file in reversed(reference.files)}
     pairs = [(known[clip_name(file.name)], file) for file in estimated.files if clip_name(file.name) in known]
     found: dict[str, Pairing] = {}
-    for name in dict.fromkeys(name for _, file in pairs for name in file.values):
+    for name in dict.fromkeys(name for _, file in pairs for name in file.values if name != "duration"):
         both = np.array([[file.values.get(name, math.nan) for file in one] for one in pairs])
         x, y = both[np.isfinite(both).all(axis=1)].T
         if len(x) < 2:

@@ -39,7 +39,6 @@ MEASURES: dict[str, Measure] = {
     "length_error": Measure("length error", "s"),
     "loudness_lufs": Measure("loudness", "LUFS", "", 1),
     "true_peak_db": Measure("true peak", "dBTP", "", 1),
-    "sample_peak_db": Measure("sample peak", "dBFS", "", 1),
     "clipped_share": Measure("clipped samples", "", "lower", 5),
     "silent_share": Measure("silence", "", "", 3),
     "bandwidth": Measure("95 % roll-off", "Hz", "", 0),
@@ -172,8 +171,8 @@ def page(
         elif pairs is not None:
             parts.append(f"No two clips of {name} have the names of clips here, so nothing is compared in pairs.")
     parts.append(
-        "Intervals: bootstrap over files (BCa), of whole sets jackknife over files; p: paired permutation test with Holm's "
-        "correction; d: Cohen's d of the differences; delta: Cliff's. An empty cell: nothing can be said."
+        "Intervals: bootstrap over files (BCa), of whole sets jackknife over files; p: paired permutation test with "
+        "Holm's correction; d: Cohen's d of the differences; delta: Cliff's. An empty cell: nothing can be said."
     )
     return "\n\n".join(parts) + "\n"
 

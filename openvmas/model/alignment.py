@@ -144,8 +144,8 @@ def contrastive_loss(
     """Symmetric InfoNCE, nats, mean over this rank's rows; averaged over ranks (as DDP does) it is that of all rows.
 
     video, music [B, E] of length 1, row by row of one clip; scale: inverse temperature. labels [B]: rows with equal
-    ones (the same piece) are no negatives of each other. queue: negatives beside those of the batch. hardness: negatives
-    weigh in proportion to exp(hardness * logit), their mean weight staying 1 (0: all the same).
+    ones (the same piece) are no negatives of each other. queue: negatives beside those of the batch. hardness: how
+    much harder negatives count, in proportion to exp(hardness * logit) with a mean weight of 1 (0: all the same).
     """
     device, first = video.device, 0
     if labels is None:
@@ -201,7 +201,7 @@ def agreement(visual: Tensor, musical: Tensor) -> Tensor:
 def agreement_weights(visual: Tensor, musical: Tensor, gain: float = 2.0) -> Tensor:
     """Loss weights [B, T], raised by up to `gain` from BEFORE to AFTER steps around beats on which both agree.
 
-    visual, musical: as in `agreement`. The mean of each row is 1, so that the weights move the loss and do not scale it.
+    visual, musical: as in `agreement`. The mean of each row is 1: the weights move the loss and do not scale it.
     """
     weights = 1 + gain * spread(agreement(visual, musical), AFTER, BEFORE)
     return weights / weights.mean(1, keepdim=True)

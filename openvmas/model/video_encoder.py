@@ -67,7 +67,7 @@ class Encoded(NamedTuple):
 
 
 class MotionBranch(nn.Module):
-    """Curves [B, M, C] at curve_rate → states [B, T, motion_width] at CONTROL_RATE, T = M * CONTROL_RATE / curve_rate."""
+    """Curves [B, M, C] at curve_rate → states [B, T, motion_width] at CONTROL_RATE, over the same span."""
 
     def __init__(self, config: VideoEncoderConfig) -> None:
         super().__init__()
@@ -253,16 +253,17 @@ class VideoEncoder(nn.Module):
         if config.kind == "joint":
             looks = self.features_in(features) * has[..., None] + (1 - has[..., None]) * self.no_features
             n_tokens = features.shape[2]
-            x = (looks + moved[:, :, None] + self.slots[:n_tokens]).flatten(1, 2)
+            x = (looks + moved[:, :, None] + self.slots[:n_tokens]).float().flatten(1, 2)
             angles = angles_at(times.repeat_interleave(n_tokens), config.width // config.n_heads)
             for layer in self.layers:
                 x = layer(x, 0, angles, valid.repeat_interleave(n_tokens, dim=1))
             x = x.unflatten(1, (-1, n_tokens)).mean(2)
             return x, mean_of(x, valid)
-        x = self.features_in(self.pool(features)) * has + (1 - has) * self.no_features + moved
+        # What layers add to stays in fp32, whatever autocast does inside them.
+        x = (self.features_in(self.pool(features)) * has + (1 - has) * self.no_features + moved).float()
         if config.kind == "encoder":
             angles = angles_at(times, config.width // config.n_heads)
-            x = torch.cat([self.slots.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.slots.expand(len(x), -1, -1), x], dim=1)
             for layer in self.layers:
                 x = layer(x, config.n_globals, angles, valid)
             return x[:, config.n_globals :], normalize(x[:, : config.n_globals]).mean(1)

@@ -40,7 +40,17 @@ from openvmas.train.crops import draw_ahead
 from openvmas.train.examples import Examples
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
 from openvmas.train.muon import BatchedMuon
-from openvmas.train.pairs import MontagePairs, Music, PairBatch, Source, counts_of, draw_mixed, split_bank
+from openvmas.train.pairs import (
+    MontagePairs,
+    Music,
+    PairBatch,
+    Source,
+    collate,
+    counts_of,
+    draw_distinct,
+    draw_mixed,
+    split_bank,
+)
 
 
 @dataclass(frozen=True)
@@ -255,11 +265,9 @@ def train(
     sources: list[tuple[Source, int]] = list(zip((music, montage), counts, strict=True))
     sizes = model.decoder.config, recipe.fps, banks[0].features.shape[1]
     test_source = MontagePairs(held_out, banks[1], n_steps, recipe.fps, 99, picture_events=1.0)
-    tests, left = [], recipe.test_pairs
-    while left:
-        generator, n = np.random.default_rng((99, left)), min(left, recipe.batch)
-        tests.append(draw_mixed([(test_source, n)], generator, n_steps, *sizes).to(device))
-        left -= n
+    found = draw_distinct(test_source, recipe.test_pairs, n_steps, model.decoder.config, 99)
+    chunks = [found[i : i + recipe.batch] for i in range(0, len(found), recipe.batch)]
+    tests = [collate(chunk, *sizes).to(device) for chunk in chunks]
 
     def draw(step: int) -> tuple[PairBatch, Tensor]:
         """A batch and what its clips are told; by seed and step alone."""

@@ -259,3 +259,15 @@ def draw_mixed(
     n_codes = n_steps - config.n_codebooks + 1
     clips = [source.draw(generator, n_steps, n_codes) for source, count in sources for _ in range(count)]
     return collate(clips, config, fps, feature_width)
+
+
+def draw_distinct(source: Source, n: int, n_steps: int, config: DecoderConfig, seed: int) -> list[Clip]:
+    """At most n clips, each of another piece, so that only one of them is the right answer to a question."""
+    generator = np.random.default_rng(seed)
+    found: dict[int, Clip] = {}
+    for _ in range(50 * n):
+        if len(found) == n:
+            break
+        clip = source.draw(generator, n_steps, n_steps - config.n_codebooks + 1)
+        found.setdefault(clip.piece, clip)
+    return list(found.values())

@@ -9,7 +9,7 @@ import pytest
 
 from openvmas.data import shards
 from openvmas.data.catalogue import read_records
-from openvmas.data.datasheet import coverage, draw_page, write_datasheet
+from openvmas.data.datasheet import coverage, describe, draw_page, write_datasheet
 from openvmas.data.sets import Split, make_set
 from openvmas.data.shards import ShardOptions, read_run, write_shards
 from openvmas.errors import InputError
@@ -164,6 +164,13 @@ FUNNEL = {
     "n_listed": 53, "n_kept": 50, "n_addresses": 0,
     "steps": [{"name": "moving", "came": 53, "reasons": {"still": 3}, "examples": {"still": [["a<b>.mp4", "0.01"]]}}],
 }  # fmt: skip
+
+
+def test_weighted_labels_are_counted_by_the_strongest():
+    moods = [{"calm": 0.9, "dark": 0.5, "sad": 0.4, "slow": 0.3, "happy": -2.0}, {"dark": 0.1}]
+    records = [make_record(i, **{"tags.mood": mood}) for i, mood in enumerate(moods)]
+    rows = {row[0]: row[1] for row in describe(records)["tables"]["tags.mood"]}
+    assert rows == {"dark": 2, "calm": 1, "sad": 1}
 
 
 def test_the_datasheet_counts_what_is_there(built, tmp_path):

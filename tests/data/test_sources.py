@@ -34,6 +34,7 @@ def test_a_folder_is_listed_in_order_with_sidecars(tmp_path: Path) -> None:
     assert [r.origin.uri for r in records] == ["a.webm", "z.mp4", "b/1.mkv", "b/2.MP4"]
     assert (records[0].origin.title, records[0].origin.author, records[0].origin.licence) == ("T", "U", "CC-BY")
     assert records[2].origin.licence == "CC0-1.0" and records[2].origin.collection == "b"
+    assert records[0].origin.collection == ""  # what lies in the source itself may go to any split
     assert records[3].facts == {"source.bytes": 3}
     again = tmp_path / "elsewhere"
     (tmp_path / "media").rename(again)
