@@ -24,12 +24,12 @@ class CodecConfig:
     sample_rate: int = 32_000
     hop_length: int = 640
     window_length: int = 2560
-    encoder_width: int = 256
+    encoder_width: int = 320
     encoder_blocks: int = 6
-    decoder_width: int = 320
+    decoder_width: int = 384
     decoder_blocks: int = 8
     head_width: int = (
-        2048  # between the decoder's last block and its frames; a frame has 640 new samples, a block 320 values
+        2048  # between the decoder's last block and its frames; a frame has 640 new samples, a block 384 values
     )
     latent_width: int = 64
     n_codebooks: int = 8

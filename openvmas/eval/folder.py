@@ -13,7 +13,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -247,10 +247,10 @@ def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pair
             continue
         p, change = paired_permutation_test(x, y), bootstrap_interval(y - x)
         found[name] = Pairing(float(x.mean()), float(y.mean()), change, p, paired_d(x, y), cliffs_delta(x, y), len(x))
-    corrected = holm(np.array([item.p for item in found.values()])) if found else []
-    return {
-        name: Pairing(**{**vars(item), "p": float(p)}) for (name, item), p in zip(found.items(), corrected, strict=True)
-    }
+    # Where no pair differs nothing can be found falsely, so it does not count among the tests.
+    tested = [name for name, item in found.items() if item.p < 1]
+    corrected = holm(np.array([found[name].p for name in tested])) if tested else []
+    return found | {name: replace(found[name], p=float(p)) for name, p in zip(tested, corrected, strict=True)}
 
 
 def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarray]:

@@ -1,0 +1,288 @@
+"""Joint training: pairs are aligned, nothing leaks, every part can be left out, a killed run goes on bit for bit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from openvmas.condition import AXES
+from openvmas.config import CONTROL_RATE
+from openvmas.data.bank import Bank
+from openvmas.data.montage_curves import watch
+from openvmas.errors import InputError
+from openvmas.model.alignment import unconditioned
+from openvmas.model.decoder import load_decoder
+from openvmas.model.video_encoder import load_video_encoder
+from openvmas.timeline import Events
+from openvmas.train import joint
+from openvmas.train.examples import Example, Examples
+from openvmas.train.joint import JointModel, JointRecipe, evaluate, make_optimizers, train
+from openvmas.train.loop import Run
+from openvmas.train.pairs import (
+    MontagePairs,
+    Music,
+    PairBatch,
+    collate,
+    counts_of,
+    draw_distinct,
+    draw_mixed,
+    part_of,
+    see,
+    split_bank,
+)
+
+WIDTH, STEPS = 16, 103  # of features; of a clip
+TINY = JointRecipe(
+    preset="debug", batch=5, share_music=0.4, share_montage=0.6, steps_per_crop=STEPS, queue=8, steps=4, warmup=2,
+    test_pairs=3, save_every=2, stand_in_weight=0.1,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    """Ten pictures and two pieces of footage with made-up features; every third view is the picture seen nearer."""
+    rng = np.random.default_rng(3)
+    n_stills, n_views, length = 10, 3, 25
+    stills = [(zoom, 0.5, 0.5, 0.0) for zoom in (1.0, 1.45, 2.0)]
+    footage = [(1.0, 0.5, 0.5, time) for time in (0.0, 0.5, 1.0)]
+    n = 12 * n_views
+    return Bank(
+        paths=np.array([f"{i}.png" for i in range(12)]),
+        sizes=np.tile([640, 360], (12, 1)),
+        first=np.arange(13) * n_views,
+        views=np.array(n_stills * stills + 2 * footage),
+        features=rng.normal(size=(n, WIDTH)).astype(np.float16),
+        classes=np.full((n, 1000), 1e-3, np.float16),
+        looks=rng.uniform(0.1, 0.9, (n, 4)).astype(np.float32),
+        thumbs=rng.integers(0, 255, (n, 12, 20)).astype(np.uint8),
+        motion_first=np.array([0] * 11 + [length, 2 * length]),
+        motion=rng.uniform(0, 0.2, (2 * length, 7)),
+    )
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    """Six pieces of 6 s with accents on their beats; the codes tell the steps apart."""
+    made = []
+    for i in range(6):
+        rng = np.random.default_rng(i)
+        beats = np.arange(0.1, 6, 0.5)
+        curves = rng.uniform(0, 1, (3, 300)).astype(np.float32)
+        curves[0] = 0
+        curves[0, np.rint(beats * 50).astype(int)] = 0.7
+        codes = rng.integers(0, 64, (4, 300)).astype(np.uint16)
+        axes = rng.normal(size=(2, len(AXES))).astype(np.float32)
+        made.append(
+            Example(codes, Events(CONTROL_RATE, *curves), beats, beats[::4], np.array([1.5, 4.5]), axes, i % 2 == 0)
+        )
+    return Examples(made)
+
+
+@pytest.fixture
+def batch(examples: Examples, bank: Bank) -> PairBatch:
+    sources = [(Music(examples), 2), (MontagePairs(examples, bank, STEPS), 3)]
+    config = JointModel(TINY).decoder.config
+    return draw_mixed(sources, np.random.default_rng(0), STEPS, config, 2.0, WIDTH)
+
+
+@pytest.fixture
+def model() -> JointModel:
+    torch.manual_seed(0)
+    made = JointModel(TINY, feature_width=WIDTH)
+    for parameter in made.parameters():  # layers begin as identities
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return made
+
+
+def test_a_batch_holds_what_its_sources_gave(batch):
+    config = JointModel(TINY).decoder.config
+    assert batch.n_pairs == 3 and batch.has_features.tolist() == [1, 1, 1, 0, 0]
+    assert batch.tokens.shape == (5, 4, STEPS) and batch.features.shape == (5, 5, WIDTH)
+    assert (batch.tokens[:, 3, :3] == config.codebook_size).all() and (batch.tokens[:, 0, :100] < 64).all()
+    assert not batch.features[3:].any() and batch.features[:3].any()
+    assert torch.equal(batch.picture[3:, :, 3], batch.picture[3:, :, 1])  # energy stands for motion
+
+
+def test_pairs_are_of_the_same_span(examples, bank):
+    source = MontagePairs(examples, bank, STEPS, picture_events=1.0)
+    for seed in range(5):
+        clip = source.draw(np.random.default_rng(seed), STEPS, 100)
+        montage = source.montages.make(int(np.random.default_rng(seed).integers(2**31)))
+        example = examples.examples[int(montage.song)]
+        start = round(montage.start * 50)
+        assert clip.piece == int(montage.song) and np.array_equal(clip.codes, example.codes[:, start : start + 100])
+        assert np.array_equal(clip.onsets, example.events.accents[start : start + STEPS])
+        # What the decoder is told and what the video encoder is given agree in time.
+        told = clip.condition.events.accents
+        assert np.array_equal(told > 0, clip.curves[:, 0] > 0) and told[told > 0].min() >= 0.45
+        cuts = [p.time for p in montage.placed if p.kind == "cut" and 0.1 < p.time < 2]
+        seen = np.flatnonzero(clip.curves[:, 0]) / 50
+        assert all(np.abs(seen - cut).min() < 0.25 for cut in cuts)
+
+
+def test_features_at_two_frames_a_second_are_those_of_the_analysis(examples, bank):
+    montages = MontagePairs(examples, bank, 250).montages
+    for index in range(8):
+        montage = montages.make(index)
+        analysis = watch(montage, bank)
+        found = see(montage, bank, 2.0, len(analysis.features))
+        assert np.allclose(found, analysis.features, atol=2e-3)
+        assert np.array_equal(see(montage, bank, 4.0, 9)[::2], see(montage, bank, 2.0, 5))
+
+
+def test_held_out_pictures_are_never_trained_on(bank):
+    training, held = split_bank(bank)
+    assert sorted([*training.paths, *held.paths]) == sorted(bank.paths) and len(held) == 2
+    part = part_of(bank, [4, 11])
+    assert np.array_equal(part.features[:3], bank.features[12:15]) and part.is_footage(1) and not part.is_footage(0)
+    assert np.array_equal(part.motion, bank.motion[25:]) and part.paths.tolist() == ["4.png", "11.png"]
+
+
+def test_shares_become_whole_numbers():
+    assert counts_of([0.5, 0.5], 12) == [6, 6]
+    assert counts_of([0.5, 0.3, 0.2], 8) == [4, 2, 2] and counts_of([1, 0], 7) == [7, 0]
+    with pytest.raises(InputError, match="one must be above zero"):
+        counts_of([0, 0], 4)
+
+
+def test_tests_ask_about_each_piece_once(examples, bank):
+    clips = draw_distinct(MontagePairs(examples, bank, STEPS), 6, STEPS, JointModel(TINY).decoder.config, 1)
+    assert sorted(clip.piece for clip in clips) == list(range(6))
+
+
+def test_the_music_side_does_not_see_the_picture(model, batch):
+    other = replace(
+        batch, picture=batch.picture.flip(0), features=batch.features + 1, curves=batch.curves + 1,
+        semantics=batch.semantics + 1, onsets=batch.onsets + 1,
+    )  # fmt: skip
+    heard: list[torch.Tensor] = []
+    model.music.register_forward_hook(lambda _module, _inputs, result: heard.append(result))
+    losses = [model.losses(one, torch.ones(3, 5), TINY).codebooks for one in (batch, other)]
+    assert torch.equal(heard[0], heard[1]) and not torch.equal(losses[0], losses[1])
+
+
+def test_what_is_not_kept_is_not_told(model, batch):
+    with torch.no_grad():
+        told, _ = model.told(batch, torch.zeros(3, 5))
+        assert torch.allclose(told, unconditioned(model.decoder, 5, STEPS), atol=1e-5)
+        alone, _ = model.told(batch, torch.tensor([[0.0], [0.0], [1.0]]).expand(3, 5))
+    assert not torch.allclose(told, alone, atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("change", "silent"),
+    [
+        ({"contrastive_weight": 0.0, "stand_in_weight": 0.0}, ["music.", "temperature."]),
+        ({"onset_weight": 0.0}, ["onsets."]),
+        ({"video": "none"}, ["music.", "temperature."]),
+        ({"video": "mean"}, []),
+        ({"video": "joint", "beat_weighting": 0.0}, []),
+    ],
+)
+def test_every_part_can_be_left_out(batch, change, silent):
+    recipe = replace(TINY, **change)
+    torch.manual_seed(0)
+    model = JointModel(recipe, feature_width=WIDTH)
+    losses = model.losses(batch, torch.ones(3, 5), recipe)
+    losses.total.backward()
+    touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    for name, _ in model.named_parameters():
+        if name.startswith(("music.", "temperature.", "onsets.")):
+            assert (name in touched) != name.startswith(tuple(silent) or "-"), name
+    assert (losses.onset == 0) == ("onsets." in silent) and (losses.contrastive == 0) == ("music." in silent)
+
+
+def test_beat_weighting_moves_the_loss_to_agreed_beats(model, batch):
+    plain, weighted = (model.losses(batch, torch.ones(3, 5), replace(TINY, beat_weighting=gain)) for gain in (0.0, 4.0))
+    assert torch.equal(plain.codebooks, weighted.codebooks) and not torch.equal(plain.total, weighted.total)
+
+
+def test_unknown_video_kinds_are_refused():
+    with pytest.raises(InputError, match="--video is encoder, joint, linear, mean or none, not tree"):
+        JointModel(replace(TINY, video="tree"))
+
+
+def test_too_short_music_is_refused(examples, bank):
+    with pytest.raises(InputError, match=r"no track lasts 8\.1 s"):
+        MontagePairs(examples, bank, 400)
+
+
+def test_eight_pairs_are_learned_by_heart(examples, bank):
+    """Afterwards each picture finds its own music, and only because of the contrastive part."""
+    rng = np.random.default_rng(1)
+    clips = [MontagePairs(examples, bank, STEPS).draw(rng, STEPS, 100) for _ in range(8)]
+    clips = [replace(clip, piece=i) for i, clip in enumerate(clips)]
+    found: dict[float, float] = {}
+    for weight in (0.0, 1.0):
+        recipe = replace(TINY, contrastive_weight=weight, stand_in_weight=0.0, onset_weight=0.0, queue=1)
+        torch.manual_seed(0)
+        model = JointModel(recipe, feature_width=WIDTH)
+        batch = collate(clips, model.decoder.config, 2.0, WIDTH)
+        optimizers = make_optimizers(model, replace(recipe, learning_rate=5e-3))
+        for _ in range(40):
+            losses = model.losses(batch, torch.ones(3, 8), recipe)
+            model.zero_grad()
+            losses.total.backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        found[weight] = evaluate(model, [batch])["found"]
+    assert found[1.0] == 1 and found[0.0] <= 0.5
+
+
+def run(examples: Examples, bank: Bank, folder: Path, recipe: JointRecipe = TINY) -> dict[str, Any]:
+    train(examples, examples, (bank, bank), folder, recipe, time_limit=1e9)
+    return torch.load(folder / "last.pt", weights_only=True)
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+    return a == b
+
+
+def test_a_killed_run_goes_on_bit_for_bit(examples, bank, tmp_path, monkeypatch):
+    whole = run(examples, bank, tmp_path / "whole")
+    follow: Callable[..., None] = joint.follow
+    calls: list[int] = []
+
+    def killed(*arguments: Any) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        follow(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(joint, "follow", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(examples, bank, tmp_path / "killed")
+    assert torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["step"] == 2
+    resumed = run(examples, bank, tmp_path / "killed")
+    for part in ("model", "averaged", "muon", "adam", "step"):
+        assert same(whole[part], resumed[part]), part
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "log.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    ]
+    assert [{**x, "seconds": 0} for x in logs[0]][-1] == [{**x, "seconds": 0} for x in logs[1]][-1]
+    assert whole["model"]["queue.count"] == 12 and {"full", "shuffled", "found"} <= logs[0][-1].keys()
+
+
+def test_a_run_leaves_parts_that_load(examples, bank, tmp_path):
+    state = run(examples, bank, tmp_path, replace(TINY, steps=2, fps=1.0))
+    decoder, video = load_decoder(str(tmp_path / "decoder.pt")), load_video_encoder(str(tmp_path / "video_encoder.pt"))
+    assert video.config.fps == 1.0 and video.config.out_width == decoder.config.width
+    assert torch.equal(decoder.heads.weight, state["averaged"]["decoder.heads.weight"])
+    assert set(torch.load(tmp_path / "alignment.pt", weights_only=True)) == {"config", "music", "temperature"}
+    assert Run(tmp_path, 2, 1e9, "cpu").step == 2
