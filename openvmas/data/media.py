@@ -48,8 +48,8 @@ class Media:
         self.seconds: dict[str, float] = {}
         self._given = path
         self._scratch = scratch
-        self._whole: Media | None = None
-        self._offset = 0.0  # of this span in that of the whole
+        self.whole: Media | None = None
+        self.offset = 0.0  # of this span in that of the whole
         self._kept: dict[Any, Any] = {}
         self._cleanup = contextlib.ExitStack()
 
@@ -67,13 +67,13 @@ class Media:
         if record.start < own.start or (own.end is not None and (record.end is None or record.end > own.end + 1e-6)):
             raise ValueError(f"{record.start} to {record.end} s is not inside {own.start} to {own.end} s")
         part = Media(record, self._given, self._scratch)
-        part._whole, part._offset = self, record.start - self.record.start
+        part.whole, part.offset = self, record.start - self.record.start
         return part
 
     @property
     def path(self) -> Path:
         """A local file; a member of a tar is copied to a temporary one first."""
-        return self._once("path", self._find) if self._whole is None else self._whole.path
+        return self.once("path", self._find) if self.whole is None else self.whole.path
 
     @property
     def end(self) -> float:
@@ -98,7 +98,7 @@ class Media:
 
     def places(self) -> list[Path]:
         """Files that errors may name, longest first; none is in the record."""
-        whole = self._whole or self
+        whole = self.whole or self
         found = [Path(whole._given)] if whole._given else []
         found += [value[0] for key in ("path",) if (value := whole._kept.get(key)) and value[0]]
         found += [value[0][0] for value in (whole._kept.get("cut"),) if value and value[0]]
@@ -106,43 +106,44 @@ class Media:
 
     def sha256(self) -> str:
         """Of the whole file's bytes."""
-        return self._once("sha256", lambda: file_sha256(self.path))
+        return self.once("sha256", lambda: file_sha256(self.path))
 
     def probe(self) -> MediaInfo:
         """What the whole file holds: streams, size, length."""
-        return self._once("info", lambda: self._timed("probe", lambda: read_info(self.path, self.record.kind)))
+        return self.once("info", lambda: self.timed("probe", lambda: read_info(self.path, self.record.kind)))
 
     def stereo(self) -> Audio:
         """The span's sound at the file's own rate, [C, L] with C 1 or 2; in a video, silence up to its length."""
-        return self._once("stereo", self._decode_sound if self._whole is None else self._cut_stereo)
+        return self.once("stereo", self._decode_sound if self.whole is None else self._cut_stereo)
 
     def audio(self) -> np.ndarray:
         """The span's sound, mono at 32 kHz: [L] float32."""
-        return self._once("audio", self._mix_down if self._whole is None else self._cut_audio)
+        return self.once("audio", self._mix_down if self.whole is None else self._cut_audio)
 
     def music(self) -> MusicAnalysis:
         """What is heard in the span."""
-        return self._once("music", lambda: self._timed("music", lambda: listen(self.audio(), SAMPLE_RATE)))
+        return self.once("music", lambda: self.timed("music", lambda: listen(self.audio(), SAMPLE_RATE)))
 
     def video(self) -> VideoAnalysis:
         """What is seen in the span, from one decoding of all its frames."""
-        return self._once("video", self._watch if self._whole is None else self._cut_video)
+        return self.once("video", self._watch if self.whole is None else self._cut_video)
 
     def small_frames(self) -> tuple[np.ndarray, np.ndarray]:
         """The span at 2 fps, pictures squeezed: times [F] s, grey frames [F, 64, 64] uint8; decoded with `video`."""
-        return self._once("small", self._small if self._whole is None else self._cut_small)
+        return self.once("small", self._small if self.whole is None else self._cut_small)
 
     def key_frames(self, n: int = 16) -> KeyFrames:
         """Up to n small frames spread over the span, reached by seeking: cheap, whatever the length."""
-        return self._once(("key_frames", n), lambda: self._timed("key_frames", lambda: self._seek(n)))
+        return self.once(("key_frames", n), lambda: self.timed("key_frames", lambda: self._seek(n)))
 
     def picture(self, side: int = 512) -> np.ndarray:
         """An image file, scaled so that its long side is `side` px (never up): [h, w, 3] uint8."""
-        return self._once(("picture", side), lambda: self._timed("picture", lambda: read_picture(self.path, side)))
+        return self.once(("picture", side), lambda: self.timed("picture", lambda: read_picture(self.path, side)))
 
-    def _once(self, key: Any, make: Callable[[], T]) -> T:
-        if self._whole is not None and key in ("sha256", "info"):
-            return self._whole._once(key, make)
+    def once(self, key: Any, make: Callable[[], T]) -> T:
+        """What `make` gives, or the InputError that it raises, asked for once only."""
+        if self.whole is not None and key in ("sha256", "info"):
+            return self.whole.once(key, make)
         if key not in self._kept:
             try:
                 self._kept[key] = (make(), None)
@@ -153,7 +154,8 @@ class Media:
             raise error
         return value
 
-    def _timed(self, name: str, make: Callable[[], T]) -> T:
+    def timed(self, name: str, make: Callable[[], T]) -> T:
+        """What `make` gives; its seconds are added to `self.seconds[name]`."""
         began = time.perf_counter()
         try:
             return make()
@@ -174,7 +176,7 @@ class Media:
 
     def _cut(self) -> tuple[Path, MediaInfo, float]:
         """A file to decode, what it holds, and where in it the span begins: the file itself or a copy of the span."""
-        return self._once("cut", self._make_cut)
+        return self.once("cut", self._make_cut)
 
     def _make_cut(self) -> tuple[Path, MediaInfo, float]:
         info, start = self.probe(), self.record.start
@@ -182,14 +184,14 @@ class Media:
             return self.path, info, start
         copy = self._temporary(".mkv")
         try:
-            self._timed("cut", lambda: copy_span(self.path, info, start, self.end, copy))
+            self.timed("cut", lambda: copy_span(self.path, info, start, self.end, copy))
             short = read_info(copy, self.record.kind)
         except InputError:  # not every codec may be put into Matroska
             return self.path, info, start
         return copy, short, start - float(short.start - info.start)
 
     def _decode_sound(self) -> Audio:
-        return self._timed("audio", self._decode_sound_now)
+        return self.timed("audio", self._decode_sound_now)
 
     def _decode_sound_now(self) -> Audio:
         path, info, start = self._cut()
@@ -215,18 +217,18 @@ class Media:
     def _mix_down(self) -> np.ndarray:
         sound = self.stereo()
         mono = Audio(sound.wave.mean(axis=0, keepdims=True, dtype=np.float32), sound.sample_rate)
-        return self._timed("resample", lambda: resample(mono, SAMPLE_RATE).wave[0])
+        return self.timed("resample", lambda: resample(mono, SAMPLE_RATE).wave[0])
 
     def _cut_stereo(self) -> Audio:
-        assert self._whole is not None
-        sound = self._whole.stereo()
-        first = round(self._offset * sound.sample_rate)
+        assert self.whole is not None
+        sound = self.whole.stereo()
+        first = round(self.offset * sound.sample_rate)
         return Audio(sound.wave[:, first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
 
     def _cut_audio(self) -> np.ndarray:
-        assert self._whole is not None
-        first = round(self._offset * SAMPLE_RATE)
-        return self._whole.audio()[first : first + round(self.duration * SAMPLE_RATE)]
+        assert self.whole is not None
+        first = round(self.offset * SAMPLE_RATE)
+        return self.whole.audio()[first : first + round(self.duration * SAMPLE_RATE)]
 
     def _watch(self) -> VideoAnalysis:
         _, info, start = self._cut()
@@ -239,7 +241,7 @@ class Media:
     def _watched(self) -> Watched:
         """From the one decoding of all frames."""
         path = self._cut()[0]
-        return self._once("watched", lambda: self._timed("video", lambda: watch(path)))
+        return self.once("watched", lambda: self.timed("video", lambda: watch(path)))
 
     def _small(self) -> tuple[np.ndarray, np.ndarray]:
         _, info, start = self._cut()
@@ -249,12 +251,12 @@ class Media:
         return cut_frames(seen.small_times, seen.small_frames, max(start, 0.0), start + self.duration)
 
     def _cut_small(self) -> tuple[np.ndarray, np.ndarray]:
-        assert self._whole is not None
-        return cut_frames(*self._whole.small_frames(), self._offset, self._offset + self.duration)
+        assert self.whole is not None
+        return cut_frames(*self.whole.small_frames(), self.offset, self.offset + self.duration)
 
     def _cut_video(self) -> VideoAnalysis:
-        assert self._whole is not None
-        return cut_analysis(self._whole.video(), self._offset, self._offset + self.duration)
+        assert self.whole is not None
+        return cut_analysis(self.whole.video(), self.offset, self.offset + self.duration)
 
     def _seek(self, n: int) -> KeyFrames:
         if self.record.kind == "image":

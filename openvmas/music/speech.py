@@ -7,6 +7,7 @@ into ONNX by scripts/make_vad.py. Its features are Kaldi's 80 log-mel energies a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from importlib import resources
 
@@ -40,18 +41,31 @@ def find_speech(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np
     Clock(CONTROL_RATE).count of the duration. Singing is a class of its own and does not count as speech.
     Raises ModelError where the embedded weights are missing.
     """
-    blocks = [wave] if isinstance(wave, np.ndarray) else wave
-    counter = _Counter(blocks)
-    parts = [chunk[:, 0] for chunk in _detect(_lift(_features(_resample(counter, sample_rate))))]
-    n_steps = Clock(CONTROL_RATE).count(Fraction(counter.n_samples, sample_rate))
-    if not parts:
+    heard = find_classes(wave, sample_rate)
+    frames = heard.frames[:, 0]
+    n_steps = Clock(CONTROL_RATE).count(Fraction(heard.n_samples, sample_rate))
+    if not len(frames):
         return np.zeros(n_steps, np.float32)
-    frames = np.concatenate(parts)
     padded = np.pad(frames, SMOOTHING, mode="edge")
     smooth = np.lib.stride_tricks.sliding_window_view(padded, 2 * SMOOTHING + 1).mean(axis=1)
     times = Clock(CONTROL_RATE).times(n_steps)
     index = np.minimum(np.rint(times * SAMPLE_RATE / HOP).astype(int), len(smooth) - 1)
     return np.clip(smooth[index], 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class HeardClasses:
+    """frames: probabilities of speech, singing and music every HOP samples, [n, 3] float32. n_samples: of the wave."""
+
+    frames: np.ndarray
+    n_samples: int
+
+
+def find_classes(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> HeardClasses:
+    """All that the network says of a wave, given as to `find_speech`; the classes do not exclude each other."""
+    counter = _Counter([wave] if isinstance(wave, np.ndarray) else wave)
+    parts = list(_detect(_lift(_features(_resample(counter, sample_rate)))))
+    return HeardClasses(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), counter.n_samples)
 
 
 class _Counter:

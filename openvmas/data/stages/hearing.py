@@ -50,13 +50,11 @@ def find_sounds(wave: np.ndarray, sample_rate: int) -> Sounds:
 
     Raises ModelError where the embedded weights are missing.
     """
-    counter = speech._Counter([wave])
-    chunks = speech._detect(speech._lift(speech._features(speech._resample(counter, sample_rate))))
-    parts = list(chunks)
-    n_steps = max(round(counter.n_samples / sample_rate * float(SOUND_RATE)), 1)
-    if not parts:
+    heard = speech.find_classes(wave, sample_rate)
+    n_steps = max(round(heard.n_samples / sample_rate * float(SOUND_RATE)), 1)
+    frames = heard.frames  # 100 per second
+    if not len(frames):
         return Sounds(*np.zeros((3, n_steps), np.float32))
-    frames = np.concatenate(parts)  # [n, 3], 100 per second
     per_step = speech.SAMPLE_RATE // speech.HOP // int(SOUND_RATE)
     missing = max(n_steps * per_step - len(frames), 0)
     padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
@@ -66,7 +64,7 @@ def find_sounds(wave: np.ndarray, sample_rate: int) -> Sounds:
 
 def hear(media: Media) -> Sounds:
     """The sounds of a record's span, found once; those of a part are cut from those of the whole."""
-    whole = media._whole
+    whole = media.whole
     if whole is not None:
-        return hear(whole).cut(media._offset, media.duration)
-    return media._once("sounds", lambda: media._timed("sounds", lambda: find_sounds(media.audio(), SAMPLE_RATE)))
+        return hear(whole).cut(media.offset, media.duration)
+    return media.once("sounds", lambda: media.timed("sounds", lambda: find_sounds(media.audio(), SAMPLE_RATE)))
