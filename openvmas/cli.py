@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
+SHORT = {"output": ("-o",)}
 
 
 def flag(name: str) -> str:
@@ -46,7 +47,7 @@ def click_option(item: Field[Any], group: type, **changes: Any) -> Callable[[Any
     if default is not None:
         text += f" [default: {default:g}]" if kind is float else f" [default: {default}]"
     settings = {"type": kind, "multiple": is_tuple, "metavar": metavar, "help": text, **changes}
-    return click.option(flag(item.name), item.name, **settings)
+    return click.option(*SHORT.get(item.name, ()), flag(item.name), item.name, **settings)
 
 
 def options_of(*groups: type, only: Sequence[str] = ()) -> Callable[[Any], Any]:
@@ -67,7 +68,7 @@ def output_options(what: str) -> Callable[[Any], Any]:
     def decorate(command: Any) -> Any:
         overwrite = next(item for item in fields(OutputOptions) if item.name == "overwrite")
         command = click_option(overwrite, OutputOptions)(command)
-        return click.option("--output", metavar="PATH", help=f"Path of the result; {what} if left out.")(command)
+        return click.option("-o", "--output", metavar="PATH", help=f"Path of the result; {what} if left out.")(command)
 
     return decorate
 

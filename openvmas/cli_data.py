@@ -21,7 +21,7 @@ def data() -> None:
 
 @data.command()
 @click.argument("recipe", metavar="RECIPE")
-@click.option("--output", metavar="PATH", help="Folder of the set; the one that the recipe names if left out.")
+@click.option("-o", "--output", metavar="PATH", help="Folder of the set; the one that the recipe names if left out.")
 @click.option("--workers", type=int, default=0, metavar="NUMBER", help="Worker processes; the recipe's if left out.")
 @click.option("--ray", metavar="ADDRESS", help="Work on this Ray cluster; its nodes must see the same folders.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the funnel and errors.")
@@ -45,7 +45,7 @@ def build(recipe: str, output: str | None, workers: int, ray: str | None, quiet:
 
 @data.command()
 @click.argument("dataset", metavar="DATASET")
-@click.option("--output", metavar="PATH", help="Path of the result; DATASET/report.html if left out.")
+@click.option("-o", "--output", metavar="PATH", help="Path of the result; DATASET/report.html if left out.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 def report(dataset: str, output: str | None, overwrite: bool) -> int:
     """Write a page about a set: funnel, examples of what was refused, distributions and licences (HTML)."""
