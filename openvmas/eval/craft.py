@@ -24,6 +24,7 @@ LEAST_PERIOD, MAX_PERIOD = 0.25, 4.0  # s, of a stuck loop
 SAME, ALIVE = 1.5, 4.0  # dB: mean difference of a repeat; least mean change inside a period of what is no held note
 SMOOTH = 10  # frames on each side (0.1 s)
 FLOOR = -60.0  # dB below the loudest band: nothing quieter is compared
+PIECE = 1 << 18  # samples at a time
 LAG = 2  # frames between which a seam's change is taken
 
 
@@ -106,13 +107,17 @@ class Stereo:
 
 def stereo(wave: np.ndarray) -> Stereo:
     """Stereo width and correlation of [C, L]; one channel has width 0 and correlation 1, silence NaN."""
-    wave = validate(wave).astype(np.float64)
-    left, right = wave[0], wave[-1]
-    middle, side = float(np.sum((left + right) ** 2)), float(np.sum((left - right) ** 2))
-    if middle + side <= 0:
+    wave = validate(wave)
+    products = np.zeros((2, 2))
+    for first in range(0, wave.shape[1], PIECE):  # in pieces: a long file in double precision fills the memory
+        part = wave[[0, -1], first : first + PIECE].astype(np.float64)
+        products += part @ part.T
+    (left, across), (_, right) = products.tolist()
+    if left + right <= 0:
         return Stereo(math.nan, math.nan)
-    both = math.sqrt(float(left @ left) * float(right @ right))
-    return Stereo(side / (middle + side), float(np.clip(left @ right / both, -1, 1)) if both > 0 else math.nan)
+    side = max(0.0, left + right - 2 * across) / (2 * (left + right))
+    both = math.sqrt(left * right)
+    return Stereo(side, max(-1.0, min(1.0, across / both)) if both > 0 else math.nan)
 
 
 @dataclass(frozen=True)

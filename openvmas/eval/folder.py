@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from openvmas.config import SAMPLE_RATE_OUT
 from openvmas.errors import InputError, OptionError
 from openvmas.eval import craft, distances, timing
 from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder, Musicnn, Yamnet, cache_folder
@@ -138,22 +137,22 @@ def measure_file(path: Path, border: float | None = None) -> dict[str, float]:
     """Every measure of a video or sound file. border: s between borders of windows, for seams. Raises InputError."""
     is_video = path.suffix.lower() in VIDEO_SUFFIXES
     info = probe(path) if is_video else None
-    audio = read_audio(path, SAMPLE_RATE_OUT, info=info)
-    wave = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0)
-    if wave.shape[1] < SAMPLE_RATE_OUT // 10:
+    audio = read_audio(path, info=info)  # at its own rate: resampling would hide flat tops
+    wave, rate = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0), audio.sample_rate
+    if wave.shape[1] < rate // 10:
         raise InputError(f"{path} holds less than 0.1 s of sound; give a file with music.")
-    music = listen(wave, SAMPLE_RATE_OUT)
-    found = craft.evaluate(wave, SAMPLE_RATE_OUT, border) | timing.evaluate_sound(music, wave, SAMPLE_RATE_OUT)
+    music = listen(wave, rate)
+    found = craft.evaluate(wave, rate, border) | timing.evaluate_sound(music, wave, rate)
     if is_video:
-        found |= timing.evaluate(analyze(path), music, wave, SAMPLE_RATE_OUT)
-    return {"duration": wave.shape[1] / SAMPLE_RATE_OUT} | found
+        found |= timing.evaluate(analyze(path), music, wave, rate)
+    return {"duration": wave.shape[1] / rate} | found
 
 
 def embed_file(path: Path, embedder: Embedder) -> Sound:
     """What an embedder hears in a file that was brought to -20 dB RMS; patches that are silent are left out."""
     info = probe(path) if path.suffix.lower() in VIDEO_SUFFIXES else None
-    wave = read_audio(path, SAMPLE_RATE_OUT, mono=True, info=info).wave[0]
-    wave = soxr.resample(np.nan_to_num(wave), SAMPLE_RATE_OUT, SAMPLE_RATE).astype(np.float32)
+    audio = read_audio(path, mono=True, info=info)
+    wave = soxr.resample(np.nan_to_num(audio.wave[0]), audio.sample_rate, SAMPLE_RATE).astype(np.float32)
     rms = math.sqrt(float(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0
     wave = wave * np.float32(10 ** (LEVEL / 20) / max(rms, 1e-5))
     found = embedder.embed(wave, SAMPLE_RATE)

@@ -137,7 +137,7 @@ def texture(wave: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def test_distances_grow_with_every_damage() -> None:
-    waves = [synthesise(write_piece(s, t, 9, seed=i), RATE) for i, s in enumerate(STYLES) for t in (96, 128)]
+    waves = [synthesise(write_piece(s, t, 9, seed=i), RATE) for i, s in enumerate(list(STYLES)[:6]) for t in (96, 128)]
     real = np.concatenate([texture(w, RATE) for w in waves[::2]])
     rng = np.random.default_rng(0)
     damages = {
