@@ -1,6 +1,6 @@
 """Time, peak memory and FLOPs of the video encoder beside simpler ones, at 64 to 4,096 frames, on one thread.
 
-    python bench/video_encoder.py [--frames 64 256 1024 4096] [--pooled 4] [--fps 2] [--most 400] [--json results.json]
+    python bench/video_encoder.py [--frames 64 128 ... 4096] [--pooled 4] [--fps 2] [--most 1000] [--json results.json]
 
 All variants take the same features (`--pooled` tokens of each frame) and the same motion curves, and give one vector
 per codec step and one embedding. FLOPs are counted on the meta device (torch.utils.flop_counter, two for a multiply and

@@ -21,6 +21,7 @@ from openvmas.model.decoder import Decoder, normalize
 
 FIRST_SCALE, MAX_SCALE = 1 / 0.07, 100.0  # inverse temperature: of CLIP
 REACH = 3  # steps: 60 ms at 50 Hz, as in music.sync: an onset so near a visual beat is heard as one with it
+EVERY = 4  # steps that one part of a timed embedding stands for: 80 ms, about what is felt as simultaneous
 BEFORE, AFTER = 1, 5  # steps around an agreed beat whose codes decide how its onset sounds
 
 
@@ -47,6 +48,24 @@ class MusicEmbedding(nn.Module):
             scores = scores.masked_fill(past_end[..., None], -1e9)
         pooled = scores.softmax(1).to(x.dtype).transpose(1, 2) @ x
         return F.normalize(self.to_embedding(pooled.flatten(1)).float(), dim=-1)
+
+
+class TimedEmbedding(nn.Module):
+    """States [B, S, D] → a short vector for every EVERY steps, joined into one [B, S // EVERY * E] of length 1.
+
+    The product of two is how much both sides agree moment by moment: a contrastive loss on it asks when things happen,
+    one on global embeddings asks what they are. What stays the same over the clip is taken away. Music's states must
+    come from `unconditioned_hidden`, and both sides need the same S. (Late interaction as in ColBERT, Khattab and
+    Zaharia 2020, but with the pairing given by the clock.)
+    """
+
+    def __init__(self, width: int, embedding: int = 16) -> None:
+        super().__init__()
+        self.read = nn.Conv1d(width, embedding, 2 * EVERY, EVERY, padding=EVERY // 2)
+
+    def forward(self, states: Tensor) -> Tensor:
+        moments = self.read(normalize(states).transpose(1, 2)).float()
+        return F.normalize((moments - moments.mean(-1, keepdim=True)).flatten(1), dim=-1)
 
 
 def unconditioned(decoder: Decoder, batch: int, n_steps: int) -> Tensor:

@@ -78,8 +78,8 @@ class MotionBranch(nn.Module):
         self.mix = nn.ModuleList(nn.Conv1d(width, width, 1) for _ in range(2))
 
     def forward(self, curves: Tensor) -> Tensor:
-        n_steps = round(curves.shape[1] * self.stretch)
-        if n_steps != curves.shape[1]:
+        if self.stretch != 1:
+            n_steps = round(curves.shape[1] * self.stretch)
             places = torch.arange(n_steps, device=curves.device) / self.stretch
             curves = read_at(curves, places.expand(len(curves), -1), curves.new_full((len(curves),), curves.shape[1]))
         x = F.gelu(self.first(curves.transpose(1, 2)))
@@ -175,13 +175,15 @@ def attend_near(
     Blocks of `window` queries against three blocks of keys, so that cost grows linearly with N.
     """
     length, width = q.shape[2:]
-    n_blocks = -(-length // window)
+    n_blocks = (length + window - 1) // window  # not -(-n // m): ONNX rounds towards zero
     room = n_blocks * window - length
     q = F.pad(q, (0, 0, 0, room)).unflatten(2, (n_blocks, window))
     keys, values = (
-        F.pad(x, (0, 0, window, room + window)).unfold(2, 3 * window, window).transpose(-1, -2) for x in (k, v)
+        torch.cat([blocks[:, :, :-2], blocks[:, :, 1:-1], blocks[:, :, 2:]], dim=3)
+        for blocks in (F.pad(x, (0, 0, window, room + window)).unflatten(2, (n_blocks + 2, window)) for x in (k, v))
     )
-    seen = F.pad(valid, (window, room + window)).unfold(1, 3 * window, window)[:, None, :, None]
+    lit = F.pad(valid, (window, room + window)).unflatten(1, (n_blocks + 2, window))
+    seen = torch.cat([lit[:, :-2], lit[:, 1:-1], lit[:, 2:]], dim=2)[:, None, :, None]
     index = torch.arange(3 * window, device=q.device)
     distance = (index - window - index[:window, None]).abs()
     is_hidden = ~seen | (distance > window)

@@ -3,7 +3,8 @@
     python -m openvmas.train.joint EXAMPLES RUN --bank BANK.npz --time-limit 3600
 
 Every step is one batch mixed from the sources by their shares. Each part can be left out to see what it is for:
-`--contrastive-weight 0`, `--beat-weighting 0`, `--onset-weight 0`, `--video mean|linear|joint|none`, `--fps 1`.
+`--contrastive-weight 0`, `--timed-weight 0`, `--beat-weighting 0`, `--onset-weight 0`, `--fps 1`,
+`--video mean|linear|joint|none`.
 Time-boxed, resumable (`RUN/last.pt`), the same on CPU and GPU.
 """
 
@@ -27,6 +28,7 @@ from openvmas.model.alignment import (
     MusicEmbedding,
     OnsetHead,
     Temperature,
+    TimedEmbedding,
     agreement_weights,
     contrastive_loss,
     delayed,
@@ -35,7 +37,7 @@ from openvmas.model.alignment import (
     unconditioned,
 )
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder, save_decoder
-from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, VideoEncoder, save_video_encoder
+from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder, save_video_encoder
 from openvmas.train.crops import draw_ahead
 from openvmas.train.examples import Examples
 from openvmas.train.loop import Run, add_recipe, follow, take_recipe
@@ -65,7 +67,8 @@ class JointRecipe:
     share_montage: float = 0.5  # tracks with the videos an editor would make
     steps_per_crop: int = 576  # after the delay pattern
     first_weight: float = 1.6  # of the first codebook's loss; the last has 2 - first_weight
-    contrastive_weight: float = 0.2
+    contrastive_weight: float = 0.2  # between global embeddings: what is seen and heard
+    timed_weight: float = 0.1  # between embeddings of every moment: when it happens
     stand_in_weight: float = 0.0  # of the contrastive loss between music and the curves that stand in for a picture
     hardness: float = 0.3  # how much more similar negatives count
     queue: int = 512  # past pairs that serve as negatives
@@ -109,17 +112,18 @@ class JointModel(nn.Module):
         self.video = None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video))
         self.music = MusicEmbedding(width, sizes.embedding)
         self.onsets = OnsetHead(width)
-        self.temperature = Temperature()
+        self.video_timed, self.music_timed = TimedEmbedding(width), TimedEmbedding(width)
+        self.temperature, self.timed_temperature = Temperature(), Temperature()
         self.queue = EmbeddingQueue(recipe.queue, sizes.embedding)
 
-    def told(self, batch: PairBatch, keep: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The decoder's condition [B, S, D] and the picture's embedding [B, E]; keep: [3, B] of 0 or 1, whether
-        events, meaning and picture are told."""
+    def told(self, batch: PairBatch, keep: Tensor) -> tuple[Tensor, Encoded | None]:
+        """The decoder's condition [B, S, D] and what the video encoder gave; keep: [3, B] of 0 or 1, whether events,
+        meaning and picture are told."""
         condition = self.decoder.condition(batch.curves, batch.semantics, keep[0], keep[1])
         if self.video is None:
             return condition, None
         seen = self.video(batch.features, batch.picture, has_features=batch.has_features)
-        return condition + keep[2][:, None, None] * seen.steps, seen.embedding
+        return condition + keep[2][:, None, None] * seen.steps, seen
 
     def likelihood(self, tokens: Tensor, hidden: Tensor) -> Tensor:
         """Negative log-likelihood of every token, nats: [B, K, S]; 0 where the token is empty."""
@@ -133,7 +137,7 @@ class JointModel(nn.Module):
         condition, seen = self.told(batch, keep)
         n, n_pairs, n_steps = len(batch.tokens), batch.n_pairs, batch.tokens.shape[-1]
         n_untold = 0
-        if seen is not None and (recipe.contrastive_weight or recipe.stand_in_weight):
+        if seen is not None and (recipe.contrastive_weight or recipe.timed_weight or recipe.stand_in_weight):
             n_untold = n if recipe.stand_in_weight else n_pairs
         untold = unconditioned(self.decoder, n_untold, n_steps).to(condition.dtype)
         tokens = torch.cat([batch.tokens, batch.tokens[:n_untold]])
@@ -154,24 +158,26 @@ class JointModel(nn.Module):
             onset = onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), beats)
         contrastive = zero
         if seen is not None and n_untold:
-            heard = self.music(hidden[n:])
-            contrastive = self.contrast(seen, heard, batch.pieces, n_pairs, recipe)
+            contrastive = self.contrast(seen, hidden[n:], batch.pieces, n_pairs, recipe)
         total = total + contrastive + recipe.onset_weight * onset
         return Losses(total, codebooks.detach(), contrastive.detach(), onset.detach())
 
-    def contrast(self, seen: Tensor, heard: Tensor, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
+    def contrast(self, seen: Encoded, hidden: Tensor, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
         """Weighted InfoNCE of pairs, and of music with its stand-ins. The two kinds are never negatives of each other:
-        telling a picture from a stand-in takes no meaning."""
-        total, scale = seen.new_zeros(()), self.temperature()
-        pairs = slice(0, n_pairs)
+        telling a picture from a stand-in takes no meaning. hidden: untold, of as many rows as wanted."""
+        total, scale, embedding = hidden.new_zeros(()), self.temperature(), seen.embedding
         if recipe.contrastive_weight and n_pairs:
-            rows = seen[pairs], heard[pairs], scale, pieces[pairs]
-            total = total + recipe.contrastive_weight * contrastive_loss(*rows, self.queue, recipe.hardness)
+            video, music, labels = embedding[:n_pairs], self.music(hidden[:n_pairs]), pieces[:n_pairs]
+            loss = contrastive_loss(video, music, scale, labels, self.queue, recipe.hardness)
+            total = total + recipe.contrastive_weight * loss
             if self.training:
-                self.queue.push(seen[pairs], heard[pairs], pieces[pairs])
-        if recipe.stand_in_weight and len(heard) > n_pairs + 1:
-            others = slice(n_pairs, None)
-            rows = seen[others], heard[others], scale, pieces[others]
+                self.queue.push(video, music, labels)
+        if recipe.timed_weight and n_pairs:
+            # Another span of the same piece is a wrong answer here: no labels.
+            moments = self.video_timed(seen.steps[:n_pairs]), self.music_timed(hidden[:n_pairs])
+            total = total + recipe.timed_weight * contrastive_loss(*moments, self.timed_temperature())
+        if recipe.stand_in_weight and len(hidden) > n_pairs + 1:
+            rows = embedding[n_pairs:], self.music(hidden[n_pairs:]), scale, pieces[n_pairs:]
             total = total + recipe.stand_in_weight * contrastive_loss(*rows, hardness=recipe.hardness)
         return total
 
@@ -179,31 +185,36 @@ class JointModel(nn.Module):
 @torch.no_grad()
 def evaluate(model: JointModel, batches: Sequence[PairBatch]) -> dict[str, float]:
     """On held-out pairs: likelihood when all is told, when only the picture, another picture or nothing is; how often
-    a picture finds its own music among all, against chance, and the median rank (0 is best)."""
+    a picture finds its own music among all against chance, and the median rank (0 is best), by the global
+    embeddings and (in_time) by the timed ones."""
     model.eval()
     sums: dict[str, list[float]] = {}
-    seen, heard = [], []
+    seen: dict[str, list[Tensor]] = {"": [], "_in_time": []}
+    heard: dict[str, list[Tensor]] = {"": [], "_in_time": []}
     for batch in batches:
         n = len(batch.tokens)
         others = replace(batch, picture=batch.picture.roll(1, 0), features=batch.features.roll(1, 0))
         cases = {"full": (batch, 1.0, 1.0), "picture": (batch, 0.0, 1.0), "shuffled": (others, 0.0, 1.0)}
         for name, (told, rest, picture) in (cases | {"nothing": (batch, 0.0, 0.0)}).items():
             keep = torch.tensor([[rest], [rest], [picture]], device=batch.tokens.device).expand(3, n)
-            condition, embedding = model.told(told, keep)
+            condition, encoded = model.told(told, keep)
             hidden = model.decoder.hidden(batch.tokens, condition)
             is_there = batch.tokens != model.decoder.config.codebook_size
             sums.setdefault(name, []).append((model.likelihood(batch.tokens, hidden).sum() / is_there.sum()).item())
-            if name == "full" and embedding is not None:
-                seen.append(embedding)
+            if name == "full" and encoded is not None:
+                seen[""].append(encoded.embedding)
+                seen["_in_time"].append(model.video_timed(encoded.steps))
         untold = unconditioned(model.decoder, n, batch.tokens.shape[-1])
-        heard.append(model.music(model.decoder.hidden(batch.tokens, untold)))
+        hidden = model.decoder.hidden(batch.tokens, untold)
+        heard[""].append(model.music(hidden))
+        heard["_in_time"].append(model.music_timed(hidden))
     model.train()
     result = {name: round(float(np.mean(values)), 4) for name, values in sums.items()}
-    if seen:
-        ranks = retrieval_ranks(torch.cat(seen), torch.cat(heard)).float()
-        result["found"] = round((ranks == 0).float().mean().item(), 4)
-        result["times_chance"] = round(result["found"] * len(ranks), 2)
-        result["median_rank"] = ranks.median().item()
+    for name in seen if model.video is not None else ():
+        ranks = retrieval_ranks(torch.cat(seen[name]), torch.cat(heard[name])).float()
+        found = (ranks == 0).float().mean().item()
+        measures = {"found": round(found, 4), "times_chance": round(found * len(ranks), 2)}
+        result |= {key + name: value for key, value in (measures | {"median_rank": ranks.median().item()}).items()}
     return result
 
 
@@ -234,22 +245,23 @@ def draw_keep(generator: np.random.Generator, recipe: JointRecipe, n: int, n_pai
 
 
 def save_parts(model: JointModel, folder: Path) -> None:
-    """`decoder.pt`, `video_encoder.pt` and `alignment.pt` (music embedding and temperature), each with its sizes."""
+    """`decoder.pt`, `video_encoder.pt` and `alignment.pt` (embeddings and temperature), each with its sizes."""
     save_decoder(model.decoder, str(folder / "decoder.pt"))
     if model.video is not None:
         save_video_encoder(model.video, str(folder / "video_encoder.pt"))
-    parts = {"music": model.music.state_dict(), "temperature": model.temperature.state_dict()}
+    names = ("music", "temperature", "video_timed", "music_timed", "timed_temperature")
+    parts = {name: getattr(model, name).state_dict() for name in names}
     torch.save({"config": model.music.sizes, **parts}, folder / "alignment.pt")
 
 
 def train(
     examples: Examples, held_out: Examples, banks: tuple[Bank, Bank], run_folder: Path, recipe: JointRecipe,
-    time_limit: float, start_from: str | None = None, loaders: int = 1,
+    time_limit: float, start_from: str | None = None, loaders: int = 1, n_pieces: int | None = None,
 ) -> None:  # fmt: skip
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
     banks: pictures to train on, and held out. start_from: a decoder whose weights are a beginning. loaders: processes
-    that draw batches (1: a thread).
+    that draw batches (1: a thread). n_pieces: of the examples, if copies at other pitches come after the first.
     """
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -259,10 +271,10 @@ def train(
     muon, adam = make_optimizers(model, recipe)
     run = Run(run_folder, recipe.steps, time_limit, device, model=model, averaged=averaged, muon=muon, adam=adam)
     n_steps, is_mixed = recipe.steps_per_crop, recipe.precision == "bf16" and device == "cuda"
-    music = Music(examples)
-    montage = MontagePairs(examples, banks[0], n_steps, recipe.fps, recipe.seed) if recipe.share_montage else music
+    music: Source = Music(examples, n_pieces)
+    pairs = MontagePairs(examples, banks[0], n_steps, recipe.fps, recipe.seed, n_pieces=n_pieces)
     counts = counts_of([recipe.share_music, recipe.share_montage], recipe.batch)
-    sources: list[tuple[Source, int]] = list(zip((music, montage), counts, strict=True))
+    sources: list[tuple[Source, int]] = list(zip((music, pairs), counts, strict=True))
     sizes = model.decoder.config, recipe.fps, banks[0].features.shape[1]
     test_source = MontagePairs(held_out, banks[1], n_steps, recipe.fps, 99, picture_events=1.0)
     found = draw_distinct(test_source, recipe.test_pairs, n_steps, model.decoder.config, 99)
@@ -316,9 +328,14 @@ def main() -> None:
     recipe = take_recipe(arguments, JointRecipe)
     found = [Examples.load(path) for path in sorted(arguments.examples.glob("music*.npz"))]
     music = Examples([example for examples in found for example in examples.examples])
+    if not found:
+        raise SystemExit(f"error: {arguments.examples} holds no music*.npz; make it with train.examples pack.")
     held_out = Examples.load(arguments.examples / "held-out.npz")
     banks = split_bank(Bank.load(arguments.bank))
-    train(music, held_out, banks, arguments.run, recipe, arguments.time_limit, arguments.start_from, arguments.loaders)
+    # Packs of one corpus at other pitches hold the same tracks in the same order.
+    n_pieces = len(found[0].examples) if len({len(part.examples) for part in found}) == 1 else None
+    limit, begin = arguments.time_limit, arguments.start_from
+    train(music, held_out, banks, arguments.run, recipe, limit, begin, arguments.loaders, n_pieces)
 
 
 if __name__ == "__main__":

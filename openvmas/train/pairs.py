@@ -60,28 +60,35 @@ class Source(Protocol):
 
 
 class Music:
-    """Crops of tracks without a picture."""
+    """Crops of tracks without a picture.
 
-    def __init__(self, examples: Examples) -> None:
-        self.examples = examples
+    n_pieces: how many pieces there are if the examples hold several copies of them, one set after the other.
+    """
+
+    def __init__(self, examples: Examples, n_pieces: int | None = None) -> None:
+        self.examples, self.n_pieces = examples, n_pieces or len(examples.examples)
 
     def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> Clip:
         index, start = choose_crop(self.examples, generator, n_codes)
         example = self.examples.examples[index]
         condition = condition_of(example, start, n_steps, generator)
-        return clip_of(example, index, start, n_codes, condition, curves_of(condition.events), None)
+        piece = index % self.n_pieces
+        return clip_of(example, piece, start, n_codes, condition, curves_of(condition.events), None)
 
 
 class MontagePairs:
     """Spans of tracks with the music videos that an editor would make for them.
 
     n_steps: of a clip. fps: features per second. picture_events: in this share of the clips the decoder is told the
-    picture's accents, energy and novelty, else the music's own. Raises InputError if no track is long enough.
+    picture's accents, energy and novelty, else the music's own. n_pieces: as for `Music`. Raises InputError if no
+    track is long enough.
     """
 
     def __init__(
-        self, examples: Examples, bank: Bank, n_steps: int, fps: float = 2.0, seed: int = 0, picture_events: float = 0.5
-    ) -> None:
+        self, examples: Examples, bank: Bank, n_steps: int, fps: float = 2.0, seed: int = 0,
+        picture_events: float = 0.5, n_pieces: int | None = None,
+    ) -> None:  # fmt: skip
+        self.n_pieces = n_pieces or len(examples.examples)
         self.examples, self.bank, self.fps, self.picture_events = examples, bank, fps, picture_events
         length = n_steps / RATE + ROOM
         songs = [song_of(example, str(i)) for i, example in enumerate(examples.examples)]
@@ -101,18 +108,19 @@ class MontagePairs:
             accents = np.where(seen.accents > 0, LEAST_ACCENT + (1 - LEAST_ACCENT) * seen.accents, 0)
             condition = replace(condition, events=replace(seen, accents=accents.astype(np.float32)))
         features = see(montage, self.bank, self.fps, frame_count(n_steps, self.fps))
-        return clip_of(example, index, start, n_codes, condition, curves_of(seen, analysis.motion[:n_steps]), features)
+        curves, piece = curves_of(seen, analysis.motion[:n_steps]), index % self.n_pieces
+        return clip_of(example, piece, start, n_codes, condition, curves, features)
 
 
 def clip_of(
-    example: Example, index: int, start: int, n_codes: int, condition: Condition, curves: np.ndarray,
+    example: Example, piece: int, start: int, n_codes: int, condition: Condition, curves: np.ndarray,
     features: np.ndarray | None,
 ) -> Clip:  # fmt: skip
     """The clip of an example from step `start`."""
     onsets = example.events.accents[start : start + condition.n_steps]
     onsets = np.pad(onsets, (0, condition.n_steps - len(onsets)))
     codes = example.codes[:, start : start + n_codes].astype(np.int64)
-    return Clip(codes, condition, onsets, curves, features, index)
+    return Clip(codes, condition, onsets, curves, features, piece)
 
 
 def choose_crop(examples: Examples, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:

@@ -12,11 +12,13 @@ import torch.multiprocessing as mp
 import torch.nn.functional as F
 
 from openvmas.model.alignment import (
+    EVERY,
     MAX_SCALE,
     EmbeddingQueue,
     MusicEmbedding,
     OnsetHead,
     Temperature,
+    TimedEmbedding,
     agreement_weights,
     contrastive_loss,
     delayed,
@@ -72,6 +74,20 @@ def test_steps_past_the_end_are_not_pooled():
     noisy = hidden.clone()
     noisy[:, 5:] = 50
     assert torch.allclose(pool(noisy, torch.tensor([5, 5])), cut, atol=1e-6)
+
+
+def test_timed_embeddings_ask_when_and_not_what():
+    torch.manual_seed(0)
+    side, states = TimedEmbedding(12, 4), torch.randn(1, 200, 12)
+    own = side(states)
+    assert own.shape == (1, 200 // EVERY * 4) and own.norm().item() == pytest.approx(1, abs=1e-5)
+    assert abs(own @ side(states.roll(50, 1)).T) < 0.4  # the same things a second later
+    steady = torch.randn(1, 1, 12).expand(1, 200, 12)
+    with torch.no_grad():
+        moments = side.read(steady.transpose(1, 2))
+    assert torch.allclose(moments[..., 2:-2], moments[..., 2:3], atol=1e-5)  # nothing happens: only the ends are left
+    shifted = side(states.roll(EVERY, 1)).view(4, -1)
+    assert F.cosine_similarity(shifted[:, 3:-2].flatten(), own.view(4, -1)[:, 2:-3].flatten(), dim=0) > 0.99
 
 
 def test_infonce_closed_forms():

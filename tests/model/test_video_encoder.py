@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -176,6 +179,24 @@ def test_checkpoint_carries_its_sizes(tmp_path):
     features, curves = video(8)
     for a, b in zip(encoder(features, curves[:, :100]), again(features, curves[:, :100]), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_graph_gives_the_same_at_any_length(kind, tmp_path):
+    encoder, path = encoder_of(replace(DEBUG, kind=kind)), str(tmp_path / "video.onnx")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the tracer speaks of every constant
+        torch.onnx.export(
+            encoder, video(10, batch=1), path, input_names=["features", "curves"], output_names=["steps", "embedding"],
+            dynamic_axes={"features": {1: "F"}, "curves": {1: "M"}}, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    session = onnxruntime.InferenceSession(path)
+    for n_frames in (3, 10, 31):
+        features, curves = video(n_frames, batch=1)
+        given = {"features": features.numpy(), "curves": curves.numpy()}
+        with torch.no_grad():
+            for expected, found in zip(encoder(features, curves), session.run(None, given), strict=True):
+                assert np.allclose(expected.numpy(), found, atol=1e-4)
 
 
 def test_unknown_kinds_are_refused():

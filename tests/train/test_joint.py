@@ -38,6 +38,7 @@ from openvmas.train.pairs import (
     split_bank,
 )
 
+ALIGNED = ["music.", "temperature.", "video_timed.", "music_timed.", "timed_temperature."]
 WIDTH, STEPS = 16, 103  # of features; of a clip
 TINY = JointRecipe(
     preset="debug", batch=5, share_music=0.4, share_montage=0.6, steps_per_crop=STEPS, queue=8, steps=4, warmup=2,
@@ -164,9 +165,12 @@ def test_the_music_side_does_not_see_the_picture(model, batch):
         semantics=batch.semantics + 1, onsets=batch.onsets + 1,
     )  # fmt: skip
     heard: list[torch.Tensor] = []
-    model.music.register_forward_hook(lambda _module, _inputs, result: heard.append(result))
+    for part in (model.music, model.music_timed):
+        part.register_forward_hook(lambda _module, _inputs, result: heard.append(result))
     losses = [model.losses(one, torch.ones(3, 5), TINY).codebooks for one in (batch, other)]
-    assert torch.equal(heard[0], heard[1]) and not torch.equal(losses[0], losses[1])
+    half = len(heard) // 2
+    assert half == 3 and not torch.equal(losses[0], losses[1])  # pairs, their moments, stand-ins
+    assert all(torch.equal(a, b) for a, b in zip(heard[:half], heard[half:], strict=True))
 
 
 def test_what_is_not_kept_is_not_told(model, batch):
@@ -181,8 +185,9 @@ def test_what_is_not_kept_is_not_told(model, batch):
     ("change", "silent"),
     [
         ({"contrastive_weight": 0.0, "stand_in_weight": 0.0}, ["music.", "temperature."]),
+        ({"timed_weight": 0.0}, ["video_timed.", "music_timed.", "timed_temperature."]),
         ({"onset_weight": 0.0}, ["onsets."]),
-        ({"video": "none"}, ["music.", "temperature."]),
+        ({"video": "none"}, ALIGNED),
         ({"video": "mean"}, []),
         ({"video": "joint", "beat_weighting": 0.0}, []),
     ],
@@ -195,14 +200,51 @@ def test_every_part_can_be_left_out(batch, change, silent):
     losses.total.backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     for name, _ in model.named_parameters():
-        if name.startswith(("music.", "temperature.", "onsets.")):
+        if name.startswith((*ALIGNED, "onsets.")):
             assert (name in touched) != name.startswith(tuple(silent) or "-"), name
-    assert (losses.onset == 0) == ("onsets." in silent) and (losses.contrastive == 0) == ("music." in silent)
+    assert (losses.onset == 0) == ("onsets." in silent) and (losses.contrastive == 0) == (silent == ALIGNED)
 
 
 def test_beat_weighting_moves_the_loss_to_agreed_beats(model, batch):
     plain, weighted = (model.losses(batch, torch.ones(3, 5), replace(TINY, beat_weighting=gain)) for gain in (0.0, 4.0))
     assert torch.equal(plain.codebooks, weighted.codebooks) and not torch.equal(plain.total, weighted.total)
+
+
+def test_half_precision_is_close(model, batch):
+    """What a GPU computes in; a dtype that does not fit would fail here."""
+    model.eval()  # the queue stays as it is
+    exact = model.losses(batch, torch.ones(3, 5), TINY)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = model.losses(batch, torch.ones(3, 5), TINY)
+    mixed.total.backward()
+    for name in ("total", "contrastive", "onset"):
+        assert getattr(mixed, name).item() == pytest.approx(getattr(exact, name).item(), rel=0.03), name
+
+
+@pytest.mark.parametrize("other", ["timed", "contrastive"])
+def test_each_contrastive_part_shapes_the_decoder(model, batch, other):
+    _, seen = model.told(batch, torch.ones(3, 5))
+    hidden = model.decoder.hidden(batch.tokens, unconditioned(model.decoder, 5, STEPS))
+    recipe = replace(TINY, stand_in_weight=0.0, **{f"{other}_weight": 0.0})
+    model.contrast(seen, hidden, batch.pieces, 3, recipe).backward()
+    for part in (model.decoder.layers[0].to_qkv, model.video.layers[0].to_qkv, model.video.motion.first):
+        assert part.weight.grad.abs().sum() > 0
+
+
+def test_who_is_told_what():
+    recipe = replace(TINY, drop_events=0.2, drop_meaning=0.3, drop_picture=0.4, only_picture=0.5)
+    keep = joint.draw_keep(np.random.default_rng(0), recipe, 4000, 2000).numpy()
+    assert np.allclose(keep[:, 2000:].mean(1), [0.8, 0.7, 0.6], atol=0.03)  # music
+    assert np.allclose(keep[:, :2000].mean(1), [0.4, 0.35, 0.8], atol=0.03)  # pairs
+    no_video = joint.draw_keep(np.random.default_rng(0), replace(recipe, video="none"), 4000, 2000).numpy()
+    assert np.allclose(no_video.mean(1), [0.8, 0.7, 0.6], atol=0.03)  # no clip is left with nothing by design
+
+
+def test_copies_at_other_pitches_are_the_same_piece(examples, bank):
+    twice = Examples([*examples.examples, *examples.examples])
+    generator = np.random.default_rng(0)
+    for source in (Music(twice, 6), MontagePairs(twice, bank, STEPS, n_pieces=6)):
+        assert {source.draw(generator, STEPS, 100).piece for _ in range(40)} == set(range(6))
 
 
 def test_unknown_video_kinds_are_refused():
@@ -220,21 +262,24 @@ def test_eight_pairs_are_learned_by_heart(examples, bank):
     rng = np.random.default_rng(1)
     clips = [MontagePairs(examples, bank, STEPS).draw(rng, STEPS, 100) for _ in range(8)]
     clips = [replace(clip, piece=i) for i, clip in enumerate(clips)]
-    found: dict[float, float] = {}
+    found: dict[float, dict[str, float]] = {}
     for weight in (0.0, 1.0):
-        recipe = replace(TINY, contrastive_weight=weight, stand_in_weight=0.0, onset_weight=0.0, queue=1)
+        recipe = replace(
+            TINY, contrastive_weight=weight, timed_weight=weight, stand_in_weight=0.0, onset_weight=0.0, queue=1
+        )
         torch.manual_seed(0)
         model = JointModel(recipe, feature_width=WIDTH)
         batch = collate(clips, model.decoder.config, 2.0, WIDTH)
         optimizers = make_optimizers(model, replace(recipe, learning_rate=5e-3))
-        for _ in range(40):
+        for _ in range(50 if weight else 10):
             losses = model.losses(batch, torch.ones(3, 8), recipe)
             model.zero_grad()
             losses.total.backward()
             for optimizer in optimizers:
                 optimizer.step()
-        found[weight] = evaluate(model, [batch])["found"]
-    assert found[1.0] == 1 and found[0.0] <= 0.5
+        found[weight] = evaluate(model, [batch])
+    for name in ("found", "found_in_time"):
+        assert found[1.0][name] == 1 and found[0.0][name] <= 0.5
 
 
 def run(examples: Examples, bank: Bank, folder: Path, recipe: JointRecipe = TINY) -> dict[str, Any]:
@@ -284,5 +329,6 @@ def test_a_run_leaves_parts_that_load(examples, bank, tmp_path):
     decoder, video = load_decoder(str(tmp_path / "decoder.pt")), load_video_encoder(str(tmp_path / "video_encoder.pt"))
     assert video.config.fps == 1.0 and video.config.out_width == decoder.config.width
     assert torch.equal(decoder.heads.weight, state["averaged"]["decoder.heads.weight"])
-    assert set(torch.load(tmp_path / "alignment.pt", weights_only=True)) == {"config", "music", "temperature"}
+    parts = torch.load(tmp_path / "alignment.pt", weights_only=True)
+    assert set(parts) == {"config", *(name.rstrip(".") for name in ALIGNED)}
     assert Run(tmp_path, 2, 1e9, "cpu").step == 2
