@@ -207,7 +207,8 @@ def draw_ahead(draw: Callable[[int], _Drawn], first: int, n_workers: int = 1) ->
     if n_workers > 1:
         from torch.utils.data import DataLoader
 
-        yield from DataLoader(_Drawing(draw), batch_size=None, sampler=range(first, 2**40), num_workers=n_workers)
+        steps: Any = _Drawing(draw)
+        yield from DataLoader(steps, batch_size=None, sampler=range(first, 2**40), num_workers=n_workers)
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(draw, first)
         step = first + 1

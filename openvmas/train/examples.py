@@ -15,6 +15,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -178,8 +179,8 @@ class Examples:
             lists[name] = [np.round(255 * np.clip(curve, 0, 1)).astype(np.uint8) for curve in curves]
         arrays = {name: np.concatenate(rows) for name, rows in lists.items()}
         counts = {f"n_{name}": np.array([len(row) for row in rows]) for name, rows in lists.items()}
-        endings = np.array([x.has_ending for x in self.examples])
-        np.savez_compressed(path, has_ending=endings, **arrays, **counts)
+        everything: dict[str, Any] = {**arrays, **counts, "has_ending": np.array([x.has_ending for x in self.examples])}
+        np.savez_compressed(path, **everything)
 
     @classmethod
     def load(cls, path: Path) -> Examples:

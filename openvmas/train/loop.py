@@ -77,6 +77,7 @@ def take_recipe(arguments: argparse.Namespace, recipe: type) -> Any:
 @torch.no_grad()
 def follow(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     """Moving average of the weights; buffers (codebooks are averages already) are copied."""
-    torch._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
+    foreach: Any = torch  # one launch for all weights; torch.optim.swa_utils does the same
+    foreach._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
     for a, b in zip(averaged.buffers(), model.buffers(), strict=True):
         a.copy_(b)

@@ -31,18 +31,22 @@ class BatchedMuon(torch.optim.Muon):
                 self._update(matrices, group)
 
     def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [matrix.grad for matrix in matrices]
+        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
         for matrix in matrices:
             if "momentum_buffer" not in self.state[matrix]:
                 self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
         momenta = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
-        torch._foreach_lerp_(momenta, gradients, 1 - group["momentum"])
-        updates = torch._foreach_lerp(gradients, momenta, group["momentum"]) if group["nesterov"] else momenta
+        for momentum, gradient in zip(momenta, gradients, strict=True):
+            momentum.lerp_(gradient, 1 - group["momentum"])
+        updates = momenta
+        if group["nesterov"]:
+            updates = [a.lerp(b, group["momentum"]) for a, b in zip(gradients, momenta, strict=True)]
         wide = torch.stack([update if update.shape[0] <= update.shape[1] else update.T for update in updates])
         made = orthogonalize(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
         changes = [x.T if m.shape[0] > m.shape[1] else x for x, m in zip(made.float(), matrices, strict=True)]
-        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(matrices, changes, alpha=-0.2 * math.sqrt(max(matrices[0].shape)) * group["lr"])
+        rate = 0.2 * math.sqrt(max(matrices[0].shape)) * group["lr"]
+        for matrix, change in zip(matrices, changes, strict=True):
+            matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-rate)
 
 
 def orthogonalize(x: Tensor, coefficients: tuple[float, float, float], n_rounds: int, eps: float) -> Tensor:
