@@ -5,6 +5,7 @@ Tests of the frame run it in a process of its own where they send signals or lim
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def load(name_or_path: str | Path = "mini") -> scorer.Scorer:
 
 
 if __name__ == "__main__":
+    # A job in the background of a shell inherits that interrupts are ignored, and the tests send them.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     scorer.load = load
     batch.PROGRAM = (sys.executable, "-m", "tests.run_cli")
     sys.exit(cli.main())
