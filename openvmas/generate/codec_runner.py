@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime
 
 from openvmas.errors import ModelError
-from openvmas.generate.engine import CodecFrames, CodecStream, open_graph, run, sqrt_hann
+from openvmas.generate.engine import CodecFrames, CodecStream, open_graph, read_codebooks, run, sqrt_hann
 from openvmas.pretrained import Weights, hash_file
 
 CHUNK = 250  # codec steps that go through a network at once, beside their history and look-ahead
@@ -73,10 +73,10 @@ class CodecRunner:
         """Names the language of the codes: two models with the same codebooks read each other's codes."""
         return hash_file(self.weights.file("codebooks"))
 
-    @property
+    @functools.cached_property
     def codebooks(self) -> np.ndarray:
-        """[K, V, D] float32."""
-        return self._decoder.codebooks
+        """[K, V, D] float32; who only encodes does not open the decoder for them."""
+        return read_codebooks(self.weights)
 
     @functools.cached_property
     def _bias(self) -> np.ndarray:

@@ -159,6 +159,12 @@ class FrameDecoder(Protocol):
     def decode_frames(self, codes: np.ndarray) -> np.ndarray: ...
 
 
+def read_codebooks(weights: Weights) -> np.ndarray:
+    """The codec's: [K, V, D] float32."""
+    with np.load(weights.file("codebooks"), allow_pickle=False) as data:
+        return data["codebooks"].astype(np.float32)
+
+
 class CodecFrames:
     """The codec's way out alone: entries of the codebooks are added up, the graph makes frames of the sums.
 
@@ -167,8 +173,7 @@ class CodecFrames:
 
     def __init__(self, weights: Weights, threads: int) -> None:
         self.sizes = weights.sizes
-        with np.load(weights.file("codebooks"), allow_pickle=False) as data:
-            self.codebooks = data["codebooks"].astype(np.float32)
+        self.codebooks = read_codebooks(weights)
         self._graph = open_graph(weights.file("codec"), threads)
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray:

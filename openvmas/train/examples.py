@@ -203,23 +203,43 @@ class Examples:
             )  # fmt: skip
         return cls(examples)
 
-    def draw(self, generator: np.random.Generator, n_steps: int) -> tuple[np.ndarray, Condition]:
-        """Codes [K, n_steps] and condition of a crop; beginnings and endings come more often than by chance."""
+    def choose(self, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
+        """Which example and from which step; beginnings and endings come more often than by chance."""
         place = generator.random()
         while True:
             index = int(np.searchsorted(self.ends, int(generator.integers(self.ends[-1])), side="right"))
             example = self.examples[index]
-            n_codes = example.codes.shape[1]
-            if n_codes >= n_steps and (place >= 0.1 or example.has_ending):
+            room = example.codes.shape[1] - n_steps
+            if room >= 0 and (place >= 0.1 or example.has_ending):
                 break
-        start = int(generator.integers(n_codes - n_steps + 1))
-        if place < 0.1:
-            start = n_codes - n_steps
-        elif place < 0.16:
-            start = 0
-        return example.codes[:, start : start + n_steps].astype(np.int64), condition_of(
-            example, start, n_steps, generator
-        )
+        start = int(generator.integers(room + 1))
+        return index, room if place < 0.1 else 0 if place < 0.16 else start
+
+    def draw(self, generator: np.random.Generator, n_steps: int) -> tuple[np.ndarray, Condition]:
+        """Codes [K, n_steps] and condition of a crop."""
+        index, start = self.choose(generator, n_steps)
+        example = self.examples[index]
+        codes = example.codes[:, start : start + n_steps].astype(np.int64)
+        return codes, condition_of(example, start, n_steps, generator)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A folder of `pack`. n_pieces: tracks in the music, if copies of all at other pitches come after the first."""
+
+    music: Examples
+    held_out: Examples
+    n_pieces: int | None
+
+
+def read_packed(folder: Path) -> Packed:
+    """Raises InputError if music or held-out music is not there."""
+    paths = sorted(folder.glob("music*.npz")) or [folder / "music.npz"]
+    found = [Examples.load(path) for path in paths]
+    # Packs of one corpus at other pitches hold the same tracks in the same order.
+    n_pieces = len(found[0].examples) if len({len(part.examples) for part in found}) == 1 else None
+    music = Examples([example for part in found for example in part.examples])
+    return Packed(music, Examples.load(folder / "held-out.npz"), n_pieces)
 
 
 def condition_of(example: Example, start: int, n_steps: int, generator: np.random.Generator | None = None) -> Condition:

@@ -39,9 +39,8 @@ from openvmas.model.alignment import (
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder, save_decoder
 from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder, save_video_encoder
 from openvmas.train.crops import draw_ahead
-from openvmas.train.examples import Examples
-from openvmas.train.loop import Run, add_recipe, follow, take_recipe
-from openvmas.train.muon import BatchedMuon
+from openvmas.train.examples import Examples, read_packed
+from openvmas.train.loop import Run, add_recipe, follow, make_optimizers, rate_at, take_recipe
 from openvmas.train.pairs import (
     MontagePairs,
     Music,
@@ -115,6 +114,11 @@ class JointModel(nn.Module):
         self.video_timed, self.music_timed = TimedEmbedding(width), TimedEmbedding(width)
         self.temperature, self.timed_temperature = Temperature(), Temperature()
         self.queue = EmbeddingQueue(recipe.queue, sizes.embedding)
+
+    @property
+    def learned_layers(self) -> list[nn.Module]:
+        """Whose matrices Muon learns."""
+        return [self.decoder.layers, *([self.video.layers] if self.video is not None else [])]
 
     def told(self, batch: PairBatch, keep: Tensor) -> tuple[Tensor, Encoded | None]:
         """The decoder's condition [B, S, D] and what the video encoder gave; keep: [3, B] of 0 or 1, whether events,
@@ -218,23 +222,6 @@ def evaluate(model: JointModel, batches: Sequence[PairBatch]) -> dict[str, float
     return result
 
 
-def make_optimizers(model: JointModel, recipe: JointRecipe) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon (Jordan 2024) for the matrices inside the layers, AdamW for everything else."""
-    layers = [model.decoder.layers, *([model.video.layers] if model.video is not None else [])]
-    matrices = [p for part in layers for p in part.parameters() if p.ndim == 2]
-    inside = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in inside]
-    muon = BatchedMuon(
-        matrices, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return muon, torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-
-
-def learning_rate(recipe: JointRecipe, step: int, progress: float) -> float:
-    """Warm-up, then constant, then linear to zero over the last 40 %."""
-    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * min(1.0, (1 - progress) / 0.4 + 0.01)
-
-
 def draw_keep(generator: np.random.Generator, recipe: JointRecipe, n: int, n_pairs: int) -> Tensor:
     """Which clips keep their events, meaning and picture: [3, B] of 0 or 1; pairs are the first rows."""
     shares = np.array([[recipe.drop_events], [recipe.drop_meaning], [recipe.drop_picture]])
@@ -268,7 +255,7 @@ def train(
     decoder = load_decoder(start_from).train() if start_from else None
     model = JointModel(recipe, decoder, banks[0].features.shape[1]).to(device)
     averaged = copy.deepcopy(model)
-    muon, adam = make_optimizers(model, recipe)
+    muon, adam = make_optimizers(model, model.learned_layers, recipe.learning_rate, recipe.weight_decay)
     run = Run(run_folder, recipe.steps, time_limit, device, model=model, averaged=averaged, muon=muon, adam=adam)
     n_steps, is_mixed = recipe.steps_per_crop, recipe.precision == "bf16" and device == "cuda"
     music: Source = Music(examples, n_pieces)
@@ -296,7 +283,7 @@ def train(
         if progress >= 1:
             return
         for group in (*muon.param_groups, *adam.param_groups):
-            group["lr"] = learning_rate(recipe, run.step, progress)
+            group["lr"] = recipe.learning_rate * rate_at(run.step, progress, recipe.warmup)
         batch, keep = next(batches)
         with torch.autocast(device, torch.bfloat16, enabled=is_mixed):
             losses = model.losses(batch.to(device), keep.to(device), recipe)
@@ -326,16 +313,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, JointRecipe)
-    found = [Examples.load(path) for path in sorted(arguments.examples.glob("music*.npz"))]
-    music = Examples([example for examples in found for example in examples.examples])
-    if not found:
-        raise SystemExit(f"error: {arguments.examples} holds no music*.npz; make it with train.examples pack.")
-    held_out = Examples.load(arguments.examples / "held-out.npz")
-    banks = split_bank(Bank.load(arguments.bank))
-    # Packs of one corpus at other pitches hold the same tracks in the same order.
-    n_pieces = len(found[0].examples) if len({len(part.examples) for part in found}) == 1 else None
-    limit, begin = arguments.time_limit, arguments.start_from
-    train(music, held_out, banks, arguments.run, recipe, limit, begin, arguments.loaders, n_pieces)
+    found, banks = read_packed(arguments.examples), split_bank(Bank.load(arguments.bank))
+    limits = arguments.time_limit, arguments.start_from, arguments.loaders, found.n_pieces
+    train(found.music, found.held_out, banks, arguments.run, recipe, *limits)
 
 
 if __name__ == "__main__":

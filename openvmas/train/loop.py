@@ -1,16 +1,18 @@
-"""What both training loops share: checkpoints that appear whole, a log, and an average of the weights."""
+"""What the training loops share: checkpoints that appear whole, a log, optimisers, an average of the weights."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from openvmas.train.muon import BatchedMuon
 
 
 class Run:
@@ -81,3 +83,19 @@ def follow(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
     foreach._foreach_lerp_(list(averaged.parameters()), list(model.parameters()), 1 - decay)
     for a, b in zip(averaged.buffers(), model.buffers(), strict=True):
         a.copy_(b)
+
+
+def make_optimizers(
+    model: torch.nn.Module, layers: Sequence[torch.nn.Module], learning_rate: float, weight_decay: float
+) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
+    """Muon (Jordan 2024) for the matrices inside the layers of a model, AdamW for everything else."""
+    matrices = [p for part in layers for p in part.parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    others = [p for p in model.parameters() if id(p) not in inside]
+    muon = BatchedMuon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    return muon, torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+
+
+def rate_at(step: int, progress: float, warmup: int) -> float:
+    """Share of the learning rate: warm-up, then constant, then linear to zero over the last 40 %."""
+    return min(1, (step + 1) / warmup) * min(1.0, (1 - progress) / 0.4 + 0.01)

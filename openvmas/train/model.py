@@ -22,9 +22,8 @@ from torch import Tensor
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, load_decoder, save_decoder
 from openvmas.train.crops import draw_ahead
-from openvmas.train.examples import Examples
-from openvmas.train.loop import Run, add_recipe, follow, take_recipe
-from openvmas.train.muon import BatchedMuon
+from openvmas.train.examples import Examples, read_packed
+from openvmas.train.loop import Run, add_recipe, follow, make_optimizers, rate_at, take_recipe
 
 
 @dataclass(frozen=True)
@@ -111,21 +110,6 @@ def evaluate(decoder: Decoder, batches: list[Batch], precision: str) -> dict[str
     return result
 
 
-def make_optimizers(decoder: Decoder, recipe: ModelRecipe) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon (Jordan 2024) for the matrices inside the layers, AdamW for everything else."""
-    matrices = [p for p in decoder.layers.parameters() if p.ndim == 2]
-    inside = {id(p) for p in matrices}
-    others = [p for p in decoder.parameters() if id(p) not in inside]
-    decay = recipe.weight_decay
-    muon = BatchedMuon(matrices, lr=recipe.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-    return muon, torch.optim.AdamW(others, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
-
-
-def learning_rate(recipe: ModelRecipe, step: int, progress: float) -> float:
-    """Warm-up, then constant, then linear to zero over the last 40 %."""
-    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * min(1.0, (1 - progress) / 0.4 + 0.01)
-
-
 def train(
     examples: Examples,
     held_out: Examples,
@@ -144,7 +128,7 @@ def train(
     device = "cuda" if torch.cuda.is_available() else "cpu"
     decoder = (load_decoder(start_from).train() if start_from else Decoder(DECODER_PRESETS[recipe.preset])).to(device)
     averaged = copy.deepcopy(decoder)
-    muon, adam = make_optimizers(decoder, recipe)
+    muon, adam = make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
     generator = np.random.default_rng(99)
     tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder.config).to(device) for _ in range(4)]
     run = Run(run_folder, recipe.steps, time_limit, device, decoder=decoder, averaged=averaged, muon=muon, adam=adam)
@@ -169,7 +153,7 @@ def train(
         if progress >= 1:
             return
         for group in (*muon.param_groups, *adam.param_groups):
-            group["lr"] = learning_rate(recipe, run.step, progress)
+            group["lr"] = recipe.learning_rate * rate_at(run.step, progress, recipe.warmup)
         batch, keep = next(batches)
         batch, keep = batch.to(device), keep.to(device)
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
@@ -197,10 +181,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     recipe = take_recipe(arguments, ModelRecipe)
-    found = [Examples.load(path) for path in sorted(arguments.examples.glob("music*.npz"))]
-    music = Examples([example for examples in found for example in examples.examples])
-    held_out = Examples.load(arguments.examples / "held-out.npz")
-    train(music, held_out, arguments.run, recipe, arguments.time_limit, arguments.start_from, arguments.loaders)
+    found = read_packed(arguments.examples)
+    limits = arguments.time_limit, arguments.start_from, arguments.loaders
+    train(found.music, found.held_out, arguments.run, recipe, *limits)
 
 
 if __name__ == "__main__":

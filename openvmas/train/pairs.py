@@ -69,7 +69,7 @@ class Music:
         self.examples, self.n_pieces = examples, n_pieces or len(examples.examples)
 
     def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> Clip:
-        index, start = choose_crop(self.examples, generator, n_codes)
+        index, start = self.examples.choose(generator, n_codes)
         example = self.examples.examples[index]
         condition = condition_of(example, start, n_steps, generator)
         piece = index % self.n_pieces
@@ -121,19 +121,6 @@ def clip_of(
     onsets = np.pad(onsets, (0, condition.n_steps - len(onsets)))
     codes = example.codes[:, start : start + n_codes].astype(np.int64)
     return Clip(codes, condition, onsets, curves, features, piece)
-
-
-def choose_crop(examples: Examples, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
-    """Which example and from which step; beginnings and endings more often than by chance, as `Examples.draw` does."""
-    place = generator.random()
-    while True:
-        index = int(np.searchsorted(examples.ends, int(generator.integers(examples.ends[-1])), side="right"))
-        example = examples.examples[index]
-        room = example.codes.shape[1] - n_steps
-        if room >= 0 and (place >= 0.1 or example.has_ending):
-            break
-    start = int(generator.integers(room + 1))
-    return index, room if place < 0.1 else 0 if place < 0.16 else start
 
 
 def curves_of(events: Events, motion: np.ndarray | None = None) -> np.ndarray:

@@ -21,12 +21,6 @@ from openvmas.train.corpus import Track, read_index
 from openvmas.train.crops import PackedCrops
 
 
-def read_track(crops: PackedCrops, track: Track) -> np.ndarray:
-    """A whole track, [L] int16."""
-    wave = crops.read(track, 0, track.length)
-    return np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2")
-
-
 def unpack(parts: Path, folder: Path, n_workers: int) -> int:
     """Append the tracks of parts to `waves.s16` and `index.jsonl`; returns how many.
 
@@ -60,7 +54,9 @@ def _open(parts: Path, held_out: bool) -> None:
 
 
 def _read(track: Track) -> np.ndarray:
-    return read_track(_crops, track)
+    """A whole track, [L] int16."""
+    wave = _crops.read(track, 0, track.length)
+    return np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2")
 
 
 def main() -> None:

@@ -23,8 +23,8 @@ from openvmas.model.video_encoder import load_video_encoder
 from openvmas.timeline import Events
 from openvmas.train import joint
 from openvmas.train.examples import Example, Examples
-from openvmas.train.joint import JointModel, JointRecipe, evaluate, make_optimizers, train
-from openvmas.train.loop import Run
+from openvmas.train.joint import JointModel, JointRecipe, evaluate, train
+from openvmas.train.loop import Run, make_optimizers
 from openvmas.train.pairs import (
     MontagePairs,
     Music,
@@ -270,7 +270,7 @@ def test_eight_pairs_are_learned_by_heart(examples, bank):
         torch.manual_seed(0)
         model = JointModel(recipe, feature_width=WIDTH)
         batch = collate(clips, model.decoder.config, 2.0, WIDTH)
-        optimizers = make_optimizers(model, replace(recipe, learning_rate=5e-3))
+        optimizers = make_optimizers(model, model.learned_layers, 5e-3, recipe.weight_decay)
         for _ in range(50 if weight else 10):
             losses = model.losses(batch, torch.ones(3, 8), recipe)
             model.zero_grad()
