@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO_FOLDER := build/demo
 EXAMPLES := $(filter-out %.scored.mp4,$(wildcard examples/*.mp4))
 
-.PHONY: demo test check docs clean
+.PHONY: demo test browser check docs clean
 
 demo: .venv/core.stamp
 	@mkdir -p $(DEMO_FOLDER)
@@ -17,7 +17,14 @@ demo: .venv/core.stamp
 	done
 	@echo "Done. Open these with any player:" && ls -1 "$(CURDIR)/$(DEMO_FOLDER)"/*.scored.mp4
 
-test: .venv/dev.stamp check
+test: .venv/dev.stamp browser check
+
+# The tests of the pages want Chromium: on Debian or Ubuntu it is installed where it is missing and we may.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		{ echo "error: the tests of the web pages need Chromium; install it (Debian: sudo apt-get install chromium)." >&2; exit 2; }
 
 check:
 	$(BIN)/ruff check .
