@@ -1,7 +1,7 @@
 """Training examples of the decoder: codes of a track and everything a condition is made of, all from the music itself.
 
     python -m openvmas.train.examples listen WAVES EXAMPLES          # curves, beats (needs no codec)
-    python -m openvmas.train.examples encode WAVES EXAMPLES CODEC    # codes; again after every new codec
+    python -m openvmas.train.examples encode WAVES EXAMPLES CODEC    # codes, by codec.pt or a preset
     python -m openvmas.train.examples pack WAVES EXAMPLES TAGS OUT   # all that training reads, in two files
 
 The first two skip what is there already, so several processes share the work. `Examples` then draws crops of codes with
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +23,9 @@ import numpy as np
 from openvmas.condition import AXES, Condition
 from openvmas.config import CONTROL_RATE
 from openvmas.errors import InputError
+from openvmas.generate.codec_runner import CodecRunner
 from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.pretrained import find_weights
 from openvmas.timeline import Events
 from openvmas.train.corpus import EXCLUDED_ALBUMS, SAMPLE_RATE, Track, read_index
 
@@ -81,21 +84,17 @@ def listen_all(waves: Path, examples: Path) -> None:
             listen(read_wave(waves, track), SAMPLE_RATE).save(path)
 
 
-def encode_all(waves: Path, examples: Path, codec_path: str, seconds: int = 60, semitones: float = 0) -> None:
-    """Codes [K, T] of every track as uint16, in overlapping pieces so that no piece has an edge inside a track.
+def encode_all(waves: Path, examples: Path, codec: str, seconds: int = 60, semitones: float = 0) -> None:
+    """Codes [K, T] of every track as uint16, as if each had gone through the codec in one piece.
 
-    semitones: the training tracks are played higher (and faster) by so much first.
+    codec: a checkpoint (.pt), or a preset or folder of exported weights, which needs no PyTorch. semitones: the
+    training tracks are played higher (and faster) by so much first.
     """
     import soxr
-    import torch
 
-    from openvmas.codec.autoencoder import load_codec
-
-    codec = load_codec(codec_path)
+    encode = encoder_of(codec, seconds)
     folder = codes_folder(examples, semitones)
     folder.mkdir(parents=True, exist_ok=True)
-    hop, margin = codec.config.hop_length, 50
-    piece = seconds * SAMPLE_RATE // hop
     for track in read_index(waves):
         path = folder / f"{key_of(track)}.npy"
         if path.exists() or not is_usable(track) or (semitones and track.is_held_out):
@@ -104,16 +103,35 @@ def encode_all(waves: Path, examples: Path, codec_path: str, seconds: int = 60, 
         wave = read_wave(waves, track)
         if semitones:
             wave = soxr.resample(wave, SAMPLE_RATE * 2 ** (semitones / 12), SAMPLE_RATE, quality="MQ")
+        np.save(path.with_suffix(".tmp.npy"), encode(wave).astype(np.uint16))
+        path.with_suffix(".tmp.npy").rename(path)
+
+
+def encoder_of(codec: str, seconds: int = 60) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes codes [K, L // hop_length] of a wave [L]. seconds: that go through a checkpoint at once."""
+    if not codec.endswith(".pt"):
+        runner = CodecRunner(find_weights(codec), threads=1)
+        return lambda wave: runner.encode(wave[: len(wave) // runner.hop_length * runner.hop_length])
+    import torch
+
+    from openvmas.codec.autoencoder import load_codec
+
+    network = load_codec(codec)
+    hop, margin = network.config.hop_length, 50
+    piece = seconds * SAMPLE_RATE // hop
+
+    def encode(wave: np.ndarray) -> np.ndarray:
         n_steps = len(wave) // hop
         parts = []
-        for start in range(0, n_steps, piece):
+        for start in range(0, n_steps, piece):  # overlapping, so that no piece has an edge inside a track
             first, last = max(0, start - margin), min(n_steps, start + piece + margin)
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                latent = codec.encode_latent(torch.from_numpy(wave[None, first * hop : last * hop])).float()
-            codes = codec.quantizer.encode(latent)[0, :, start - first : start - first + min(piece, n_steps - start)]
-            parts.append(codes.numpy().astype(np.uint16))
-        np.save(path.with_suffix(".tmp.npy"), np.concatenate(parts, axis=1))
-        path.with_suffix(".tmp.npy").rename(path)
+                latent = network.encode_latent(torch.from_numpy(wave[None, first * hop : last * hop])).float()
+            codes = network.quantizer.encode(latent)[0, :, start - first : start - first + min(piece, n_steps - start)]
+            parts.append(codes.numpy())
+        return np.concatenate(parts, axis=1)
+
+    return encode
 
 
 @dataclass(frozen=True)
@@ -285,7 +303,7 @@ def main() -> None:
     for step, names in (("listen", []), ("encode", ["codec"]), ("pack", ["tags", "out"])):
         one = steps.add_parser(step)
         for name in ("waves", "examples", *names):
-            one.add_argument(name, type=Path)
+            one.add_argument(name, type=str if name == "codec" else Path)
         one.add_argument("--semitones", type=float, default=0, help="copies played higher (encode), or of those (pack)")
         if step == "pack":
             one.add_argument("--codebooks", type=int, default=4, help="how many the decoder is to write (default 4)")
@@ -293,7 +311,7 @@ def main() -> None:
     if arguments.step == "listen":
         listen_all(arguments.waves, arguments.examples)
     elif arguments.step == "encode":
-        encode_all(arguments.waves, arguments.examples, str(arguments.codec), semitones=arguments.semitones)
+        encode_all(arguments.waves, arguments.examples, arguments.codec, semitones=arguments.semitones)
     else:
         arguments.out.mkdir(parents=True, exist_ok=True)
         sets = [("music", False), ("held-out", True)]

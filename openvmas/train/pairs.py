@@ -51,6 +51,17 @@ class Clip:
     piece: int
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the picture to a span of an example shows. index: of the example; start: of the span, steps; curves [S, 4]
+    (model.video_encoder.PICTURE_CURVES) and features [F, W], float32."""
+
+    index: int
+    start: int
+    curves: np.ndarray
+    features: np.ndarray
+
+
 class Source(Protocol):
     """Gives clips without end."""
 
@@ -97,19 +108,33 @@ class MontagePairs:
         self.montages = Montages(songs, bank, seed, (length, length))
 
     def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> Clip:
+        return self.clip(self.look(generator, n_steps), generator, n_codes)
+
+    def look(self, generator: np.random.Generator, n_steps: int) -> Seen:
+        """A music video of n_steps, looked at: the slow half of drawing a clip."""
         montage = self.montages.make(int(generator.integers(2**31)))
-        index, start = int(montage.song), round(montage.start * RATE)
-        example = self.examples.examples[index]
         analysis = watch(montage, self.bank)
-        seen = Events(CONTROL_RATE, *(getattr(analysis.events, n)[:n_steps] for n in ("accents", "energy", "novelty")))
-        condition = condition_of(example, start, n_steps, generator)
-        if generator.random() < self.picture_events:
-            # As a plan raises them (conduct).
-            accents = np.where(seen.accents > 0, LEAST_ACCENT + (1 - LEAST_ACCENT) * seen.accents, 0)
-            condition = replace(condition, events=replace(seen, accents=accents.astype(np.float32)))
+        names = ("accents", "energy", "novelty")
+        events = Events(CONTROL_RATE, *(getattr(analysis.events, name)[:n_steps] for name in names))
         features = see(montage, self.bank, self.fps, frame_count(n_steps, self.fps))
-        curves, piece = curves_of(seen, analysis.motion[:n_steps]), index % self.n_pieces
-        return clip_of(example, piece, start, n_codes, condition, curves, features)
+        curves = curves_of(events, analysis.motion[:n_steps])
+        return Seen(int(montage.song), round(montage.start * RATE), curves, features)
+
+    def clip(self, seen: Seen, generator: np.random.Generator, n_codes: int) -> Clip:
+        """The clip of what was seen, told imperfectly; decided by the generator."""
+        example = self.examples.examples[seen.index]
+        condition = condition_of(example, seen.start, len(seen.curves), generator)
+        if generator.random() < self.picture_events:
+            condition = replace(condition, events=told_events(seen.curves))
+        piece = seen.index % self.n_pieces
+        return clip_of(example, piece, seen.start, n_codes, condition, seen.curves, seen.features)
+
+
+def told_events(curves: np.ndarray) -> Events:
+    """A picture's curves [S, 4] as the decoder is told them: accents raised as a plan raises them (conduct)."""
+    accents, energy, novelty, _ = curves.T
+    raised = np.where(accents > 0, LEAST_ACCENT + (1 - LEAST_ACCENT) * accents, 0)
+    return Events(CONTROL_RATE, raised.astype(np.float32), energy, novelty)
 
 
 def clip_of(
