@@ -68,6 +68,23 @@ class TimedEmbedding(nn.Module):
         return F.normalize((moments - moments.mean(-1, keepdim=True)).flatten(1), dim=-1)
 
 
+def timed_loss(video: Tensor, music: Tensor, scale: Tensor, embedding: int, least_shift: int = 4) -> Tensor:
+    """InfoNCE of timed embeddings [B, embedding * N], nats, mean over this rank's rows.
+
+    Wrong answers are the other clips, in both directions, and the clip's own music turned around in time by at least
+    least_shift moments (a third of a second): what is told apart then is when, by nothing that stays the same over a
+    clip. Shifted pairs as negatives: Korbar et al. 2018; here all shifts at once, by their correlation.
+    """
+    total = contrastive_loss(video, music, scale)
+    v, m = (torch.fft.rfft(x.unflatten(1, (embedding, -1)).float(), dim=-1) for x in (video, music))
+    n_moments = video.shape[1] // embedding
+    turned = scale * torch.fft.irfft((v.conj() * m).sum(1), n=n_moments, dim=-1)
+    if n_moments <= 2 * least_shift:
+        return total
+    logits = torch.cat([turned[:, :1], turned[:, least_shift : n_moments - least_shift + 1]], dim=1)
+    return (total + F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))) / 2
+
+
 def unconditioned(decoder: Decoder, batch: int, n_steps: int) -> Tensor:
     """The decoder's condition when it is told nothing: [B, S, D]. Only learned vectors are in it."""
     config, weight = decoder.config, decoder.condition.mix.weight

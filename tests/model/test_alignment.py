@@ -26,6 +26,7 @@ from openvmas.model.alignment import (
     onset_loss,
     retrieval_ranks,
     spread,
+    timed_loss,
     unconditioned_hidden,
 )
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
@@ -270,3 +271,19 @@ def test_onset_head_learns_from_states():
         optimizer.step()
     found = head(hidden) > 0
     assert (found == (onsets > 0)).float().mean() > 0.95
+
+
+def test_timed_loss_tells_when_even_with_one_clip() -> None:
+    generator = torch.Generator().manual_seed(0)
+    moments = torch.randn(1, 3, 40, generator=generator)
+    same, late = (F.normalize(x.flatten(1), dim=-1) for x in (moments, moments.roll(10, dims=-1)))
+    scale = torch.tensor(20.0)
+    assert timed_loss(same, same, scale, 3) < 0.01 < 5 < timed_loss(same, late, scale, 3)
+    # Every shift by hand.
+    turned = [(same.unflatten(1, (3, 40)) * moments_at(late, s)).sum() for s in [0, *range(4, 37)]]
+    expected = F.cross_entropy(20 * torch.stack(turned)[None], torch.zeros(1, dtype=torch.long)) / 2
+    torch.testing.assert_close(timed_loss(same, late, scale, 3), expected)
+
+
+def moments_at(embedded: torch.Tensor, shift: int) -> torch.Tensor:
+    return embedded.unflatten(1, (3, 40)).roll(-shift, dims=-1)
