@@ -3,10 +3,11 @@
     python bench/ablation.py PACKED POOLS RUNS [--seeds 3] [--clips 24] [--markdown OUT.md]
 
 PACKED is of `python -m openvmas.train.examples pack`, POOLS of `python -m openvmas.train.pair_pool`. Every run is
-trained in two stages (music alone, then music and pairs), measured on the pool's held-out music and pictures, and kept
-in RUNS: what is there is not done again, so `--share 0/2` and `--share 1/2` may work side by side, and the last call
-prints the table. Music is written for the test clips from the picture alone (no beat grid, no mood, no axes of the true
-music) and sounds through the codec of --codec; sync z is music.sync.sync_z at the picture's accents.
+trained in two stages (music alone, told of events or never told; then music and pairs), measured on the pool's held-out
+music and pictures, and kept in RUNS: what is there is not done again, so `--share 0/2` and `--share 1/2` may work side
+by side, and the last call prints the table. Music is written for the test clips from the picture alone (no beat grid,
+no mood, no axes of the true music) and sounds through the codec of --codec; sync z is music.sync.sync_z at the
+picture's accents.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import torch
 from openvmas.eval.embedders import Yamnet
 from openvmas.eval.statistics import bootstrap_interval, mean
 from openvmas.generate.codec_runner import CodecRunner
-from openvmas.model.alignment import unconditioned
+from openvmas.model.alignment import ranks_of, unconditioned
 from openvmas.model.writing import write_codes
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
@@ -37,8 +38,9 @@ from openvmas.train.pairs import RATE, Clip, collate
 
 N_STEPS = 320  # of a crop
 FULL = JointRecipe(
-    preset="small", fps=4, batch=12, steps_per_crop=N_STEPS, steps=240, learning_rate=1e-3, warmup=20,
-    contrastive_weight=0.2, timed_weight=0.3, hardness=0.0, queue=256, save_every=240,
+    preset="small", fps=4, batch=12, share_music=1, share_montage=2, steps_per_crop=N_STEPS, steps=200,
+    learning_rate=2e-3, warmup=20, contrastive_weight=0.2, timed_weight=0.3, hardness=0.0, queue=256, save_every=200,
+    test_pairs=32,
 )  # fmt: skip
 NO_CONTRAST: dict[str, Any] = {"contrastive_weight": 0.0, "timed_weight": 0.0}
 NO_BEAT: dict[str, Any] = {"beat_weighting": 0.0, "onset_weight": 0.0, "drop_events": 1.0}
@@ -67,11 +69,11 @@ class Given:
     n_clips: int
 
 
-def train_base(given: Given, is_told: bool, seed: int) -> Path:
-    """A decoder of music alone, told of events or never told: the first stage."""
-    folder = given.runs / f"base-{'told' if is_told else 'plain'}-{seed}"
+def train_base(given: Given, is_told: bool) -> Path:
+    """A decoder of music alone, told of events or never told: the first stage, the same for all seeds."""
+    folder = given.runs / f"base-{'told' if is_told else 'plain'}"
     recipe = model.ModelRecipe(
-        preset=FULL.preset, steps=BASE_STEPS, steps_per_crop=N_STEPS, drop_events=0.12 if is_told else 1.0, seed=seed,
+        preset=FULL.preset, steps=BASE_STEPS, steps_per_crop=N_STEPS, drop_events=0.12 if is_told else 1.0,
         save_every=300,
     )  # fmt: skip
     if not is_done(folder, BASE_STEPS):
@@ -89,7 +91,7 @@ def train_variant(given: Given, name: str, seed: int) -> tuple[Path, JointRecipe
     """The second stage of one variant; returns its folder and recipe."""
     recipe = replace(FULL, **VARIANTS[name], seed=seed)
     folder = given.runs / f"{name.replace(' ', '-')}-{seed}"
-    base = train_base(given, recipe.drop_events < 1, seed)
+    base = train_base(given, recipe.drop_events < 1)
     if not is_done(folder, recipe.steps):
         joint.train(given.packed.music, given.packed.held_out, given.pools, folder, recipe, 1e9, str(base))
     return folder, recipe
@@ -119,7 +121,7 @@ def embed(made: JointModel, clips: Sequence[Clip], recipe: JointRecipe) -> dict[
             _, seen = made.told(batch, all_told(recipe, len(batch.tokens)))
             untold = unconditioned(made.decoder, len(batch.tokens), batch.tokens.shape[-1])
             hidden = made.decoder.hidden(batch.tokens, untold)
-            rows = seen.embedding, made.music(hidden), made.video_timed(seen.steps), made.music_timed(hidden)
+            rows = seen.embedding, made.music(hidden), made.video_timed(seen.motion), made.music_timed(hidden)
             for part, row in zip(parts, rows, strict=True):
                 part.append(row)
         video, music, video_timed, music_timed = (torch.cat(part) for part in parts)
@@ -130,7 +132,9 @@ def embed(made: JointModel, clips: Sequence[Clip], recipe: JointRecipe) -> dict[
 
 
 @torch.no_grad()
-def write(made: JointModel, clips: Sequence[Clip], recipe: JointRecipe, codec: CodecRunner, seed: int) -> list[np.ndarray]:
+def write(
+    made: JointModel, clips: Sequence[Clip], recipe: JointRecipe, codec: CodecRunner, seed: int
+) -> list[np.ndarray]:
     """A wave [L] for every clip, from what it shows."""
     batch = collate(clips, made.decoder.config, recipe.fps, clips[0].features.shape[1])
     told, _ = made.told(batch, all_told(recipe, len(batch.tokens)))
@@ -181,8 +185,7 @@ def measure(given: Given, name: str, seed: int, embedder: Yamnet) -> dict[str, A
     n_codebooks, codec = made.decoder.config.n_codebooks, given.codec
     clips = joint.test_clips(given.packed.held_out, given.pools[1], recipe, n_codebooks)
     ranks = {
-        key: torch.cat([(x > x.diagonal()[:, None]).sum(1) for x in matrices]).tolist()
-        for key, matrices in embed(made, clips, recipe).items()
+        key: torch.cat([ranks_of(x) for x in matrices]).tolist() for key, matrices in embed(made, clips, recipe).items()
     }
     seen = clips[: given.n_clips]
     # Measured at what the picture does, however coarsely this model was shown it.

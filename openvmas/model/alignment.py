@@ -37,6 +37,7 @@ class MusicEmbedding(nn.Module):
         self.sizes = {"width": width, "embedding": embedding, "n_queries": n_queries}
         self.to_keys = nn.Linear(width, width)
         self.queries = nn.Parameter(torch.randn(n_queries, width) * width**-0.5)
+        self.dropout = nn.Dropout(0.3)
         self.to_embedding = nn.Linear(n_queries * width, embedding)
 
     def forward(self, hidden: Tensor, n_steps: Tensor | None = None) -> Tensor:
@@ -47,16 +48,15 @@ class MusicEmbedding(nn.Module):
             past_end = torch.arange(hidden.shape[1], device=hidden.device) >= n_steps[:, None]
             scores = scores.masked_fill(past_end[..., None], -1e9)
         pooled = scores.softmax(1).to(x.dtype).transpose(1, 2) @ x
-        return F.normalize(self.to_embedding(pooled.flatten(1)).float(), dim=-1)
+        return F.normalize(self.to_embedding(self.dropout(pooled.flatten(1))).float(), dim=-1)
 
 
 class TimedEmbedding(nn.Module):
-    """States [B, S, D] → a short vector for every EVERY steps, joined into one [B, S // EVERY * E] of length 1.
+    """States [B, S, D] → a short vector for every EVERY steps, joined into one [B, embedding * S // EVERY] of length 1.
 
     The product of two is how much both sides agree moment by moment: a contrastive loss on it asks when things happen,
-    one on global embeddings asks what they are. What stays the same over the clip is taken away. Music's states must
-    come from `unconditioned_hidden`, and both sides need the same S. (Late interaction as in ColBERT, Khattab and
-    Zaharia 2020, but with the pairing given by the clock.)
+    one on global embeddings asks what they are. What stays the same over the clip is taken away. Both sides need the
+    same S. (Late interaction as in ColBERT, Khattab and Zaharia 2020, but with the pairing given by the clock.)
     """
 
     def __init__(self, width: int, embedding: int = 16) -> None:
@@ -64,8 +64,34 @@ class TimedEmbedding(nn.Module):
         self.read = nn.Conv1d(width, embedding, 2 * EVERY, EVERY, padding=EVERY // 2)
 
     def forward(self, states: Tensor) -> Tensor:
-        moments = self.read(normalize(states).transpose(1, 2)).float()
+        moments = self.read(states.transpose(1, 2)).float()
         return F.normalize((moments - moments.mean(-1, keepdim=True)).flatten(1), dim=-1)
+
+
+class TimedMusic(nn.Module):
+    """Hidden states of the decoder [B, S, D], from `unconditioned_hidden` → a timed embedding of what is heard in them.
+
+    `read` finds onsets in the states and learns it from all music, with a picture or without; the embedding is made
+    of those onsets alone. Made of the states themselves it knows its training pieces by heart within 300 steps
+    and finds no others.
+    """
+
+    def __init__(self, width: int, embedding: int = 16, inner: int = 48, kernel: int = 9) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(width, inner, kernel, padding=kernel // 2)
+        self.second = nn.Conv1d(inner, inner, kernel, padding=kernel // 2)
+        self.to_logit = nn.Linear(inner, 1)
+        self.embed = TimedEmbedding(1, embedding)
+
+    def read(self, hidden: Tensor) -> Tensor:
+        """Logits [B, S] of an onset in the music at each step; unlike `OnsetHead` this has heard what follows."""
+        x = F.gelu(self.first(normalize(hidden).transpose(1, 2)))
+        return self.to_logit((x + F.gelu(self.second(x))).transpose(1, 2))[..., 0]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        with torch.no_grad():
+            onsets = self.read(hidden).sigmoid()
+        return self.embed(onsets[..., None])
 
 
 def timed_loss(video: Tensor, music: Tensor, scale: Tensor, embedding: int, least_shift: int = 4) -> Tensor:
@@ -215,9 +241,17 @@ def _harden(logits: Tensor, own: Tensor, hardness: float) -> Tensor:
 
 
 def retrieval_ranks(video: Tensor, music: Tensor) -> Tensor:
-    """For every picture, how many other pieces are nearer than its own: [B], 0 where it is found."""
-    similarity = video @ music.T
-    return (similarity > similarity.diagonal()[:, None]).sum(1)
+    """For every picture, how many other pieces are nearer than its own: [B], 0 where it is found.
+
+    A piece that is just as near counts half, so that embeddings which are all the same find nothing.
+    """
+    return ranks_of(video.float() @ music.float().T)
+
+
+def ranks_of(similarity: Tensor) -> Tensor:
+    """As `retrieval_ranks`, of similarities [B, B] whose diagonal belongs together."""
+    own = similarity.diagonal()[:, None]
+    return (similarity > own).sum(1) + ((similarity == own).sum(1) - 1) / 2
 
 
 def spread(curve: Tensor, before: int, after: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Writing codes with a decoder as it trains, in PyTorch: for samples in logs and for ablations; `generate/` is for users."""
+"""Writing codes in PyTorch with a decoder as it trains: for samples in logs and for ablations (users: `generate`)."""
 
 from __future__ import annotations
 

@@ -224,6 +224,8 @@ class Examples:
     def choose(self, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
         """Which example and from which step; beginnings and endings come more often than by chance."""
         place = generator.random()
+        if not any(example.has_ending for example in self.examples):
+            place = max(place, 0.1)
         while True:
             index = int(np.searchsorted(self.ends, int(generator.integers(self.ends[-1])), side="right"))
             example = self.examples[index]

@@ -122,12 +122,18 @@ class MontagePairs:
 
     def clip(self, seen: Seen, generator: np.random.Generator, n_codes: int) -> Clip:
         """The clip of what was seen, told imperfectly; decided by the generator."""
-        example = self.examples.examples[seen.index]
-        condition = condition_of(example, seen.start, len(seen.curves), generator)
-        if generator.random() < self.picture_events:
-            condition = replace(condition, events=told_events(seen.curves))
-        piece = seen.index % self.n_pieces
-        return clip_of(example, piece, seen.start, n_codes, condition, seen.curves, seen.features)
+        example, piece = self.examples.examples[seen.index], seen.index % self.n_pieces
+        return pair_clip(example, seen, piece, generator, n_codes, self.picture_events)
+
+
+def pair_clip(
+    example: Example, seen: Seen, piece: int, generator: np.random.Generator, n_codes: int, picture_events: float
+) -> Clip:
+    """The clip of an example and what its picture shows. picture_events: as for `MontagePairs`."""
+    condition = condition_of(example, seen.start, len(seen.curves), generator)
+    if generator.random() < picture_events:
+        condition = replace(condition, events=told_events(seen.curves))
+    return clip_of(example, piece, seen.start, n_codes, condition, seen.curves, seen.features)
 
 
 def told_events(curves: np.ndarray) -> Events:

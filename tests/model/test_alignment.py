@@ -69,7 +69,7 @@ def test_hidden_states_give_the_logits(decoder):
 
 def test_steps_past_the_end_are_not_pooled():
     torch.manual_seed(0)
-    pool = MusicEmbedding(12, 6)
+    pool = MusicEmbedding(12, 6).eval()
     hidden = torch.randn(2, 9, 12)
     cut = pool(hidden[:, :5])
     noisy = hidden.clone()
