@@ -123,7 +123,7 @@ def build(media: Path, paths: Sequence[str]) -> Bank:
         # Most of a picture is still in view at small zooms, so that places matter only further in.
         grid = [(z, *p, t) for t in times for z in ZOOMS for p in (PLACES[:1] if z == 1 else PLACES)]
         views = np.array(grid if source.is_still else [v for v in grid if v[1:3] == PLACES[0]])
-        pictures = [_view(source, view) for view in views]
+        pictures = [view_of(source, view) for view in views]
         seen = backbone.see(np.stack([_resized(p, SEEN) for p in pictures]))
         kept.append(str(path))
         parts["sizes"].append(np.array([[width, height]]))
@@ -141,7 +141,7 @@ def build(media: Path, paths: Sequence[str]) -> Bank:
     return Bank(**arrays, paths=np.array(kept), first=first, motion_first=motion_first)
 
 
-def _view(source: Source, view: np.ndarray) -> np.ndarray:
+def view_of(source: Source, view: np.ndarray) -> np.ndarray:
     """A view (zoom, x, y, time) as [180, 320, 3] uint8."""
     picture = source.at(float(view[3]))
     where = (float(view[1]), float(view[2]))

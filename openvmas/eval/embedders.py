@@ -63,7 +63,7 @@ def mel_matrix() -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def log_mel(wave: np.ndarray) -> np.ndarray:
+def log_mel(wave: np.ndarray, offset: float = LOG_OFFSET) -> np.ndarray:
     """Log mel magnitudes of a 16 kHz mono wave [L]: [n_frames, 64]; n_frames is 0 below 400 samples."""
     if len(wave) < WINDOW:
         return np.zeros((0, MELS), np.float32)
@@ -73,7 +73,7 @@ def log_mel(wave: np.ndarray) -> np.ndarray:
     blocks = []
     for start in range(0, len(frames), 4096):
         spectrum = np.abs(np.fft.rfft(frames[start : start + 4096] * window, FFT)).astype(np.float32)
-        blocks.append(np.log(spectrum @ matrix + LOG_OFFSET))
+        blocks.append(np.log(spectrum @ matrix + offset))
     return np.concatenate(blocks)
 
 
@@ -112,6 +112,7 @@ class Embedder:
     """A network file on ONNX Runtime: `patches` in, `embeddings` and `logits` out, class names inside."""
 
     file_name: str
+    sample_rate: int = SAMPLE_RATE  # Hz, what the network hears
 
     def __init__(self, path: str | Path | None = None, threads: int = 1, batch: int = 32) -> None:
         """Load the weights; raises ModelError if the file is missing."""
