@@ -1,0 +1,133 @@
+"""How many listeners a claim needs, by closed form, and by simulation of the very test that `analyze` makes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from scipy import stats
+
+from openvmas.errors import OptionError
+
+N_SIMULATED = 4000
+MAX_LISTENERS = 100_000
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Need:
+    """n_trials: of each listener, on the pair in question. simulated: power found by simulation at n_listeners."""
+
+    n_trials: int
+    n_listeners: int
+    simulated: float
+
+
+def check(alpha: float, power: float, comparisons: int) -> float:
+    """The level of one test among so many (Bonferroni, which Holm's first step is). Raises OptionError."""
+    if not 0 < alpha < 0.5:
+        raise OptionError(f"alpha cannot be {alpha}; give a chance below 0.5, such as 0.05.")
+    if not 0.5 <= power < 1:
+        raise OptionError(f"power cannot be {power}; give a chance from 0.5 to 1, such as 0.8.")
+    if comparisons < 1:
+        raise OptionError(f"comparisons cannot be {comparisons}; give the number of pairs that are tested.")
+    return alpha / comparisons
+
+
+def smallest(enough: float, alpha: float) -> int:
+    """Listeners for a t-test that a normal test would need `enough` for: the degrees of freedom cost some."""
+    n = max(3, math.ceil(enough))
+    normal = _NORMAL.inv_cdf(1 - alpha / 2)
+    while n < enough * (float(stats.t.ppf(1 - alpha / 2, n - 1)) / normal) ** 2 and n < MAX_LISTENERS:
+        n += 1
+    if n >= MAX_LISTENERS:
+        raise OptionError("this claim needs more than 100000 listeners; ask for a larger difference.")
+    return n
+
+
+def preference_needs(
+    share: float,
+    likeness: float = 0.1,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    comparisons: int = 1,
+    trials: Sequence[int] = (1, 2, 4, 6, 10, 20),
+    seed: int = 0,
+) -> list[Need]:
+    """Listeners needed to tell a preference share from one half, two-sided.
+
+    likeness: correlation of one listener's answers (intraclass), so that k of them count as k / (1 + (k - 1) likeness);
+    n = (z_alpha / 2 + z_power sqrt(4 p q))^2 / (4 (p - 1/2)^2) answers. Raises OptionError.
+    """
+    level = check(alpha, power, comparisons)
+    if not 0 < share < 1 or abs(share - 0.5) < 0.001:
+        raise OptionError(f"share cannot be {share}; give the preference you expect, such as 0.6.")
+    if not 0 <= likeness < 1:
+        raise OptionError(f"likeness cannot be {likeness}; give a correlation from 0 to below 1, such as 0.1.")
+    z_alpha, z_power = _NORMAL.inv_cdf(1 - level / 2), _NORMAL.inv_cdf(power)
+    n = ((z_alpha + z_power * math.sqrt(4 * share * (1 - share))) / (2 * (share - 0.5))) ** 2
+    needs = []
+    for k in trials:
+        n_listeners = smallest(n * (1 + (k - 1) * likeness) / k, level)
+        generator = np.random.default_rng([seed, k])
+        points = draw_points(generator, share, likeness, (simulations(n_listeners), n_listeners), k) / k - 0.5
+        needs.append(Need(k, n_listeners, rejected(points, level)))
+    return needs
+
+
+def draw_points(
+    generator: np.random.Generator, share: float, likeness: float, shape: tuple[int, ...], n_trials: int
+) -> np.ndarray:
+    """Answers for the first system among n_trials of each listener (beta-binomial: taste differs): shape."""
+    if likeness == 0:
+        return generator.binomial(n_trials, share, shape).astype(np.float64)
+    scale = (1 - likeness) / likeness
+    taste = generator.beta(share * scale, (1 - share) * scale, shape)
+    return generator.binomial(n_trials, taste).astype(np.float64)
+
+
+def rating_needs(
+    difference: float,
+    spread: float = 0.9,
+    taste: float = 0.5,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    comparisons: int = 1,
+    trials: Sequence[int] = (1, 2, 3, 4, 6),
+    seed: int = 0,
+) -> list[Need]:
+    """Listeners needed to tell a difference of two mean ratings from 0, two-sided; each rates both systems k times.
+
+    spread: standard deviation of one rating about the listener's own mean; taste: of the listeners' own differences
+    between two systems. A listener's difference has the variance taste^2 + 2 spread^2 / k. Raises OptionError.
+    """
+    level = check(alpha, power, comparisons)
+    if not 0 < abs(difference) <= 4:
+        raise OptionError(f"difference cannot be {difference}; give points of the scale from 1 to 5, such as 0.3.")
+    if not (0 < spread <= 3 and 0 <= taste <= 3):
+        raise OptionError(f"spread {spread} and taste {taste} do not fit a scale from 1 to 5; give 0 to 3.")
+    reach = _NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(power)
+    needs = []
+    for k in trials:
+        deviation = math.sqrt(taste**2 + 2 * spread**2 / k)
+        n_listeners = smallest((reach * deviation / difference) ** 2, level)
+        generator = np.random.default_rng([seed, k])
+        gaps = difference + deviation * generator.standard_normal((simulations(n_listeners), n_listeners))
+        needs.append(Need(k, n_listeners, rejected(gaps, level)))
+    return needs
+
+
+def simulations(n_listeners: int) -> int:
+    """How many studies are simulated: fewer where they are huge."""
+    return int(min(N_SIMULATED, max(400, 4_000_000 // n_listeners)))
+
+
+def rejected(gaps: np.ndarray, level: float) -> float:
+    """Share of studies [S, listeners] whose mean differs from 0 by the t-test, which the flipping of signs follows."""
+    n = gaps.shape[1]
+    error = gaps.std(axis=1, ddof=1) / math.sqrt(n)
+    mean = np.abs(gaps.mean(axis=1))
+    return float(np.mean(mean > stats.t.ppf(1 - level / 2, n - 1) * error))
