@@ -26,7 +26,7 @@ from openvmas.eval.embedders import Yamnet
 from openvmas.eval.statistics import bootstrap_interval, mean
 from openvmas.generate.codec_runner import CodecRunner
 from openvmas.model.alignment import ranks_of, unconditioned
-from openvmas.model.writing import write_codes
+from openvmas.train.writing import write_codes
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import find_weights

@@ -11,13 +11,28 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["OpenVMASError", "ScoreResult", "Scorer", "analyze", "load", "plan", "score", "stream"]
+__all__ = [
+    "OpenVMASError",
+    "ScoreResult",
+    "Scorer",
+    "Similarity",
+    "analyze",
+    "load",
+    "plan",
+    "score",
+    "similarity",
+    "stream",
+]
 
 if TYPE_CHECKING:
     from openvmas.errors import OpenVMASError
     from openvmas.generate.scorer import Scorer, ScoreResult, analyze, load, plan, score, stream
+    from openvmas.generate.similarity import Similarity, similarity
 
-_HOMES = {name: "openvmas.generate.scorer" for name in __all__} | {"OpenVMASError": "openvmas.errors"}
+_HOMES = {name: "openvmas.generate.scorer" for name in __all__}
+_HOMES |= {"OpenVMASError": "openvmas.errors"} | dict.fromkeys(
+    ("Similarity", "similarity"), "openvmas.generate.similarity"
+)
 
 
 def __getattr__(name: str) -> Any:

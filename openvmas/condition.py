@@ -31,6 +31,19 @@ CURVES = (
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a video encoder reads.
+
+    features: [F, W] of frames at times [F], s. curves: [T, 4] float32, accents, energy, novelty and motion at every
+    codec step.
+    """
+
+    features: np.ndarray
+    times: np.ndarray
+    curves: np.ndarray
+
+
+@dataclass(frozen=True)
 class Condition:
     """Everything the decoder is told, on the codec's clock.
 
@@ -38,6 +51,7 @@ class Condition:
     beats, downbeats: increasing times, s; empty where there is no grid.
     semantics: [T, len(AXES)] float32, NaN where nothing is said.
     time_left: [T] seconds to the end of the piece (inf where it goes on); time_since: [T] seconds from its start.
+    picture: for models with a video encoder; None where there is none.
     """
 
     events: Events
@@ -46,6 +60,7 @@ class Condition:
     semantics: np.ndarray
     time_left: np.ndarray
     time_since: np.ndarray
+    picture: Picture | None = None
 
     @property
     def n_steps(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from openvmas.condition import AXES, Condition
+from openvmas.condition import AXES, Condition, Picture
 from openvmas.config import CONTROL_RATE
 from openvmas.errors import PlanError
 from openvmas.grid import Wish, fit_grid
@@ -75,7 +75,16 @@ def to_condition(
         semantics=_semantics(plan, times),
         time_left=np.maximum(float(plan.duration) - times, 0.0),
         time_since=times + BEGUN,
+        picture=picture_of(analysis, n_steps) if analysis is not None and events == "on" else None,
     )
+
+
+def picture_of(analysis: VideoAnalysis, n_steps: int) -> Picture:
+    """What a video encoder reads of a picture's first n_steps; the last values go on where the picture is shorter."""
+    curves = [analysis.events.accents, analysis.events.energy, analysis.events.novelty, analysis.motion]
+    columns = np.stack(curves, axis=1)[:n_steps].astype(np.float32)
+    columns = np.pad(columns, ((0, n_steps - len(columns)), (0, 0)), mode="edge" if len(columns) else "constant")
+    return Picture(analysis.features, analysis.feature_times, columns)
 
 
 def accent_times(plan: ScorePlan) -> list[Hit]:

@@ -16,6 +16,7 @@ from openvmas.errors import ModelError
 
 PRESETS_FOLDER = Path(__file__).parent / "weights"
 MANIFEST = "model.json"
+ALIGNMENT = "alignment"  # the preset that only compares picture and music
 FORMAT = 1  # of the manifest; raised when an older reader could not use a newer folder
 
 
@@ -47,8 +48,9 @@ class Weights:
 
 
 def list_presets() -> list[str]:
-    """Names of the models that came with the package."""
-    return sorted(path.parent.name for path in PRESETS_FOLDER.glob(f"*/{MANIFEST}"))
+    """Names of the models that came with the package and write music."""
+    manifests = PRESETS_FOLDER.glob(f"*/{MANIFEST}")
+    return sorted(path.parent.name for path in manifests if path.parent.name != ALIGNMENT)
 
 
 def find_weights(name_or_path: str | Path) -> Weights:
@@ -83,6 +85,23 @@ def find_weights(name_or_path: str | Path) -> Weights:
         if hash_file(path) != expected[role]:
             raise ModelError(f"{path.name} of model {name} is damaged; install or export it again.")
     return Weights(name, version, licence, folder, files, hash_roles(expected), sizes)
+
+
+def find_alignment(name_or_path: str | Path) -> Weights:
+    """What compares picture and music: the model itself, a folder `alignment` in its own, or the preset of that name.
+
+    Raises ModelError where there is none.
+    """
+    weights = find_weights(name_or_path)
+    if "music_embedding" in weights.files:
+        return weights
+    for folder in (weights.folder / ALIGNMENT, PRESETS_FOLDER / ALIGNMENT):
+        if (folder / MANIFEST).is_file():
+            return find_weights(folder)
+    raise ModelError(
+        f"model {weights.name} {weights.version} has no alignment part, so it cannot compare video and music; give a "
+        "model with one, or export one with `python -m openvmas.train.export - - FOLDER --joint RUN`."
+    )
 
 
 def write_manifest(

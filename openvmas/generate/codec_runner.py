@@ -14,7 +14,8 @@ import numpy as np
 import onnxruntime
 
 from openvmas.errors import ModelError
-from openvmas.generate.engine import CodecFrames, CodecStream, open_graph, read_codebooks, run, sqrt_hann
+from openvmas.generate.engine import CodecFrames, CodecStream, read_codebooks, sqrt_hann
+from openvmas.generate.graph import open_graph, run
 from openvmas.pretrained import Weights, hash_file
 
 CHUNK = 250  # codec steps that go through a network at once, beside their history and look-ahead

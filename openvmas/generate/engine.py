@@ -16,27 +16,13 @@ import numpy as np
 import onnxruntime
 
 from openvmas.condition import Condition
+from openvmas.generate.graph import open_graph, run
+from openvmas.generate.picture import PictureEncoder
 from openvmas.pretrained import Weights
 
 HIDDEN = -1e9  # mask value of a slot that may not be seen
 CONDITION_MARGIN = 32  # steps; more than half the width of the condition's kernel
 CONDITION_CHUNK = 3000  # steps encoded at once
-
-
-def open_graph(path: os.PathLike[str], threads: int) -> onnxruntime.InferenceSession:
-    """A session that leaves the processor alone between steps."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Two spinning threads on a busy machine were eight times slower than one.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
-
-
-def run(graph: onnxruntime.InferenceSession, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """All outputs of a graph; the arrays are read where they are."""
-    return [np.asarray(output) for output in graph.run(None, inputs)]
 
 
 class Ring:
@@ -51,12 +37,10 @@ class Ring:
         self.values = np.zeros((len(layers), batch, groups, window - 1, head_width), np.float32)
         self.mask = np.full(window - 1, HIDDEN, np.float32)
 
-    def spread(self, winner: int, batch: int) -> None:
-        """Every piece goes on from what the winner remembers; piece i of each branch is at i, i + batch, ..."""
-        for array in (self.keys, self.values):
-            n_branches = array.shape[1] // batch
-            for branch in range(n_branches):
-                array[:, branch * batch : (branch + 1) * batch] = array[:, branch * batch + winner][:, None]
+    def spread(self, winner: int, batch: int, n: int) -> None:
+        """n pieces go on from what the winner of `batch` remembers; piece i of each branch is at i, i + batch, ..."""
+        chosen = np.repeat(np.arange(winner, self.keys.shape[1], batch), n)
+        self.keys, self.values = self.keys.take(chosen, axis=1), self.values.take(chosen, axis=1)
 
     def write(self, position: int, keys: np.ndarray, values: np.ndarray) -> None:
         """Put new keys and values [n_layers, B, G, d] where the oldest ones were."""
@@ -68,32 +52,92 @@ class Ring:
 
 @dataclass
 class State:
-    """Where a batch of pieces stands: how many steps are written, and what the layers remember."""
+    """Where a batch of pieces stands: how many steps are written, and what the layers remember.
+
+    call: the decoder bound to these arrays, None where they are new.
+    """
 
     position: int
     narrow: Ring
     wide: Ring
+    call: BoundStep | None = None
+
+    def spread(self, winner: int, batch: int, n: int) -> None:
+        """As `Ring.spread`."""
+        for ring in (self.narrow, self.wide):
+            ring.spread(winner, batch, n)
+        self.call = None
+
+
+class BoundStep:
+    """The decoder's graph with its inputs and outputs at fixed places in memory, so that a call hands nothing over."""
+
+    def __init__(self, graph: onnxruntime.InferenceSession, state: State, sizes: dict[str, Any]) -> None:
+        narrow, wide, half = state.narrow, state.wide, sizes["head_width"] // 2
+        batch, n_layers = narrow.keys.shape[1], sizes["n_layers"]
+        self.tokens = np.zeros((batch, sizes["n_codebooks"]), np.int64)
+        self.condition = np.zeros((batch, sizes["width"]), np.float32)
+        self.cosine, self.sine = np.zeros(half, np.float32), np.zeros(half, np.float32)
+        self.logits = np.zeros((batch, sizes["n_codebooks"], sizes["codebook_size"]), np.float32)
+        arrays = {"tokens": self.tokens, "condition": self.condition, "cosine": self.cosine, "sine": self.sine}
+        for kind, ring in (("narrow", narrow), ("wide", wide)):
+            # Models up to 0.3 take all layers of a kind as one input.
+            arrays |= {f"{kind}_mask": ring.mask, f"{kind}_keys": ring.keys, f"{kind}_values": ring.values}
+            for i, layer in enumerate(ring.layers):
+                arrays |= {f"keys_{layer}": ring.keys[i], f"values_{layer}": ring.values[i]}
+        self._graph, self._binding = graph, graph.io_binding()
+        self._is_old = any(item.name == "narrow_keys" for item in graph.get_inputs())
+        shape = batch, sizes["n_groups"], sizes["head_width"]
+        new = (n_layers, *shape) if self._is_old else (*shape[:2], n_layers, shape[2])
+        self._keys, self._values = np.zeros(new, np.float32), np.zeros(new, np.float32)
+        for item in graph.get_inputs():
+            self._binding.bind_ortvalue_input(item.name, shared(arrays[item.name], item.shape))
+        arrays = {"logits": self.logits, "new_keys": self._keys, "new_values": self._values}
+        for item in graph.get_outputs():
+            self._binding.bind_ortvalue_output(item.name, shared(arrays[item.name], item.shape))
+
+    def run(self) -> tuple[np.ndarray, np.ndarray]:
+        """New keys and new values [n_layers, B, G, d]; logits [B, K, V] are then in `logits`."""
+        self._graph.run_with_iobinding(self._binding)
+        if self._is_old:
+            return self._keys, self._values
+        return self._keys.transpose(2, 0, 1, 3), self._values.transpose(2, 0, 1, 3)
+
+
+def shared(array: np.ndarray, shape: list[int | str]) -> onnxruntime.OrtValue:
+    """The array's own memory with the sizes that a graph declares (names stand for the batch)."""
+    sizes = [-1 if isinstance(size, str) else size for size in shape]
+    view = array.reshape(sizes)
+    assert np.shares_memory(view, array)
+    return onnxruntime.OrtValue.ortvalue_from_numpy(view)
 
 
 class Engine:
     """All graphs of one model."""
 
     def __init__(self, weights: Weights, threads: int = 1) -> None:
-        self.sizes = weights.sizes
+        self.weights, self.sizes = weights, weights.sizes
         self._condition = open_graph(weights.file("condition"), threads)
-        self._decoder = open_graph(weights.file("decoder"), threads)
+        self.use_decoder(weights.file("decoder"), threads)
         self._codec = CodecFrames(weights, min(2, os.cpu_count() or 1))
+        self._picture = PictureEncoder(weights, threads) if "video_encoder" in weights.files else None
         half = self.sizes["head_width"] // 2
         self._frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
+
+    def use_decoder(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+        """Step with another graph of the same decoder."""
+        self._decoder = open_graph(path, threads)
 
     @property
     def frame_rate(self) -> Fraction:
         return Fraction(self.sizes["sample_rate"], self.sizes["hop_length"])
 
-    def encode_condition(self, condition: Condition, use_events: bool, use_meaning: bool) -> Iterator[np.ndarray]:
-        """One vector [D] per step, in chunks [n, D], for all steps of the condition."""
+    def encode_condition(
+        self, condition: Condition, use_events: bool, use_meaning: bool, begin: int = 0
+    ) -> Iterator[np.ndarray]:
+        """One vector [D] per step, in chunks [n, D], for all steps of the condition from `begin` on."""
         curves, semantics = condition.encode_curves(), condition.encode_semantics()
-        for start in range(0, condition.n_steps, CONDITION_CHUNK):
+        for start in range(begin, condition.n_steps, CONDITION_CHUNK):
             first = max(0, start - CONDITION_MARGIN)
             last = min(condition.n_steps, start + CONDITION_CHUNK + CONDITION_MARGIN)
             (encoded,) = run(
@@ -107,39 +151,37 @@ class Engine:
             )
             yield encoded[0, start - first : start - first + CONDITION_CHUNK]
 
-    def start(self, batch: int) -> State:
-        """The state before the first step of `batch` pieces."""
+    def encode_picture(self, condition: Condition, begin: int = 0) -> Iterator[np.ndarray]:
+        """What the picture adds to the condition's vectors, in chunks [n, D] from step `begin` on.
+
+        Nothing where the model has no video encoder, or the condition no picture.
+        """
+        if self._picture is not None and condition.picture is not None:
+            yield from self._picture.steps(condition.picture, condition.n_steps, begin)
+
+    def start(self, batch: int, position: int = 0) -> State:
+        """The state of `batch` pieces before step `position`, with nothing remembered."""
         sizes = self.sizes
         wide = list(sizes["wide_layers"])
         narrow = [i for i in range(sizes["n_layers"]) if i not in wide]
         shape = batch, sizes["n_groups"], sizes["head_width"]
-        return State(0, Ring(narrow, *shape, sizes["narrow"]), Ring(wide, *shape, sizes["wide"]))
+        return State(position, Ring(narrow, *shape, sizes["narrow"]), Ring(wide, *shape, sizes["wide"]))
 
     def step(self, state: State, tokens: np.ndarray, condition: np.ndarray) -> np.ndarray:
-        """Logits [B, K, V] of the next token, given the last ones [B, K] (int64) and this step's condition [B, D].
+        """Logits [B, K, V] of the next token, given the last ones [B, K] and this step's condition [B, D].
 
         Changes `state`.
         """
-        angle = state.position * self._frequency
-        logits, keys, values = run(
-            self._decoder,
-            {
-                "tokens": tokens,
-                "condition": condition,
-                "cosine": np.cos(angle).astype(np.float32),
-                "sine": np.sin(angle).astype(np.float32),
-                "narrow_keys": state.narrow.keys,
-                "narrow_values": state.narrow.values,
-                "narrow_mask": state.narrow.mask,
-                "wide_keys": state.wide.keys,
-                "wide_values": state.wide.values,
-                "wide_mask": state.wide.mask,
-            },
-        )
+        if state.call is None:
+            state.call = BoundStep(self._decoder, state, self.sizes)
+        call, angle = state.call, state.position * self._frequency
+        call.tokens[:], call.condition[:] = tokens, condition
+        call.cosine[:], call.sine[:] = np.cos(angle), np.sin(angle)
+        keys, values = call.run()
         state.narrow.write(state.position, keys, values)
         state.wide.write(state.position, keys, values)
         state.position += 1
-        return logits
+        return call.logits.copy()
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray:
         """As `CodecFrames.decode_frames`."""

@@ -30,10 +30,12 @@ NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 @dataclass(frozen=True)
 class Target:
-    """Where one variation goes. audio: of the music alone, if it is wanted."""
+    """Where one variation goes. audio, midi, stems (a folder): of the music alone, if they are wanted."""
 
     video: Path
     audio: Path | None
+    midi: Path | None = None
+    stems: Path | None = None
 
     @property
     def sidecar(self) -> Path:
@@ -45,6 +47,7 @@ class Hidden:
     """Where one variation is written before it is moved to its names; the sounds are float WAV files.
 
     music: as composed. mixed: the finished sound. audio: the music alone if it is wanted, alone: the same as scratch.
+    midi: its notes, stems: a folder for its parts, if they are wanted.
     """
 
     video: Path
@@ -53,6 +56,8 @@ class Hidden:
     music: Path
     mixed: Path
     alone: Path
+    midi: Path | None = None
+    stems: Path | None = None
 
 
 class Outputs:
@@ -67,6 +72,7 @@ class Outputs:
         self._overwrite = overwrite
         self._targets: dict[Path, Path] = {}
         self._scratch: list[Path] = []
+        self._folders: dict[Path, Path] = {}
 
     def __enter__(self) -> Outputs:
         return self
@@ -76,6 +82,23 @@ class Outputs:
     ) -> None:
         for path in (*self._targets.values(), *self._scratch):
             path.unlink(missing_ok=True)
+        for folder in self._folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def reserve_folder(self, target: str | Path, option: str) -> Path:
+        """The same for a folder of files: it may be there, but without --overwrite only empty. Raises OutputError."""
+        target = Path(target)
+        if not target.parent.is_dir():
+            raise OutputError(f"the folder {target.parent} does not exist; create it or choose another with {option}.")
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"{target} is a file; give the name of a folder with {option}.")
+        if target.is_dir() and any(target.iterdir()) and not self._overwrite:
+            raise OutputError(f"{target} is not empty; give --overwrite to replace its files or another with {option}.")
+        hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        with explain_write_errors(target.parent):
+            hidden.mkdir()
+        self._folders[target] = hidden
+        return hidden
 
     def reserve(self, target: str | Path, option: str = "--output") -> Path:
         """Check that a result can be written at `target` and return the hidden file to write it to.
@@ -106,6 +129,8 @@ class Outputs:
             music=self.scratch(target.video, ".music.wav"),
             mixed=self.scratch(target.video, ".mixed.wav"),
             alone=self.scratch(target.video, ".alone.wav"),
+            midi=self.reserve(target.midi, "--midi-out") if target.midi else None,
+            stems=self.reserve_folder(target.stems, "--stems-out") if target.stems else None,
         )
 
     def scratch(self, target: str | Path, suffix: str) -> Path:
@@ -124,6 +149,12 @@ class Outputs:
         """Move every result to its name, the first reserved last: that it is there means that all are."""
         moved: list[Path] = []
         try:
+            for folder, hidden in self._folders.items():
+                with explain_write_errors(folder.parent):
+                    folder.mkdir(exist_ok=True)
+                    for file in sorted(hidden.iterdir()):
+                        os.replace(file, folder / file.name)
+                        moved.append(folder / file.name)
             for target, hidden in reversed(self._targets.items()):
                 with explain_write_errors(target.parent):
                     os.replace(hidden, target)
@@ -140,13 +171,15 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
     path, output = Path(info.path), options.output
     if output.audio_out is not None and Path(output.audio_out).suffix.lower() != ".wav":
         raise OptionError(f"the music is written as WAV; give --audio-out a name in .wav, not {output.audio_out}.")
+    if output.midi_out is not None and Path(output.midi_out).suffix.lower() not in (".mid", ".midi"):
+        raise OptionError(f"notes are written as MIDI; give --midi-out a name in .mid, not {output.midi_out}.")
     video = Path(output.output) if output.output else path.with_name(f"{path.stem}.scored{choose_extension(info)[0]}")
     sound_codec(video)  # raises OutputError for an extension that cannot be written
-    audio = Path(output.audio_out) if output.audio_out else None
+    audio, midi, stems = (Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out))
     if output.variations == 1:
-        return [Target(video, audio)]
+        return [Target(video, audio, midi, stems)]
     return [
-        Target(numbered(video, index), numbered(audio, index) if audio else None)
+        Target(numbered(video, index), *(numbered(path, index) if path else None for path in (audio, midi, stems)))
         for index in range(1, output.variations + 1)
     ]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -52,6 +52,25 @@ class Composer(Protocol):
         ...
 
 
+@runtime_checkable
+class NoteComposer(Protocol):
+    """What writes notes before it plays them: `symbolic.composer.Composer`. It reads the plan too."""
+
+    def stream(
+        self,
+        condition: Condition,
+        options: GenerateOptions,
+        report: dict[str, Any] | None = None,
+        plan: ScorePlan | None = None,
+    ) -> Iterator[np.ndarray]: ...
+
+    def write(self, condition: Condition, options: GenerateOptions, plan: ScorePlan | None = None) -> Any: ...
+
+    def save_midi(self, piece: Any, path: Path) -> None: ...
+
+    def save_stems(self, piece: Any, folder: Path) -> None: ...
+
+
 @dataclass(frozen=True)
 class ScoreResult:
     """A finished video. report: what the sidecar holds."""
@@ -65,8 +84,8 @@ class ScoreResult:
 class Scorer:
     """A loaded model and the way from a video to a scored one."""
 
-    def __init__(self, composer: Composer, weights: Weights) -> None:
-        self._composer = composer
+    def __init__(self, composer: Composer | NoteComposer, weights: Weights) -> None:
+        self.composer = composer
         self.weights = weights
 
     def analyze(self, path: str | Path, progress: Progress | None = None) -> VideoAnalysis:
@@ -89,7 +108,11 @@ class Scorer:
         options: the fields of GenerateOptions. report: is filled by the composer.
         """
         condition = to_condition(plan, analysis)
-        blocks = self._composer.stream(condition, Options.of(**options).generate, report)
+        chosen = Options.of(**options).generate
+        if isinstance(self.composer, NoteComposer):
+            blocks = self.composer.stream(condition, chosen, report, plan)
+        else:
+            blocks = self.composer.stream(condition, chosen, report)
         yield from exactly(blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration))
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
@@ -104,6 +127,11 @@ class Scorer:
     def score_variations(self, path: str | Path, progress: Progress | None = None, **options: Any) -> list[ScoreResult]:
         """As `score`, with `variations` results, each with the next seed; finished ones stay if a later one fails."""
         given = Options.of(**options)
+        if (given.output.midi_out or given.output.stems_out) and not isinstance(self.composer, NoteComposer):
+            raise OptionError(
+                f"model {self.weights.name} writes sound, not notes; "
+                "give --model symbolic with --midi-out or --stems-out."
+            )
         info = probe(path)
         targets = name_targets(info, given)
         stages, results = Stages(progress), []
@@ -116,12 +144,12 @@ class Scorer:
             for index, target in enumerate(targets):
                 generate = dataclasses.replace(given.generate, seed=(seed + index) % 2**32)
                 chosen = dataclasses.replace(given, generate=generate)
-                report = self._finish(hidden[index], prepared, chosen, stages)
+                report = self.finish(hidden[index], prepared, chosen, stages)
                 doors[index].commit()
                 results.append(ScoreResult(target.video, target.sidecar, target.audio, report))
         return results
 
-    def _finish(self, hidden: Hidden, prepared: Prepared, options: Options, stages: Stages) -> dict[str, Any]:
+    def finish(self, hidden: Hidden, prepared: Prepared, options: Options, stages: Stages) -> dict[str, Any]:
         """Compose, mix and write one variation into its hidden files; returns its report."""
         info, composed = prepared.info, {}
         with explain_write_errors(hidden.video.parent):
@@ -129,6 +157,7 @@ class Scorer:
                 asked = dataclasses.asdict(options.generate)
                 blocks = self.compose(prepared.plan, prepared.analysis, composed, **asked)
                 write_wav(hidden.music, watched(blocks, info.duration, SAMPLE_RATE_OUT, progress), SAMPLE_RATE_OUT)
+                self._write_notes(hidden, prepared, options.generate)
             with stages.run("mix") as progress:
                 codec = sound_codec(hidden.video)
                 original = None
@@ -155,6 +184,16 @@ class Scorer:
             hidden.sidecar.write_text(json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         return report
 
+    def _write_notes(self, hidden: Hidden, prepared: Prepared, options: GenerateOptions) -> None:
+        """The notes of the music and its parts one by one, where they are wanted."""
+        if not isinstance(self.composer, NoteComposer) or not (hidden.midi or hidden.stems):
+            return
+        piece = self.composer.write(to_condition(prepared.plan, prepared.analysis), options, prepared.plan)
+        if hidden.midi:
+            self.composer.save_midi(piece, hidden.midi)
+        if hidden.stems:
+            self.composer.save_stems(piece, hidden.stems)
+
     def _music_alone(self, hidden: Hidden, mixed: MixReport, info: VideoInfo, options: Options) -> Path:
         """The music by itself at the asked loudness: the mix where nothing else is in it."""
         if hidden.audio is None and not options.mix.separate_track:
@@ -168,8 +207,12 @@ class Scorer:
 
 
 def load(name_or_path: str | Path = "mini") -> Scorer:
-    """Open a preset or a folder of exported weights. Raises ModelError."""
+    """Open a preset or a folder of exported weights, or of instruments. Raises ModelError."""
     weights = find_weights(name_or_path)
+    if "instruments" in weights.files:
+        from openvmas.symbolic.composer import Composer as NoteWriter
+
+        return Scorer(NoteWriter(weights), weights)
     from openvmas.generate.stream import Composer as ModelComposer
 
     return Scorer(ModelComposer(weights), weights)

@@ -43,11 +43,11 @@ class Judgement:
         return self.accents - abs(self.level_error) / 8 - 5 * len(self.failures)
 
 
-def plan_choices(condition: Condition, is_single: bool) -> list[int]:
-    """After which steps a choice is made: never soon after an accent, so that each can be judged."""
+def plan_choices(condition: Condition, is_single: bool, start: int = 0, end: int | None = None) -> list[int]:
+    """After which steps from `start` to `end` a choice is made: never soon after an accent, so each can be judged."""
     accents = np.flatnonzero(condition.events.accents > 0)
-    choices, last = [], 0
-    while condition.n_steps - last > SHORTEST + LONGEST:
+    choices, last, end = [], start, condition.n_steps if end is None else end
+    while end - last > SHORTEST + LONGEST:
         possible = np.arange(last + SHORTEST, last + LONGEST + 1)
         before = np.searchsorted(accents, possible, side="right") - 1
         since = np.where(before >= 0, possible - np.append(accents, -SETTLED)[before], LONGEST)

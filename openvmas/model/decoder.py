@@ -51,8 +51,14 @@ class DecoderConfig:
 
 DECODER_PRESETS = {
     "mini": DecoderConfig(),
+    "base": DecoderConfig(  # about 300 M: the size of MusicGen small (Copet et al. 2023)
+        width=1024, n_layers=24, n_heads=16, n_groups=4, hidden=3072, narrow=128, wide=768,
+    ),
+    "large": DecoderConfig(  # about 1.5 B: of MusicGen medium
+        width=1536, n_layers=48, n_heads=24, n_groups=6, hidden=5632, narrow=256, wide=1536,
+    ),
     "debug": DecoderConfig(codebook_size=64, width=32, n_layers=4, n_heads=2, n_groups=1, hidden=64, narrow=8, wide=24),
-}
+}  # fmt: skip
 
 
 class ConditionEncoder(nn.Module):
@@ -104,7 +110,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
     Blocks of `window` queries against their own and the previous block, so that cost grows linearly with S.
     """
     length, width = q.shape[2:]
-    n_blocks = -(-length // window)
+    n_blocks = (length + window - 1) // window  # not -(-n // m): ONNX rounds towards zero
     q, k, v = (F.pad(x, (0, 0, 0, n_blocks * window - length)).unflatten(2, (n_blocks, window)) for x in (q, k, v))
     keys, values = (torch.cat([F.pad(x, (0, 0, 0, 0, 1, 0))[:, :, :-1], x], dim=3) for x in (k, v))
     age = torch.arange(window, device=q.device)[:, None] + window - torch.arange(2 * window, device=q.device)
@@ -126,6 +132,14 @@ class Layer(nn.Module):
         self.to_hidden = nn.Linear(config.width, 2 * config.hidden, bias=False)
         self.from_hidden = nn.Linear(config.hidden, config.width, bias=False)
         self.condition_gain = nn.Parameter(torch.full((config.width,), 0.3))
+
+    def forward(self, x: Tensor, condition: Tensor, cosine: Tensor, sine: Tensor, window: int) -> Tensor:
+        """x and condition [B, S, D], of all steps at once → [B, S, D]."""
+        x = x + self.condition_gain * condition
+        q, k, v = self.qkv(x, cosine, sine)
+        repeat = self.n_heads // self.n_groups
+        k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
+        return self.finish(x, attend(q.to(v.dtype), k.to(v.dtype), v, window))
 
     def qkv(self, x: Tensor, cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [B, S, D] → queries [B, H, S, d], keys and values [B, G, S, d]."""
@@ -187,12 +201,7 @@ class Decoder(nn.Module):
         index = torch.arange(x.shape[1], device=x.device)
         cosine, sine = self.positions(index)
         for i, layer in enumerate(self.layers):
-            assert isinstance(layer, Layer)
-            x = x + layer.condition_gain * condition
-            q, k, v = layer.qkv(x, cosine, sine)
-            repeat = layer.n_heads // layer.n_groups
-            k, v = k.repeat_interleave(repeat, dim=1), v.repeat_interleave(repeat, dim=1)
-            x = layer.finish(x, attend(q.to(v.dtype), k.to(v.dtype), v, self.config.window(i)))
+            x = layer(x, condition, cosine, sine, self.config.window(i))
         return x
 
 

@@ -52,6 +52,12 @@ class VideoEncoderConfig:
 
 VIDEO_PRESETS = {
     "mini": VideoEncoderConfig(),
+    "base": VideoEncoderConfig(
+        width=512, n_layers=6, n_heads=8, hidden=1408, n_globals=16, motion_width=64, out_width=1024, embedding=256,
+    ),
+    "large": VideoEncoderConfig(
+        width=768, n_layers=8, n_heads=12, hidden=2048, n_globals=16, motion_width=96, out_width=1536, embedding=512,
+    ),
     "debug": VideoEncoderConfig(
         feature_width=16, width=32, n_layers=2, n_heads=2, hidden=48, window=3, n_globals=2, motion_width=8,
         motion_kernel=5, out_width=32, embedding=16,
@@ -60,10 +66,12 @@ VIDEO_PRESETS = {
 
 
 class Encoded(NamedTuple):
-    """steps [B, T, out_width] at CONTROL_RATE; embedding [B, E] of length 1."""
+    """steps [B, T, out_width] at CONTROL_RATE; embedding [B, E] of length 1; motion [B, T, motion_width]: what the
+    curves alone say, for whoever asks when and not what."""
 
     steps: Tensor
     embedding: Tensor
+    motion: Tensor
 
 
 class MotionBranch(nn.Module):
@@ -245,7 +253,7 @@ class VideoEncoder(nn.Module):
         x, summary = self.mix(features, moved, valid, has_features)
         places = torch.arange(motion.shape[1], device=features.device) * (self.config.fps / float(CONTROL_RATE))
         steps = read_at(self.frames_out(normalize(x)), places.expand(batch, -1), n_frames) + self.motion_out(motion)
-        return Encoded(steps, F.normalize(self.to_embedding(normalize(summary)).float(), dim=-1))
+        return Encoded(steps, F.normalize(self.to_embedding(normalize(summary)).float(), dim=-1), motion)
 
     def mix(self, features: Tensor, moved: Tensor, valid: Tensor, has_features: Tensor) -> tuple[Tensor, Tensor]:
         """features [B, F, P, W], moved [B, F, width], valid [B, F] → frames [B, F, width] and summary [B, width]."""

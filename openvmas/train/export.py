@@ -1,6 +1,8 @@
 """From checkpoints to the files that score videos and encode sound: ONNX graphs, codebooks and a manifest.
 
     python -m openvmas.train.export CODEC.pt DECODER.pt OUT --name mini --version 0.1
+    python -m openvmas.train.export CODEC.pt RUN/decoder.pt OUT --joint RUN    # with video encoder and alignment
+    python -m openvmas.train.export - - OUT --joint RUN --name alignment       # only those, for codes of mini
     python -m openvmas.train.export CODEC.pt - OUT      # only the codec's files, into a folder that holds a model
 
 `condition.onnx` (curves and meaning → one vector per step), `decoder.onnx` (one step; weights in 8-bit blocks),
@@ -11,135 +13,23 @@ latents) and `codebooks.npz`. STFT, inverse STFT and quantisation are done in Nu
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from openvmas.codec.autoencoder import Codec, load_codec
 from openvmas.errors import ModelError
-from openvmas.model.decoder import Decoder, DecoderStep, load_decoder
+from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
 from openvmas.pretrained import find_weights, write_manifest
+from openvmas.train.export_alignment import JOINT_FILES, SPAN, codebooks_of, export_sides
+from openvmas.train.onnx_files import compress, export_graph, quantize
+from openvmas.train.step_graph import PARTS, StepGraph, plain_products
 
-OPSET = 17
 LICENCE = "CC-BY-SA-4.0"
-CODEC_BLOCK = 64  # weights that share a scale in the codec's graphs
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
-
-
-def export_graph(
-    module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], dynamic: dict[str, dict[int, str]], path: Path
-) -> None:
-    """Trace a module into an ONNX file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module.eval(), tuple(inputs.values()), str(path), input_names=list(inputs), output_names=outputs,
-            dynamic_axes=dynamic, opset_version=OPSET, dynamo=False,
-        )  # fmt: skip
-
-
-def step_inputs(decoder: Decoder, n: int = 2) -> dict[str, Tensor]:
-    """Example inputs of `DecoderStep` with empty caches for a batch of n."""
-    config = decoder.config
-    cosine, sine = decoder.positions(torch.tensor(0))
-    inputs = {
-        "tokens": torch.full((n, config.n_codebooks), config.codebook_size),
-        "condition": torch.zeros(n, config.width),
-        "cosine": cosine,
-        "sine": sine,
-    }
-    n_wide = len(config.wide_layers)
-    for name, count, window in (("narrow", config.n_layers - n_wide, config.narrow), ("wide", n_wide, config.wide)):
-        shape = (count, n, config.n_groups)
-        inputs[f"{name}_keys"] = torch.zeros(*shape, config.head_width, window - 1)
-        inputs[f"{name}_values"] = torch.zeros(*shape, window - 1, config.head_width)
-        inputs[f"{name}_mask"] = torch.full((window - 1,), -1e9)
-    return inputs
-
-
-def quantize(source: Path, target: Path, bits: int, block: int = 32) -> None:
-    """Weights of matrix products in blocks of `bits`, used as such; everything else stays in fp32.
-
-    For graphs that run one step at a time, where reading the weights takes the time.
-    """
-    import logging
-
-    import onnx
-    from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-
-    logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
-    quantizer = MatMulNBitsQuantizer(
-        onnx.load(str(source)), bits=bits, block_size=block, is_symmetric=False, accuracy_level=4
-    )
-    quantizer.process()
-    quantized: Any = quantizer.model
-    quantized.save_model_to_file(str(target))
-
-
-def compress(source: Path, target: Path, in_half: int | None = None) -> None:
-    """Weights of matrix products as 8-bit integers in blocks of CODEC_BLOCK rows with an fp16 scale each.
-
-    The graph turns them into fp32 when it is opened, so it runs as fast and as exactly as with fp32 weights. For graphs
-    that work on many steps at once. in_half: the product (-1: the last) whose weights are kept in fp16.
-    """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(str(source))
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
-    added = []
-    for i, node in enumerate(products):
-        tensor = weights[node.input[1]]
-        values, name = numpy_helper.to_array(tensor), tensor.name
-        model.graph.initializer.remove(tensor)
-        if in_half is not None and i == in_half % len(products):
-            model.graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-            added.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
-            continue
-        n_rows, n_columns = values.shape
-        size = next(n for n in range(CODEC_BLOCK, 0, -1) if n_rows % n == 0)
-        blocks = values.reshape(-1, size, n_columns)
-        scale = (np.abs(blocks).max(axis=1, keepdims=True) / 127 + 1e-7).astype(np.float16)
-        whole = np.round(blocks / scale.astype(np.float32)).clip(-127, 127).astype(np.int8)
-        for kind, array in (("whole", whole), ("scale", scale), ("shape", np.array(values.shape))):
-            model.graph.initializer.append(numpy_helper.from_array(array, f"{name}_{kind}"))
-        for kind in ("whole", "scale"):
-            added.append(helper.make_node("Cast", [f"{name}_{kind}"], [f"{name}_{kind}_32"], to=TensorProto.FLOAT))
-        added.append(helper.make_node("Mul", [f"{name}_whole_32", f"{name}_scale_32"], [f"{name}_blocks"]))
-        added.append(helper.make_node("Reshape", [f"{name}_blocks", f"{name}_shape"], [name]))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*added, *nodes])
-    onnx.save(model, str(target))
-
-
-def halve_tables(path: Path) -> None:
-    """Store tables that are only looked up (embeddings, codebooks) as fp16 with a cast behind the look-up."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    model = onnx.load(str(path))
-    elsewhere = {name for node in model.graph.node if node.op_type != "Gather" for name in node.input}
-    tables = {t.name: t for t in model.graph.initializer if len(t.dims) == 2 and t.name not in elsewhere}
-    nodes = []
-    for node in model.graph.node:
-        nodes.append(node)
-        if node.op_type != "Gather" or node.input[0] not in tables:
-            continue
-        table = tables[node.input[0]]
-        if table.data_type == TensorProto.FLOAT:
-            table.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(table).astype(np.float16), table.name))
-        out = node.output[0]
-        node.output[0] = f"{out}_half"
-        nodes.append(helper.make_node("Cast", [f"{out}_half"], [out], to=TensorProto.FLOAT))
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    onnx.save(model, str(path))
 
 
 def measure_reach(trunk: nn.Module, n_in: int, n_steps: int = 512) -> tuple[int, int]:
@@ -189,20 +79,40 @@ def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
     }
 
 
-def export(codec: Codec, decoder: Decoder, folder: Path, name: str, version: str, bits: int = 8) -> Path:
-    """Write all files of a model; returns the manifest's path."""
+def decoder_sizes(config: DecoderConfig) -> dict[str, Any]:
+    """What the engine needs to know of a decoder."""
+    names = ("n_codebooks", "codebook_size", "n_layers", "narrow", "wide", "n_groups", "width", "head_width")
+    return {"wide_layers": list(config.wide_layers), **{name: getattr(config, name) for name in names}}
+
+
+def export_step(decoder: Decoder, path: Path, bits: int = 8) -> None:
+    """Write one step of the decoder; bits: of the weights, 32 for fp32 (embeddings are then fp32, too, else fp16)."""
+    import onnx
+
+    state = {name: value.detach().numpy() for name, value in decoder.state_dict().items()}
+    n_layers = decoder.config.n_layers
+    weights = {f"{part}.{i}": state[f"layers.{i}.{part}.weight"].T for i in range(n_layers) for part in PARTS}
+    weights["heads"] = state["heads.weight"].T
+    gains = np.stack([state[f"layers.{i}.condition_gain"] for i in range(n_layers)])
+    table = state["embedding.weight"].astype(np.float16 if bits < 32 else np.float32)
+    model = StepGraph(decoder_sizes(decoder.config), gains, table, plain_products(weights)).model()
+    onnx.save(model, str(path))
+    if bits < 32:
+        quantize(path, path, bits)
+
+
+def export(
+    codec: Codec, decoder: Decoder, folder: Path, name: str, version: str, bits: int = 8, run: Path | None = None,
+    span: int = SPAN,
+) -> Path:  # fmt: skip
+    """Write all files of a model; returns the manifest's path.
+
+    bits: of the decoder's weights, 32 for fp32. run: of the joint training that the decoder comes from, whose video
+    encoder and alignment are written, too; span: steps of its clips.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = decoder.config
-    raw = folder / "raw.onnx"
-    inputs = step_inputs(decoder)
-    batch = {key: {1: "n"} for key in inputs if key.endswith(("keys", "values"))}
-    export_graph(
-        DecoderStep(decoder), inputs, ["logits", "new_keys", "new_values"],
-        {**batch, "tokens": {0: "n"}, "condition": {0: "n"}, "logits": {0: "n"}, "new_keys": {1: "n"},
-         "new_values": {1: "n"}}, raw,
-    )  # fmt: skip
-    quantize(raw, folder / "decoder.onnx", bits)
-    halve_tables(folder / "decoder.onnx")
+    export_step(decoder, folder / "decoder.onnx", bits)
     steps = {1: "steps"}
     export_graph(
         decoder.condition,
@@ -212,12 +122,19 @@ def export(codec: Codec, decoder: Decoder, folder: Path, name: str, version: str
         },
         ["condition"], {"curves": steps, "semantics": steps, "condition": steps}, folder / "condition.onnx",
     )  # fmt: skip
-    sizes: dict[str, Any] = export_codec(codec, folder)
-    sizes.update(wide_layers=list(config.wide_layers), head_width=config.head_width)
-    kept = ("n_codebooks", "codebook_size", "n_layers", "narrow", "wide", "n_groups", "width")
-    sizes.update({name: getattr(config, name) for name in kept})
+    sizes = {**export_codec(codec, folder), **decoder_sizes(config)}
     files = {"decoder": "decoder.onnx", "condition": "condition.onnx", **CODEC_FILES}
+    if run is not None:
+        sizes |= export_sides(run, folder, folder / CODEC_FILES["codebooks"], span, bits)
+        files |= JOINT_FILES
     return write_manifest(folder, name=name, version=version, licence=LICENCE, files=files, sizes=sizes)
+
+
+def export_alignment(run: Path, folder: Path, name: str, version: str, codes_of: str, span: int = SPAN) -> Path:
+    """Write only what compares picture and music; returns the manifest's path. codes_of: whose codes the run read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sizes = export_sides(run, folder, codebooks_of(codes_of), span)
+    return write_manifest(folder, name=name, version=version, licence=LICENCE, files=JOINT_FILES, sizes=sizes)
 
 
 def replace_codec(codec: Codec, folder: Path, version: str | None = None) -> Path:
@@ -251,19 +168,28 @@ def replace_codec(codec: Codec, folder: Path, version: str | None = None) -> Pat
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("codec")
+    parser.add_argument("codec", help="CODEC.pt, or - to write only the alignment")
     parser.add_argument("decoder", help="DECODER.pt, or - to write only the codec's files into a folder with a model")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="mini")
     parser.add_argument("--version", help="0.1, or with - the version that is there, if left out")
-    parser.add_argument("--bits", type=int, default=8)
+    parser.add_argument("--bits", type=int, default=8, help="of the decoder's weights; 32 is fp32")
+    parser.add_argument("--joint", type=Path, metavar="RUN", help="also its video_encoder.pt and alignment.pt")
+    parser.add_argument("--codes-of", default="mini", metavar="MODEL", help="with CODEC -: model whose codes RUN read")
+    parser.add_argument("--span", type=int, default=SPAN, help="steps of a clip in RUN (its steps_per_crop)")
     arguments = parser.parse_args()
+    name, version, run = arguments.name, arguments.version, arguments.joint
+    if arguments.codec == "-":
+        if run is None:
+            parser.error("with CODEC - give --joint RUN")
+        print(export_alignment(run, arguments.folder, name, version or "0.1", arguments.codes_of, arguments.span))
+        return
     codec = load_codec(arguments.codec)
     if arguments.decoder == "-":
-        print(replace_codec(codec, arguments.folder, arguments.version))
+        print(replace_codec(codec, arguments.folder, version))
         return
-    decoder, version = load_decoder(arguments.decoder), arguments.version or "0.1"
-    print(export(codec, decoder, arguments.folder, arguments.name, version, arguments.bits))
+    decoder = load_decoder(arguments.decoder)
+    print(export(codec, decoder, arguments.folder, name, version or "0.1", arguments.bits, run, arguments.span))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,11 @@ import torch
 from openvmas.config import GenerateOptions
 from openvmas.errors import ModelError
 from openvmas.generate.engine import CONDITION_CHUNK, CodecStream, Ring
+from openvmas.generate.finish import Widener, finish
+from openvmas.generate.measures import Measures
 from openvmas.generate.sampling import plan_branches, sample
-from openvmas.generate.steering import LONGEST, SETTLED, SHORTEST, judge, plan_choices
-from openvmas.generate.stream import Composer, Measures, Widener, finish, is_stuck
+from openvmas.generate.steering import LONGEST, SETTLED, SHORTEST, is_stuck, judge, plan_choices
+from openvmas.generate.stream import Composer
 from openvmas.pretrained import find_weights
 from tests.generate.made import export_debug, make_condition, make_models
 
@@ -67,7 +69,7 @@ def test_the_best_continuation_is_kept_and_the_report_says_so(composer):
 def test_all_candidates_go_on_from_the_winner():
     ring = Ring([0, 1], batch=6, groups=1, head_width=2, window=4)
     ring.keys[:] = np.arange(6)[None, :, None, None, None]
-    ring.spread(winner=2, batch=3)  # two branches of three pieces
+    ring.spread(winner=2, batch=3, n=3)  # two branches of three pieces
     assert ring.keys[0, :, 0, 0, 0].tolist() == [2, 2, 2, 5, 5, 5]
 
 

@@ -1,0 +1,110 @@
+"""How well music fits a picture, by what the joint training learned: `openvmas.similarity(video, music)`.
+
+Picture and music are cut into spans as long as a clip in training. Meaning is the cosine between what the two stand
+for, timing the cosine between what they are moment by moment (the two contrastive objectives of `model.alignment`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.condition import Picture
+from openvmas.conduct import picture_of
+from openvmas.errors import InputError, ModelError
+from openvmas.generate.codec_runner import CodecRunner
+from openvmas.generate.graph import open_graph, run
+from openvmas.generate.pattern import delay
+from openvmas.generate.picture import PictureEncoder
+from openvmas.media.audio import Audio, read_audio_blocks, resample
+from openvmas.pretrained import Weights, find_alignment, find_weights
+from openvmas.vision.analysis import VideoAnalysis, analyze
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """All in [-1, 1], about 0 for music of another video.
+
+    meaning: what both stand for; timing: when things happen; combined: both, weighted by how much each told apart in
+    training (the inverse temperatures).
+    """
+
+    meaning: float
+    timing: float
+    combined: float
+
+
+class Aligner:
+    """The learned comparison, opened once for many. weights: of the alignment. runner: of the codec it reads."""
+
+    def __init__(self, weights: Weights, runner: CodecRunner, threads: int = 1) -> None:
+        self._sizes, self._runner = weights.sizes["alignment"], runner
+        if runner.codebooks_sha256 != self._sizes["codebooks_sha256"]:
+            raise ModelError(
+                f"the alignment {weights.name} {weights.version} reads codes of another codec than model "
+                f"{runner.weights.name} {runner.weights.version} has; export it for this model with --codes-of."
+            )
+        self._video = PictureEncoder(weights, threads)
+        self._music = open_graph(weights.file("music_embedding"), threads)
+
+    def encode(self, music: str | Path | Audio) -> np.ndarray:
+        """Codes [K, T] of a sound or video file, or of a wave. Raises InputError."""
+        rate, n = self._runner.sample_rate, self._sizes["n_codebooks"]
+        if isinstance(music, Audio):
+            return self._runner.encode(resample(music, rate).wave.mean(axis=0, dtype=np.float32), n)
+        blocks = (block[0] for block in read_audio_blocks(music, rate, 1))
+        return np.concatenate([np.zeros((n, 0), np.int64), *self._runner.encode_blocks(blocks, n)], axis=1)
+
+    def compare(self, picture: Picture, codes: np.ndarray) -> Similarity:
+        """A picture with the codes [K, T] of music that begins with it, over what both last. Raises InputError."""
+        codes = codes[: self._sizes["n_codebooks"]].astype(np.int64)
+        n_steps = min(len(picture.curves), codes.shape[1])
+        meaning, timing, lengths = [], [], []
+        for start, end in spans(n_steps, self._video.span):
+            seen = self._video.see(picture, start, end - start)
+            # As in training, a clip is as long as its tokens: the last codebooks lack their last codes.
+            tokens = delay(codes[:, start:end], self._sizes["codebook_size"])[:, : end - start]
+            embedding, moments = (output[0] for output in run(self._music, {"tokens": tokens[None]}))
+            meaning.append(float(seen.embedding @ embedding))
+            timing.append(cosine(seen.moments, moments))
+            lengths.append(end - start)
+        if not lengths:
+            raise InputError("picture and music have no second in common; give music that is at least 1 s long.")
+        total, times = (float(np.average(values, weights=lengths)) for values in (meaning, timing))
+        scales = self._sizes["temperature"], self._sizes["timed_temperature"]
+        return Similarity(total, times, (scales[0] * total + scales[1] * times) / sum(scales))
+
+
+def similarity(
+    video: str | Path | VideoAnalysis | Picture, music: str | Path | Audio | np.ndarray, model: str | Path = "mini"
+) -> Similarity:
+    """How well music fits a video from its first frame on.
+
+    video: a file, its analysis, or what a video encoder reads of it. music: a sound or video file, a wave with its
+    rate, or codes [K, T] of the model's codec. model: preset or folder with an alignment part. For many pairs open an
+    `Aligner` once. Raises ModelError where the model has none, InputError for files that cannot be read.
+    """
+    aligner = Aligner(find_alignment(model), CodecRunner(find_weights(model)))
+    if isinstance(video, str | Path):
+        video = analyze(video)
+    if isinstance(video, VideoAnalysis):
+        video = picture_of(video, len(video.motion))
+    return aligner.compare(video, music if isinstance(music, np.ndarray) else aligner.encode(music))
+
+
+def spans(n_steps: int, length: int) -> Iterator[tuple[int, int]]:
+    """Start and end of spans of `length` steps; the rest is one if it is half as long, or all there is and a second."""
+    for start in range(0, n_steps, length):
+        end = min(start + length, n_steps)
+        if end - start >= length / 2 or (start == 0 and end >= 50):
+            yield start, end
+
+
+def cosine(reference: np.ndarray, estimated: np.ndarray) -> float:
+    """Of moments [m, E] less what stays the same over the span (model.alignment.TimedEmbedding)."""
+    m = min(len(reference), len(estimated))
+    a, b = (x[:m] - x[:m].mean(axis=0) for x in (reference, estimated))
+    return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
