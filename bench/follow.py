@@ -21,11 +21,10 @@ import soundfile
 
 from openvmas.conduct import to_condition
 from openvmas.config import GenerateOptions, PlanOptions
-from openvmas.generate.stream import Composer
+from openvmas.generate.scorer import Composer, load
 from openvmas.music.analysis import listen
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
 from openvmas.plan import make_plan
-from openvmas.pretrained import find_weights
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}
@@ -101,7 +100,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=GenerateOptions().candidates)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    composer = Composer(find_weights(arguments.model))
+    composer = load(arguments.model).composer
     options = GenerateOptions(seed=arguments.seed, candidates=arguments.candidates)
     videos = sorted(p for p in arguments.videos.iterdir() if p.suffix in VIDEO_SUFFIXES)[: arguments.limit]
     rows = []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
     from openvmas.progress import Report
 
-ONE_VIDEO_ONLY = ("output", "audio_out", "plan")
+ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
 SHORT = {"output": ("-o",)}
@@ -83,6 +83,9 @@ class Commands(click.Group):
         "codec": "openvmas.cli_codec",
         "data": "openvmas.cli_data",
         "eval": "openvmas.cli_eval",
+        "studio": "openvmas.cli_studio",
+        "study": "openvmas.cli_study",
+        "train": "openvmas.cli_train",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

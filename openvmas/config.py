@@ -82,10 +82,12 @@ class OutputOptions:
 
     output: str | None = option(None, "Path of the finished video; next to the input as NAME.scored.EXT if left out.")
     audio_out: str | None = option(None, "Also write the music alone as a 48 kHz stereo WAV file.")
+    midi_out: str | None = option(None, "Also write the notes as a MIDI file (model symbolic only).")
+    stems_out: str | None = option(None, "Also write every part as a WAV file into this folder (model symbolic only).")
     plan: str | None = option(None, "Use this plan (YAML, written by `openvmas plan`) instead of making one.")
     overwrite: bool = option(False, "Replace existing output files.")
     variations: int = option(1, "How many finished videos to write, each with the next seed.", min=1, max=100)
-    model: str = option("mini", "Preset or folder of exported weights.")
+    model: str = option("mini", "Preset (mini, symbolic) or folder of exported weights.")
 
 
 GROUPS: dict[str, type] = {

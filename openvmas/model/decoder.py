@@ -57,6 +57,7 @@ DECODER_PRESETS = {
     "large": DecoderConfig(  # about 1.5 B: of MusicGen medium
         width=1536, n_layers=48, n_heads=24, n_groups=6, hidden=5632, narrow=256, wide=1536,
     ),
+    "small": DecoderConfig(width=128, n_layers=4, hidden=384),  # for ablations, and to compare picture and music
     "debug": DecoderConfig(codebook_size=64, width=32, n_layers=4, n_heads=2, n_groups=1, hidden=64, narrow=8, wide=24),
 }  # fmt: skip
 

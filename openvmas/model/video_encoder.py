@@ -58,6 +58,7 @@ VIDEO_PRESETS = {
     "large": VideoEncoderConfig(
         width=768, n_layers=8, n_heads=12, hidden=2048, n_globals=16, motion_width=96, out_width=1536, embedding=512,
     ),
+    "small": VideoEncoderConfig(width=96, n_layers=2, hidden=256, out_width=128, embedding=64),
     "debug": VideoEncoderConfig(
         feature_width=16, width=32, n_layers=2, n_heads=2, hidden=48, window=3, n_globals=2, motion_width=8,
         motion_kernel=5, out_width=32, embedding=16,

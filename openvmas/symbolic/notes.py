@@ -1,0 +1,87 @@
+"""What is written: notes in parts, with what a reader of the score should know about them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+
+
+class Note(NamedTuple):
+    """start, end: s. pitch: MIDI key (60 is middle C), in a kit the General MIDI drum key. velocity: 1 to 127."""
+
+    start: float
+    end: float
+    pitch: int
+    velocity: int
+
+
+@dataclass
+class Part:
+    """One player.
+
+    instrument: name in the bank. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to the sides),
+    reverb (share that is sent to the room): of the mix. is_kit: pitches are drum keys.
+    """
+
+    name: str
+    instrument: str
+    gain_db: float = 0.0
+    pan: float = 0.0
+    width: float = 0.0
+    reverb: float = 0.2
+    is_kit: bool = False
+    notes: list[Note] = field(default_factory=list)
+
+
+class Chord(NamedTuple):
+    """start, end: s. root: pitch class 0-11. tones: pitch classes, the root first. symbol: "Am7" and the like."""
+
+    start: float
+    end: float
+    root: int
+    tones: tuple[int, ...]
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A section as it was set: start, end s; letter: alike for sections with the same material; key such as "A minor";
+    style; parts that play; scale: pitch classes in use, chromatics: those beyond it that chords bring."""
+
+    start: float
+    end: float
+    letter: str
+    key: str
+    style: str
+    parts: tuple[str, ...]
+    scale: tuple[int, ...]
+    chromatics: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A finished piece. duration: s, exact. beats, downbeats: s, from before 0 to beyond the end (empty: no beat).
+
+    level: expression of all parts, [T] at 50 Hz in dB. answered: the times (s) of accents that were asked for.
+    """
+
+    duration: Fraction
+    beats: np.ndarray
+    downbeats: np.ndarray
+    beats_per_bar: int
+    parts: tuple[Part, ...]
+    chords: tuple[Chord, ...]
+    passages: tuple[Passage, ...]
+    level: np.ndarray
+    answered: np.ndarray
+    tonic: int = 0
+    is_minor: bool = False
+
+    @property
+    def n_notes(self) -> int:
+        return sum(len(part.notes) for part in self.parts)

@@ -1,0 +1,60 @@
+"""Plans by hand, and what the composer writes for them."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from openvmas.conduct import to_condition
+from openvmas.score_plan import Hit, ScorePlan, Section
+from openvmas.symbolic.brief import Brief, read_brief
+from openvmas.symbolic.notes import Composition, Note
+from openvmas.symbolic.write import write
+from openvmas.tempo_map import TempoMark
+
+TEXTS = (
+    "calm piano", "ambient, spacious", "epic cinematic", "funny, playful", "electronic", "happy pop", "rock", "lofi",
+    "acoustic folk", "jazz", "chiptune", "dark, scary", "",
+)  # fmt: skip
+STYLES = (
+    "piano", "ambient", "cinematic", "playful", "electronic", "pop", "rock", "lo-fi", "folk", "jazz", "chiptune",
+)  # fmt: skip
+ENERGIES = (0.42, 0.62, 0.88, 0.55)
+UNPITCHED = ("taiko", "reverse_cymbal")
+
+
+def make_plan(
+    text: str | None = None,
+    seconds: float = 38.4,
+    tempo: float = 100.0,
+    per_bar: int = 4,
+    hits: tuple[tuple[float, float], ...] = ((4.8, 0.9), (7.77, 1.0), (13.2, 0.5), (21.01, 0.8), (30.3, 0.2)),
+    energies: tuple[float, ...] = ENERGIES,
+    first: float = 0.6,
+) -> ScorePlan:
+    """Sections of equal length; a downbeat at `first` s. Hits are the user's, so they stay where they are."""
+    edges = np.linspace(0, seconds, len(energies) + 1)
+    sections = tuple(Section(float(a), float(b), e) for a, b, e in zip(edges, edges[1:], energies, strict=False))
+    marks = (TempoMark(first, tempo, 1),) if tempo else ()
+    return ScorePlan(
+        Fraction(seconds).limit_denominator(1000),
+        sections,
+        marks,
+        per_bar,
+        tuple(Hit(time, strength, "user") for time, strength in hits if time < seconds),
+        text=text,
+    )
+
+
+def brief_of(plan: ScorePlan) -> Brief:
+    return read_brief(to_condition(plan), plan)
+
+
+def write_plan(plan: ScorePlan, seed: int = 0) -> Composition:
+    return write(brief_of(plan), (seed, 0))
+
+
+def notes_of(piece: Composition, name: str) -> list[Note]:
+    """The notes of all parts of a name, in time."""
+    return sorted(note for part in piece.parts if part.name.split()[0] == name for note in part.notes)

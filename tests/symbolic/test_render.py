@@ -1,0 +1,174 @@
+"""The sampler: right pitches at right times, exact length, clean ends, and stems that sum to the mix."""
+
+from __future__ import annotations
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openvmas.config import SAMPLE_RATE_OUT
+from openvmas.errors import ModelError
+from openvmas.pretrained import find_weights
+from openvmas.symbolic.instruments import Bank, darken
+from openvmas.symbolic.notes import Composition, Note, Part
+from openvmas.symbolic.render import BLOCK, Room, envelope, render
+from openvmas.symbolic.styles import ASKED, KIT, STYLES
+from tests.symbolic.made import make_plan, write_plan
+
+RATE = SAMPLE_RATE_OUT
+PITCHED = (
+    "piano", "electric_piano", "organ", "nylon_guitar", "overdriven_guitar", "acoustic_bass", "synth_bass", "strings",
+    "choir", "horn", "flute", "square_lead", "saw_lead", "warm_pad", "vibraphone",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    return Bank(find_weights("symbolic").file("instruments"))
+
+
+def piece_of(parts: list[Part], seconds: Fraction) -> Composition:
+    nothing = np.zeros(0)
+    return Composition(seconds, nothing, nothing, 4, tuple(parts), (), (), nothing, nothing)
+
+
+def play(bank: Bank, part: Part, seconds: Fraction = Fraction(3)) -> np.ndarray:
+    return np.concatenate(list(render(piece_of([part], seconds), bank)), axis=1)
+
+
+def test_every_instrument_of_every_style_is_in_the_bank(bank: Bank) -> None:
+    used = {KIT.instrument} | {voice.instrument for _, voice in ASKED.values()}
+    for style in STYLES:
+        voices = [style.bass, style.keys, style.pad, style.accent, style.kit, style.arp, style.counter, style.low_drum]
+        used |= {voice.instrument for voice in (*voices, *style.lead) if voice is not None}
+        for groove in style.grooves:
+            assert style.kit is not None
+            assert all(bank.zones(style.kit.instrument, key) for key in groove)
+    assert used <= set(bank.names)
+
+
+@pytest.mark.parametrize("name", PITCHED)
+@pytest.mark.parametrize("key", [45, 62])
+def test_a_note_sounds_at_its_pitch(bank: Bank, name: str, key: int) -> None:
+    wave = play(bank, Part("x", name, reverb=0.0, notes=[Note(0.1, 1.6, key, 100)]), Fraction(2))[0]
+    spectrum = np.abs(np.fft.rfft(wave[RATE // 4 : RATE * 3 // 2] * np.hanning(RATE * 5 // 4), 8 * RATE))
+    frequency = np.arange(len(spectrum)) / 8
+    wanted = 440 * 2 ** ((key - 69) / 12)
+    # The comb of the first harmonics is at its best at the right fundamental, within a quarter of a semitone.
+    cents = np.linspace(-600, 600, 481)
+    combs = [
+        sum(np.interp(wanted * 2 ** (c / 1200) * k, frequency, spectrum) ** 0.5 / k for k in range(1, 6)) for c in cents
+    ]
+    assert abs(cents[int(np.argmax(combs))]) < 25
+
+
+def test_a_note_begins_on_its_sample_and_ends_without_a_click(bank: Bank) -> None:
+    for name in ("piano", "organ", "strings", "square_lead", "warm_pad"):
+        wave = play(bank, Part("x", name, reverb=0.0, notes=[Note(0.5, 1.0, 60, 110)]))[0]
+        assert not np.any(wave[: RATE // 2])
+        assert np.any(wave[RATE // 2 : RATE // 2 + RATE // 50])
+        sounding = np.flatnonzero(wave)[-1]
+        assert sounding < 2.9 * RATE or name == "warm_pad"
+        # High frequencies at the release are no louder than while the note is held.
+        edges = np.abs(np.diff(wave, 3))
+        held = edges[int(0.7 * RATE) : int(0.98 * RATE)].max()
+        assert edges[int(1.02 * RATE) :].max() <= held * 1.05
+
+
+@pytest.mark.parametrize("seconds", [Fraction(1, 1000), Fraction(1), Fraction(1001, 400), Fraction(37, 10)])
+def test_length_is_exact_and_the_last_sample_silent(bank: Bank, seconds: Fraction) -> None:
+    wave = play(bank, Part("x", "strings", notes=[Note(0.0, float(seconds), 60, 110)]), seconds)
+    assert wave.shape == (2, -(-seconds.numerator * RATE // seconds.denominator))
+    assert wave.dtype == np.float32
+    assert np.abs(wave[:, -1]).max() < 1e-4
+
+
+def test_louder_strokes_are_louder_and_brighter(bank: Bank) -> None:
+    waves = [play(bank, Part("x", "piano", reverb=0.0, notes=[Note(0.0, 1.0, 60, v)]))[0] for v in (30, 70, 120)]
+    levels = [np.sqrt((wave**2).mean()) for wave in waves]
+    assert levels[0] < 0.5 * levels[1] < 0.5 * levels[2]
+
+    def centre(wave: np.ndarray) -> float:
+        power = np.abs(np.fft.rfft(wave)) ** 2
+        return float((power * np.arange(len(power))).sum() / power.sum())
+
+    assert centre(waves[0]) < centre(waves[1]) < centre(waves[2])
+
+
+@pytest.mark.parametrize("text", ["calm piano", "rock", "electronic", "epic cinematic"])
+def test_a_whole_piece_is_sane_and_its_stems_sum_to_it(bank: Bank, text: str) -> None:
+    piece = write_plan(make_plan(text, seconds=12.05, energies=(0.6, 0.95), hits=((3.3, 1.0), (7.0, 0.6))))
+    blocks = list(render(piece, bank))
+    assert all(block.shape[1] <= BLOCK for block in blocks)
+    wave = np.concatenate(blocks, axis=1)
+    assert wave.shape[1] == round(12.05 * RATE)
+    assert np.isfinite(wave).all()
+    assert 0.05 < np.abs(wave).max() < 1
+    assert np.abs(wave.mean(axis=1)).max() < 1e-3
+    stems = [
+        np.concatenate(list(render(dataclasses.replace(piece, parts=(part,)), bank)), axis=1) for part in piece.parts
+    ]
+    rest = np.sum(stems, axis=0) - wave
+    assert np.abs(rest).max() < 10 ** (-90 / 20)
+    assert all(np.abs(stem).max() > 1e-4 for stem in stems)
+
+
+def test_the_sound_jumps_at_a_hit(bank: Bank) -> None:
+    for text in ("rock", "calm piano", "epic cinematic"):
+        piece = write_plan(make_plan(text, seconds=8.0, energies=(0.6,), hits=((5.11, 1.0),)))
+        wave = np.concatenate(list(render(piece, bank)), axis=1).mean(axis=0)
+        power = (wave[: len(wave) // 240 * 240].reshape(-1, 240) ** 2).mean(axis=1)  # frames of 5 ms
+        ratio = power[6:] / (np.array([power[k : k + 4].max() for k in range(len(power) - 6)]) + 1e-9)
+        near = slice(round(4.8 / 0.005), round(5.3 / 0.005))
+        loudest = np.argmax(ratio[near] * (power[6:][near] > power.max() / 30)) + near.start + 6
+        assert abs(loudest * 0.005 - 5.11) < 0.02 + 0.005
+
+
+def test_the_room_is_the_same_in_one_block_and_in_many() -> None:
+    rng = np.random.default_rng(0)
+    sent = rng.standard_normal(2 * BLOCK + 999).astype(np.float32)
+    first = Room()
+    whole = np.concatenate([first.push(sent[k : k + BLOCK]) for k in range(0, len(sent), BLOCK)], axis=1)
+    second = Room()
+    parts = np.concatenate([second.push(sent[k : k + 7000]) for k in range(0, len(sent), 7000)], axis=1)
+    assert np.allclose(whole, parts, atol=2e-5)
+
+
+def test_memory_does_not_grow_with_the_length(bank: Bank) -> None:
+    from openvmas.symbolic.render import Tones, _Desk
+
+    notes = [Note(0.5 * k, 0.5 * k + 0.4, 60 + k % 5, 90) for k in range(400)]
+    desk = _Desk(Part("x", "piano", notes=notes), Tones(bank), bank)
+    sizes = []
+    for start in range(0, 200 * RATE, BLOCK):
+        desk.push(start, BLOCK)
+        sizes.append(desk._sound.shape[1])
+    assert max(sizes[100:]) == max(sizes[10:100])
+
+
+def test_envelopes_rise_fall_and_end_in_silence(bank: Bank) -> None:
+    zone = bank.zones("strings", 60)[0]
+    level = envelope(zone, 1.0, False)
+    held = int(0.9 * RATE / 64)
+    assert level[held] > 0.5
+    assert level[-1] == 0
+    assert np.all(np.diff(level[int(1.01 * RATE / 64) :]) <= 0)
+
+
+def test_darkening_keeps_the_bass() -> None:
+    rng = np.random.default_rng(1)
+    wave = rng.standard_normal(32_000).astype(np.float32)
+    dark = np.abs(np.fft.rfft(darken(wave, 1000, 32_000)))
+    plain = np.abs(np.fft.rfft(wave))
+    assert dark[100:500].mean() > 0.95 * plain[100:500].mean()
+    assert dark[8000:].mean() < 0.02 * plain[8000:].mean()
+
+
+def test_a_damaged_bank_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "instruments.npz"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"no bank of instruments.*install openvmas again"):
+        Bank(path)
