@@ -4,7 +4,7 @@
 
 The decoder's states of every pair of a pool are computed once, so that a batch may hold many pairs: a joint step can
 afford eight, and eight wrong answers teach an embedding of meaning nothing (docs/LOG.md). OUT gets `decoder.pt` as it
-was, `video_encoder.pt` and `alignment.pt`, for `openvmas.train.export --joint OUT`. The video encoder's `steps` no longer
+was, `video_encoder.pt` and `alignment.pt`, for `openvmas.train.export --joint OUT`. The encoder's `steps` no longer
 fit the decoder afterwards: this is for comparing, not for writing.
 """
 

@@ -14,15 +14,17 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
+from openvmas.config import option
 from openvmas.errors import InputError
 from openvmas.train.augment import augment, gap, make_tones, read_changed
 from openvmas.train.corpus import SAMPLE_RATE, Crops, RandomCrops
@@ -30,7 +32,7 @@ from openvmas.train.crops import draw_ahead, open_crops
 from openvmas.train.device_crops import DeviceCrops
 from openvmas.train.discriminators import Discriminators
 from openvmas.train.held_out import held_out_clips, measure
-from openvmas.train.loop import Run, add_recipe, follow, take_recipe
+from openvmas.train.loop import Run, add_recipe, follow, start, take, take_recipe
 from openvmas.train.losses import SpectralLoss
 from openvmas.train.muon import BatchedMuon
 
@@ -42,39 +44,41 @@ LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
 class CodecRecipe:
     """Settings of a codec run."""
 
-    preset: str = "mini"
-    sizes: str = ""  # fields of CodecConfig that differ from the preset: "decoder_width=512,latent_width=32"
-    batch: int = 8
-    seconds: float = 1.6
-    steps: int = 1_000_000
-    continuous_steps: int = 500
-    optimizer: str = "muon"  # matrices by orthogonalised momentum; or adamw
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    final_rate: float = 0.02  # of the learning rate, at the end
-    waveform_weight: float = 20.0
-    complex_weight: float = 4.0
-    mel_weight: float = 2.0
-    mel_weight_end: float = 12.0
-    convergence_weight: float = 0.0
-    drawn_scales: int = 2  # mel scales of a step (0: all)
-    commitment_weight: float = 0.25
-    dropout: float = 0.2
-    change_share: float = 0.2  # of the crops have another speed and another equaliser
-    mix_share: float = 0.15
-    tone_share: float = 0.1  # of the crops are made notes
-    gap_share: float = 0.08  # of the crops are silent in part
-    adversary_from: float = 1.0  # share of the run after which adversaries join
-    adversary_share: float = 0.5  # length of their gradient against that of the other losses
-    adversary_rate: float = 3e-4
-    adversary_width: int = 16
-    matching_weight: float = 4.0  # of feature matching against the adversaries' judgement
-    freeze_encoder: int = 0  # 1: codes stay as they are and only the decoder learns
-    kept_codebooks: int = 0  # with a frozen encoder: half of the batches have only so many codebooks (0: all)
-    average: float = 0.99  # share that the averaged weights keep at a step
-    save_every: int = 250  # steps between measurements and checkpoints
-    seed: int = 0
-    precision: str = "bf16"
+    preset: str = option("mini", "Sizes of the codec.", choices=tuple(CODEC_PRESETS))
+    sizes: str = option("", "Fields of CodecConfig that differ from the preset: decoder_width=512,latent_width=32")
+    batch: int = option(8, "Crops in a batch.", min=1)
+    seconds: float = option(1.6, "Of a crop.", min=0.1, max=60)
+    steps: int = option(1_000_000, "Updates, if the time suffices.", min=1)
+    continuous_steps: int = option(500, "Steps before there are codes.", min=0)
+    optimizer: str = option("muon", "Of matrices: orthogonalised momentum, or adamw.", choices=("muon", "adamw"))
+    learning_rate: float = option(2e-3, "At its highest.", min=0, max=1)
+    warmup: int = option(100, "Steps over which the learning rate rises.", min=1)
+    final_rate: float = option(0.02, "Of the learning rate, at the end.", min=0, max=1)
+    waveform_weight: float = option(20.0, "Of the distance between waves.", min=0)
+    complex_weight: float = option(4.0, "Of the distance between complex spectra.", min=0)
+    mel_weight: float = option(2.0, "Of the distance between mel spectra, at the start.", min=0)
+    mel_weight_end: float = option(12.0, "Of the same at the end.", min=0)
+    convergence_weight: float = option(0.0, "Of spectral convergence.", min=0)
+    drawn_scales: int = option(2, "Mel scales of a step (0: all).", min=0)
+    commitment_weight: float = option(0.25, "Of latents to their codes.", min=0)
+    dropout: float = option(0.2, "Share of the batches with fewer codebooks.", min=0, max=1)
+    change_share: float = option(0.2, "Of the crops have another speed and another equaliser.", min=0, max=1)
+    mix_share: float = option(0.15, "Of the crops are two at once.", min=0, max=1)
+    tone_share: float = option(0.1, "Of the crops are made notes.", min=0, max=1)
+    gap_share: float = option(0.08, "Of the crops are silent in part.", min=0, max=1)
+    adversary_from: float = option(1.0, "Share of the run after which adversaries join.", min=0, max=1)
+    adversary_share: float = option(0.5, "Length of their gradient against that of the other losses.", min=0)
+    adversary_rate: float = option(3e-4, "Their learning rate.", min=0, max=1)
+    adversary_width: int = option(16, "Their channels.", min=1)
+    matching_weight: float = option(4.0, "Of feature matching against the adversaries' judgement.", min=0)
+    freeze_encoder: int = option(0, "1: codes stay as they are and only the decoder learns.", min=0, max=1)
+    kept_codebooks: int = option(
+        0, "With a frozen encoder: half of the batches have only so many codebooks (0: all).", min=0
+    )
+    average: float = option(0.99, "Share that the averaged weights keep at a step.", min=0, max=1)
+    save_every: int = option(250, "Steps between measurements and checkpoints.", min=1)
+    seed: int = option(0, "Of weights and batches.", min=0)
+    precision: str = option("bf16", "Of the networks; transforms and losses are in fp32.", choices=("bf16", "fp32"))
 
     def config(self) -> CodecConfig:
         """The codec's sizes. Raises ValueError for a name that is not one."""
@@ -83,6 +87,21 @@ class CodecRecipe:
         if unknown := set(wanted) - set(types):
             raise ValueError(f"a codec has no {', '.join(sorted(unknown))}; it has {', '.join(types)}.")
         return replace(CODEC_PRESETS[self.preset], **{name: types[name](value) for name, value in wanted.items()})
+
+
+@dataclass(frozen=True)
+class CodecOptions:
+    """How a codec run goes on this machine; nothing of it but a start changes what is learned."""
+
+    time_limit: float = option(3000.0, "Seconds of training after which it ends.", min=0)
+    threads: int = option(1, "Of the process on a CPU.", min=1, max=1024)
+    start_from: str | None = option(None, "Begin with the weights of this codec.pt.")
+    clock: str = option("wall", "What --time-limit counts.", choices=("wall", "cpu"))
+    loaders: int = option(1, "Processes that draw batches; 1: a thread; 0: the GPU, where waves lie.", min=0, max=1024)
+    adversaries_from: str | None = option(None, "Begin with the adversaries of this last.pt.")
+
+
+OPTIONS = CodecOptions
 
 
 def draw_batch(crops: RandomCrops, recipe: CodecRecipe, length: int, step: int) -> Tensor:
@@ -125,7 +144,7 @@ class Trainer:
         self.loss = SpectralLoss(SAMPLE_RATE, self.device)
         self.is_quantized = bool(self.codec.quantizer.is_ready)  # here too, because asking a GPU takes time
 
-    def parts(self) -> dict[str, object]:
+    def parts(self) -> dict[str, Any]:
         """What a checkpoint holds."""
         optimizers = {f"optimizer_{i}": optimizer for i, optimizer in enumerate(self.optimizers)}
         return {
@@ -287,8 +306,9 @@ def train(
         terms = trainer.step(wave, run.step, progress)
         run.step += 1
         if run.step % 50 == 0:
-            values = " ".join(f"{k} {v.item():.4f}" for k, v in terms.items())
-            print(f"{run.step} {run.spent:.0f}s {values}", flush=True)
+            values = {name: value.item() for name, value in terms.items()}
+            run.note(**values)
+            print(f"{run.step} {run.spent:.0f}s {' '.join(f'{k} {v:.4f}' for k, v in values.items())}", flush=True)
 
 
 def learning_rate(recipe: CodecRecipe, step: int, progress: float) -> float:
@@ -308,25 +328,17 @@ def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Ten
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("waves", type=Path, help="folder of waves or parts, or a listing (train.crops.open_crops)")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--time-limit", type=float, default=3000, help="seconds")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start-from", help="begin with the weights of this codec.pt")
-    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="what --time-limit counts")
-    parser.add_argument(
-        "--loaders", type=int, default=1, help="processes that draw batches; 1: a thread; 0: the GPU, where waves lie"
-    )
-    parser.add_argument("--adversaries-from", help="begin with the adversaries of this last.pt")
-    add_recipe(parser, CodecRecipe)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    recipe = take_recipe(arguments, CodecRecipe)
-    limits = arguments.time_limit, arguments.start_from, arguments.clock, arguments.loaders, arguments.adversaries_from
-    train(arguments.waves, arguments.run, recipe, *limits)
+    add_recipe(parser, CodecRecipe, CodecOptions)
+    given = parser.parse_args(arguments)
+    recipe, options = take_recipe(given, CodecRecipe, "codec"), take(given, CodecOptions, "codec", "run")
+    torch.set_num_threads(options.threads)
+    limits = options.time_limit, options.start_from, options.clock, options.loaders, options.adversaries_from
+    train(given.waves, given.run, recipe, *limits)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

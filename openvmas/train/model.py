@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +21,48 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openvmas.config import option
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, load_decoder, save_decoder
 from openvmas.train.crops import draw_ahead
 from openvmas.train.examples import Examples, read_packed
-from openvmas.train.loop import Run, add_recipe, follow, make_optimizers, rate_at, take_recipe
+from openvmas.train.logs import Board
+from openvmas.train.loop import (
+    SCHEDULES,
+    Run,
+    RunOptions,
+    add_recipe,
+    follow,
+    make_optimizers,
+    rate_at,
+    start,
+    take,
+    take_recipe,
+)
 
 
 @dataclass(frozen=True)
 class ModelRecipe:
     """Settings of a decoder run."""
 
-    preset: str = "mini"
-    batch: int = 8
-    steps_per_crop: int = 576  # after the delay pattern
-    first_weight: float = 1.6  # of the first codebook's loss; the last has 2 - first_weight
-    steps: int = 4000
-    learning_rate: float = 2e-3
-    warmup: int = 60
-    weight_decay: float = 0.05
-    drop_events: float = 0.12
-    drop_meaning: float = 0.12
-    compile: int = 0  # 1: torch.compile, a sixth faster on this CPU after 90 s
-    save_every: int = 100  # steps between measurements and checkpoints
-    seed: int = 0
-    precision: str = "bf16"
+    preset: str = option("mini", "Sizes of the decoder.", choices=tuple(DECODER_PRESETS))
+    batch: int = option(8, "Crops in a batch.", min=1)
+    steps_per_crop: int = option(576, "Steps of a crop after the delay pattern, 50 a second.", min=16)
+    first_weight: float = option(1.6, "Of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2)
+    steps: int = option(4000, "Updates, if the time suffices.", min=1)
+    learning_rate: float = option(2e-3, "At its highest.", min=0, max=1)
+    warmup: int = option(60, "Steps over which the learning rate rises.", min=1)
+    schedule: str = option("hold", "How the learning rate falls (train.loop.rate_at).", choices=SCHEDULES)
+    weight_decay: float = option(0.05, "Of matrices inside layers.", min=0, max=1)
+    drop_events: float = option(0.12, "Share of the crops whose events are not told.", min=0, max=1)
+    drop_meaning: float = option(0.12, "Share of the crops whose meaning is not told.", min=0, max=1)
+    compile: int = option(0, "1: torch.compile, a sixth faster on this CPU after 90 s.", min=0, max=1)
+    save_every: int = option(100, "Steps between measurements and checkpoints.", min=1)
+    seed: int = option(0, "Of weights and batches.", min=0)
+    precision: str = option("bf16", "Of products; losses are in fp32.", choices=("bf16", "fp32"))
+
+
+OPTIONS = RunOptions
 
 
 @dataclass(frozen=True)
@@ -73,6 +92,14 @@ def draw_batch(
     return Batch(*(torch.from_numpy(np.stack(rows)) for rows in (tokens, curves, semantics)))
 
 
+def draw_told(examples: Examples, recipe: ModelRecipe, config: DecoderConfig, step: int) -> tuple[Batch, Tensor]:
+    """A batch and which of its examples keep their events [0, B] and meaning [1, B]; by seed and step alone."""
+    generator = np.random.default_rng((recipe.seed, step))
+    batch = draw_batch(examples, generator, recipe.batch, recipe.steps_per_crop, config)
+    shares = np.array([[recipe.drop_events], [recipe.drop_meaning]])
+    return batch, torch.from_numpy((generator.random((2, recipe.batch)) >= shares).astype(np.float32))
+
+
 def likelihood(decoder: Any, batch: Batch, use_events: Tensor, use_meaning: Tensor, precision: str) -> Tensor:
     """Negative log-likelihood per codebook, nats: [K]."""
     device = batch.tokens.device.type
@@ -84,6 +111,13 @@ def likelihood(decoder: Any, batch: Batch, use_events: Tensor, use_meaning: Tens
         logits.float().flatten(0, 2), batch.tokens.flatten(), ignore_index=empty, reduction="none"
     ).view_as(batch.tokens)
     return losses.sum((0, 2)) / (batch.tokens != empty).sum((0, 2))
+
+
+@torch.no_grad()
+def told(decoder: Decoder, batch: Batch) -> Tensor:
+    """The decoder's condition [B, S, D] when it is told everything."""
+    everything = batch.curves.new_ones(len(batch.tokens))
+    return decoder.condition(batch.curves, batch.semantics, everything, everything)
 
 
 @torch.no_grad()
@@ -115,76 +149,74 @@ def train(
     held_out: Examples,
     run_folder: Path,
     recipe: ModelRecipe,
-    time_limit: float,
-    start_from: str | None = None,
-    loaders: int = 1,
+    options: RunOptions,
 ) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
-    loaders: processes that draw batches (1: a thread).
-    start_from: a decoder whose weights are a beginning; worth it after a new codec too, whose codes mean other sounds.
+    options.start_from is worth it after a new codec too, whose codes mean other sounds.
     """
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    decoder = (load_decoder(start_from).train() if start_from else Decoder(DECODER_PRESETS[recipe.preset])).to(device)
+    decoder = (
+        load_decoder(options.start_from).train() if options.start_from else Decoder(DECODER_PRESETS[recipe.preset])
+    ).to(device)
     averaged = copy.deepcopy(decoder)
     muon, adam = make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
     generator = np.random.default_rng(99)
     tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder.config).to(device) for _ in range(4)]
-    run = Run(run_folder, recipe.steps, time_limit, device, decoder=decoder, averaged=averaged, muon=muon, adam=adam)
+    parts = {"decoder": decoder, "averaged": averaged, "muon": muon, "adam": adam}
+    run = Run(run_folder, recipe.steps, options.time_limit, device, **parts)
+    board = Board(run_folder, run.step) if options.tensorboard else None
     # The first codebooks carry what is heard as notes; the last ones are nearly noise.
     n_codebooks = decoder.config.n_codebooks
     weights = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks, device=device)
     fast = torch.compile(decoder) if recipe.compile else decoder
 
-    def draw(step: int) -> tuple[Batch, Tensor]:
-        """A batch and which of its examples keep their events [0, B] and meaning [1, B]; by seed and step alone."""
-        generator = np.random.default_rng((recipe.seed, step))
-        batch = draw_batch(examples, generator, recipe.batch, recipe.steps_per_crop, decoder.config)
-        shares = np.array([[recipe.drop_events], [recipe.drop_meaning]])
-        return batch, torch.from_numpy((generator.random((2, recipe.batch)) >= shares).astype(np.float32))
-
-    batches = draw_ahead(draw, run.step, loaders)
+    batches = draw_ahead(partial(draw_told, examples, recipe, decoder.config), run.step, options.loaders)
     while True:
         progress = run.progress
         if run.step % recipe.save_every == 0 or progress >= 1:
-            run.save(evaluate(averaged, tests, recipe.precision))
+            measures = evaluate(averaged, tests, recipe.precision)
+            run.save(measures)
             save_decoder(averaged, str(run_folder / "decoder.pt"))
+            if board:
+                board.numbers(run.step, "held_out", measures)
+                board.written(run.step, averaged, told(averaged, tests[0])[0], options.codec)
         if progress >= 1:
             return
+        rate = recipe.learning_rate * rate_at(run.step, progress, recipe.warmup, recipe.schedule)
         for group in (*muon.param_groups, *adam.param_groups):
-            group["lr"] = recipe.learning_rate * rate_at(run.step, progress, recipe.warmup)
+            group["lr"] = rate
         batch, keep = next(batches)
         batch, keep = batch.to(device), keep.to(device)
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
         for optimizer in (muon, adam):
             optimizer.zero_grad(set_to_none=True)
         (losses * weights).mean().backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         for optimizer in (muon, adam):
             optimizer.step()
         run.step += 1
         follow(averaged, decoder, min(0.995, 1 - 1 / (run.step / 4 + 1)))
-        if run.step % 20 == 0:
-            print(f"{run.step} {run.spent:.0f}s {losses.mean().item():.3f} first {losses[0].item():.3f}", flush=True)
+        if run.step % options.log_every == 0:
+            found = {"likelihood": losses.mean().item(), "first": losses[0].item(), "gradient_norm": norm.item()}
+            record = run.note(rate=rate, **found)
+            print(f"{run.step} {run.spent:.0f}s {found['likelihood']:.3f} first {found['first']:.3f}", flush=True)
+            if board:
+                board.numbers(run.step, "train", record)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("examples", type=Path, help="folder of python -m openvmas.train.examples pack")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--time-limit", type=float, default=3600, help="seconds")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--start-from", help="begin with the weights of this decoder.pt")
-    parser.add_argument("--loaders", type=int, default=1, help="processes that draw batches; 1: a thread")
-    add_recipe(parser, ModelRecipe)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    recipe = take_recipe(arguments, ModelRecipe)
-    found = read_packed(arguments.examples)
-    limits = arguments.time_limit, arguments.start_from, arguments.loaders
-    train(found.music, found.held_out, arguments.run, recipe, *limits)
+    add_recipe(parser, ModelRecipe, RunOptions)
+    given = parser.parse_args(arguments)
+    recipe, options = take_recipe(given, ModelRecipe, "model"), take(given, RunOptions, "model", "run")
+    torch.set_num_threads(options.threads)
+    found = read_packed(given.examples)
+    train(found.music, found.held_out, given.run, recipe, options)
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

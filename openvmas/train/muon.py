@@ -1,7 +1,8 @@
 """Muon (Jordan 2024) for many small matrices: those of one shape are orthogonalised together.
 
 The update is that of `torch.optim.Muon`, which takes one matrix at a time: with the 28 of the codec most of a step on a
-GPU went by waiting for its 700 small launches.
+GPU went by waiting for its 700 small launches. With several processes each takes a share of the matrices; they may be
+shared out themselves (`train.distributed`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 class BatchedMuon(torch.optim.Muon):
@@ -31,22 +34,57 @@ class BatchedMuon(torch.optim.Muon):
                 self._update(matrices, group)
 
     def _update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [matrix.grad for matrix in matrices if matrix.grad is not None]
         for matrix in matrices:
             if "momentum_buffer" not in self.state[matrix]:
                 self.state[matrix]["momentum_buffer"] = torch.zeros_like(matrix)
-        momenta = [self.state[matrix]["momentum_buffer"] for matrix in matrices]
+        gradients = [local_of(matrix.grad) for matrix in matrices]
+        momenta = [local_of(self.state[matrix]["momentum_buffer"]) for matrix in matrices]
         for momentum, gradient in zip(momenta, gradients, strict=True):
             momentum.lerp_(gradient, 1 - group["momentum"])
         updates = momenta
         if group["nesterov"]:
             updates = [a.lerp(b, group["momentum"]) for a, b in zip(gradients, momenta, strict=True)]
+        updates = [joined(update, matrix) for update, matrix in zip(updates, matrices, strict=True)]
         wide = torch.stack([update if update.shape[0] <= update.shape[1] else update.T for update in updates])
-        made = orthogonalize(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        made = orthogonalize_shared(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
         changes = [x.T if m.shape[0] > m.shape[1] else x for x, m in zip(made.float(), matrices, strict=True)]
         rate = 0.2 * math.sqrt(max(matrices[0].shape)) * group["lr"]
         for matrix, change in zip(matrices, changes, strict=True):
-            matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(change, alpha=-rate)
+            own = own_rows(change, matrix)
+            local_of(matrix).mul_(1 - group["lr"] * group["weight_decay"]).add_(own, alpha=-rate)
+
+
+def local_of(x: Any) -> Tensor:
+    """This process's rows of a tensor that is shared out (fsdp2), or the tensor itself."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
+def joined(rows: Tensor, matrix: Tensor) -> Tensor:
+    """The whole of which every process has some rows, if `matrix` is shared out."""
+    if not isinstance(matrix, DTensor):
+        return rows
+    shape = {"shape": matrix.shape, "stride": matrix.stride()}
+    return DTensor.from_local(rows, matrix.device_mesh, matrix.placements, run_check=False, **shape).full_tensor()
+
+
+def own_rows(whole: Tensor, matrix: Tensor) -> Tensor:
+    """What this process has of a matrix, from the whole that all have."""
+    if not isinstance(matrix, DTensor):
+        return whole
+    return distribute_tensor(whole, matrix.device_mesh, matrix.placements, src_data_rank=None).to_local()
+
+
+def orthogonalize_shared(x: Tensor, *settings: Any) -> Tensor:
+    """`orthogonalize`, each process a share of the matrices: for small batches it costs as much as the gradients."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return orthogonalize(x, *settings)
+    size, rank = dist.get_world_size(), dist.get_rank()
+    share = -(-len(x) // size)
+    mine = x[rank * share : (rank + 1) * share]
+    mine = orthogonalize(torch.cat([mine, x.new_zeros(share - len(mine), *x.shape[1:])]), *settings)
+    parts = [torch.empty_like(mine) for _ in range(size)]
+    dist.all_gather(parts, mine.contiguous())
+    return torch.cat(parts)[: len(x)]
 
 
 def orthogonalize(x: Tensor, coefficients: tuple[float, float, float], n_rounds: int, eps: float) -> Tensor:

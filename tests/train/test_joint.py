@@ -12,18 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from openvmas.condition import AXES
-from openvmas.config import CONTROL_RATE
 from openvmas.data.bank import Bank
 from openvmas.data.montage_curves import watch
 from openvmas.errors import InputError
 from openvmas.model.alignment import unconditioned
 from openvmas.model.decoder import load_decoder
 from openvmas.model.video_encoder import load_video_encoder
-from openvmas.timeline import Events
 from openvmas.train import joint
-from openvmas.train.examples import Example, Examples
-from openvmas.train.joint import JointModel, JointRecipe, evaluate, train
+from openvmas.train.examples import Examples
+from openvmas.train.joint import JointOptions, evaluate, train
+from openvmas.train.joint_model import JointModel, JointRecipe
 from openvmas.train.loop import Run, make_optimizers
 from openvmas.train.pairs import (
     MontagePairs,
@@ -37,53 +35,19 @@ from openvmas.train.pairs import (
     see,
     split_bank,
 )
+from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 
 ALIGNED = ["music.", "temperature.", "video_timed.", "music_timed.", "timed_temperature."]
-WIDTH, STEPS = 16, 103  # of features; of a clip
-TINY = JointRecipe(
-    preset="debug", batch=5, share_music=0.4, share_montage=0.6, steps_per_crop=STEPS, queue=8, steps=4, warmup=2,
-    test_pairs=3, save_every=2, stand_in_weight=0.1,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def bank() -> Bank:
-    """Ten pictures and two pieces of footage with made-up features; every third view is the picture seen nearer."""
-    rng = np.random.default_rng(3)
-    n_stills, n_views, length = 10, 3, 25
-    stills = [(zoom, 0.5, 0.5, 0.0) for zoom in (1.0, 1.45, 2.0)]
-    footage = [(1.0, 0.5, 0.5, time) for time in (0.0, 0.5, 1.0)]
-    n = 12 * n_views
-    return Bank(
-        paths=np.array([f"{i}.png" for i in range(12)]),
-        sizes=np.tile([640, 360], (12, 1)),
-        first=np.arange(13) * n_views,
-        views=np.array(n_stills * stills + 2 * footage),
-        features=rng.normal(size=(n, WIDTH)).astype(np.float16),
-        classes=np.full((n, 1000), 1e-3, np.float16),
-        looks=rng.uniform(0.1, 0.9, (n, 4)).astype(np.float32),
-        thumbs=rng.integers(0, 255, (n, 12, 20)).astype(np.uint8),
-        motion_first=np.array([0] * 11 + [length, 2 * length]),
-        motion=rng.uniform(0, 0.2, (2 * length, 7)),
-    )
+    return make_bank()
 
 
 @pytest.fixture(scope="module")
 def examples() -> Examples:
-    """Six pieces of 6 s with accents on their beats; the codes tell the steps apart."""
-    made = []
-    for i in range(6):
-        rng = np.random.default_rng(i)
-        beats = np.arange(0.1, 6, 0.5)
-        curves = rng.uniform(0, 1, (3, 300)).astype(np.float32)
-        curves[0] = 0
-        curves[0, np.rint(beats * 50).astype(int)] = 0.7
-        codes = rng.integers(0, 64, (4, 300)).astype(np.uint16)
-        axes = rng.normal(size=(2, len(AXES))).astype(np.float32)
-        made.append(
-            Example(codes, Events(CONTROL_RATE, *curves), beats, beats[::4], np.array([1.5, 4.5]), axes, i % 2 == 0)
-        )
-    return Examples(made)
+    return make_examples()
 
 
 @pytest.fixture
@@ -164,12 +128,13 @@ def test_the_music_side_does_not_see_the_picture(model, batch):
         batch, picture=batch.picture.flip(0), features=batch.features + 1, curves=batch.curves + 1,
         semantics=batch.semantics + 1, onsets=batch.onsets + 1,
     )  # fmt: skip
+    model.eval()  # without dropout
     heard: list[torch.Tensor] = []
     for part in (model.music, model.music_timed):
         part.register_forward_hook(lambda _module, _inputs, result: heard.append(result))
     losses = [model.losses(one, torch.ones(3, 5), TINY).codebooks for one in (batch, other)]
     half = len(heard) // 2
-    assert half == 3 and not torch.equal(losses[0], losses[1])  # pairs, their moments, stand-ins
+    assert half == 2 and not torch.equal(losses[0], losses[1])  # all of them, and the moments of pairs
     assert all(torch.equal(a, b) for a, b in zip(heard[:half], heard[half:], strict=True))
 
 
@@ -222,20 +187,24 @@ def test_half_precision_is_close(model, batch):
 
 
 @pytest.mark.parametrize("other", ["timed", "contrastive"])
-def test_each_contrastive_part_shapes_the_decoder(model, batch, other):
-    _, seen = model.told(batch, torch.ones(3, 5))
-    hidden = model.decoder.hidden(batch.tokens, unconditioned(model.decoder, 5, STEPS))
-    recipe = replace(TINY, stand_in_weight=0.0, **{f"{other}_weight": 0.0})
-    model.contrast(seen, hidden, batch.pieces, 3, recipe).backward()
-    for part in (model.decoder.layers[0].to_qkv, model.video.layers[0].to_qkv, model.video.motion.first):
-        assert part.weight.grad.abs().sum() > 0
+def test_each_contrastive_part_shapes_what_it_is_made_of(model, batch, other):
+    """Global embeddings shape decoder and video encoder, timed ones the motion branch and, by reading, the decoder."""
+    recipe = replace(TINY, stand_in_weight=0.0, onset_weight=0.0, **{f"{other}_weight": 0.0})
+    weights = model.weigh(batch, 5, recipe)
+    passed = model(batch, torch.ones(3, 5), recipe, weights, 3, 5)
+    (model.contrast(passed.sides, batch.pieces, 3, recipe) + passed.reading).backward()
+    shaped = [model.decoder.layers[0].to_qkv, model.video.motion.first]
+    shaped += [model.video.layers[0].to_qkv] if other == "timed" else [model.music_timed.first]
+    assert all(part.weight.grad.abs().sum() > 0 for part in shaped)
 
 
 def test_who_is_told_what():
-    recipe = replace(TINY, drop_events=0.2, drop_meaning=0.3, drop_picture=0.4, only_picture=0.5)
+    recipe = replace(TINY, drop_events=0.2, drop_meaning=0.3, drop_picture=0.4, only_picture=0.5, drop_all=0.0)
     keep = joint.draw_keep(np.random.default_rng(0), recipe, 4000, 2000).numpy()
     assert np.allclose(keep[:, 2000:].mean(1), [0.8, 0.7, 0.6], atol=0.03)  # music
     assert np.allclose(keep[:, :2000].mean(1), [0.4, 0.35, 0.8], atol=0.03)  # pairs
+    silent = joint.draw_keep(np.random.default_rng(0), replace(recipe, drop_all=0.5), 4000, 0).numpy()
+    assert silent.any(0).mean() == pytest.approx(0.5 * (1 - 0.2 * 0.3 * 0.4), abs=0.03)
     no_video = joint.draw_keep(np.random.default_rng(0), replace(recipe, video="none"), 4000, 2000).numpy()
     assert np.allclose(no_video.mean(1), [0.8, 0.7, 0.6], atol=0.03)  # no clip is left with nothing by design
 
@@ -283,7 +252,7 @@ def test_eight_pairs_are_learned_by_heart(examples, bank):
 
 
 def run(examples: Examples, bank: Bank, folder: Path, recipe: JointRecipe = TINY) -> dict[str, Any]:
-    train(examples, examples, (bank, bank), folder, recipe, time_limit=1e9)
+    train(examples, examples, (bank, bank), folder, recipe, JointOptions(float("inf")))
     return torch.load(folder / "last.pt", weights_only=True)
 
 

@@ -1,0 +1,60 @@
+"""What one of several processes does in the tests: torchrun --nproc-per-node N tests/train/ranks.py FOLDER RUN...
+
+Each RUN is NAME:SHARDING:PARTS:STOP. At step STOP (0: never) every process dies without a word, the first time;
+if it is negative, all leave at that step in good order and go on with the next run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from openvmas.train import joint
+from openvmas.train.distributed import World, joined
+from tests.train.made import TINY, make_bank, make_examples
+
+SHARED = replace(TINY, batch=16, share_music=0.5, share_montage=0.5, test_pairs=4)
+
+
+class LeaveError(Exception):
+    """All processes leave a run at the same step."""
+
+
+def run(folder: Path, sharding: str = "ddp", parts: int = 1, stop: int = 0, world: World | None = None) -> None:
+    """One training run of four steps on made data."""
+    follow, dropout = joint.follow, torch.nn.Dropout.forward
+    calls: list[int] = []
+
+    def follow_or_stop(*arguments) -> None:
+        calls.append(1)
+        if stop and len(calls) == abs(stop):
+            if stop < 0:
+                raise LeaveError
+            if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
+                os._exit(9)
+        follow(*arguments)
+
+    bank, examples = make_bank(), make_examples()
+    options = joint.JointOptions(float("inf"), log_every=1, sharding=sharding)
+    recipe = replace(SHARED, accumulate=parts)
+    joint.follow = follow_or_stop
+    torch.nn.Dropout.forward = lambda self, x: x  # every process draws masks of its own
+    try:
+        joint.train(examples, examples, (bank, bank), folder, recipe, options, world=world)
+    except LeaveError:
+        pass
+    finally:
+        joint.follow, torch.nn.Dropout.forward = follow, dropout
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    with joined() as world:
+        for wanted in sys.argv[2:]:
+            name, sharding, *numbers = wanted.split(":")
+            parts, stop = map(int, numbers)
+            run(Path(sys.argv[1]) / name, sharding, parts, stop, world)
