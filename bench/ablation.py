@@ -26,21 +26,22 @@ from openvmas.eval.embedders import Yamnet
 from openvmas.eval.statistics import bootstrap_interval, mean
 from openvmas.generate.codec_runner import CodecRunner
 from openvmas.model.alignment import ranks_of, unconditioned
-from openvmas.train.writing import write_codes
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import find_weights
 from openvmas.train import joint, model
 from openvmas.train.examples import Packed, read_packed
 from openvmas.train.joint import JointModel, JointRecipe
+from openvmas.train.loop import RunOptions
 from openvmas.train.pair_pool import TEST_ROUND, PairPool, coarsen
 from openvmas.train.pairs import RATE, Clip, collate
+from openvmas.train.writing import write_codes
 
 N_STEPS = 320  # of a crop
 FULL = JointRecipe(
     preset="small", fps=4, batch=12, share_music=1, share_montage=2, steps_per_crop=N_STEPS, steps=200,
     learning_rate=2e-3, warmup=20, contrastive_weight=0.2, timed_weight=0.3, hardness=0.0, queue=256, save_every=200,
-    test_pairs=32,
+    test_pairs=32, precision="bf16",
 )  # fmt: skip
 NO_CONTRAST: dict[str, Any] = {"contrastive_weight": 0.0, "timed_weight": 0.0}
 NO_BEAT: dict[str, Any] = {"beat_weighting": 0.0, "onset_weight": 0.0, "drop_events": 1.0}
@@ -78,7 +79,7 @@ def train_base(given: Given, is_told: bool) -> Path:
         save_every=300,
     )  # fmt: skip
     if not is_done(folder, BASE_STEPS):
-        model.train(given.packed.music, given.packed.held_out, folder, recipe, 1e9)
+        model.train(given.packed.music, given.packed.held_out, folder, recipe, RunOptions(time_limit=1e9))
     return folder / "decoder.pt"
 
 
@@ -94,7 +95,8 @@ def train_variant(given: Given, name: str, seed: int) -> tuple[Path, JointRecipe
     folder = given.runs / f"{name.replace(' ', '-')}-{seed}"
     base = train_base(given, recipe.drop_events < 1)
     if not is_done(folder, recipe.steps):
-        joint.train(given.packed.music, given.packed.held_out, given.pools, folder, recipe, 1e9, str(base))
+        options = joint.JointOptions(time_limit=1e9, start_from=str(base))
+        joint.train(given.packed.music, given.packed.held_out, given.pools, folder, recipe, options)
     return folder, recipe
 
 

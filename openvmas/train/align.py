@@ -1,11 +1,11 @@
-"""More of the contrastive objective after a joint run: its decoder stays, what compares picture and music learns on.
+"""What compares picture and music, learned alone: the states of a finished decoder and many pairs in every batch.
 
-    python -m openvmas.train.align PACKED POOLS RUN OUT --steps 400 --batch 48
+    python -m openvmas.train.align PACKED POOLS DECODER.pt OUT --steps 300 --batch 48
 
-The decoder's states of every pair of a pool are computed once, so that a batch may hold many pairs: a joint step can
-afford eight, and eight wrong answers teach an embedding of meaning nothing (docs/LOG.md). OUT gets `decoder.pt` as it
-was, `video_encoder.pt` and `alignment.pt`, for `openvmas.train.export --joint OUT`. The encoder's `steps` no longer
-fit the decoder afterwards: this is for comparing, not for writing.
+The decoder stays as it is and its states of every pair of a pool are computed once, so that a batch may hold many
+pairs: a joint step can afford eight, and eight wrong answers teach an embedding of meaning nothing (docs/LOG.md). OUT
+gets `decoder.pt`, `video_encoder.pt` and `alignment.pt`, for `openvmas.train.export --joint OUT`. The video encoder's
+`steps` are not trained: this is for comparing, not for writing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from torch import Tensor
 
 from openvmas.model.alignment import contrastive_loss, onset_loss, ranks_of, timed_loss, unconditioned_hidden
 from openvmas.model.decoder import load_decoder
-from openvmas.model.video_encoder import load_video_encoder
 from openvmas.train.examples import Examples, read_packed
 from openvmas.train.joint import save_parts
 from openvmas.train.joint_model import JointModel, JointRecipe
@@ -29,15 +28,11 @@ from openvmas.train.pairs import collate
 CHUNK = 32  # pairs that go through the decoder at once
 
 
-def open_run(run: Path, preset: str) -> JointModel:
-    """What a joint run of a preset left (`train.joint.save_parts`)."""
-    video, data = load_video_encoder(str(run / "video_encoder.pt")), torch.load(run / "alignment.pt", weights_only=True)
-    recipe = JointRecipe(preset=preset, fps=video.config.fps)
-    made = JointModel(recipe, load_decoder(str(run / "decoder.pt")), video.config.feature_width)
-    made.video = video
-    for name in ("music", "temperature", "video_timed", "music_timed", "timed_temperature"):
-        getattr(made, name).load_state_dict(data[name])
-    return made.requires_grad_(False)
+def begin(decoder: Path, preset: str, fps: float, feature_width: int) -> JointModel:
+    """A new video encoder and new embeddings of a preset around a decoder of that preset."""
+    made = JointModel(JointRecipe(preset=preset, fps=fps), load_decoder(str(decoder)), feature_width)
+    made.decoder.requires_grad_(False)
+    return made
 
 
 class States:
@@ -99,11 +94,10 @@ def measure(made: JointModel, states: States) -> dict[str, float]:
     return {name: round(TEST_ROUND * (torch.cat(x) < 0.5).float().mean().item(), 1) for name, x in ranks.items()}
 
 
-def align(made: JointModel, training: States, testing: States, steps: int, batch: int, rate: float, seed: int) -> None:
+def align(made: JointModel, training: States, testing: States, steps: int, batch: int, rate: float) -> None:
     """Train all but the decoder; prints what `measure` finds ten times."""
-    torch.manual_seed(seed)
     parts = (made.video, made.music, made.video_timed, made.music_timed, made.temperature, made.timed_temperature)
-    weights = [weight for part in parts if part is not None for weight in part.requires_grad_(True).parameters()]
+    weights = [weight for part in parts if part is not None for weight in part.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
     made.train()
@@ -122,20 +116,23 @@ def align(made: JointModel, training: States, testing: States, steps: int, batch
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("packed", "pools", "run", "out"):
+    for name in ("packed", "pools", "decoder", "out"):
         parser.add_argument(name, type=Path)
-    parser.add_argument("--preset", default="small", help="of the joint run")
-    parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--preset", default="small", help="of the decoder")
+    parser.add_argument("--fps", type=float, default=2.0, help="pictures a second that the video encoder is given")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    found, made = read_packed(given.packed), open_run(given.run, given.preset)
-    training = States(made, found.music, PairPool.load(given.pools / "train.npz"), found.n_pieces)
+    torch.manual_seed(given.seed)
+    found, pool = read_packed(given.packed), PairPool.load(given.pools / "train.npz")
+    made = begin(given.decoder, given.preset, given.fps, pool.features.shape[2])
+    training = States(made, found.music, pool, found.n_pieces)
     testing = States(made, found.held_out, PairPool.load(given.pools / "test.npz"))
-    align(made, training, testing, given.steps, given.batch, given.learning_rate, given.seed)
+    align(made, training, testing, given.steps, given.batch, given.learning_rate)
     given.out.mkdir(parents=True, exist_ok=True)
     save_parts(made, made, given.out, is_first=True)
 

@@ -27,15 +27,19 @@ from openvmas.condition import Condition
 from openvmas.config import CONTROL_RATE, option
 from openvmas.data.bank import Bank
 from openvmas.errors import InputError
+from openvmas.generate.codec_runner import CodecRunner
 from openvmas.model.alignment import retrieval_ranks
-from openvmas.model.decoder import DecoderConfig, load_decoder, save_decoder
+from openvmas.model.decoder import DecoderConfig, save_decoder
+from openvmas.model.hub_musicgen import open_decoder
 from openvmas.model.video_encoder import save_video_encoder
+from openvmas.pretrained import find_weights
 from openvmas.train.crops import draw_ahead
 from openvmas.train.distributed import SHARDINGS, SharedRun, World, joined, settle, spread, whole_state
 from openvmas.train.examples import Examples, read_packed
 from openvmas.train.joint_model import EVERYTHING, JointModel, JointRecipe, Losses
 from openvmas.train.logs import Board, show
 from openvmas.train.loop import RunOptions, add_recipe, follow, make_optimizers, rate_at, start, take, take_recipe
+from openvmas.train.other_pairs import ShardPairs, WeakPairs
 from openvmas.train.pair_pool import PairPool, PooledPairs
 from openvmas.train.pairs import (
     Clip,
@@ -177,12 +181,21 @@ class Batches:
 
 def open_batches(
     examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, n_pieces: int | None,
-    world: World, config: DecoderConfig,
+    world: World, config: DecoderConfig, real: Source | None = None,
 ) -> tuple[Batches, list[PairBatch]]:  # fmt: skip
     """What is trained on, and the batches that are measured on, which all processes have. Raises InputError."""
     pairs, found = pairs_of(examples, held_out, pictures, recipe, n_pieces, config)
-    counts = counts_of([recipe.share_music, recipe.share_montage], recipe.batch)
-    sources: list[tuple[Source, int]] = list(zip((Music(examples, n_pieces), pairs), counts, strict=True))
+    shares = {"share_music": Music(examples, n_pieces), "share_montage": pairs}
+    if recipe.share_real:
+        if real is None:
+            raise InputError("--share-real needs videos with music; give a curated set with --shards.")
+        shares["share_real"] = real
+    if recipe.share_weak:
+        if not isinstance(pictures[0], Bank):
+            raise InputError("--share-weak chooses pictures itself; give --bank in place of --pools.")
+        shares["share_weak"] = WeakPairs(examples, pictures[0], recipe.fps, n_pieces)
+    counts = counts_of([getattr(recipe, name) for name in shares], recipe.batch)
+    sources: list[tuple[Source, int]] = list(zip(shares.values(), counts, strict=True))
     sizes = config, recipe.fps, pictures[0].features.shape[-1]
     chunks = [found[i : i + recipe.batch] for i in range(0, len(found), recipe.batch)]
     return Batches(sources, recipe, world, *sizes), [collate(chunk, *sizes).to(world.device) for chunk in chunks]
@@ -208,16 +221,16 @@ def save_parts(averaged: torch.nn.Module, plain: JointModel, folder: Path, is_fi
 
 def train(
     examples: Examples, held_out: Examples, pictures: Pictures, run_folder: Path, recipe: JointRecipe,
-    options: JointOptions, n_pieces: int | None = None, world: World | None = None,
+    options: JointOptions, n_pieces: int | None = None, world: World | None = None, real: Source | None = None,
 ) -> None:  # fmt: skip
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
     pictures: to train on, and held out. n_pieces: of the examples, if copies at other pitches come after the
-    first. world: the processes that train together (`distributed.joined`); alone if None.
+    first. world: the processes that train together (`distributed.joined`); alone if None. real: videos with music.
     """
     world = world or World(device="cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
-    decoder = load_decoder(options.start_from).train() if options.start_from else None
+    decoder = open_decoder(options.start_from).train() if options.start_from else None
     whole = JointModel(recipe, decoder, pictures[0].features.shape[-1]).to(world.device)
     averaged = copy.deepcopy(whole)
     is_sharded = world.size > 1 and options.sharding == "fsdp2"
@@ -227,8 +240,8 @@ def train(
         spread(averaged, averaged.learned_layers, world, options.sharding)
     muon, adam = make_optimizers(whole, whole.learned_layers, recipe.learning_rate, recipe.weight_decay)
     run = SharedRun(run_folder, recipe.steps, options.time_limit, world, whole, averaged, muon=muon, adam=adam)
-    is_mixed = recipe.precision == "bf16" and world.device != "cpu"
-    drawn, tests = open_batches(examples, held_out, pictures, recipe, n_pieces, world, whole.decoder.config)
+    is_mixed = recipe.precision == "bf16" or (recipe.precision == "auto" and world.device != "cpu")
+    drawn, tests = open_batches(examples, held_out, pictures, recipe, n_pieces, world, whole.decoder.config, real)
     board = Board(run_folder, run.step) if options.tensorboard and world.is_first else None
     batches = draw_ahead(drawn.draw, run.step, options.loaders)
     while True:
@@ -279,6 +292,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given_pictures = parser.add_mutually_exclusive_group(required=True)
     given_pictures.add_argument("--bank", type=Path, help="pictures, from scripts/build_montage.py bank")
     given_pictures.add_argument("--pools", type=Path, help="pairs looked at once, from openvmas.train.pair_pool")
+    parser.add_argument("--shards", type=Path, help="a set of openvmas data build: videos with their own music")
+    parser.add_argument("--codes-of", default="mini", help="preset or folder whose codec made the codes [mini]")
     add_recipe(parser, JointRecipe, JointOptions)
     given = parser.parse_args(arguments)
     recipe, options = take_recipe(given, JointRecipe, "joint"), take(given, JointOptions, "joint", "run")
@@ -288,9 +303,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         pictures = PairPool.load(given.pools / "train.npz"), PairPool.load(given.pools / "test.npz")
     else:
         pictures = split_bank(Bank.load(given.bank))
-    found = read_packed(given.examples)
+    found, real = read_packed(given.examples), None
+    if given.shards:
+        codec = CodecRunner(find_weights(given.codes_of), threads=1)
+        real = ShardPairs(given.shards, codec.codebooks_sha256, recipe.fps)
     with joined() as world:
-        train(found.music, found.held_out, pictures, given.run, recipe, options, found.n_pieces, world)
+        train(found.music, found.held_out, pictures, given.run, recipe, options, found.n_pieces, world, real)
 
 
 if __name__ == "__main__":

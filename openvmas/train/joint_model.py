@@ -7,7 +7,7 @@ through in parts and over several processes and still be judged as one (`train.s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from openvmas.model.alignment import (
     unconditioned,
 )
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
+from openvmas.model.hub_musicgen import MusicGenDecoder
 from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder
 from openvmas.train.loop import SCHEDULES
 from openvmas.train.pairs import PairBatch
@@ -51,6 +52,8 @@ class JointRecipe:
     accumulate: int = option(1, "Parts in which a process computes its batch: the same gradients, less memory.", min=1)
     share_music: float = option(0.5, "Of the batch: music without a picture.", min=0)
     share_montage: float = option(0.5, "Of the batch: tracks with the videos an editor would make.", min=0)
+    share_real: float = option(0.0, "Of the batch: videos with their own music (needs --shards).", min=0)
+    share_weak: float = option(0.0, "Of the batch: tracks with pictures that fit their tags (needs --bank).", min=0)
     steps_per_crop: int = option(576, "Steps of a clip after the delay pattern, 50 a second.", min=16)
     first_weight: float = option(1.6, "Of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2)
     contrastive_weight: float = option(0.2, "Between global embeddings: what is seen and heard.", min=0)
@@ -83,7 +86,7 @@ class JointRecipe:
     test_pairs: int = option(64, "Held-out pairs that are measured on.", min=1)
     save_every: int = option(200, "Steps between measurements and checkpoints.", min=1)
     seed: int = option(0, "Of weights and batches.", min=0)
-    precision: str = option("bf16", "On a GPU; a CPU computes in fp32.", choices=("bf16", "fp32"))
+    precision: str = option("auto", "auto: bf16 on a GPU, fp32 on a CPU.", choices=("auto", "bf16", "fp32"))
 
 
 EVERYTHING = JointRecipe(stand_in_weight=1.0)  # to measure with: no side is left out
@@ -141,11 +144,13 @@ def is_aligned(recipe: JointRecipe) -> bool:
 class JointModel(nn.Module):
     """All that is trained together. video is None where the recipe says so."""
 
-    def __init__(self, recipe: JointRecipe, decoder: Decoder | None = None, feature_width: int | None = None) -> None:
+    def __init__(
+        self, recipe: JointRecipe, decoder: Decoder | MusicGenDecoder | None = None, feature_width: int | None = None
+    ) -> None:  # fmt: skip
         super().__init__()
         if recipe.video not in (*KINDS, "none"):
             raise InputError(f"--video is {', '.join(KINDS)} or none, not {recipe.video}.")
-        self.decoder = decoder or Decoder(DECODER_PRESETS[recipe.preset])
+        self.decoder: Any = decoder or Decoder(DECODER_PRESETS[recipe.preset])
         width, sizes = self.decoder.config.width, VIDEO_PRESETS[recipe.preset]
         sizes = replace(sizes, fps=recipe.fps, out_width=width, feature_width=feature_width or sizes.feature_width)
         self.video = None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video))

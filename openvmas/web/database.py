@@ -1,0 +1,118 @@
+"""The studio's one SQLite file: its tables, a connection for each thread, and transactions.
+
+Write-ahead logging lets the server read while workers in other processes write; a process that is killed loses at most
+the transaction it was in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from openvmas.errors import InputError
+
+FILE = "studio.sqlite"
+VERSION = 1
+TABLES = """
+CREATE TABLE projects(
+  id TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, error TEXT,
+  created REAL NOT NULL, used REAL NOT NULL, filename TEXT, size INTEGER, suffix TEXT NOT NULL DEFAULT '',
+  video TEXT, plan_version INTEGER NOT NULL DEFAULT 0, settings TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX projects_owner ON projects(owner, created);
+CREATE TABLE plans(
+  project TEXT NOT NULL REFERENCES projects ON DELETE CASCADE, version INTEGER NOT NULL, made_at REAL NOT NULL,
+  note TEXT NOT NULL, yaml TEXT NOT NULL, PRIMARY KEY(project, version));
+CREATE TABLE jobs(
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+  project TEXT NOT NULL REFERENCES projects ON DELETE CASCADE, kind TEXT NOT NULL, priority INTEGER NOT NULL,
+  state TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '', progress REAL NOT NULL DEFAULT 0, time_left REAL,
+  created REAL NOT NULL, started REAL, finished REAL, interruptions INTEGER NOT NULL DEFAULT 0, error TEXT,
+  options TEXT NOT NULL DEFAULT '{}', arguments TEXT NOT NULL DEFAULT '{}',
+  worker TEXT, attempt INTEGER NOT NULL DEFAULT 0, lease REAL, is_cancelled INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX jobs_queue ON jobs(state, priority, number);
+CREATE INDEX jobs_project ON jobs(project, number);
+CREATE TABLE takes(
+  number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+  project TEXT NOT NULL REFERENCES projects ON DELETE CASCADE, job TEXT NOT NULL, place INTEGER NOT NULL,
+  kind TEXT NOT NULL, parent TEXT, name TEXT NOT NULL, created REAL NOT NULL, state TEXT NOT NULL,
+  seed INTEGER NOT NULL, model TEXT NOT NULL, options TEXT NOT NULL, plan TEXT NOT NULL, plan_version INTEGER NOT NULL,
+  duration REAL NOT NULL, part TEXT, attempt INTEGER NOT NULL DEFAULT 0, found TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX takes_project ON takes(project, number);
+CREATE INDEX takes_job ON takes(job);
+CREATE TABLE processes(id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL, beat REAL NOT NULL);
+"""
+
+
+class Database:
+    """One file, opened once per thread."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        with self.write() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in TABLES.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            elif version != VERSION:
+                raise InputError(
+                    f"{folder / FILE} was written by another version of the studio; give another --folder."
+                )
+
+    def connect(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        found = getattr(self._local, "connection", None)
+        if found is None:
+            try:
+                found = sqlite3.connect(
+                    self.folder / FILE, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=256
+                )
+                found.row_factory = sqlite3.Row
+                found.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.DatabaseError as error:
+                raise InputError(
+                    f"{self.folder / FILE} cannot be used ({error}); move it away or give another --folder."
+                ) from error
+            found.execute("PRAGMA synchronous = NORMAL")
+            found.execute("PRAGMA foreign_keys = ON")
+            self._local.connection = found
+            with self._lock:
+                self._open.append(found)
+        return found
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """All rows of a query as dictionaries."""
+        return [dict(row) for row in self.connect().execute(sql, values)]
+
+    def row(self, sql: str, values: Sequence[Any] = ()) -> dict[str, Any] | None:
+        """The first row, or None."""
+        found = self.connect().execute(sql, values).fetchone()
+        return None if found is None else dict(found)
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other process can write beside; undone if the block raises."""
+        connection = self.connect()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        with self._lock:
+            while self._open:
+                self._open.pop().close()
+        self._local = threading.local()

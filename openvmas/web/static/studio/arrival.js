@@ -1,0 +1,102 @@
+// From a file to a project whose picture has been watched: upload with progress, going on after a break, refusals.
+import * as api from "./api.js";
+import { announce, button, make, notify, refill } from "./elements.js";
+import { chooser } from "./library.js";
+import { sizeText, waitText } from "./units.js";
+import { upload } from "./upload.js";
+
+export class Arrival {
+  constructor(workspace, element) {
+    Object.assign(this, { workspace, element });
+    this.running = null; // {project, controller, state}
+  }
+
+  /** Take a file: into the open project where that waits for one, else into a new one. */
+  async take(file) {
+    const { workspace } = this;
+    if (this.running) return notify("One upload at a time; wait for it or cancel it first.");
+    const waits = ["empty", "uploading", "refused"].includes(workspace.project?.state);
+    try {
+      const limits = workspace.session?.limits;
+      if (limits && file.size > limits.max_bytes)
+        throw new Error(
+          `${file.name} has ${sizeText(file.size)}; the studio takes up to ${sizeText(limits.max_bytes)} (\`openvmas studio --max-upload\`).`,
+        );
+      const name = file.name.replace(/\.[^.]+$/, "").slice(0, 120) || "Video";
+      const project = waits ? workspace.project : await api.post("/projects", { name });
+      const controller = new AbortController();
+      this.running = { project: project.id, controller, name: file.name, state: { offset: 0, size: file.size } };
+      if (!waits) location.hash = `project=${project.id}`;
+      this.draw();
+      const tell = (state) => (Object.assign(this.running, { state }), this.draw());
+      await upload(project.id, file, { tell, signal: controller.signal });
+      announce("The video is here. It is being watched now.");
+      this.running = null;
+      if (workspace.id === project.id) await workspace.refresh();
+    } catch (error) {
+      this.running = null;
+      if (error.name !== "AbortError") notify(error.message, "fault");
+      if (workspace.id) await workspace.refresh().catch(() => null);
+    }
+    this.draw();
+  }
+
+  /** What the stage shows until there is a video; empty where there is one. */
+  draw() {
+    const { project, session } = this.workspace;
+    const { running } = this;
+    const isWaiting = project && ["empty", "uploading", "refused"].includes(project.state);
+    this.element.hidden = !isWaiting;
+    if (!isWaiting) return;
+    if (running?.project === project.id) return this.#progress(running);
+    this.built = false;
+    const { upload: begun } = project;
+    const percent = begun?.size ? Math.floor((100 * begun.offset) / begun.size) : 0;
+    const note =
+      project.state === "refused"
+        ? project.error
+        : project.state === "uploading" && begun
+          ? `Choose ${begun.filename} again; it goes on at ${percent} %.`
+          : "Drop the video of this project here";
+    refill(
+      this.element,
+      chooser(
+        project.state === "uploading" ? "Go on with the upload" : "Choose a video",
+        (file) => this.take(file),
+        session?.limits,
+        note,
+      ),
+    );
+  }
+
+  #progress({ state, name, controller }) {
+    if (!this.built) {
+      this.bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
+      this.text = make("p", { class: "big" });
+      this.left = make("p", { class: "help" });
+      refill(
+        this.element,
+        make(
+          "div",
+          { class: "drop" },
+          this.text,
+          this.bar,
+          this.left,
+          button("Cancel the upload", { kind: "secondary", onclick: () => controller.abort() }),
+        ),
+      );
+      this.built = true;
+    }
+    const { offset, size, rate, isWaiting } = state;
+    this.bar.value = size ? offset / size : 0;
+    this.text.textContent = isWaiting
+      ? "The connection is interrupted; the upload goes on by itself."
+      : `Uploading ${name}`;
+    this.left.textContent = [
+      `${sizeText(offset)} of ${sizeText(size)}`,
+      rate && !isWaiting ? waitText((size - offset) / rate) : "",
+    ]
+      .filter(Boolean)
+      .join(", ");
+  }
+}

@@ -1,0 +1,244 @@
+// The tab "Plan": words for the whole, the section or hit that is chosen, and how the plan fits the picture.
+import { announce, button, make, refill } from "./elements.js";
+import { choiceField, numberField, sliderField, textField } from "./fields.js";
+import * as plans from "./plan.js";
+import { clockText } from "./units.js";
+
+export class Inspector {
+  constructor(workspace, player, takes, element) {
+    Object.assign(this, { workspace, player, takes, element });
+    this.wish = {};
+    workspace.on("plan selection project states", () => this.draw());
+    this.draw();
+  }
+
+  draw() {
+    const { plan, project } = this.workspace;
+    if (!plan) {
+      const text =
+        project?.state === "refused"
+          ? project.error
+          : "The plan appears here when the picture has been watched: sections, tempo and moments, all yours to change.";
+      return refill(this.element, make("p", { class: "quiet" }, text));
+    }
+    const { selection } = this.workspace;
+    const chosen =
+      selection?.kind === "hit"
+        ? this.#hit(plan, selection.index)
+        : this.#section(plan, selection?.index ?? plans.sectionAt(plan, this.player.time));
+    refill(this.element, this.#whole(plan), chosen, this.#fit(plan));
+  }
+
+  #whole(plan) {
+    const { workspace } = this;
+    const moods = [
+      ["", "as the words and the picture say"],
+      ...(workspace.session?.moods ?? plans.MOODS).map((word) => [word, word]),
+    ];
+    const isAutomatic = !this.wish.tempo;
+    return make(
+      "fieldset",
+      {},
+      make("legend", {}, "The whole video"),
+      textField("Words", plan.text, (text) => workspace.edit((now) => ({ ...now, text })), {
+        key: "whole-text",
+        placeholder: "calm piano, hopeful",
+        help: unknown(plan),
+      }),
+      choiceField("Mood", plan.mood ?? "", moods, (mood) => workspace.edit((now) => ({ ...now, mood: mood || null })), {
+        key: "whole-mood",
+      }),
+      make(
+        "div",
+        { class: "pair" },
+        numberField("Tempo", this.wish.tempo ?? null, (tempo) => ((this.wish = { tempo }), this.draw()), {
+          key: "whole-tempo",
+          unit: "BPM",
+          min: 40,
+          max: 220,
+          placeholder: `${Math.round(plan.tempo)} fitted`,
+        }),
+        button("Plan again", { kind: "secondary", "data-key": "suggest", onclick: () => this.#suggest() }),
+      ),
+      make(
+        "p",
+        { class: "help" },
+        isAutomatic
+          ? "Plans anew with the tempo that fits the picture best; locked sections and your own hits stay."
+          : `Plans anew at ${this.wish.tempo} BPM; locked sections and your own hits stay.`,
+      ),
+    );
+  }
+
+  async #suggest() {
+    const { plan } = this.workspace;
+    const body = {
+      keep: true,
+      ...(plan.text ? { text: plan.text } : {}),
+      ...(plan.mood ? { mood: plan.mood } : {}),
+      ...this.wish,
+    };
+    if (await this.workspace.ask("suggest", body))
+      announce(`Planned again: ${this.workspace.plan.sections.length} sections.`);
+  }
+
+  #section(plan, index) {
+    const { workspace } = this;
+    const section = plan.sections[index];
+    const set = (changes, kind) => workspace.edit((now) => plans.setSection(now, index, changes), kind);
+    const disabled = section.locked;
+    const word = (mood) =>
+      make(
+        "button",
+        {
+          type: "button",
+          class: "chip",
+          disabled,
+          "data-key": `mood-${mood}`,
+          "aria-pressed": String(plans.hasWord(section.text, mood)),
+          onclick: () => set({ text: plans.toggleWord(section.text, mood) }),
+        },
+        mood,
+      );
+    return make(
+      "fieldset",
+      { class: "chosen" },
+      make(
+        "legend",
+        {},
+        `Section ${index + 1} of ${plan.sections.length} `,
+        make("span", { class: "quiet" }, `${clockText(section.start)} to ${clockText(section.end)}`),
+      ),
+      textField("Words for this section", section.text, (text) => set({ text }), {
+        key: "section-text",
+        disabled,
+        placeholder: plans.character({ ...section, text: null }),
+      }),
+      make("div", { class: "chips", role: "group", "aria-label": "Mood words" }, plans.MOODS.map(word)),
+      sliderField("Energy", Math.round(section.energy * 100), (value) => set({ energy: value / 100 }), {
+        key: "section-energy",
+        min: 0,
+        max: 100,
+        step: 1,
+        disabled,
+        show: (value) => `${value} %`,
+      }),
+      numberField("Tempo", section.tempo, (tempo) => set({ tempo }), {
+        key: "section-tempo",
+        unit: "BPM",
+        min: 40,
+        max: 220,
+        disabled,
+        placeholder: `${Math.round(plan.tempo)} as the whole`,
+      }),
+      this.#sectionTools(section, index),
+    );
+  }
+
+  #sectionTools(section, index) {
+    const { workspace, player } = this;
+    return make(
+      "div",
+      { class: "row wrap" },
+      this.takes.base
+        ? button("Write its music again", {
+            shape: "redo",
+            kind: "secondary whole",
+            "data-key": "again",
+            disabled: Boolean(workspace.scoring),
+            onclick: () => this.takes.redo(index),
+          })
+        : null,
+      button(section.locked ? "Unlock" : "Lock", {
+        shape: section.locked ? "unlock" : "lock",
+        kind: "secondary",
+        "data-key": "lock",
+        "aria-pressed": String(section.locked),
+        onclick: () => workspace.edit((now) => plans.setSection(now, index, { locked: !section.locked })),
+      }),
+      button("Split at playhead", {
+        shape: "split",
+        kind: "secondary",
+        "data-key": "split",
+        onclick: () => workspace.edit((now) => plans.split(now, player.frameTime, workspace.fps)),
+      }),
+      index + 1 < workspace.plan.sections.length
+        ? button("Merge with next", {
+            shape: "merge",
+            kind: "secondary",
+            "data-key": "merge",
+            onclick: () => workspace.edit((now) => plans.merge(now, index)),
+          })
+        : null,
+    );
+  }
+
+  #hit(plan, index) {
+    const { workspace } = this;
+    const hit = plan.hits[index];
+    const isOwn = hit.source === "user";
+    return make(
+      "fieldset",
+      { class: "chosen" },
+      make(
+        "legend",
+        {},
+        `Hit ${index + 1} of ${plan.hits.length} `,
+        make("span", { class: "quiet" }, clockText(hit.time)),
+      ),
+      make(
+        "p",
+        { class: "help" },
+        isOwn
+          ? "Yours: answered exactly at its frame."
+          : "From the picture: may move to a beat within 0.04 s. Move it and it becomes yours.",
+      ),
+      sliderField(
+        "Strength",
+        Math.round(hit.strength * 100),
+        (value) => workspace.edit((now) => plans.setHit(now, index, { strength: value / 100 }), `strength ${index}`),
+        { key: "hit-strength", min: 1, max: 100, step: 1, show: (value) => `${value} %` },
+      ),
+      button("Delete this hit", {
+        shape: "bin",
+        kind: "secondary",
+        "data-key": "hit-delete",
+        onclick: () => workspace.edit((now) => plans.removeHit(now, index)),
+      }),
+    );
+  }
+
+  #fit(plan) {
+    if (!plan.fit || !plan.beats?.length || !plan.hits.length) return null;
+    const percent = (value) => `${Math.round(100 * value)} %`;
+    const { on_beat, on_beat_chance, on_downbeat, on_downbeat_chance } = plan.fit;
+    const own = plan.hits.filter((hit) => hit.source === "user").length;
+    return make(
+      "dl",
+      { class: "facts" },
+      make("div", {}, make("dt", {}, "Tempo"), make("dd", {}, `${plan.tempo.toFixed(1)} BPM`)),
+      make("div", {}, make("dt", {}, "Hits"), make("dd", {}, `${plan.hits.length}, ${own} yours`)),
+      make(
+        "div",
+        {},
+        make("dt", {}, "Accents on a beat"),
+        make("dd", {}, percent(on_beat), make("span", { class: "quiet" }, ` by chance ${percent(on_beat_chance)}`)),
+      ),
+      make(
+        "div",
+        {},
+        make("dt", {}, "On a downbeat"),
+        make(
+          "dd",
+          {},
+          percent(on_downbeat),
+          make("span", { class: "quiet" }, ` by chance ${percent(on_downbeat_chance)}`),
+        ),
+      ),
+    );
+  }
+}
+
+function unknown(plan) {
+  return plan.unknown_words?.length ? `Not understood, so without effect: ${plan.unknown_words.join(", ")}.` : null;
+}

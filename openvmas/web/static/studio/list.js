@@ -1,0 +1,240 @@
+// The plan as two tables of fields: the same as the timeline, for keyboards, screen readers and exact numbers.
+import { announce, button, byId, make, notify, refill } from "./elements.js";
+import * as plans from "./plan.js";
+import { clockText, readClock } from "./units.js";
+
+export class List {
+  constructor(workspace, player) {
+    Object.assign(this, { workspace, player });
+    this.details = byId("list");
+    this.body = this.details.lastElementChild;
+    // Made once: what is typed here is no part of the plan, so a new plan must not take it away.
+    this.add = make("input", {
+      type: "text",
+      "aria-label": "Time of a new hit",
+      size: 8,
+      "data-key": "add-hit-time",
+      autocomplete: "off",
+    });
+    this.details.addEventListener("toggle", () => this.draw());
+    workspace.on("plan", () => this.draw());
+  }
+
+  draw() {
+    const { plan } = this.workspace;
+    this.details.hidden = !plan;
+    if (!plan || !this.details.open) return;
+    refill(this.body, this.#sections(plan), this.#hits(plan));
+  }
+
+  /** A field in a cell; `change(text)` may throw the sentence why it cannot. */
+  #cell(key, label, value, change, attributes = {}) {
+    const input = make("input", {
+      type: "text",
+      value,
+      "aria-label": label,
+      "data-key": key,
+      autocomplete: "off",
+      ...attributes,
+    });
+    input.addEventListener("change", () => {
+      try {
+        change(input.value.trim());
+      } catch (error) {
+        notify(error.message, "fault");
+        input.value = value;
+      }
+    });
+    return make("td", {}, input);
+  }
+
+  #sections(plan) {
+    const { workspace } = this;
+    const { fps } = workspace;
+    const row = (section, index) => {
+      const name = `section ${index + 1}`;
+      const disabled = section.locked;
+      const isLast = index + 1 === plan.sections.length;
+      const set = (changes) => workspace.edit((now) => plans.setSection(now, index, changes));
+      const number = (text, low, high, what) => {
+        if (text === "") return null;
+        const value = Number(text.replace(",", "."));
+        if (!(value >= low && value <= high))
+          throw new Error(`${what} goes from ${low} to ${high}; write a number between.`);
+        return value;
+      };
+      const end = (text) => {
+        const time = readClock(text);
+        if (Number.isNaN(time)) throw new Error(`“${text}” is not a time; write it like ${clockText(section.end)}.`);
+        workspace.edit((now) => plans.moveBorder(now, index, time, fps));
+      };
+      return make(
+        "tr",
+        {},
+        make(
+          "th",
+          { scope: "row" },
+          make(
+            "button",
+            { type: "button", class: "chip", "data-key": `go-${index}`, onclick: () => this.#go(index, section.start) },
+            `${index + 1}`,
+          ),
+        ),
+        make("td", {}, clockText(section.start)),
+        isLast
+          ? make("td", {}, clockText(section.end))
+          : this.#cell(`end-${index}`, `End of ${name}`, clockText(section.end), end, {
+              size: 8,
+              disabled: disabled || plan.sections[index + 1].locked,
+            }),
+        this.#cell(`text-${index}`, `Words for ${name}`, section.text ?? "", (text) => set({ text: text || null }), {
+          size: 24,
+          disabled,
+          placeholder: plans.character({ ...section, text: null }),
+        }),
+        this.#cell(
+          `energy-${index}`,
+          `Energy of ${name}, percent`,
+          Math.round(section.energy * 100),
+          (text) => set({ energy: (number(text, 0, 100, "Energy") ?? 70) / 100 }),
+          { size: 4, disabled, inputmode: "decimal" },
+        ),
+        this.#cell(
+          `tempo-${index}`,
+          `Tempo of ${name}, beats per minute`,
+          section.tempo ?? "",
+          (text) => set({ tempo: number(text, 40, 220, "Tempo") }),
+          { size: 5, disabled, inputmode: "decimal", placeholder: "auto" },
+        ),
+        make(
+          "td",
+          { class: "row" },
+          button(`${section.locked ? "Unlock" : "Lock"} ${name}`, {
+            shape: section.locked ? "lock" : "unlock",
+            bare: true,
+            "data-key": `lock-${index}`,
+            "aria-pressed": String(section.locked),
+            onclick: () => set({ locked: !section.locked }),
+          }),
+          button(`Split ${name} in the middle`, {
+            shape: "split",
+            bare: true,
+            disabled,
+            "data-key": `split-${index}`,
+            onclick: () => workspace.edit((now) => plans.split(now, (section.start + section.end) / 2, fps)),
+          }),
+          isLast
+            ? null
+            : button(`Merge ${name} with the next`, {
+                shape: "merge",
+                bare: true,
+                disabled,
+                "data-key": `merge-${index}`,
+                onclick: () => workspace.edit((now) => plans.merge(now, index)),
+              }),
+        ),
+      );
+    };
+    return table(
+      "Sections",
+      ["Section", "Start", "End", "Words", "Energy, %", "Tempo, BPM", "Change"],
+      plan.sections.map(row),
+    );
+  }
+
+  #hits(plan) {
+    const { workspace } = this;
+    const row = (hit, index) => {
+      const name = `hit ${index + 1}`;
+      const move = (text) => {
+        const time = readClock(text);
+        if (Number.isNaN(time)) throw new Error(`“${text}” is not a time; write it like ${clockText(hit.time)}.`);
+        workspace.edit((now) => plans.moveHit(now, index, time, workspace.fps));
+      };
+      const strength = (text) => {
+        const value = Number(text.replace(",", "."));
+        if (!(value >= 1 && value <= 100))
+          throw new Error("Strength goes from 1 to 100 percent; write a number between.");
+        workspace.edit((now) => plans.setHit(now, index, { strength: value / 100 }));
+      };
+      return make(
+        "tr",
+        {},
+        make(
+          "th",
+          { scope: "row" },
+          make(
+            "button",
+            {
+              type: "button",
+              class: "chip",
+              "data-key": `go-hit-${index}`,
+              onclick: () => this.player.seek(hit.time + 0.002),
+            },
+            `${index + 1}`,
+          ),
+        ),
+        this.#cell(`hit-${index}`, `Time of ${name}`, clockText(hit.time), move, { size: 8 }),
+        this.#cell(`strength-${index}`, `Strength of ${name}, percent`, Math.round(hit.strength * 100), strength, {
+          size: 4,
+          inputmode: "decimal",
+        }),
+        make("td", {}, hit.source === "user" ? "yours" : "from the picture"),
+        make(
+          "td",
+          {},
+          button(`Delete ${name} at ${clockText(hit.time)}`, {
+            shape: "bin",
+            bare: true,
+            "data-key": `bin-hit-${index}`,
+            onclick: () => workspace.edit((now) => plans.removeHit(now, index)),
+          }),
+        ),
+      );
+    };
+    const { add } = this;
+    add.placeholder = clockText(this.player.frameTime);
+    const put = () => {
+      const time = add.value ? readClock(add.value) : this.player.frameTime;
+      if (Number.isNaN(time)) return notify(`“${add.value}” is not a time; write it like 0:12.40.`, "fault");
+      if (workspace.edit((now) => plans.addHit(now, time, workspace.fps))) announce(`Hit at ${clockText(time)}.`);
+      add.value = "";
+    };
+    return [
+      table("Hits", ["Hit", "Time", "Strength, %", "Whose", "Change"], plan.hits.map(row)),
+      make(
+        "div",
+        { class: "row adding" },
+        add,
+        button("Add a hit", { shape: "hit", kind: "secondary", "data-key": "add-hit", onclick: put }),
+      ),
+    ];
+  }
+
+  #go(index, start) {
+    this.workspace.select({ kind: "section", index });
+    this.player.seek(start + 0.002);
+  }
+}
+
+function table(caption, heads, rows) {
+  return make(
+    "div",
+    { class: "scroller", tabindex: "0", role: "region", "aria-label": caption },
+    make(
+      "table",
+      {},
+      make("caption", {}, caption),
+      make(
+        "thead",
+        {},
+        make(
+          "tr",
+          {},
+          heads.map((head) => make("th", { scope: "col" }, head)),
+        ),
+      ),
+      make("tbody", {}, rows),
+    ),
+  );
+}

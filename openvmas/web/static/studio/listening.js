@@ -1,0 +1,170 @@
+// What is heard: the original, or one of two takes A and B at equal loudness, switched in one press at the same place.
+import { announce, button, make, refill } from "./elements.js";
+import { clockText, signed } from "./units.js";
+
+export class Listening {
+  pair = { a: null, b: null }; // take ids
+
+  constructor(workspace, player, element) {
+    Object.assign(this, { workspace, player, element });
+    this.monitor = make("div", { class: "monitor" });
+    this.clock = make("span", { class: "clock", role: "timer", "aria-label": "Position" });
+    this.playButton = button("Play (space)", {
+      shape: "play",
+      bare: true,
+      kind: "round",
+      onclick: () => player.toggle(),
+    });
+    this.level = make("meter", {
+      class: "level-meter",
+      min: -60,
+      max: 0,
+      high: -6,
+      "aria-label": "Level of the music, dBFS",
+      value: -60,
+    });
+    const jump = (label, shape, act) => button(label, { shape, bare: true, onclick: act });
+    element.append(
+      jump("To the start (Home)", "start", () => player.seek(0)),
+      jump("Back one frame (left arrow)", "back", () => player.step(-1)),
+      this.playButton,
+      jump("Forward one frame (right arrow)", "forward", () => player.step(1)),
+      this.clock,
+      this.level,
+      this.monitor,
+    );
+    workspace.on("project states", () => this.draw());
+    player.addEventListener("change", () => this.draw());
+    player.addEventListener("time", () => this.#tick());
+    this.draw();
+  }
+
+  #tick() {
+    const { player } = this;
+    const text = `${clockText(player.time)} / ${clockText(player.duration)}`;
+    if (text !== this.clock.textContent) this.clock.textContent = text;
+    this.level.value = player.music.state === "playing" ? Math.max(player.music.peakDb, -60) : -60;
+  }
+
+  draw() {
+    const { player, workspace } = this;
+    this.#choosePair();
+    const isPlaying = player.isPlaying;
+    if (this.wasPlaying !== isPlaying) {
+      const next = button(isPlaying ? "Pause (space)" : "Play (space)", {
+        shape: isPlaying ? "pause" : "play",
+        bare: true,
+      });
+      this.playButton.replaceChildren(...next.childNodes);
+      this.playButton.setAttribute("aria-label", next.getAttribute("aria-label"));
+      this.playButton.title = next.title;
+      this.wasPlaying = isPlaying;
+    }
+    const current = player.track?.take.id ?? null;
+    const option = (letter, id, text, title) =>
+      make(
+        "button",
+        {
+          type: "button",
+          role: "radio",
+          "aria-checked": String(current === id),
+          "data-key": `hear-${letter}`,
+          title,
+          onclick: () => this.hear(id),
+        },
+        text,
+      );
+    const takes = ["a", "b"].map(
+      (letter) =>
+        workspace.take(this.pair[letter]) &&
+        option(
+          letter,
+          this.pair[letter],
+          `${letter.toUpperCase()} ${workspace.take(this.pair[letter]).name}`,
+          "Switch A and B with X",
+        ),
+    );
+    const heard = workspace.take(current);
+    const others =
+      current && !Object.values(this.pair).includes(current) ? option("other", current, heard?.name ?? "Take") : null;
+    refill(
+      this.monitor,
+      make(
+        "div",
+        { class: "segments", role: "radiogroup", "aria-label": "Listen to" },
+        option("original", null, "Original", "The video's own sound"),
+        takes,
+        others,
+      ),
+      this.#originalLevel(),
+      this.#state(heard),
+    );
+  }
+
+  #originalLevel() {
+    const { player, workspace } = this;
+    if (!player.track || player.track.of === "mix" || !workspace.project?.video?.has_audio) return null;
+    const input = make("input", {
+      type: "range",
+      min: 0,
+      max: 1,
+      step: 0.05,
+      value: player.originalLevel,
+      "aria-label": "Level of the original sound while listening",
+      "data-key": "original-level",
+    });
+    input.addEventListener("input", () => player.setOriginalLevel(Number(input.value)));
+    return make("label", { class: "mini" }, "Original", input);
+  }
+
+  #state(take) {
+    if (this.player.isPlaying && this.player.music.state === "waiting" && this.player.track)
+      return make("span", { class: "quiet" }, "waiting for the music…");
+    if (take?.state === "done" && take.match_gain_db <= -0.05)
+      return make(
+        "span",
+        { class: "quiet matched", title: "All takes are heard equally loud" },
+        `matched ${signed(take.match_gain_db, "dB")}`,
+      );
+    return null;
+  }
+
+  /** A and B are the newest two takes until the user chooses others. */
+  #choosePair() {
+    const ids = this.workspace.takes.map((take) => take.id);
+    for (const letter of ["a", "b"]) if (!ids.includes(this.pair[letter])) this.pair[letter] = null;
+    const free = ids.filter((id) => !Object.values(this.pair).includes(id)).reverse();
+    if (!this.pair.a && free.length) this.pair.a = free.pop();
+    if (!this.pair.b && free.length) this.pair.b = free.shift();
+  }
+
+  assign(letter, id) {
+    const other = letter === "a" ? "b" : "a";
+    if (this.pair[other] === id) this.pair[other] = this.pair[letter];
+    this.pair[letter] = id;
+    this.hear(id);
+    this.draw();
+  }
+
+  hear(id) {
+    const take = id && this.workspace.take(id);
+    const isDone = take?.state === "done";
+    this.player.listen(take || null, isDone ? "mix" : "music", isDone ? (take.match_gain_db ?? 0) : 0);
+    announce(`You hear ${take ? take.name : "the original"}.`);
+  }
+
+  switch() {
+    const { a, b } = this.pair;
+    const current = this.player.track?.take.id;
+    if (a && b) this.hear(current === a ? b : a);
+    else if (a || b) this.hear(current ? null : (a ?? b));
+  }
+
+  /** A take that has been finished while it was listened to is heard as it will be in the video. */
+  keepUp() {
+    const { track } = this.player;
+    const take = track && this.workspace.take(track.take.id);
+    if (track && !take) this.player.listen(null);
+    else if (take?.state === "done" && track.of === "music") this.player.listen(take, "mix", take.match_gain_db ?? 0);
+  }
+}

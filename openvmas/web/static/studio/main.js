@@ -1,0 +1,262 @@
+// The page: makes its parts, connects them, and follows the address (#project=ID).
+import * as api from "./api.js";
+import { Arrival } from "./arrival.js";
+import { ask, closeButton, confirm } from "./dialogs.js";
+import { announce, button, byId, fill, make, notify } from "./elements.js";
+import { Inspector } from "./inspector.js";
+import { Keys } from "./keys.js";
+import { Lanes } from "./lanes.js";
+import { Library } from "./library.js";
+import { List } from "./list.js";
+import { Listening } from "./listening.js";
+import * as plans from "./plan.js";
+import { Player } from "./player.js";
+import { Report } from "./report.js";
+import { Scoring } from "./scoring.js";
+import { Settings } from "./settings.js";
+import { Stage } from "./stage.js";
+import { Takes } from "./takes.js";
+import { makeTabs } from "./tabs.js";
+import { applyTheme, nextTheme } from "./theme.js";
+import { Timeline } from "./timeline.js";
+import { clockText } from "./units.js";
+import { Workspace } from "./workspace.js";
+
+const workspace = new Workspace();
+const stage = new Stage(workspace, byId("stage"));
+const player = new Player(stage.video, byId("player"));
+stage.player = player;
+const arrival = new Arrival(workspace, stage.arrival);
+const library = new Library(workspace, (file) => arrival.take(file));
+const listening = new Listening(workspace, player, byId("transport"));
+const tabs = makeTabs(byId("panel"), ["Plan", "Sound", "Takes"]);
+const settings = new Settings(workspace, tabs.Sound);
+const scoring = new Scoring(workspace, player, settings, tabs.foot);
+const takes = new Takes(workspace, listening, scoring, tabs.Takes);
+new Inspector(workspace, player, takes, tabs.Plan);
+
+const selected = (kind) => (workspace.selection?.kind === kind ? workspace.selection.index : -1);
+const section = () => (selected("section") >= 0 ? selected("section") : plans.sectionAt(workspace.plan, player.time));
+const withPlan = (act) => () => workspace.plan && act();
+
+const acts = {
+  hit: withPlan(() => {
+    const time = player.frameTime;
+    if (!workspace.edit((plan) => plans.addHit(plan, time, workspace.fps))) return;
+    const index = workspace.plan.hits.findIndex(
+      (hit) => hit.source === "user" && Math.abs(hit.time - time) < 0.5 / workspace.fps,
+    );
+    workspace.select({ kind: "hit", index });
+    announce(`Hit at ${clockText(time)}.`);
+  }),
+  split: withPlan(
+    () => workspace.edit((plan) => plans.split(plan, player.frameTime, workspace.fps)) && announce("Split."),
+  ),
+  merge: withPlan(
+    () => workspace.edit((plan) => plans.merge(plan, section())) && announce("Merged with the next section."),
+  ),
+  lock: withPlan(() => {
+    const index = section();
+    const locked = !workspace.plan.sections[index].locked;
+    if (workspace.edit((plan) => plans.setSection(plan, index, { locked })))
+      announce(`Section ${index + 1} is ${locked ? "locked" : "open"}.`);
+  }),
+  remove: withPlan(() => {
+    const index = selected("hit");
+    if (index >= 0) workspace.edit((plan) => plans.removeHit(plan, index)) && announce("Hit deleted.");
+    else notify("Choose a hit first; Delete removes it. Sections are merged instead (M).");
+  }),
+  undo: () =>
+    workspace.plan?.can_undo !== undefined && workspace.ask("undo").then((done) => done && announce("Undone.")),
+  redo: () => workspace.plan && workspace.ask("redo").then((done) => done && announce("Done again.")),
+  again: withPlan(() => takes.redo(section())),
+  chooseSection: (step) => () => {
+    if (!workspace.plan) return;
+    const index = Math.min(Math.max(section() + step, 0), workspace.plan.sections.length - 1);
+    workspace.select({ kind: "section", index });
+    player.seek(workspace.plan.sections[index].start + 0.002);
+    announce(`Section ${index + 1}: ${plans.character(workspace.plan.sections[index])}`);
+  },
+  chooseHit: (step) => () => {
+    const { hits } = workspace.plan ?? { hits: [] };
+    const later = hits.findIndex((hit) => hit.time > player.time + 0.01);
+    const earlier = hits.findLastIndex((hit) => hit.time < player.time - 0.01);
+    const index = step > 0 ? later : earlier;
+    if (index >= 0) lanes.choose(index);
+  },
+};
+
+const tool = (label, shape, act, extra = {}) => button(label, { shape, bare: true, onclick: act, ...extra });
+const timeline = new Timeline(workspace, player, [
+  button("Hit (H)", { shape: "hit", kind: "secondary", onclick: acts.hit }),
+  button("Split (S)", { shape: "split", kind: "secondary", onclick: acts.split }),
+  button("Merge (M)", { shape: "merge", kind: "secondary", onclick: acts.merge }),
+  button("Lock", {
+    shape: "lock",
+    kind: "secondary",
+    title: "Lock or unlock the section (Shift L)",
+    onclick: acts.lock,
+  }),
+  tool("Delete the chosen hit (Del)", "bin", acts.remove),
+]);
+const lanes = new Lanes(timeline, workspace, player);
+new List(workspace, player);
+const report = new Report(workspace, player, timeline);
+stage.connect(timeline, report, listening);
+
+const keys = new Keys([
+  { keys: [" ", "k"], text: "Play and pause", act: () => player.toggle() },
+  { keys: ["j"], text: "Back one second", act: () => player.seek(player.time - 1) },
+  { keys: ["l"], text: "Forward one second", act: () => player.seek(player.time + 1) },
+  { keys: ["ArrowLeft"], text: "Back one frame", act: () => player.step(-1) },
+  { keys: ["ArrowRight"], text: "Forward one frame", act: () => player.step(1) },
+  { keys: ["Home"], text: "To the start", act: () => player.seek(0) },
+  { keys: ["End"], text: "To the end", act: () => player.seek(player.duration) },
+  { keys: ["h"], text: "Hit on this frame", act: acts.hit },
+  { keys: ["s"], text: "Split the section here", act: acts.split },
+  { keys: ["m"], text: "Merge the section with the next", act: acts.merge },
+  { keys: ["shift+l"], text: "Lock or unlock the section", act: acts.lock },
+  { keys: ["Delete", "Backspace"], text: "Delete the chosen hit", act: acts.remove },
+  { keys: ["["], text: "The section before", act: acts.chooseSection(-1) },
+  { keys: ["]"], text: "The next section", act: acts.chooseSection(1) },
+  { keys: [","], text: "The hit before", act: acts.chooseHit(-1) },
+  { keys: ["."], text: "The next hit", act: acts.chooseHit(1) },
+  { keys: ["x"], text: "Switch A and B", act: () => listening.switch() },
+  { keys: ["r"], text: "Write this section's music again", act: acts.again },
+  { keys: ["mod+Enter"], text: "Score", act: () => scoring.score() },
+  { keys: ["mod+z"], text: "Undo", act: acts.undo },
+  { keys: ["mod+shift+z", "mod+y"], text: "Redo", act: acts.redo },
+  { keys: ["+", "="], text: "Zoom in", act: () => timeline.zoom(2) },
+  { keys: ["-"], text: "Zoom out", act: () => timeline.zoom(0.5) },
+  { keys: ["0"], text: "The whole video", act: () => timeline.fit() },
+  { keys: ["?"], text: "This help", act: () => keys.help() },
+]);
+
+function drawHeader() {
+  const { project, plan, saved } = workspace;
+  fill(
+    byId("actions"),
+    project ? tool("Undo (Ctrl Z)", "undo", acts.undo, { disabled: !plan?.can_undo }) : null,
+    project ? tool("Redo (Ctrl Shift Z)", "redo", acts.redo, { disabled: !plan?.can_redo }) : null,
+    project ? button("History", { kind: "plain", disabled: !plan, onclick: showHistory }) : null,
+    button("Theme", {
+      kind: "plain",
+      title: "Light, dark, or as the system",
+      onclick: () => (announce(`Theme: ${nextTheme()}.`), timeline.restyle()),
+    }),
+    button("Keys", { kind: "plain", title: "All keys (?)", onclick: () => keys.help() }),
+  );
+  byId("saved").textContent = !plan
+    ? ""
+    : { saved: "Saved", saving: "Saving…", unsaved: "Not saved yet; trying again" }[saved];
+}
+
+function drawTitle() {
+  const { project } = workspace;
+  document.title = project ? `${project.name}, OpenVMAS Studio` : "OpenVMAS Studio";
+  const title = byId("project-title");
+  if (!project) return fill(title);
+  if (title.firstChild) return document.activeElement !== title.firstChild && (title.firstChild.value = project.name);
+  const input = make("input", {
+    type: "text",
+    value: project.name,
+    "aria-label": "Name of the project",
+    maxlength: 120,
+    autocomplete: "off",
+  });
+  input.addEventListener("change", async () => {
+    try {
+      await api.patch(`/projects/${workspace.id}`, { name: input.value.trim() });
+      await workspace.refresh();
+    } catch (error) {
+      notify(error.message, "fault");
+      input.value = workspace.project.name;
+    }
+  });
+  fill(title, input);
+}
+
+async function showHistory() {
+  await workspace.flush();
+  const { versions, current } = await api.get(`/projects/${workspace.id}/plan/history`);
+  const row = ({ version, made_at, note }) =>
+    make(
+      "li",
+      { class: "row" },
+      make(
+        "span",
+        { class: "grow" },
+        `${note || `Version ${version}`}`,
+        make("span", { class: "quiet" }, ` ${new Date(made_at * 1000).toLocaleTimeString()}`),
+      ),
+      version === current
+        ? make("span", { class: "badge" }, "now")
+        : button("Go back to this", {
+            kind: "secondary",
+            "aria-label": `Go back to ${note || "version"} ${version}`,
+            onclick: () => (byId("dialog").close(), workspace.ask("restore", { version })),
+          }),
+    );
+  await ask("History of the plan", make("ol", { class: "history" }, [...versions].reverse().map(row)), closeButton());
+}
+
+async function signIn() {
+  const given = new URLSearchParams(location.hash.slice(1)).get("token");
+  if (given) history.replaceState(null, "", location.pathname);
+  workspace.session = await api.get("/session");
+  let [token, fault] = [given, null];
+  while (workspace.session.needs_token && !workspace.session.signed_in) {
+    const text = "It stands in the terminal where `openvmas studio` was started.";
+    token ??= await confirm("This studio needs its token", {
+      text,
+      fault,
+      field: "",
+      yes: "Go in",
+      label: "Token",
+      kind: "password",
+    });
+    fault = null;
+    if (token) await api.post("/session", { token }).catch((error) => (fault = error.message));
+    token = null;
+    workspace.session = await api.get("/session");
+  }
+  workspace.tell("session");
+}
+
+async function followAddress() {
+  const id = new URLSearchParams(location.hash.slice(1)).get("project");
+  player.pause();
+  player.listen(null);
+  try {
+    if (id) await workspace.open(id);
+    else workspace.close();
+  } catch (error) {
+    notify(error.message, "fault");
+    workspace.close();
+  }
+  byId("workspace").hidden = !workspace.project;
+  if (workspace.project) library.hide();
+  else await library.show();
+  timeline.fit();
+  lanes.draw();
+}
+
+workspace.on("project plan saved", drawHeader);
+workspace.on("project", () => (drawTitle(), arrival.draw()));
+addEventListener("hashchange", followAddress);
+addEventListener("pagehide", () => workspace.flush());
+// Space must play again after a button was pressed with the mouse, not press the button again.
+addEventListener(
+  "click",
+  (event) => event.detail > 0 && document.activeElement.closest(".tools button, .transport button, .choose")?.blur(),
+);
+document.addEventListener("studio:signed-out", () => (workspace.session = { ...workspace.session, signed_in: false }));
+applyTheme();
+drawHeader();
+try {
+  await signIn();
+  await followAddress();
+} catch (error) {
+  notify(error.message, "fault");
+  library.show();
+}

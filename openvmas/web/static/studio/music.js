@@ -1,0 +1,235 @@
+// The music of takes, second by second, on the clock of WebAudio: finished takes and takes that are still being written
+// are played the same way. Blocks are fetched a few seconds ahead and scheduled to the sample, so joins are not heard.
+import { fetchBlock } from "./api.js";
+
+const RATE = 48000; // Hz, of every block
+const AHEAD = 6; // s that are fetched before they are needed
+const SCHEDULED = 3; // s that are handed to the audio clock; browsers slow the timers of hidden pages down to 1 a second
+const KEPT = 90; // blocks of a track in memory, 384 kB each
+const FADE = 0.03; // s, at switches and seeks
+const MUTE = 5; // s that a browser may take to start its sound
+const LEAD = 0.05; // s between the decision to start and the first sample
+
+/** The sound of one take. of: "music" (also while it is written) or "mix" (the finished sound). */
+export class Track {
+  constructor(take, of, gainDb = 0) {
+    this.take = take;
+    this.of = of;
+    this.gainDb = gainDb;
+    this.duration = take.duration;
+    this.nBlocks = Math.ceil(take.duration - 1e-6);
+    this.blocks = new Map();
+    this.aborter = new AbortController();
+  }
+
+  /** Fetch from block `from` on, one after the other, while `isWanted(n)`. */
+  async fetchFrom(from, context, isWanted) {
+    for (let n = from; n < this.nBlocks && isWanted(n);) {
+      if (!this.blocks.has(n)) {
+        const bytes = await fetchBlock(this.take.id, n, { of: this.of, wait: 10, signal: this.aborter.signal });
+        if (bytes === null) continue;
+        this.blocks.set(n, toBuffer(context, bytes));
+        const far = [...this.blocks.keys()].filter((key) => key < n - KEPT || key > n + KEPT);
+        far.forEach((key) => this.blocks.delete(key));
+      }
+      n++;
+    }
+  }
+
+  readyFrom(n) {
+    let end = n;
+    while (this.blocks.has(end)) end++;
+    return end - n;
+  }
+}
+
+/** A WAV of 16-bit samples as an AudioBuffer; decodeAudioData would resample and cost a turn of the event loop. */
+function toBuffer(context, bytes) {
+  const view = new DataView(bytes);
+  let at = 12;
+  while (view.getUint32(at, false) !== 0x64617461) at += 8 + view.getUint32(at + 4, true); // "data"
+  const nChannels = view.getUint16(22, true);
+  const samples = new Int16Array(bytes, at + 8, Math.floor((bytes.byteLength - at - 8) / 2));
+  const length = Math.floor(samples.length / nChannels);
+  const buffer = context.createBuffer(nChannels, Math.max(length, 1), RATE);
+  for (let channel = 0; channel < nChannels; channel++) {
+    const wave = buffer.getChannelData(channel);
+    for (let i = 0; i < length; i++) wave[i] = samples[i * nChannels + channel] / 32768;
+  }
+  return buffer;
+}
+
+/** One track being heard. anchor: the context's time at which the track's position 0 lies, on a whole sample. */
+class Voice {
+  constructor(context, output, track, anchor, position) {
+    Object.assign(this, { context, track, anchor, next: Math.floor(position), nodes: [] });
+    this.gain = context.createGain();
+    this.gain.connect(output);
+    const level = 10 ** (track.gainDb / 20);
+    const now = context.currentTime;
+    const start = Math.max(anchor + position, now);
+    this.gain.gain.setValueAtTime(0, now);
+    this.gain.gain.setValueAtTime(0, start);
+    this.gain.gain.linearRampToValueAtTime(level, start + FADE);
+    this.position = position;
+  }
+
+  get end() {
+    return this.anchor + this.next;
+  }
+
+  schedule() {
+    while (this.track.blocks.has(this.next) && this.end < this.context.currentTime + SCHEDULED) {
+      const node = new AudioBufferSourceNode(this.context, { buffer: this.track.blocks.get(this.next) });
+      node.connect(this.gain);
+      const due = this.anchor + Math.max(this.next, this.position);
+      const start = Math.max(due, this.context.currentTime);
+      const offset = Math.max(start - this.anchor - this.next, 0); // rounding may leave −1e-16
+      if (offset < node.buffer.duration) node.start(start, offset);
+      this.nodes = [...this.nodes.slice(-8), node];
+      this.next++;
+    }
+  }
+
+  stop() {
+    const now = this.context.currentTime;
+    this.gain.gain.cancelScheduledValues(now);
+    this.gain.gain.setTargetAtTime(0, now, FADE / 3);
+    this.nodes.forEach((node) => node.stop(now + 2 * FADE));
+    setTimeout(() => this.gain.disconnect(), 500);
+  }
+}
+
+/** Plays tracks. Events: "playing" when sound begins, "waiting" when it must wait for music, "ended", "fault". */
+export class Music extends EventTarget {
+  state = "stopped"; // "waiting", "playing"
+  track = null;
+  underruns = 0;
+
+  /** Browsers allow sound only after a press of a button or key; call this there. */
+  unlock() {
+    if (!this.context) {
+      this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
+      this.meter = new AnalyserNode(this.context, { fftSize: 2048 });
+      this.meter.connect(this.context.destination);
+    }
+    return this.context.resume();
+  }
+
+  /** Where the sound that is heard now lies in the track, s. */
+  get position() {
+    if (this.state !== "playing") return this.from ?? 0;
+    const heard = this.context.currentTime - (this.context.outputLatency || 0) - this.voice.anchor;
+    return Math.min(Math.max(heard, this.from), this.track.duration);
+  }
+
+  /** Highest sample of the last 40 ms, dBFS. */
+  get peakDb() {
+    if (!this.meter) return -Infinity;
+    const wave = new Float32Array(this.meter.fftSize);
+    this.meter.getFloatTimeDomainData(wave);
+    return 20 * Math.log10(wave.reduce((peak, value) => Math.max(peak, Math.abs(value)), 0));
+  }
+
+  play(track, from) {
+    this.stop();
+    this.track = track;
+    this.from = from;
+    this.needed = 1;
+    this.#wait();
+    this.timer = setInterval(() => this.#pump(), 50);
+    this.#fetch(track);
+  }
+
+  stop() {
+    clearInterval(this.timer);
+    if (this.state === "playing") this.from = this.position;
+    this.voice?.stop();
+    this.voice = null;
+    this.state = "stopped";
+  }
+
+  /** Another track at the same place without a gap: it takes over once its sound is here. */
+  async change(track) {
+    if (this.state !== "playing") return this.play(track, this.position);
+    const from = Math.floor(this.position);
+    await track.fetchFrom(from, this.context, (n) => n < Math.min(from + 2, track.nBlocks));
+    if (this.state !== "playing") return this.play(track, this.position);
+    const { anchor } = this.voice;
+    const position = this.context.currentTime + LEAD - anchor;
+    this.voice.stop();
+    this.track = track;
+    this.voice = new Voice(this.context, this.meter, track, anchor, position);
+    this.voice.schedule();
+    this.#fetch(track);
+  }
+
+  /** There is music, but the browser's sound does not start: without a sound device it never will. */
+  #complain() {
+    this.silentSince ??= performance.now();
+    if (performance.now() - this.silentSince < MUTE * 1000) return;
+    this.stop();
+    const message = "The browser does not start its sound; see that a sound device is there and allowed for this page.";
+    this.dispatchEvent(new CustomEvent("fault", { detail: new Error(message) }));
+  }
+
+  #wait() {
+    this.state = "waiting";
+    this.silentSince = null;
+    this.dispatchEvent(new Event("waiting"));
+  }
+
+  async #fetch(track) {
+    if (track.isFetching) return;
+    track.isFetching = true;
+    try {
+      while (this.track === track && this.state !== "stopped") {
+        const next = this.voice?.next ?? Math.floor(this.from);
+        await track.fetchFrom(
+          next,
+          this.context,
+          (n) => this.track === track && n < next + AHEAD && this.state !== "stopped",
+        );
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    } catch (error) {
+      if (error.name !== "AbortError" && this.track === track) {
+        this.stop();
+        this.dispatchEvent(new CustomEvent("fault", { detail: error }));
+      }
+    } finally {
+      track.isFetching = false;
+    }
+  }
+
+  #pump() {
+    const { context, track } = this;
+    if (this.state === "waiting") {
+      const first = Math.floor(this.from);
+      const enough = Math.min(this.needed, track.nBlocks - first);
+      if (track.readyFrom(first) < enough) return;
+      if (context.state !== "running") return this.#complain();
+      const anchor = Math.round((context.currentTime + LEAD - this.from) * RATE) / RATE;
+      this.voice = new Voice(context, this.meter, track, anchor, this.from);
+      this.state = "playing";
+      this.voice.schedule();
+      this.dispatchEvent(new CustomEvent("playing", { detail: { lead: LEAD + (context.outputLatency || 0) } }));
+      return;
+    }
+    this.voice.schedule();
+    if (this.voice.next >= track.nBlocks) {
+      if (context.currentTime < this.voice.anchor + track.duration) return;
+      this.stop();
+      this.from = track.duration;
+      this.dispatchEvent(new Event("ended"));
+    } else if (this.voice.end < context.currentTime + 0.02) {
+      // Generation is slower than real time here; stopping often is worse than stopping once for longer.
+      this.underruns++;
+      this.needed = Math.min(4 * 2 ** (this.underruns - 1), 16);
+      this.from = this.voice.next;
+      this.voice.stop();
+      this.voice = null;
+      this.#wait();
+    }
+  }
+}

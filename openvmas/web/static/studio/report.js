@@ -1,0 +1,138 @@
+// "What fits": the measured report of the take that is heard, in a sentence, in figures, and moment by moment.
+import { byId, make, refill } from "./elements.js";
+import { clockText, signed } from "./units.js";
+
+const KINDS = { cut: "cuts", hit: "hits", visual_beat: "beats of the picture" };
+const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)} %`);
+
+export class Report {
+  constructor(workspace, player, timeline) {
+    Object.assign(this, { workspace, player, timeline, element: byId("report") });
+    this.draw(null);
+  }
+
+  draw(take) {
+    const report = take?.report;
+    this.element.hidden = !report;
+    if (!report) return;
+    refill(
+      this.element,
+      make("h2", {}, `What fits: ${take.name}`),
+      make("p", { class: "verdict" }, verdict(report)),
+      make("div", { class: "columns" }, figures(report), this.#moments(report), sections(report)),
+    );
+  }
+
+  #moments(report) {
+    const missed = report.moments.filter((moment) => !moment.fits);
+    const rank = (moment) => (moment.kind === "hit" ? 0 : 1);
+    const worst = [...missed]
+      .sort((a, b) => rank(a) - rank(b) || Math.abs(b.error ?? 9) - Math.abs(a.error ?? 9))
+      .slice(0, 12);
+    worst.sort((a, b) => a.time - b.time);
+    const show = (moment) => (this.player.seek(Math.max(moment.time - 0.5, 0)), this.timeline.reveal(moment.time));
+    const far = (moment) => (moment.error == null ? "no onset near" : `${signed(moment.error * 1000, "ms", 0)}`);
+    return make(
+      "div",
+      {},
+      make("h3", {}, "Moments without an accent"),
+      worst.length
+        ? make(
+            "ul",
+            { class: "moments" },
+            worst.map((moment) =>
+              make(
+                "li",
+                {},
+                make(
+                  "button",
+                  { type: "button", class: "chip", "data-key": `moment-${moment.time}`, onclick: () => show(moment) },
+                  `${clockText(moment.time)} ${KINDS[moment.kind].replace(/s( |$)/, "$1")}: ${far(moment)}`,
+                ),
+              ),
+            ),
+          )
+        : make("p", { class: "quiet" }, "None: every moment has an onset of the music within reach."),
+      missed.length > worst.length
+        ? make("p", { class: "help" }, `The ${worst.length} farthest of ${missed.length}.`)
+        : null,
+    );
+  }
+}
+
+function verdict(report) {
+  const fits = report.moments.filter((moment) => moment.fits).length;
+  const z = report.sync?.z;
+  const share = `${fits} of ${report.moments.length} moments have an onset within ${Math.round(report.tolerance * 1000)} ms.`;
+  if (z == null) return share;
+  const grade =
+    z >= 3
+      ? "Music and picture meet far more often than chance"
+      : z >= 1.65
+        ? "Music and picture meet more often than chance"
+        : "Music and picture meet no more often than chance";
+  return `${grade} (sync z ${signed(z)}). ${share}`;
+}
+
+function figures(report) {
+  const rows = Object.entries(KINDS).map(([kind, name]) => {
+    const all = report.moments.filter((moment) => moment.kind === kind);
+    return all.length ? [`Accents on ${name}`, `${all.filter((moment) => moment.fits).length} of ${all.length}`] : null;
+  });
+  const beat = report.cut_to_beat;
+  rows.push(
+    beat?.within != null ? ["Cuts on a beat", `${percent(beat.within)}, by chance ${percent(beat.chance)}`] : null,
+    report.energy_correlation != null
+      ? ["Energy of music and picture", `correlation ${signed(report.energy_correlation, "", 2)}`]
+      : null,
+    ["Tempo", report.tempo ? `${report.tempo.toFixed(1)} BPM` : "without a beat"],
+    ["Loudness", `${signed(report.loudness_lufs, "LUFS")}, true peak ${signed(report.true_peak, "dBTP")}`],
+    report.is_loud_enough === false
+      ? ["Loudness target", "not reached without clipping; lower it or raise the true peak"]
+      : null,
+    ...(report.seams ?? []).map(seam),
+  );
+  return make(
+    "dl",
+    { class: "facts wide" },
+    rows.filter(Boolean).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+  );
+}
+
+/** How much the sound changes at the border of a part that was written again, among all other places of the piece. */
+function seam({ time, spectrum, timbre, level }) {
+  const worst = Math.max(spectrum, timbre, level);
+  const heard = worst > 0.95 ? "a marked change" : "no marked change";
+  return [`Seam at ${clockText(time, 1)}`, `${heard} (more than ${percent(worst)} of other places)`];
+}
+
+function sections(report) {
+  if (!report.sections?.length) return null;
+  const row = (section, index) =>
+    make(
+      "tr",
+      {},
+      make("th", { scope: "row" }, `${index + 1}`),
+      make("td", {}, `${clockText(section.start, 1)} to ${clockText(section.end, 1)}`),
+      make(
+        "td",
+        {},
+        section.hit_rate == null
+          ? "–"
+          : make("meter", {
+              min: 0,
+              max: 1,
+              value: section.hit_rate,
+              "aria-label": `Moments that fit in section ${index + 1}`,
+            }),
+        ` ${percent(section.hit_rate)}`,
+      ),
+      make("td", {}, section.sync_z == null ? "–" : signed(section.sync_z)),
+    );
+  const head = ["Section", "Time", "Moments that fit", "Sync z"].map((name) => make("th", { scope: "col" }, name));
+  return make(
+    "div",
+    { class: "scroller", tabindex: "0", role: "region", "aria-label": "Fit of each section" },
+    make("table", {}, make("thead", {}, make("tr", {}, head)), make("tbody", {}, report.sections.map(row))),
+  );
+}

@@ -1,0 +1,112 @@
+// The bar under the panel: Score, and what is going on while music is written.
+import * as api from "./api.js";
+import { announce, button, make, notify, refill } from "./elements.js";
+import { waitText } from "./units.js";
+
+const STAGES = {
+  "": "Starting",
+  queued: "Waiting its turn",
+  watch: "Watching the picture",
+  listen: "Listening for speech",
+  plan: "Planning",
+  compose: "Writing music",
+  finish: "Mixing and measuring",
+};
+
+export class Scoring {
+  variations = 1;
+
+  constructor(workspace, player, settings, element) {
+    Object.assign(this, { workspace, player, settings, element });
+    workspace.on("project plan jobs", () => this.draw());
+    this.draw();
+  }
+
+  draw() {
+    const { workspace } = this;
+    const job = workspace.scoring ?? [...workspace.jobs.values()].find((one) => !api.isFinal(one));
+    if (job) return this.#progress(job);
+    this.told = null;
+    const number = make(
+      "select",
+      { "aria-label": "How many variations", "data-key": "variations", disabled: !workspace.plan },
+      [1, 2, 3, 4].map((n) => make("option", { value: n }, n === 1 ? "1 variation" : `${n} variations`)),
+    );
+    number.value = this.variations;
+    number.addEventListener("change", () => (this.variations = Number(number.value)));
+    refill(
+      this.element,
+      number,
+      button("Score", {
+        kind: "primary",
+        "data-key": "score",
+        disabled: !workspace.plan,
+        title: "Write the music and hear it while it is written",
+        onclick: () => this.score(),
+      }),
+    );
+  }
+
+  #progress(job) {
+    const stage = STAGES[job.state === "queued" ? "queued" : job.stage] ?? job.stage ?? "";
+    const writing = job.takes.findIndex((take) => take.state === "writing");
+    const which = job.takes.length > 1 && writing >= 0 ? `, ${writing + 1} of ${job.takes.length}` : "";
+    const percent = Math.round(100 * job.progress);
+    const place = job.state === "queued" && job.place ? `${job.place} before it` : waitText(job.time_left);
+    if (this.told !== stage + which) announce(stage + which);
+    this.told = stage + which;
+    if (this.shown !== job.id || !this.bar?.isConnected) this.#build(job);
+    this.bar.value = percent;
+    this.bar.textContent = `${percent} %`;
+    this.text.textContent = `${stage}${which}`;
+    this.left.textContent = [`${percent} %`, place].filter(Boolean).join(", ");
+  }
+
+  #build(job) {
+    this.shown = job.id;
+    this.bar = make("progress", { max: 100, value: 0, "aria-label": "Progress" });
+    this.text = make("span", {});
+    this.left = make("span", { class: "quiet" });
+    const cancel =
+      job.kind === "analyze"
+        ? null
+        : button("Cancel", { kind: "secondary", "data-key": "cancel", onclick: () => this.cancel(job) });
+    refill(this.element, make("div", { class: "progress" }, make("p", {}, this.text, this.left), this.bar), cancel);
+  }
+
+  async cancel(job) {
+    try {
+      await api.post(`/jobs/${job.id}/cancel`, {});
+      if (job.takes.some((take) => take.id === this.player.track?.take.id)) {
+        this.player.pause();
+        this.player.listen(null);
+      }
+      announce("Cancelled.");
+    } catch (error) {
+      notify(error.message, "fault");
+    }
+  }
+
+  score() {
+    return this.start({ kind: "score", options: this.settings.chosen, variations: this.variations });
+  }
+
+  /** The same music with the levels that are set now; it is quick, so one hears it when it is done. */
+  mixAgain(take) {
+    return this.start({ kind: "mix", take: take.id, options: this.settings.levels }, null);
+  }
+
+  /** Begin a job and hear its first take from `from` s on while it is written; null: do not. */
+  async start(body, from = 0) {
+    if (this.workspace.scoring || !this.workspace.plan) return;
+    const pressed = performance.now();
+    this.player.music.unlock();
+    try {
+      const job = await this.workspace.startJob(body);
+      const take = this.workspace.take(job.takes[0]?.id);
+      if (take && from !== null) this.player.playNew(take, pressed, from);
+    } catch (error) {
+      notify(error.message, "fault");
+    }
+  }
+}

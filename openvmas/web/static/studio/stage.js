@@ -1,0 +1,108 @@
+// The picture: the video itself, or, where this browser cannot play it, the nearest frame of the filmstrip; and the
+// filmstrip, peaks and report that are fetched as they appear.
+import * as api from "./api.js";
+import { make, notify } from "./elements.js";
+import { clamp } from "./units.js";
+
+export class Stage {
+  constructor(workspace, element) {
+    Object.assign(this, { workspace, element });
+    this.video = make("video", { playsinline: true, preload: "auto", "aria-label": "The video" });
+    this.still = make("canvas", { class: "still", hidden: true, role: "img", "aria-label": "Frame of the filmstrip" });
+    this.arrival = make("div", { class: "arrival", hidden: true });
+    element.append(this.video, this.still, this.arrival);
+    this.video.addEventListener("click", () => this.player.toggle());
+  }
+
+  connect(timeline, report, listening) {
+    Object.assign(this, { timeline, report, listening });
+    const { workspace, player } = this;
+    workspace.on("project", () => (this.#load(), this.#loadStrip(), listening.keepUp(), this.#loadTake()));
+    workspace.on("jobs", () => this.#loadTake());
+    player.addEventListener("change", () => this.#loadTake());
+    player.addEventListener("unplayable", () => this.#showStill());
+    player.addEventListener("fault", (event) => notify(event.detail.message, "fault"));
+    player.addEventListener("time", () => !this.still.hidden && this.#drawStill());
+  }
+
+  #load() {
+    const { project } = this.workspace;
+    const { video, player } = this;
+    const info = ["analyzing", "ready"].includes(project?.state) ? project.video : null;
+    if (this.shown === (info && project.id)) return;
+    this.shown = info && project.id;
+    this.still.hidden = true;
+    video.hidden = !info;
+    player.duration = info?.duration ?? 0;
+    player.frame = info ? info.frame_interval || 1 / info.fps : 1 / 25;
+    this.timeline.strip = this.timeline.peaks = null;
+    this.element.style.setProperty("--aspect", info ? `${info.width} / ${info.height}` : "16 / 9");
+    if (info) video.src = `/api/projects/${project.id}/video`;
+    else video.removeAttribute("src");
+    video.load();
+  }
+
+  #showStill() {
+    if (!this.shown || !this.video.hasAttribute("src")) return;
+    const { codec } = this.workspace.project.video;
+    notify(
+      `This browser cannot play ${codec} video, so frames of the filmstrip stand in for it; music and downloads are not touched by that.`,
+    );
+    this.video.hidden = true;
+    this.still.hidden = false;
+  }
+
+  #drawStill() {
+    const { strip, duration } = this.timeline;
+    if (!strip?.image || !duration) return;
+    const index = clamp(Math.floor((this.player.time / duration) * strip.n), 0, Math.max(strip.ready - 1, 0));
+    if (index === this.drawn) return;
+    this.drawn = index;
+    Object.assign(this.still, { width: strip.width, height: strip.height });
+    const place = [(index % strip.columns) * strip.width, Math.floor(index / strip.columns) * strip.height];
+    this.still
+      .getContext("2d")
+      .drawImage(strip.image, ...place, strip.width, strip.height, 0, 0, strip.width, strip.height);
+  }
+
+  #loadStrip() {
+    const { project } = this.workspace;
+    const strip = project?.video?.filmstrip;
+    const key = strip?.ready ? `${project.id}/${strip.ready}` : null;
+    if (!key || this.strip === key) return;
+    this.strip = key;
+    const image = new Image();
+    image.onload = () => {
+      if (this.workspace.id !== project.id) return;
+      this.timeline.strip = { ...strip, image };
+      this.drawn = null;
+      this.timeline.draw();
+    };
+    image.src = `/api/projects/${project.id}/filmstrip?ready=${strip.ready}`;
+  }
+
+  /** Waveform and report of the take that is heard, as far as they are there. */
+  async #loadTake() {
+    const { player, timeline, workspace } = this;
+    const take = player.track && workspace.take(player.track.take.id);
+    const key = take ? `${take.id}/${take.state}/${player.track.of}/${Math.ceil(take.n_blocks / 2)}` : "";
+    if (this.key === key) return;
+    if (this.key?.split("/")[0] !== key.split("/")[0]) timeline.peaks = null;
+    if (take?.state !== "done") this.report.draw(null);
+    this.key = key;
+    try {
+      const perSecond = clamp(Math.floor(20000 / timeline.duration), 1, 50);
+      const peaks = take
+        ? await api.get(`/takes/${take.id}/peaks?per_second=${perSecond}&of=${player.track.of}`)
+        : null;
+      const full = take?.state === "done" ? await workspace.report(take.id) : null;
+      if (this.key !== key) return;
+      timeline.peaks = peaks;
+      this.report.draw(full);
+      timeline.draw();
+    } catch (error) {
+      // A take that is just being cancelled or deleted has no waveform any more.
+      if (![404, 409, 410].includes(error.status)) notify(error.message, "fault");
+    }
+  }
+}

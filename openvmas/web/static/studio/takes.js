@@ -1,0 +1,193 @@
+// The tab "Takes": every variation and every section written again, what can be done with it, and its downloads.
+import * as api from "./api.js";
+import { announce, button, make, notify, refill } from "./elements.js";
+import { confirm } from "./dialogs.js";
+import { clockText, signed } from "./units.js";
+
+const STATES = {
+  waiting: "waits",
+  writing: "being written",
+  finishing: "being finished",
+  failed: "failed",
+  cancelled: "cancelled",
+};
+const FILES = [
+  ["video?download=true", "Video"],
+  ["music.wav", "Music (WAV)"],
+  ["stems", "Stems (ZIP)", (take) => take.has_stems?.length],
+  ["midi", "MIDI", (take) => take.has_midi],
+  ["plan.yaml", "Plan (YAML)"],
+  ["report.json", "Report (JSON)"],
+  ["markers.csv", "Markers (CSV)"],
+  ["markers.edl", "Markers (EDL)"],
+  ["markers.otio", "Markers (OTIO)"],
+];
+
+export class Takes {
+  constructor(workspace, listening, scoring, element) {
+    Object.assign(this, { workspace, listening, scoring, element });
+    workspace.on("project states plan selection", () => this.draw());
+    listening.player.addEventListener("change", () => this.draw());
+    this.draw();
+  }
+
+  draw() {
+    const { takes } = this.workspace;
+    if (!takes.length)
+      return refill(
+        this.element,
+        make(
+          "p",
+          { class: "quiet" },
+          "No music yet. Every press of Score makes a take; takes are kept until you delete them, so you can compare them here.",
+        ),
+      );
+    const open = new Set([...this.element.querySelectorAll("details[open]")].map((one) => one.dataset.take));
+    refill(
+      this.element,
+      make(
+        "ol",
+        { class: "takes" },
+        [...takes].reverse().map((take) => this.#take(take, open.has(take.id))),
+      ),
+    );
+  }
+
+  #take(take, isOpen) {
+    const { listening, workspace } = this;
+    const isHeard = listening.player.track?.take.id === take.id;
+    const isDone = take.state === "done";
+    const pick = (letter) =>
+      button(letter.toUpperCase(), {
+        kind: "chip",
+        "data-key": `${letter}-${take.id}`,
+        "aria-label": `Compare ${take.name} as ${letter.toUpperCase()}`,
+        "aria-pressed": String(listening.pair[letter] === take.id),
+        onclick: () => listening.assign(letter, take.id),
+      });
+    const part = take.part
+      ? `${clockText(take.part.start, 1)} to ${clockText(take.part.end, 1)} written again`
+      : `seed ${take.seed}`;
+    const parent = workspace.take(take.parent);
+    return make(
+      "li",
+      { class: isHeard ? "take heard" : "take" },
+      make(
+        "div",
+        { class: "row" },
+        make("b", {}, take.name),
+        isDone ? null : make("span", { class: "badge" }, STATES[take.state] ?? take.state),
+        button(`Rename ${take.name}`, {
+          shape: "pen",
+          bare: true,
+          "data-key": `name-${take.id}`,
+          onclick: () => this.#rename(take),
+        }),
+        button(`Delete ${take.name}`, {
+          shape: "bin",
+          bare: true,
+          "data-key": `bin-${take.id}`,
+          onclick: () => this.#remove(take),
+        }),
+        make("span", { class: "grow" }),
+        pick("a"),
+        pick("b"),
+      ),
+      make(
+        "p",
+        { class: "help" },
+        [
+          part,
+          parent ? `from ${parent.name}` : "",
+          isDone && take.sync_z != null ? `sync z ${signed(take.sync_z)}` : "",
+          isDone && take.loudness_lufs != null ? signed(take.loudness_lufs, "LUFS") : "",
+        ]
+          .filter(Boolean)
+          .join(" · "),
+      ),
+      make(
+        "div",
+        { class: "row wrap" },
+        button("Listen", {
+          kind: "secondary",
+          "data-key": `hear-${take.id}`,
+          "aria-label": `Listen to ${take.name}`,
+          "aria-pressed": String(isHeard),
+          onclick: () => listening.hear(take.id),
+        }),
+        isDone
+          ? make(
+              "a",
+              {
+                class: "button secondary",
+                href: `/api/takes/${take.id}/video?download=true`,
+                download: "",
+                "data-key": `get-${take.id}`,
+                "aria-label": `Download the video of ${take.name}`,
+              },
+              "Download",
+            )
+          : null,
+        isDone
+          ? button("Mix again", {
+              kind: "secondary",
+              "data-key": `mix-${take.id}`,
+              title: "The same music with the levels that are set under Sound, as a new take",
+              disabled: Boolean(workspace.scoring),
+              onclick: () => this.scoring.mixAgain(take),
+            })
+          : null,
+      ),
+      isDone ? this.#files(take, isOpen) : null,
+    );
+  }
+
+  #files(take, isOpen) {
+    const links = FILES.filter(([, , has]) => !has || has(take)).map(([path, text]) =>
+      make("li", {}, make("a", { href: `/api/takes/${take.id}/${path}`, download: "" }, text)),
+    );
+    return make(
+      "details",
+      { class: "more", "data-take": take.id, open: isOpen },
+      make("summary", {}, "All files"),
+      make("ul", { class: "files" }, links),
+    );
+  }
+
+  async #rename(take) {
+    const name = await confirm(`Rename ${take.name}`, { field: take.name, yes: "Rename" });
+    if (name) this.#ask(() => api.patch(`/takes/${take.id}`, { name }));
+  }
+
+  async #remove(take) {
+    const isSure = await confirm(`Delete ${take.name}?`, {
+      text: "Its music and video are deleted from this computer. This cannot be undone.",
+      yes: "Delete",
+    });
+    if (isSure) this.#ask(() => api.remove(`/takes/${take.id}`), `${take.name} is deleted.`);
+  }
+
+  async #ask(call, said) {
+    try {
+      await call();
+      if (said) announce(said);
+    } catch (error) {
+      notify(error.message, "fault");
+    }
+    await this.workspace.refresh();
+  }
+
+  /** The take that a section would be written again in: the one that is heard, else the newest finished one. */
+  get base() {
+    const isFit = (take) => take?.state === "done" && take.can_redo;
+    const heard = this.workspace.take(this.listening.player.track?.take.id);
+    return isFit(heard) ? heard : this.workspace.takes.filter(isFit).at(-1);
+  }
+
+  redo(index) {
+    const take = this.base;
+    if (!take) return notify("Score the video first; then any section can be written again by itself.");
+    const { start } = this.workspace.plan.sections[index];
+    return this.scoring.start({ kind: "redo", take: take.id, section: index }, Math.max(start - 2, 0));
+  }
+}
