@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from openvmas.generate.outputs import Outputs
 
 
 @click.group()
@@ -17,12 +20,30 @@ def eval() -> None:
     """
 
 
+def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> dict[str, Path]:
+    """The hidden files to write to. Raises OutputError."""
+    asked = (("json", json_path, "--json"), ("page", markdown, "--markdown"))
+    return {kind: outputs.reserve(path, option) for kind, path, option in asked if path}
+
+
+def write(targets: dict[str, Path], page: str, data: dict[str, Any]) -> None:
+    """The page and the figures into the reserved files. Raises OutputError."""
+    from openvmas.generate.outputs import explain_write_errors
+
+    texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n"}
+    for kind, hidden in targets.items():
+        with explain_write_errors(hidden.parent):
+            hidden.write_text(texts[kind], encoding="utf-8")
+
+
 @eval.command()
 @click.argument("folder", metavar="DIR")
 @click.option("--reference", metavar="DIR", help="Compare with this folder; files of the same name are paired.")
 @click.option("--json", "json_path", metavar="PATH", help="Write the figures of every file and all tables here.")
 @click.option("--markdown", metavar="PATH", help="Write the tables here.")
-@click.option("--embedder", default="yamnet", metavar="NAME", help="yamnet or musicnn. [default: yamnet]")
+@click.option(
+    "--embedder", default="yamnet", metavar="NAME", help="yamnet, musicnn or NAME:PATH (docs/hub.md). [default: yamnet]"
+)
 @click.option("--border", type=float, metavar="NUMBER", help="Look for seams at every multiple of so many seconds.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the tables and errors.")
@@ -43,7 +64,7 @@ def folder(
     from openvmas.errors import ModelError
     from openvmas.eval import folder as measures
     from openvmas.eval.tables import as_json, page
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.generate.outputs import Outputs
 
     def say(text: str) -> None:
         if not quiet or text.startswith("left out"):
@@ -54,7 +75,7 @@ def folder(
 
     known: str | None = embedder
     with Outputs(folder, overwrite) as outputs:
-        targets = [(outputs.reserve(p, o), Path(p)) for p, o in ((json_path, "--json"), (markdown, "--markdown")) if p]
+        targets = reserve(outputs, json_path, markdown)
         paths = [Path(name) for name in (folder, reference) if name]
         for path in paths:
             measures.media_files(path)
@@ -70,12 +91,89 @@ def folder(
             parts |= {"reference": found[1], "compared": measures.compare(found[1], made)}
             parts["pairs"] = measures.pair(found[1], made)
         text = page(made, embedder=known, **parts)
-        for hidden, target in targets:
-            data = as_json(made, embedder=known, **parts) if json_path and target == Path(json_path) else None
-            with explain_write_errors(target.parent):
-                hidden.write_text(
-                    text if data is None else json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8"
-                )
+        write(targets, text, as_json(made, embedder=known, **parts))
         outputs.commit()
     click.echo(text, nl=False)
     return 0
+
+
+@eval.command()
+@click.argument("suite", metavar="SUITE")
+@click.option(
+    "--systems",
+    default="ours,waveform,waveform-blind,text,reference,codec,click,noise,silence",
+    metavar="LIST",
+    help="Systems with commas between them; the others are compared with the first. [default: what needs no library]",
+)
+@click.option("--media", metavar="DIR", help="Where the suite's media lie. [default: corpora beside its folder]")
+@click.option("--results", metavar="DIR", help="Finished sounds and records; a stopped run goes on there.")
+@click.option("--library", metavar="DIR", help="Real tracks, for the systems retrieval and random.")
+@click.option("--tags", metavar="PATH", help="Tags of the library's tracks, an NPZ of scripts/tag_music.py.")
+@click.option("--systems-folder", default="systems", metavar="DIR", help="Command files. [default: systems]")
+@click.option("--embedders", default="yamnet,musicnn", metavar="LIST", help="[default: yamnet,musicnn]")
+@click.option("--jobs", type=int, metavar="NUMBER", help="Worker processes. [default: as many as processors]")
+@click.option("--seed", type=int, default=0, metavar="NUMBER", help="Of everything that is drawn. [default: 0]")
+@click.option("--limit", type=int, metavar="NUMBER", help="Only so many clips, evenly from the whole suite.")
+@click.option("--finished", is_flag=True, help="Only clips that all systems have results for: a run so far.")
+@click.option("--timeout", type=float, default=1800.0, metavar="SECONDS", help="Of one clip. [default: 1800]")
+@click.option("--json", "json_path", metavar="PATH", help="Write every figure here.")
+@click.option("--markdown", metavar="PATH", help="Write the page here.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+@click.option("--quiet", is_flag=True, help="Print no progress, only the page and errors.")
+def run(
+    suite: str, systems: str, json_path: str | None, markdown: str | None, overwrite: bool, quiet: bool, **more: Any
+) -> int:
+    """Compare systems on the clips of a suite: one page with intervals, tests and failures.
+
+    Every result is kept, so a run that was stopped goes on and a repeated one is quick. Systems: ours, symbolic,
+    waveform, waveform-blind, text, musicgen, retrieval, random, reference, codec, click, noise, silence, folder:DIR,
+    and the files of systems/; options follow a colon, as ours:candidates=1:guidance=2.
+    """
+    import os
+
+    from openvmas.eval import run as runs
+    from openvmas.eval.run_page import as_json, page, systems_in_order
+    from openvmas.eval.suite import describe_coverage, read_suite
+    from openvmas.eval.systems import Setting
+    from openvmas.generate.outputs import Outputs
+
+    def say(text: str) -> None:
+        if not quiet or "failed:" in text or text.startswith("left out"):
+            click.echo(text, err=True)
+
+    found = read_suite(suite, more["media"])
+    for line in describe_coverage(found):
+        say(line)
+    folders = {name: Path(more[name]) if more[name] else None for name in ("library", "tags", "systems_folder")}
+    setting = Setting(folders["library"], folders["tags"], folders["systems_folder"])
+    command = f"openvmas eval run {Path(suite).name} --systems {systems}"
+    command += "".join(f" --{name} {more[name]}" for name in ("seed", "limit") if more[name])
+    command += " --finished" * more["finished"]
+    with Outputs(suite, overwrite) as outputs:
+        targets = reserve(outputs, json_path, markdown)
+        result = runs.run(
+            found, systems_in_order(systems), Path(more["results"] or f"{found.name}.results"), setting,
+            embedders=systems_in_order(more["embedders"]), jobs=more["jobs"] or min(os.cpu_count() or 1, 8),
+            seed=more["seed"], limit=more["limit"], finished=more["finished"], timeout=more["timeout"], say=say,
+        )  # fmt: skip
+        text = page(result, command)
+        write(targets, text, as_json(result, command))
+        outputs.commit()
+    say(f"{result.wall:.0f} s; {result.n_kept} results were kept from before")
+    click.echo(text, nl=False)
+    return 0
+
+
+@eval.command()
+@click.argument("suite", metavar="SUITE")
+@click.argument("media", metavar="[DIR]", required=False)
+def build(suite: str, media: str | None) -> int:
+    """Build what is missing of a suite, by the commands that it names; DIR is where its media go."""
+    from openvmas.eval import suite as suites
+
+    found = suites.read_suite(suite, media)
+    suites.build(found, lambda text: click.echo(text, err=True))
+    again = suites.read_suite(suite, media)
+    for line in suites.describe_coverage(again):
+        click.echo(line)
+    return 0 if all(covered.found >= covered.listed for covered in again.coverage) else 2

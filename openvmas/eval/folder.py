@@ -6,22 +6,21 @@ the core install has; distances between sets need the weights of an embedder too
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
 import math
-import os
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import soxr
 
 from openvmas.errors import InputError, OptionError
 from openvmas.eval import craft, distances, timing
-from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder, Musicnn, Yamnet, cache_folder
+from openvmas.eval.adapters.names import EMBEDDERS as EMBEDDERS
+from openvmas.eval.adapters.names import check_name, open_embedder, weights_key
+from openvmas.eval.cache import Cache, Sound
+from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder
 from openvmas.eval.statistics import (
     Interval,
     bootstrap_interval,
@@ -36,22 +35,15 @@ from openvmas.media.probe import probe
 from openvmas.music.analysis import listen
 from openvmas.vision.analysis import analyze
 
-VERSION = 1  # of what is measured: another number makes the cache forget
+VERSION = 2  # of what is measured: another number makes the cache forget
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"}
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac"}
-EMBEDDERS: dict[str, type[Embedder]] = {"yamnet": Yamnet, "musicnn": Musicnn}
 LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS: to which a sound is brought, below which a patch is dropped
 MAX_PATCHES = 1500  # of a folder, for distances
 MAX_GROUPS = 12  # of files, left out one at a time for intervals of distances
 LEAST_PATCHES = 6
 
-
-@dataclass(frozen=True)
-class Sound:
-    """What an embedder heard: embeddings [P, D], logits [P, n_classes], of the patches that sound."""
-
-    embeddings: np.ndarray
-    logits: np.ndarray
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -89,50 +81,6 @@ class Pairing:
     n_pairs: int
 
 
-class Cache:
-    """What was measured, one file per content and kind, in a folder that may be deleted at any time."""
-
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or cache_folder() / "measured"
-
-    def key(self, path: Path) -> str:
-        """sha256 of a file's content. Raises InputError if it cannot be read."""
-        try:
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions or copy it.") from error
-
-    def values(self, key: str, kind: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """The kept figures, or new ones."""
-        place = self._folder / f"{key}.{kind}.json"
-        with contextlib.suppress(OSError, ValueError):
-            return json.loads(place.read_text(encoding="utf-8"))
-        found = make()
-        self._keep(place, lambda hidden: hidden.write_text(json.dumps(found), encoding="utf-8"))
-        return found
-
-    def sound(self, key: str, kind: str, make: Callable[[], Sound]) -> Sound:
-        """The kept embeddings, or new ones."""
-        place = self._folder / f"{key}.{kind}.npz"
-        with contextlib.suppress(OSError, ValueError, KeyError), np.load(place) as data:
-            return Sound(data["embeddings"], data["logits"])
-        found = make()
-        self._keep(place, lambda hidden: np.savez_compressed(hidden, embeddings=found.embeddings, logits=found.logits))
-        return found
-
-    def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
-        """Write whole or not at all; a cache that cannot be written costs time, not the result."""
-        hidden = place.with_name(f".{secrets.token_hex(4)}{place.suffix}")
-        with contextlib.suppress(OSError):
-            place.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                write(hidden)
-                os.replace(hidden, place)
-            finally:
-                hidden.unlink(missing_ok=True)
-
-
 def measure_file(path: Path, border: float | None = None) -> dict[str, float]:
     """Every measure of a video or sound file. border: s between borders of windows, for seams. Raises InputError."""
     is_video = path.suffix.lower() in VIDEO_SUFFIXES
@@ -152,12 +100,13 @@ def embed_file(path: Path, embedder: Embedder) -> Sound:
     """What an embedder hears in a file that was brought to -20 dB RMS; patches that are silent are left out."""
     info = probe(path) if path.suffix.lower() in VIDEO_SUFFIXES else None
     audio = read_audio(path, mono=True, info=info)
-    wave = soxr.resample(np.nan_to_num(audio.wave[0]), audio.sample_rate, SAMPLE_RATE).astype(np.float32)
+    rate = embedder.sample_rate
+    wave = soxr.resample(np.nan_to_num(audio.wave[0]), audio.sample_rate, rate).astype(np.float32)
     rms = math.sqrt(float(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0
     wave = wave * np.float32(10 ** (LEVEL / 20) / max(rms, 1e-5))
-    found = embedder.embed(wave, SAMPLE_RATE)
-    half = round(max(found.span, PATCH * HOP / SAMPLE_RATE) / 2 * SAMPLE_RATE)
-    middles = np.rint(found.times * SAMPLE_RATE).astype(int)
+    found = embedder.embed(wave, rate)
+    half = round(max(found.span, PATCH * HOP / SAMPLE_RATE) / 2 * rate)
+    middles = np.rint(found.times * rate).astype(int)
     power = [float(np.mean(np.square(wave[max(0, m - half) : m + half], dtype=np.float64))) for m in middles]
     sounds = np.array(power) > 10 ** (SILENCE / 10)
     return Sound(found.embeddings[sounds], found.logits[sounds])
@@ -183,11 +132,11 @@ def measure_folder(
 ) -> MeasuredFolder:
     """Measure every file of a folder; what cannot be measured costs one sentence, said and kept.
 
-    embedder: a name in EMBEDDERS, or None for no embeddings. Raises InputError if no file at all can be measured,
-    ModelError if the weights of the embedder are missing and some file is not in the cache.
+    embedder: a name of `adapters.names`, or None for no embeddings. Raises InputError if no file at all can be
+    measured, ModelError if the weights of the embedder are missing and some file is not in the cache.
     """
-    if embedder is not None and embedder not in EMBEDDERS:
-        raise OptionError(f"there is no embedder {embedder}; choose from {', '.join(EMBEDDERS)}.")
+    if embedder is not None:
+        check_name(embedder)
     if border is not None and not 0.1 <= border <= 3600:
         raise OptionError(f"border cannot be {border:g}; give seconds from 0.1 to 3600.")
     cache, loaded = cache or Cache(), None
@@ -201,13 +150,13 @@ def measure_folder(
         def hear(path: Path = path) -> Sound:
             nonlocal loaded
             assert embedder is not None
-            loaded = loaded or EMBEDDERS[embedder]()
+            loaded = loaded or open_embedder(embedder)
             return embed_file(path, loaded)
 
         try:
             key = cache.key(path)
             values = cache.values(key, kind, lambda path=path: measure_file(path, border))
-            sound = cache.sound(key, f"{embedder}-{VERSION}", hear) if embedder else None
+            sound = cache.sound(key, f"{weights_key(embedder)}-{VERSION}", hear) if embedder else None
         except InputError as error:
             broken[path.name] = str(error)
             say(f"left out: {error}")
@@ -236,6 +185,11 @@ def clip_name(name: str) -> str:
 
 def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pairing]:
     """Every measure over the clips of the same name, by measure; empty without two such clips."""
+    return correct(differences(reference, estimated))
+
+
+def differences(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pairing]:
+    """As `pair`, with p-values that are not corrected for their number."""
     known = {clip_name(file.name): file for file in reversed(reference.files)}
     pairs = [(known[clip_name(file.name)], file) for file in estimated.files if clip_name(file.name) in known]
     found: dict[str, Pairing] = {}
@@ -246,10 +200,15 @@ def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pair
             continue
         p, change = paired_permutation_test(x, y), bootstrap_interval(y - x)
         found[name] = Pairing(float(x.mean()), float(y.mean()), change, p, paired_d(x, y), cliffs_delta(x, y), len(x))
+    return found
+
+
+def correct(found: Mapping[K, Pairing]) -> dict[K, Pairing]:
+    """The same with Holm's correction over all of them."""
     # Where no pair differs nothing can be found falsely, so it does not count among the tests.
     tested = [name for name, item in found.items() if item.p < 1]
     corrected = holm(np.array([found[name].p for name in tested])) if tested else []
-    return found | {name: replace(found[name], p=float(p)) for name, p in zip(tested, corrected, strict=True)}
+    return {**found, **{name: replace(found[name], p=float(p)) for name, p in zip(tested, corrected, strict=True)}}
 
 
 def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarray]:
@@ -265,6 +224,11 @@ def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarr
     return Sound(embeddings, np.concatenate([sound.logits for sound in sounds])[kept]), owner[kept]
 
 
+def class_shares(sound: Sound) -> np.ndarray | None:
+    """Posteriors of all patches [P, n_classes]; None if the embedder knows no classes."""
+    return distances.posteriors(sound.logits) if sound.logits.shape[1] else None
+
+
 def variety(folder: MeasuredFolder) -> dict[str, Interval]:
     """How varied a folder is in itself: Inception-like score, Vendi score and mean cosine distance of its files.
 
@@ -273,11 +237,12 @@ def variety(folder: MeasuredFolder) -> dict[str, Interval]:
     sound, owner = cloud(folder.files)
     if len(np.unique(owner)) < 2:
         return {}
-    rows = distances.posteriors(sound.logits)
+    rows = class_shares(sound)
 
     def describe(kept: np.ndarray) -> dict[str, float]:
         means = np.stack([sound.embeddings[owner == i].mean(axis=0) for i in np.unique(owner[kept])])
-        found = {"inception_score": distances.inception_score(rows[kept]), "vendi": distances.vendi(means)}
+        found = {"inception_score": distances.inception_score(rows[kept])} if rows is not None else {}
+        found["vendi"] = distances.vendi(means)
         return found | ({"cosine_distance": distances.mean_cosine_distance(means)} if len(means) > 1 else {})
 
     return _jackknife(describe, owner)
@@ -292,14 +257,16 @@ def compare(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, I
     (real, _), (made, owner) = cloud(reference.files), cloud(estimated.files)
     if min(len(real.embeddings), len(made.embeddings)) < LEAST_PATCHES:
         return {}
-    wanted = distances.posteriors(real.logits).mean(axis=0, keepdims=True)
-    rows = distances.posteriors(made.logits)
+    wanted, rows = class_shares(real), class_shares(made)
 
     def describe(kept: np.ndarray) -> dict[str, float]:
         if kept.sum() < LEAST_PATCHES:
             return {}
         found = distances.evaluate(real.embeddings, made.embeddings[kept])
-        return found | {"tag_divergence": distances.tag_divergence(wanted, rows[kept].mean(axis=0, keepdims=True))}
+        if wanted is None or rows is None:
+            return found
+        means = (part.mean(axis=0, keepdims=True) for part in (wanted, rows[kept]))
+        return found | {"tag_divergence": distances.tag_divergence(*means)}
 
     found = _jackknife(describe, owner)
     known = {clip_name(file.name): file.sound for file in reversed(reference.files)}
@@ -307,7 +274,7 @@ def compare(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, I
     means = [
         [distances.posteriors(sound.logits).mean(axis=0, keepdims=True) for sound in (x, y)]
         for x, y in both
-        if x is not None and y is not None and len(x.logits) and len(y.logits)
+        if x is not None and y is not None and x.logits.size and y.logits.size
     ]
     if means:
         found["tag_divergence_paired"] = bootstrap_interval(np.array([distances.tag_divergence(*m) for m in means]))

@@ -27,8 +27,11 @@ class Measure:
 MEASURES: dict[str, Measure] = {
     "duration": Measure("length", "s"),
     "sync_z": Measure("sync z", "", "higher"),
-    "beat_coverage": Measure("beat coverage", ""),
+    "onset_density": Measure("onsets per visual beat", ""),
+    "visual_beats_met": Measure("visual beats met within 100 ms", "", "higher"),
+    "beat_coverage": Measure("beat coverage score", ""),
     "beat_hit": Measure("beat hit score", "", "higher"),
+    "beat_f1": Measure("beat F1", "", "higher"),
     "beat_alignment": Measure("beat alignment", "", "higher"),
     "cut_error_ms": Measure("cut to onset, median", "ms", "lower", 0),
     "cuts_within": Measure("cuts within 80 ms", "", "higher"),

@@ -1,8 +1,8 @@
 """Does the music answer its picture in time? Times in s from the first frame; the picture is the reference.
 
 Moments of the picture (cuts, visual beats) come from `vision.analysis`, marks of the music (beats, onsets) from
-`music.analysis`. `beat_scores` and `beat_alignment`, which the field uses, are won by a constant stream of marks;
-`music.sync.sync_z` is corrected for chance. A measure that has nothing to compare is NaN.
+`music.analysis`. `beat_scores`, `visual_hits` and `beat_alignment`, which the field uses, are won by a constant stream
+of marks; `music.sync.sync_z` is corrected for chance. A measure that has nothing to compare is NaN.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from openvmas.music.onsets import moving_mean
 from openvmas.music.sync import energy_correlation, sync_of_wave
 from openvmas.vision.analysis import VideoAnalysis
 
-HIT_TOLERANCE = 0.1  # s, of the beat hit score
+BEAT_RESOLUTION = 1.0  # s, of the beat coverage and beat hit scores, as the field has it
+HIT_TOLERANCE = 0.1  # s, at which an onset meets a visual beat
 ALIGNMENT_SPREAD = 0.05  # s: 3 frames at 60 fps, as in AIST++
 STEADY = 0.05  # relative deviation of a beat's length that counts as the same tempo
 MOTION_SPAN = 1.0  # s over which motion is averaged, as energy is in `music.analysis`
@@ -41,27 +42,62 @@ def validate(reference: np.ndarray, estimated: np.ndarray) -> tuple[np.ndarray, 
 
 @dataclass(frozen=True)
 class BeatScores:
-    """coverage: estimated beats per reference beat, 0 or more. hit: share of reference beats that are met, in [0,
-    1]."""
+    """coverage: seconds with an estimated beat per second with a reference beat, 0 or more, 1 where as many.
+
+    hit: share of the reference's seconds that the estimated beats fall into, precision: share of the estimated beats'
+    seconds that the reference's fall into, f1: their harmonic mean; in [0, 1].
+    """
 
     coverage: float
     hit: float
+    precision: float
+    f1: float
 
 
-def beat_scores(reference: np.ndarray, estimated: np.ndarray, tolerance: float = HIT_TOLERANCE) -> BeatScores:
-    """Beat coverage and beat hit score (BCS and BHS; D2M-GAN: Zhu et al. 2022) of beats [M] against [N], s.
+def beat_scores(
+    reference: np.ndarray, estimated: np.ndarray, duration: float, resolution: float = BEAT_RESOLUTION
+) -> BeatScores:
+    """Beat coverage and beat hit scores (BCS and BHS) of the music's beats [M] s against the true music's [N] s.
 
-    There the reference is the beats of the true music and a hit falls into the same second; here the reference may be
-    the visual beats too, and a hit lies within `tolerance` s. Not corrected for chance: a dense click track has hit
-    score 1.
+    As the field computes them: every span of `resolution` s from 0 to `duration` s either holds a beat or not, however
+    many; coverage is estimated over reference spans, hit is spans with both over reference spans (for dance: Lee et al.
+    2019; for music: D2M-GAN, Zhu et al. 2022; spans of a second that hold an onset: the code of CDCD, Zhu et al.
+    2023). LORIS (Yu et al. 2023) divides by the estimated spans instead, which is `precision` here, and adds F1. Not
+    corrected for chance: sound that has an onset in every second has hit score 1.
+    NaN where no span of the reference holds a beat.
+    """
+    reference, estimated = validate(reference, estimated)
+    n = max(0, math.ceil(duration / resolution - 1e-9))
+    edges = np.arange(n + 1) * resolution
+    within = (times[(times >= 0) & (times < duration)] for times in (reference, estimated))
+    real, made = (np.histogram(times, edges)[0] > 0 for times in within)
+    n_real, n_made, n_both = int(real.sum()), int(made.sum()), int((real & made).sum())
+    if n_real == 0:
+        return BeatScores(math.nan, math.nan, math.nan, math.nan)
+    precision = n_both / n_made if n_made else 0.0
+    return BeatScores(n_made / n_real, n_both / n_real, precision, 2 * n_both / (n_real + n_made))
+
+
+@dataclass(frozen=True)
+class VisualHits:
+    """density: onsets per visual beat, 0 or more. met: share of visual beats with an onset nearby, in [0, 1]."""
+
+    density: float
+    met: float
+
+
+def visual_hits(reference: np.ndarray, estimated: np.ndarray, tolerance: float = HIT_TOLERANCE) -> VisualHits:
+    """How many visual beats [N] s have one of the onsets [M] s within `tolerance` s.
+
+    Not corrected for chance: a dense click track meets them all. NaN without visual beats.
     """
     reference, estimated = validate(reference, estimated)
     if len(reference) == 0:
-        return BeatScores(math.nan, math.nan)
+        return VisualHits(math.nan, math.nan)
     if len(estimated) == 0:
-        return BeatScores(0.0, 0.0)
+        return VisualHits(0.0, 0.0)
     is_met = np.abs(nearest(reference, estimated)) <= tolerance + 1e-9
-    return BeatScores(len(estimated) / len(reference), float(is_met.mean()))
+    return VisualHits(len(estimated) / len(reference), float(is_met.mean()))
 
 
 def beat_alignment(reference: np.ndarray, estimated: np.ndarray) -> float:
@@ -105,6 +141,20 @@ def tempo_stability(beats: np.ndarray) -> float:
         return math.nan
     spans = np.diff(beats)
     return float(np.mean(np.abs(spans / np.median(spans) - 1) <= STEADY + 1e-9))
+
+
+def tempo_drift(beats: np.ndarray) -> float:
+    """How far the tempo moves evenly from the first to the last beat [N] (s), as a share of the tempo: 0 or more.
+
+    Log lengths of beats are fitted with a straight line over time. `tempo_stability` does not see a slow drift below 10
+    %, because no beat is then far from the median. NaN below 8 beats.
+    """
+    beats, _ = validate(beats, beats)
+    spans = np.diff(beats)
+    if len(beats) < 8 or (spans <= 0).any():
+        return math.nan
+    slope = np.polyfit((beats[1:] + beats[:-1]) / 2, np.log(spans), 1)[0]
+    return float(np.expm1(abs(slope) * (beats[-1] - beats[0])))
 
 
 def motion_correlation(reference: np.ndarray, estimated: np.ndarray, rate: float) -> float:
@@ -165,18 +215,24 @@ def evaluate(picture: VideoAnalysis, music: MusicAnalysis, wave: np.ndarray, sam
     under = wave[..., : round(length * sample_rate)]
     onsets, beats = (times[times < length] for times in (music.onsets, music.beats))
     sync = sync_of_wave(under, sample_rate, picture.visual_beats)
-    scores = beat_scores(picture.visual_beats, onsets)
+    hits = visual_hits(picture.visual_beats, onsets)
     cuts = cut_errors(picture.cuts, onsets)
     return {
         "sync_z": sync.z if sync.n_beats else math.nan,
-        "beat_coverage": scores.coverage,
-        "beat_hit": scores.hit,
+        "onset_density": hits.density,
+        "visual_beats_met": hits.met,
         "beat_alignment": beat_alignment(picture.visual_beats, beats),
         "cut_error_ms": cuts.median_ms,
         "cuts_within": cuts.within,
         "motion_correlation": motion_correlation(picture.motion, music.events.energy, float(picture.events.rate)),
         "length_error": length_error(length, wave.shape[-1] / sample_rate),
     }
+
+
+def evaluate_pair(reference: MusicAnalysis, estimated: MusicAnalysis, duration: float) -> dict[str, float]:
+    """The measures of this module that compare with the true music, over `duration` s, by name."""
+    scores = beat_scores(reference.onsets, estimated.onsets, duration)
+    return {"beat_coverage": scores.coverage, "beat_hit": scores.hit, "beat_f1": scores.f1}
 
 
 def evaluate_sound(music: MusicAnalysis, wave: np.ndarray, sample_rate: int) -> dict[str, float]:

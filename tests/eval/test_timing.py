@@ -23,6 +23,7 @@ from openvmas.eval.timing import (
     length_error,
     motion_correlation,
     tempo_stability,
+    visual_hits,
 )
 from openvmas.music.analysis import listen
 from openvmas.music.sync import sync_of_wave
@@ -104,13 +105,30 @@ def judge(picture: VideoAnalysis, wave: np.ndarray) -> dict[str, float]:
 
 
 def test_beat_scores_by_hand() -> None:
+    reference, estimated = np.array([0.1, 0.9, 2.5, 3.5]), np.array([0.5, 1.5, 1.6, 2.9, 4.5])
+    found = beat_scores(reference, estimated, 5.0)  # seconds 0, 2, 3 against 0, 1, 2, 4
+    assert (found.coverage, found.hit, found.precision, found.f1) == (4 / 3, 2 / 3, 1 / 2, 4 / 7)
+    assert beat_scores(reference, estimated, 2.5).coverage == 2  # what lies at the end or after it does not count
+    assert beat_scores(reference, estimated, 5.0, resolution=0.5).hit == 0.5
+    assert vars(beat_scores(reference, reference, 4.2)) == dict.fromkeys(("coverage", "hit", "precision", "f1"), 1.0)
+    assert vars(beat_scores(reference, np.zeros(0), 5.0)) == dict.fromkeys(("coverage", "hit", "precision", "f1"), 0.0)
+    assert math.isnan(beat_scores(np.zeros(0), reference, 5.0).hit)
+
+
+def test_a_mark_in_every_second_wins_the_beat_scores() -> None:
+    reference = np.sort(np.random.default_rng(0).uniform(0, 30, 20))
+    trap = beat_scores(reference, np.arange(30) + 0.5, 30.0)
+    assert trap.hit == 1 and trap.coverage > 1 and trap.precision < 1
+
+
+def test_visual_hits_by_hand() -> None:
     reference, estimated = np.array([1.0, 2, 3, 4]), np.array([1.05, 2.5, 4.11, 6, 7, 8])
-    found = beat_scores(reference, estimated)
-    assert (found.coverage, found.hit) == (1.5, 0.25)
-    assert beat_scores(reference, estimated, tolerance=0.12).hit == 0.5
-    assert vars(beat_scores(reference, reference)) == {"coverage": 1.0, "hit": 1.0}
-    assert vars(beat_scores(reference, np.zeros(0))) == {"coverage": 0.0, "hit": 0.0}
-    assert math.isnan(beat_scores(np.zeros(0), reference).hit)
+    found = visual_hits(reference, estimated)
+    assert (found.density, found.met) == (1.5, 0.25)
+    assert visual_hits(reference, estimated, tolerance=0.12).met == 0.5
+    assert vars(visual_hits(reference, reference)) == {"density": 1.0, "met": 1.0}
+    assert vars(visual_hits(reference, np.zeros(0))) == {"density": 0.0, "met": 0.0}
+    assert math.isnan(visual_hits(np.zeros(0), reference).met)
 
 
 def test_beat_alignment_by_hand() -> None:
@@ -130,7 +148,7 @@ def test_cut_errors_by_hand() -> None:
 
 def test_times_are_checked() -> None:
     with pytest.raises(ValueError, match="in order"):
-        beat_scores(np.array([2.0, 1.0]), np.array([1.0]))
+        beat_scores(np.array([2.0, 1.0]), np.array([1.0]), 3.0)
     with pytest.raises(ValueError, match="finite"):
         cut_errors(np.array([1.0]), np.array([np.nan]))
 
@@ -164,7 +182,7 @@ def test_a_cut_is_no_ending() -> None:
 
 def test_music_on_the_beats_is_perfect(city: VideoAnalysis, matched: np.ndarray) -> None:
     found = judge(city, matched)
-    assert found["beat_hit"] == 1 and found["cuts_within"] == 1 and found["cut_error_ms"] < 15
+    assert found["visual_beats_met"] == 1 and found["cuts_within"] == 1 and found["cut_error_ms"] < 15
     assert found["sync_z"] > 5 and found["length_error"] == 0
     truth = json.loads((EXAMPLES / "city.truth.json").read_text())["cuts"]
     assert len(truth) > 10 and cut_errors(np.array(truth), listen(matched, RATE).onsets).within > 0.9
@@ -186,8 +204,8 @@ def test_dense_clicks_win_the_uncorrected_score_only(city: VideoAnalysis, matche
     dense = clicks(0.11, float(city.duration))
     off = late(matched, 0.7)  # music that does not answer the picture
     trap, plain, there = judge(city, dense), judge(city, off), judge(city, matched)
-    assert trap["beat_hit"] == 1 and trap["beat_hit"] >= there["beat_hit"] > plain["beat_hit"]
-    assert trap["beat_coverage"] > there["beat_coverage"]
+    assert trap["visual_beats_met"] == 1 and there["visual_beats_met"] > plain["visual_beats_met"]
+    assert trap["onset_density"] > there["onset_density"]
     assert trap["cuts_within"] > plain["cuts_within"] + 0.1
     assert abs(trap["sync_z"]) < 3 < 5 < there["sync_z"]
 
@@ -225,7 +243,7 @@ def test_a_still_picture_says_nothing() -> None:
     wave = synthesise(write_piece("ballad", 90, 8), RATE)[None]
     picture = picture_of(np.zeros(0), wave.shape[1] / RATE)
     found = judge(picture, wave)
-    for name in ("sync_z", "beat_hit", "beat_coverage", "beat_alignment", "cut_error_ms", "cuts_within"):
+    for name in ("sync_z", "visual_beats_met", "onset_density", "beat_alignment", "cut_error_ms", "cuts_within"):
         assert math.isnan(found[name]), name
     assert timing.evaluate_sound(listen(wave, RATE), wave, RATE).keys() == {
         "tempo_stability",

@@ -1,0 +1,252 @@
+"""`openvmas eval run`: failures cost their cell, a killed run goes on, nothing is made twice, the page is honest."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from openvmas import cli
+from openvmas.errors import OpenVMASError, OptionError
+from openvmas.eval import bench, metrics, run
+from openvmas.eval.adapters import names
+from openvmas.eval.bench import Bench, BenchSetting, Compare, Made, Make
+from openvmas.eval.embedders import Embedder, Embeddings, at_16k, log_mel
+from openvmas.eval.run import RunResult, SystemResult, compare_pairs, spread
+from openvmas.eval.run_page import as_json, lost, page
+from openvmas.eval.statistics import Interval
+from openvmas.eval.suite import read_suite
+from openvmas.eval.systems import Setting
+from openvmas.eval.tables import MEASURES
+from openvmas.eval.work_pool import Failure, WorkPool
+from tests.clips import write_clip
+
+PROGRAM = """
+import os, sys, time, wave
+video, output, seconds, log = sys.argv[1:]
+with open(log, "a") as file:
+    file.write(seconds + "\\n")
+{}
+with wave.open(output, "wb") as file:
+    file.setnchannels(1); file.setsampwidth(1); file.setframerate(8000)
+    file.writeframes(bytes(range(64, 192)) * round(float(seconds) * 8000 / 128))
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two clips of 1.0 and 1.2 s with sound, their suite, and a cache of its own."""
+    monkeypatch.setenv("OPENVMAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clips").mkdir()
+    for name, seconds in (("a", 1.0), ("b", 1.2)):
+        write_clip(tmp_path / "clips" / f"{name}.mp4", seconds, sound="sine")
+    (tmp_path / "suite.toml").write_text("[suite]\nname = 'two'\n[[sources]]\nname = 's'\nmedia = 'clips'\n")
+    return tmp_path
+
+
+def add_system(place: Path, name: str, code: str) -> None:
+    (place / "systems").mkdir(exist_ok=True)
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM.format(code),
+        "{input}",
+        "{output}",
+        "{seconds}",
+        str(place / f"{name}.log"),
+    ]
+    (place / "systems" / f"{name}.toml").write_text(f"command = {json.dumps(command)}\n")
+
+
+def calls(place: Path, name: str) -> list[str]:
+    log = place / f"{name}.log"
+    return log.read_text().split() if log.exists() else []
+
+
+ARGUMENTS = ["eval", "run", "suite.toml", "--embedders", "", "--results", "results"]
+
+
+def test_failures_cost_their_cell_and_all_else_is_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    add_system(place, "rival", "")
+    add_system(place, "weak", "if seconds != '1.000': sys.exit('too long for me')")
+    add_system(place, "killer", "if seconds == '1.000': os.kill(os.getppid(), 9)")  # the worker dies, as in a crash
+    systems = ["--systems", "click,rival,weak,killer,reference", "--jobs", "1"]
+    outputs = ["--markdown", "page.md", "--json", "page.json", "--overwrite"]
+    assert cli.main([*ARGUMENTS, *systems, *outputs]) == 0
+    text, data = (place / "page.md").read_text(), json.loads((place / "page.json").read_text())
+    assert capsys.readouterr().out == text
+    assert "- weak, s-b: weak ended with code 1 (too long for me)" in text
+    assert "- killer, s-a: its process died (signal 9 ended it)." in text
+    rows = {row["system"]: row for row in data["systems"]}
+    assert {name: sorted(row["clips"]) for name, row in rows.items()} == {
+        "click": ["s-a", "s-b"], "rival": ["s-a", "s-b"], "weak": ["s-a"], "killer": ["s-b"],
+        "reference": ["s-a", "s-b"],
+    }  # fmt: skip
+    assert set(rows["rival"]["clips"]["s-a"]["values"]) <= set(MEASURES)
+    assert (
+        rows["reference"]["summary"]["beat_f1"]["value"] == 1
+        and rows["click"]["summary"]["loudness_lufs"]["clips"] == 2
+    )
+    assert rows["rival"]["clips"]["s-a"]["values"]["length_error"] == pytest.approx(0, abs=0.02)
+    made = calls(place, "rival")
+    assert cli.main([*ARGUMENTS, *systems, *outputs]) == 0
+    assert calls(place, "rival") == made == ["1.000", "1.200"]  # nothing that is on record is made again
+    again = json.loads((place / "page.json").read_text())
+    assert [row["clips"] for row in again["systems"]] == [row["clips"] for row in data["systems"]]
+    assert "8 results were kept from before" in capsys.readouterr().err  # of ten, two fail again
+    add_system(place, "rival", "pass  # another version")
+    assert cli.main([*ARGUMENTS, "--systems", "rival", "--jobs", "1", "--quiet"]) == 0
+    assert len(calls(place, "rival")) == 4
+    assert capsys.readouterr().err == ""
+
+
+def test_a_killed_run_goes_on(place: Path) -> None:
+    add_system(place, "slow", "time.sleep(20 if seconds == '1.200' and len(open(log).readlines()) < 3 else 0)")
+    command = [sys.executable, "-m", "openvmas", *ARGUMENTS, "--systems", "slow", "--jobs", "1"]
+    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until = time.monotonic() + 300
+        while len(calls(place, "slow")) < 2 and time.monotonic() < until:
+            time.sleep(0.1)
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+    assert calls(place, "slow") == ["1.000", "1.200"]
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert calls(place, "slow") == ["1.000", "1.200", "1.200"]  # the first clip is on record
+    assert not list((place / "results").rglob(".making-*"))
+
+
+def double(setting: int) -> Callable[[int], int]:
+    """The worker of `test_jobs_that_hang_or_die`."""
+
+    def work(job: int) -> int:
+        if job == 3:
+            os._exit(7)
+        if job == 4:
+            time.sleep(60)
+        if job == 5:
+            raise ValueError("five")
+        if job == 6:
+            raise OpenVMASError("six is not allowed; give another.")
+        return setting * job
+
+    return work
+
+
+def test_jobs_that_hang_or_die() -> None:
+    with WorkPool(2, double, 2, timeout=8.0) as pool:
+        found = dict(pool.run(range(8)))
+    assert {job: answer for job, answer in found.items() if job not in (3, 4, 5, 6)} == {0: 0, 1: 2, 2: 4, 7: 14}
+    assert found[3] == Failure("its process died (it ended with code 7).")
+    assert "took longer than 8 s" in found[4].sentence
+    assert found[5] == Failure("ValueError: five") and found[6] == Failure("six is not allowed; give another.")
+
+
+class MelEmbedder(Embedder):
+    """Mean and deviation of mel bands instead of a network's numbers: needs no weights."""
+
+    def __init__(self) -> None:
+        self.classes = ()
+
+    def embed(self, wave: np.ndarray, sample_rate: int) -> Embeddings:
+        frames = log_mel(at_16k(wave, sample_rate, 16_000))
+        parts = frames[: len(frames) // 24 * 24].reshape(-1, 24, 64)
+        found = np.concatenate([parts.mean(axis=1), parts.std(axis=1)], axis=1)
+        return Embeddings(found, parts.mean(axis=1), (np.arange(len(parts)) + 0.5) * 0.24, 0.24)
+
+
+def test_sets_are_compared_with_the_true_music(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(names.EMBEDDERS, "yamnet", MelEmbedder)
+    suite = read_suite(place / "suite.toml")
+    work = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ("yamnet",)))
+    made = {
+        spec: tuple((clip.name, work.do(Make(spec, clip)).sound) for clip in suite.clips)
+        for spec in ("reference", "codec", "noise")
+    }
+    sets = {spec: work.do(Compare(spec, "yamnet", made[spec], made["reference"])) for spec in made}
+    far, near, same = (sets[spec]["frechet"].value for spec in ("noise", "codec", "reference"))
+    assert far > 2 * near > 0 and same == pytest.approx(0, abs=1e-6)
+    again = work.do(Compare("noise", "yamnet", made["noise"], made["reference"]))  # from the cache
+    assert repr(again) == repr(sets["noise"])  # NaN is NaN
+    alone = work.do(Compare("reference", "yamnet", made["reference"], ()))
+    assert "vendi" in alone and "frechet" not in alone
+    monkeypatch.setattr(metrics, "CLIP_METRICS", (lambda heard: {"vendi": 4.2},))
+    monkeypatch.setattr(metrics, "VERSION", -1)
+    new = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ())).do(Make("noise", suite.clips[0]))
+    assert new.values["vendi"] == 4.2 and not new.is_new  # measured again, not made again
+
+
+def result_of(values: dict[str, dict[str, list[float]]], place: Path) -> RunResult:
+    """A run whose figures are given: system, measure, one figure a clip."""
+    systems = []
+    for spec, measures in values.items():
+        n = len(next(iter(measures.values())))
+        made = {
+            f"c{i}": Made("k", 1.0, 2.0, 10.0, "s", {name: row[i] for name, row in measures.items()}, True)
+            for i in range(n)
+        }
+        row = SystemResult(spec, f"says {spec}", made, {}, {}, {})
+        sets = {"yamnet": {"frechet": Interval(*((1.0, 0.8, 1.2) if spec == "good" else (2.0, 1.8, 2.2)))}}
+        systems.append(replace(row, summary=run.summarise(row.folder), sets=sets))
+    suite = read_suite(place / "suite.toml")
+    return RunResult(suite, suite.clips, tuple(systems), compare_pairs(systems), {}, ("yamnet",), 0, 1.0, 0)
+
+
+def test_the_page_says_where_another_system_is_better(place: Path) -> None:
+    rng = np.random.default_rng(0)
+    noise = [float(x) for x in rng.normal(size=24)]
+    values = {
+        "ours": {"sync_z": noise, "cut_error_ms": [100.0 + x for x in noise]},
+        "good": {"sync_z": [x + 3 for x in noise], "cut_error_ms": [50.0 + x for x in noise]},
+        "same": {"sync_z": [-x for x in noise], "cut_error_ms": [100.0 - x for x in noise]},
+        "bad": {"sync_z": [x - 3 for x in noise], "cut_error_ms": [150.0 + x for x in noise]},
+    }
+    result = result_of(values, place)
+    text = lost(result)
+    assert "| good   |" in text and "sync z" in text and "cut to onset" in text
+    assert "| bad" not in text and "| same" not in text
+    assert "Fréchet distance, yamnet" in text and text.count("| good") == 3
+    assert "ours is the better one beyond chance in 2 of all 6 comparisons" in text
+    # Holm's correction is over all tests of the page: 6 tests, four of them at the least possible p.
+    assert result.pairs["good", "sync_z"].p == pytest.approx(6 * 1e-4, rel=0.1)
+    whole = page(result, "openvmas eval run suite.toml")
+    assert "- **good**: says good." in whole and "### good less ours" in whole and "0.20" in whole
+    assert as_json(result, "x")["tests"][0]["against"] == "ours"
+
+
+def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
+    suite, setting = read_suite(place / "suite.toml"), Setting()
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"specs": []}, "systems must be named"),
+        ({"specs": ["click", "click"]}, "each once"),
+        ({"specs": ["click"], "jobs": 0}, "jobs cannot be 0"),
+        ({"specs": ["click"], "embedders": ["clop"]}, "there is no embedder clop"),
+        ({"specs": ["click"], "limit": 0, "embedders": []}, "limit cannot be 0"),
+        ({"specs": ["clack"], "embedders": []}, "there is no system clack"),
+    ]
+    for changes, word in refused:
+        with pytest.raises(OptionError, match=word):
+            run.run(suite, results=place / "results", setting=setting, **changes)
+    assert not (place / "results").exists()
+    assert [clip.name for clip in spread(suite.clips, 1)] == ["s-a"] and len(spread(suite.clips, 9)) == 2
+    assert bench.seed_of(suite.clips[0], 0) != bench.seed_of(suite.clips[1], 0)
+
+
+def test_build_says_what_is_still_missing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["eval", "build", "suite.toml"]) == 0
+    text = (place / "suite.toml").read_text()
+    (place / "suite.toml").write_text(text + "count = 3\n")
+    assert cli.main(["eval", "build", "suite.toml"]) == 2
+    assert "s: 2 of 3 found" in capsys.readouterr().out
