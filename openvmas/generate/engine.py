@@ -22,7 +22,7 @@ from openvmas.pretrained import Weights
 
 HIDDEN = -1e9  # mask value of a slot that may not be seen
 CONDITION_MARGIN = 32  # steps; more than half the width of the condition's kernel
-CONDITION_CHUNK = 3000  # steps encoded at once
+CONDITION_CHUNK = 500  # steps encoded at once: what is heard first waits for no more
 
 
 class Ring:

@@ -15,6 +15,7 @@ from openvmas.condition import Condition
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 
 SHORTEST, LONGEST = 75, 150  # steps between choices
+FIRST = 40  # steps before the first choice, so that something is heard soon
 SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
 REACH = 5  # frames of the onset curve: an onset this near counts as on time (50 ms)
 ENERGY_RANGE = 22.0  # dB between energy 0 and 1, and the energy of the mean level (music.analysis)
@@ -48,10 +49,11 @@ def plan_choices(condition: Condition, is_single: bool, start: int = 0, end: int
     accents = np.flatnonzero(condition.events.accents > 0)
     choices, last, end = [], start, condition.n_steps if end is None else end
     while end - last > SHORTEST + LONGEST:
-        possible = np.arange(last + SHORTEST, last + LONGEST + 1)
+        shortest = SHORTEST if choices else FIRST
+        possible = np.arange(last + shortest, last + LONGEST + 1)
         before = np.searchsorted(accents, possible, side="right") - 1
         since = np.where(before >= 0, possible - np.append(accents, -SETTLED)[before], LONGEST)
-        last = last + SHORTEST if is_single else int(possible[np.argmax(np.minimum(since, SETTLED))])
+        last = last + shortest if is_single else int(possible[np.argmax(np.minimum(since, SETTLED))])
         choices.append(last)
     return choices
 
