@@ -14,7 +14,7 @@ from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec
 from openvmas.errors import ModelError
 from openvmas.generate.codec_runner import CodecRunner
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder
-from openvmas.pretrained import find_weights
+from openvmas.pretrained import find_weights, write_manifest
 from openvmas.train.export import export
 from openvmas.train.recover import main, recover_decoder
 
@@ -65,14 +65,14 @@ def test_four_bits_are_refused(made: tuple[Codec, Decoder, Path], tmp_path: Path
 
 def test_a_graph_of_someone_else_is_refused(made: tuple[Codec, Decoder, Path], tmp_path: Path) -> None:
     codec, decoder, _ = made
-    manifest = export(codec, decoder, tmp_path, "debug", "0")
+    export(codec, decoder, tmp_path, "debug", "0")
+    weights = find_weights(tmp_path)
     model = onnx.load(str(tmp_path / "condition.onnx"))
     kept = [tensor for tensor in model.graph.initializer if tensor.name != "mix.bias"]
     del model.graph.initializer[:]
     model.graph.initializer.extend([*kept, numpy_helper.from_array(np.zeros(32, np.float32), "other.bias")])
     (tmp_path / "condition.onnx").write_bytes(model.SerializeToString())
-    weights = find_weights(manifest.parent)
-    weights = type(weights)(**{**vars(weights)})
-    object.__setattr__(weights, "file", lambda role: tmp_path / f"{role}.onnx")
+    files = {role: path.name for role, path in weights.files.items()}
+    write_manifest(tmp_path, name="debug", version="0", licence="", files=files, sizes=weights.sizes)
     with pytest.raises(ModelError, match=r"mix\.bias is not in the file"):
-        recover_decoder(weights)
+        recover_decoder(find_weights(tmp_path))
