@@ -266,7 +266,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--clips", type=int, default=24, help="that music is written for")
     parser.add_argument("--codec", default="mini")
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants")
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants; NAME=1 for one seed only")
     parser.add_argument("--share", default="0/1", help="0/2: the first half of the runs, no table")
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
@@ -276,15 +276,17 @@ def main() -> None:
     codec = CodecRunner(find_weights(arguments.codec), threads=1)
     given = Given(read_packed(arguments.packed), pools, arguments.runs, codec, arguments.clips)
     embedder = Yamnet()
-    jobs = [(name, seed) for seed in range(arguments.seeds) for name in arguments.only]
+    wanted = {name: int(n or arguments.seeds) for name, _, n in (item.partition("=") for item in arguments.only)}
+    jobs = [(name, seed) for seed in range(max(wanted.values())) for name, n in wanted.items() if seed < n]
     made = {job: measure(given, *job, embedder) for i, job in enumerate(jobs) if i % n_parts == part}
     if n_parts > 1:
         return
-    found = {name: [made[name, seed] for seed in range(arguments.seeds)] for name in arguments.only}
+    found = {name: [made[name, seed] for seed in range(n)] for name, n in wanted.items()}
     text = table(found)
     print(text, end="")
     if arguments.markdown:
-        arguments.markdown.write_text(text, encoding="utf-8")
+        head = "# Ablations\n\nMade by `bench/ablation.py`: small models with a part left out; docs/LOG.md says what follows.\n\n"
+        arguments.markdown.write_text(head + text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from openvmas.errors import ModelError
 from openvmas.generate.engine import CodecStream, Engine
 from openvmas.generate.finish import finish
 from openvmas.generate.measures import Listener, describe, explain
-from openvmas.generate.rewriting import rewrite
 from openvmas.generate.steering import FIRST_LEVEL, Judgement, judge, plan_choices
 from openvmas.generate.writing import FREE, Pen, outline
 from openvmas.pretrained import Weights
@@ -72,6 +71,8 @@ class Composer:
         progress: Callable[[float], None] | None = None,
     ) -> np.ndarray:
         """Codes [K, T] with other music in steps [start, end): see `generate.rewriting.rewrite`."""
+        from openvmas.generate.rewriting import rewrite  # whoever only scores does not load it
+
         self.check(condition, codes)
         return rewrite(self, codes, condition, start, end, options, report, progress)
 

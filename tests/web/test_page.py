@@ -125,6 +125,9 @@ def write_a_section_again(page: Page, first: str) -> str:
 def compare(page: Page, first: str, second: str) -> None:
     """A and B switch at the same place without a stop."""
     page.evaluate("document.activeElement.blur()")
+    if look.player(page)["state"] != "stopped":  # the part that was written again is still being heard
+        page.keyboard.press(" ")
+        look.wait_player(page, "data.state === 'stopped'")
     page.keyboard.press("Home")
     page.keyboard.press(" ")
     before = look.wait_player(page, "data.state === 'playing' && Number(data.clock) > 0.5")
