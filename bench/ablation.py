@@ -285,8 +285,8 @@ def main() -> None:
     text = table(found)
     print(text, end="")
     if arguments.markdown:
-        head = "# Ablations\n\nMade by `bench/ablation.py`: small models with a part left out; docs/LOG.md says what follows.\n\n"
-        arguments.markdown.write_text(head + text, encoding="utf-8")
+        head = "# Ablations\n\nMade by `bench/ablation.py`: small models with a part left out."
+        arguments.markdown.write_text(f"{head}\n\n{text}", encoding="utf-8")
 
 
 if __name__ == "__main__":
