@@ -313,7 +313,11 @@ def test_other_levels_are_mixed_without_writing_the_music_again(
         page.locator(f"[data-key=mix-{first}]").click()
         page.wait_for_selector(".takes li >> nth=1")
         page.wait_for_selector("[data-key=score]")
-        lufs = page.locator(".takes .help").all_inner_texts()
-        assert "−24 LUFS" in lufs[0] and "from Take" in lufs[0]
+        said = look.wait_until(
+            page,
+            "/−24 LUFS/.test(document.querySelector('.takes .help').innerText) && "
+            "document.querySelector('.takes .help').innerText",
+        )
+        assert "from Take" in said
         second = look.from_api(page, f"projects/{project}").json()["takes"][-1]["id"]
         assert np.array_equal(look.samples(page, first, 1), look.samples(page, second, 1))
