@@ -127,15 +127,19 @@ class Recipe:
 def read_recipe(path: str | Path) -> Recipe:
     """Read and check a recipe. Raises InputError for a file that is none, OptionError for what it says wrong."""
     path = Path(path)
+    return parse_recipe(read_toml(path), path.parent, path.stem)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The tables of a recipe's file, of any kind of recipe. Raises InputError."""
     try:
         with path.open("rb") as file:
-            data = tomllib.load(file)
+            return tomllib.load(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise InputError(f"{path} cannot be read ({reason}); give a recipe in TOML.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML: {error}; correct that line.") from error
-    return parse_recipe(data, path.parent, path.stem)
 
 
 def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Recipe:

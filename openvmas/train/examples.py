@@ -153,6 +153,7 @@ class Examples:
 
     def __init__(self, examples: list[Example]) -> None:
         self.examples = examples
+        self.has_endings = any(example.has_ending for example in examples)
         self.ends = np.cumsum([example.codes.shape[1] for example in examples])
 
     @classmethod
@@ -224,7 +225,7 @@ class Examples:
     def choose(self, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
         """Which example and from which step; beginnings and endings come more often than by chance."""
         place = generator.random()
-        if not any(example.has_ending for example in self.examples):
+        if not self.has_endings:
             place = max(place, 0.1)
         while True:
             index = int(np.searchsorted(self.ends, int(generator.integers(self.ends[-1])), side="right"))

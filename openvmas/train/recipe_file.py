@@ -11,14 +11,13 @@ time_limit = 540
 from __future__ import annotations
 
 import importlib
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openvmas.data.recipe import nearest, one_of, read_table
-from openvmas.errors import InputError, OptionError
+from openvmas.data.recipe import nearest, one_of, read_table, read_toml
+from openvmas.errors import OptionError
 
 TRAINERS = {"codec": "CodecRecipe", "model": "ModelRecipe", "joint": "JointRecipe"}  # module of train → its recipe
 TABLES = ("recipe", "run")
@@ -69,14 +68,7 @@ def groups_of(trainer: str) -> tuple[type, type]:
 
 
 def _read(path: Path, depth: int) -> RecipeFile:
-    try:
-        with path.open("rb") as file:
-            data = tomllib.load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InputError(f"{path} cannot be read ({reason}); give a recipe in TOML.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}; correct that line.") from error
+    data = read_toml(path)
     known = ("trainer", "like", *TABLES)
     for key in data:
         if key not in known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from openvmas.train.other_pairs import ShardPairs, WeakPairs
 from openvmas.train.pair_pool import PairPool, PooledPairs, coarsen
 from openvmas.train.pairs import MontagePairs
 from tests.data.made_sets import make_record, write_work
+from tests.train import made as made_up
 
 STEPS = 103
 N_VIEWS = 3
@@ -43,18 +45,13 @@ def make_bank() -> Bank:
     )  # fmt: skip
 
 
-def make_examples(n: int = 6) -> Examples:
+def make_examples() -> Examples:
+    """Six pieces, happy and sad in turn, none with an ending."""
     made = []
-    for i in range(n):
-        rng = np.random.default_rng(i)
-        beats = np.arange(0.1, 6, 0.5)
-        curves = rng.uniform(0, 1, (3, 300)).astype(np.float32)
-        curves[0] = 0
-        curves[0, np.rint(beats * 50).astype(int)] = 0.7
-        codes = rng.integers(0, 64, (4, 300)).astype(np.uint16)
+    for i, example in enumerate(made_up.make_examples().examples):
         axes = np.full((2, len(AXES)), np.nan, np.float32)
         axes[:, AXES.index("valence")] = 3.0 if i % 2 else -3.0
-        made.append(Example(codes, Events(CONTROL_RATE, *curves), beats, beats[::4], np.array([1.5, 4.5]), axes, False))
+        made.append(replace(example, axes=axes, has_ending=False))
     return Examples(made)
 
 
