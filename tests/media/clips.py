@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,20 @@ def tone(n_samples: int, frequency: float = 440.0, level: float = 0.25, channels
     return np.repeat(wave[None], channels, axis=0).astype(np.float32)
 
 
+@contextmanager
+def own_scheduling() -> Iterator[None]:
+    """SVT-AV1 makes who opens it as root a real-time process (SCHED_FIFO 99) for good, and so all its children."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, priority = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, priority)
+
+
+@own_scheduling()
 def make_clip(
     path: Path,
     *,
