@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TextIO
+
+from openvmas.generate.hands import count_threads
 
 PROGRAM = (sys.executable, "-m", "openvmas")
 INTERRUPTED = 130
@@ -18,6 +21,8 @@ class Pool:
 
     def __init__(self, n_workers: int) -> None:
         self._threads = ThreadPoolExecutor(n_workers)
+        # The cores are shared out: a child does not take those of its neighbours.
+        self._environment = {**os.environ, "OPENVMAS_THREADS": str(max(1, count_threads() // n_workers))}
         self._children: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._is_stopped = False
@@ -48,6 +53,7 @@ class Pool:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
+                env=self._environment,
             )
             self._children.add(child)
         assert child.stdout and child.stderr

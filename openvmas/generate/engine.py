@@ -7,7 +7,8 @@ and values, which are written into the next slot of a ring.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -37,10 +38,12 @@ class Ring:
         self.values = np.zeros((len(layers), batch, groups, window - 1, head_width), np.float32)
         self.mask = np.full(window - 1, HIDDEN, np.float32)
 
-    def spread(self, winner: int, batch: int, n: int) -> None:
-        """n pieces go on from what the winner of `batch` remembers; piece i of each branch is at i, i + batch, ..."""
-        chosen = np.repeat(np.arange(winner, self.keys.shape[1], batch), n)
-        self.keys, self.values = self.keys.take(chosen, axis=1), self.values.take(chosen, axis=1)
+    def take(self, rows: Sequence[int] | np.ndarray) -> Ring:
+        """What these rows of the batch remember, as a ring of its own."""
+        taken = copy(self)
+        taken.keys, taken.values = self.keys.take(rows, axis=1), self.values.take(rows, axis=1)
+        taken.mask = self.mask.copy()
+        return taken
 
     def write(self, position: int, keys: np.ndarray, values: np.ndarray) -> None:
         """Put new keys and values [n_layers, B, G, d] where the oldest ones were."""
@@ -62,11 +65,9 @@ class State:
     wide: Ring
     call: BoundStep | None = None
 
-    def spread(self, winner: int, batch: int, n: int) -> None:
-        """As `Ring.spread`."""
-        for ring in (self.narrow, self.wide):
-            ring.spread(winner, batch, n)
-        self.call = None
+    def take(self, rows: Sequence[int] | np.ndarray) -> State:
+        """As `Ring.take`."""
+        return State(self.position, self.narrow.take(rows), self.wide.take(rows))
 
 
 class BoundStep:
@@ -113,20 +114,20 @@ def shared(array: np.ndarray, shape: list[int | str]) -> onnxruntime.OrtValue:
 
 
 class Engine:
-    """All graphs of one model."""
+    """All graphs of one model. All methods but `use_decoder` may be called from several threads at once."""
 
-    def __init__(self, weights: Weights, threads: int = 1) -> None:
+    def __init__(self, weights: Weights) -> None:
         self.weights, self.sizes = weights, weights.sizes
-        self._condition = open_graph(weights.file("condition"), threads)
-        self.use_decoder(weights.file("decoder"), threads)
-        self._codec = CodecFrames(weights, min(2, os.cpu_count() or 1))
-        self._picture = PictureEncoder(weights, threads) if "video_encoder" in weights.files else None
+        self._condition = open_graph(weights.file("condition"), 1)
+        self.use_decoder(weights.file("decoder"))
+        self._codec = CodecFrames(weights, 1)
+        self._picture = PictureEncoder(weights, 1) if "video_encoder" in weights.files else None
         half = self.sizes["head_width"] // 2
         self._frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
 
-    def use_decoder(self, path: str | os.PathLike[str], threads: int = 1) -> None:
+    def use_decoder(self, path: str | os.PathLike[str]) -> None:
         """Step with another graph of the same decoder."""
-        self._decoder = open_graph(path, threads)
+        self._decoder = open_graph(path, 1)
 
     @property
     def frame_rate(self) -> Fraction:

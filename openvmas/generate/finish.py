@@ -19,7 +19,6 @@ def finish(waves: Iterator[np.ndarray], n_samples: int, sample_rate: int, ends: 
     width = Widener()
     release = min(round(RELEASE * SAMPLE_RATE_OUT), n_samples // 4)
     written = 0
-    last: np.ndarray | None = None
 
     def shape(mono: np.ndarray) -> np.ndarray:
         nonlocal written
@@ -31,10 +30,9 @@ def finish(waves: Iterator[np.ndarray], n_samples: int, sample_rate: int, ends: 
         return width.push(mono.astype(np.float32))
 
     for wave in waves:
-        if last is not None and len(block := resampler.resample_chunk(last)):
+        if len(block := resampler.resample_chunk(wave)):
             yield shape(block)
-        last = wave
-    tail = resampler.resample_chunk(last if last is not None else np.zeros(0, np.float32), last=True)
+    tail = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
     if len(tail):
         yield shape(tail)
 

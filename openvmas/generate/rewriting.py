@@ -91,7 +91,8 @@ class _Part:
         total = self.last + len(self.codes) - 1
         choices = [*plan_choices(self.condition, False, self.start, self.end), total - 1]
         lost, fluent = np.zeros(len(given)), self._read_kept(total)
-        pen = Pen(self.composer.engine, self.condition, self.options, 1, self._before(self.first), self.first)
+        engine, before = self.composer.engine, self._before(self.first)
+        pen = Pen(engine, self.condition, self.options, 1, before, self.first, self.composer.hands)
         level = self._level()
         for step in range(self.first, total):
             if step == self.start:
@@ -159,8 +160,8 @@ class _Part:
         """The candidate that goes on; keeps what it has written inside the part. lost: [N], taken off their values."""
         final = self.start + self.written.shape[1]
         found, values = [], []
-        for codes, back, cost in zip(pen.codes(), self.returns, lost, strict=True):
-            wave = self.composer.hear(codes)
+        waves = self.composer.hands.each(self.composer.hear, pen.codes())
+        for wave, codes, back, cost in zip(waves, pen.codes(), self.returns, lost, strict=True):
             judgement = self.composer.judge(wave, codes, pen.first, final, self.condition, level)
             reached = pen.first + codes.shape[1]
             joins = [(step - pen.first) / self.rate for step in (self.start, back) if final <= step < reached and step]

@@ -15,7 +15,9 @@ from openvmas.condition import Condition
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 
 SHORTEST, LONGEST = 75, 150  # steps between choices
-FIRST = 40  # steps before the first choice, so that something is heard soon
+# And between the first ones, because somebody waits: a second of sound can be decoded then (stream.FIRST_CHUNKS), and
+# what comes next is there before it has been played.
+FIRST = ((68, 100), (50, 75), (75, 100), (75, 100))
 SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
 REACH = 5  # frames of the onset curve: an onset this near counts as on time (50 ms)
 ENERGY_RANGE = 22.0  # dB between energy 0 and 1, and the energy of the mean level (music.analysis)
@@ -49,8 +51,8 @@ def plan_choices(condition: Condition, is_single: bool, start: int = 0, end: int
     accents = np.flatnonzero(condition.events.accents > 0)
     choices, last, end = [], start, condition.n_steps if end is None else end
     while end - last > SHORTEST + LONGEST:
-        shortest = SHORTEST if choices else FIRST
-        possible = np.arange(last + shortest, last + LONGEST + 1)
+        shortest, longest = FIRST[len(choices)] if len(choices) < len(FIRST) else (SHORTEST, LONGEST)
+        possible = np.arange(last + shortest, last + longest + 1)
         before = np.searchsorted(accents, possible, side="right") - 1
         since = np.where(before >= 0, possible - np.append(accents, -SETTLED)[before], LONGEST)
         last = last + shortest if is_single else int(possible[np.argmax(np.minimum(since, SETTLED))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -13,6 +14,7 @@ from openvmas.config import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.errors import ModelError
 from openvmas.generate.engine import CodecStream, Engine
 from openvmas.generate.finish import finish
+from openvmas.generate.hands import Hands
 from openvmas.generate.measures import Listener, describe, explain
 from openvmas.generate.steering import FIRST_LEVEL, Judgement, judge, plan_choices
 from openvmas.generate.writing import FREE, Pen, outline
@@ -20,14 +22,16 @@ from openvmas.pretrained import Weights
 from openvmas.timeline import Clock
 
 CHUNK = 75  # codec steps that are decoded at once, whatever the choices were: the same codes give the same sound
-HISTORY = 64  # steps before a segment that are decoded with it; at least the codec's history
+FIRST_CHUNKS = (64, *16 * (25,))  # at the beginning somebody waits: a second of sound, then all that is there by then
+HISTORY = 40  # steps before a segment that are decoded with it; at least the codec's history
 
 
 class Composer:
     """Writes music with one model. Any length in constant memory; the same seed gives the same music."""
 
-    def __init__(self, weights: Weights, threads: int = 1) -> None:
-        self.engine = Engine(weights, threads)
+    def __init__(self, weights: Weights, threads: int | None = None) -> None:
+        """threads: as `Hands`; the music does not depend on them."""
+        self.engine, self.hands = Engine(weights), Hands(threads)
 
     def stream(
         self,
@@ -99,7 +103,9 @@ class Composer:
         sizes = self.engine.sizes
         n, n_codebooks, empty = options.candidates, sizes["n_codebooks"], sizes["codebook_size"]
         given = outline(np.full((n_codebooks, condition.n_steps), FREE), empty)
-        pen = Pen(self.engine, condition, options, n, np.full(n_codebooks, empty))
+        # A single piece's steps are too short to share out.
+        hands = self.hands if n > 1 else None
+        pen = Pen(self.engine, condition, options, n, np.full(n_codebooks, empty), hands=hands)
         total = given.shape[1]
         choices = {*plan_choices(condition, n == 1), total - 1}
         final, level = 0, FIRST_LEVEL  # codes before step `final` are given out
@@ -109,7 +115,10 @@ class Composer:
                 continue
             codes, winner = pen.codes(), 0
             if n > 1:
-                found = [self.judge(self.hear(c), c, pen.first, final, condition, level) for c in codes]
+                waves = self.hands.each(self.hear, codes)
+                found = [
+                    self.judge(w, c, pen.first, final, condition, level) for w, c in zip(waves, codes, strict=True)
+                ]
                 winner = max(range(n), key=lambda i: found[i].value)
                 level += 0.3 * (found[winner].level_error if not found[winner].failures else 0.0)
                 if notes is not None:
@@ -136,7 +145,7 @@ class Composer:
         """Codes [K, n] as they come → blocks [2, n] at 48 kHz, as long as the condition."""
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(Fraction(condition.n_steps) / condition.rate)
         ends = bool(np.isfinite(condition.time_left).all()) if condition.n_steps else False
-        waves = self.decode(evenly(chunks, CHUNK))
+        waves = self.decode(evenly(chunks, CHUNK, FIRST_CHUNKS))
         yield from finish(heard(waves, ear), n_samples, self.engine.sizes["sample_rate"], ends)
 
     def decode(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -156,14 +165,16 @@ def kept(chunks: Iterator[np.ndarray], written: list[np.ndarray]) -> Iterator[np
         yield chunk
 
 
-def evenly(chunks: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
-    """The same codes in chunks [K, size]; the last is shorter."""
+def evenly(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ()) -> Iterator[np.ndarray]:
+    """The same codes in chunks [K, size], the first ones of the sizes that are given; the last is shorter."""
     left: np.ndarray | None = None
+    sizes = itertools.chain(first, itertools.repeat(size))
+    due = next(sizes)
     for chunk in chunks:
         left = chunk if left is None else np.concatenate([left, chunk], axis=1)
-        while left.shape[1] >= size:
-            yield left[:, :size]
-            left = left[:, size:]
+        while left.shape[1] >= due:
+            yield left[:, :due]
+            left, due = left[:, due:], next(sizes)
     if left is not None and left.shape[1]:
         yield left
 

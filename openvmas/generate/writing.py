@@ -13,6 +13,7 @@ import numpy as np
 from openvmas.condition import Condition
 from openvmas.config import GenerateOptions
 from openvmas.generate.engine import Engine
+from openvmas.generate.hands import Hands
 from openvmas.generate.pattern import delay, undelay
 from openvmas.generate.sampling import plan_branches, sample
 
@@ -27,14 +28,17 @@ def outline(codes: np.ndarray, empty: int) -> np.ndarray:
 class Pen:
     """N pieces of one condition from step `start` on; each draws from a random stream of its own.
 
-    before: tokens [K] of the step before `start` (the empty token at the beginning). log_likelihood: [N, K] of the
-    codes that were given at the last step, nats, under the condition without guidance; 0 where none was.
+    before: tokens [K] of the step before `start` (the empty token at the beginning). hands: step the branches side by
+    side. log_likelihood: [N, K] of the codes that were given at the last step, nats, under the condition without
+    guidance; 0 where none was.
     """
 
     def __init__(
-        self, engine: Engine, condition: Condition, options: GenerateOptions, n: int, before: np.ndarray, start: int = 0
-    ) -> None:
+        self, engine: Engine, condition: Condition, options: GenerateOptions, n: int, before: np.ndarray,
+        start: int = 0, hands: Hands | None = None,
+    ) -> None:  # fmt: skip
         self.n, self.first = n, start  # first: the step of the oldest tokens that are kept
+        self._hands = hands or Hands(1)
         self.log_likelihood = np.zeros((n, len(before)))
         branches = plan_branches(options)
         self._told = [rows(engine.encode_condition(condition, b.use_events, b.use_meaning, start)) for b in branches]
@@ -44,21 +48,20 @@ class Pen:
         self._sees = np.array([b.use_events for b in branches], np.float32)[:, None]
         self._vectors = np.zeros((len(branches), engine.sizes["width"]), np.float32)
         self._engine, self._options = engine, options
-        self._state = engine.start(n * len(branches), start)
+        # Branches that are stepped together have one state; how they are shared out changes no number.
+        self._parts = np.array_split(np.arange(len(branches)), min(self._hands.n, len(branches)))
+        self._states = [engine.start(len(part) * n, start) for part in self._parts]
         self._tokens = np.tile(before.astype(np.int64), (n, 1))
         self._log: list[np.ndarray] = []
         self._generators = seeded(options.seed, n)
 
     def step(self, given: np.ndarray) -> None:
         """Write the next step's tokens; given: [N, K] or [K], FREE where the model writes."""
-        n_branches = len(self._told)
         # After the last step of the condition only the later codebooks are finished.
         told = [next(rows_of, None) for rows_of in self._told]
         if told[0] is not None:
             self._vectors = np.stack(told) + self._sees * next(self._seen, np.float32(0))  # pyright: ignore
-        tokens = np.tile(self._tokens, (n_branches, 1))
-        logits = self._engine.step(self._state, tokens, np.repeat(self._vectors, self.n, axis=0))
-        logits = logits.reshape(n_branches, self.n, *logits.shape[1:])
+        logits = np.concatenate(self._hands.each(self._step_part, range(len(self._parts))))
         given = np.broadcast_to(given, self._tokens.shape).astype(np.int64)
         self.log_likelihood = log_likelihood(logits[0], given)
         if (given == FREE).any():
@@ -67,6 +70,13 @@ class Pen:
         self._tokens = given
         self._log.append(given)
 
+    def _step_part(self, i: int) -> np.ndarray:
+        """Logits [branches of part i, N, K, V]."""
+        part, n = self._parts[i], self.n
+        tokens, told = np.tile(self._tokens, (len(part), 1)), np.repeat(self._vectors[part], n, axis=0)
+        logits = self._engine.step(self._states[i], tokens, told)
+        return logits.reshape(len(part), n, *logits.shape[1:])
+
     def codes(self) -> np.ndarray:
         """What is finished of each piece from step `first` on: [N, K, n]."""
         return undelay(np.stack(self._log, axis=2))
@@ -74,7 +84,10 @@ class Pen:
     def spread(self, winner: int, n: int | None = None) -> None:
         """All pieces (n of them from now on) go on from what the winner has written."""
         n = n or self.n
-        self._state.spread(winner, self.n, n)
+        self._states = [
+            state.take(np.repeat(np.arange(winner, len(part) * self.n, self.n), n))
+            for part, state in zip(self._parts, self._states, strict=True)
+        ]
         self._tokens = np.repeat(self._tokens[winner : winner + 1], n, axis=0)
         self._log = [np.repeat(tokens[winner : winner + 1], n, axis=0) for tokens in self._log]
         if n != self.n:

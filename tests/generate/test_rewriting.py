@@ -103,6 +103,9 @@ def test_chunks_are_even_whatever_came():
     parts = list(evenly(iter(np.split(codes, [3, 90, 91, 199], axis=1)), CHUNK))
     assert [part.shape[1] for part in parts] == [75, 75, 50]
     assert np.array_equal(np.concatenate(parts, axis=1), codes)
+    parts = list(evenly(iter(np.split(codes, [150], axis=1)), CHUNK, (60, 20)))
+    assert [part.shape[1] for part in parts] == [60, 20, 75, 45]
+    assert np.array_equal(np.concatenate(parts, axis=1), codes)
 
 
 def test_given_cells_follow_the_delay_and_count_only_as_codes():

@@ -1,5 +1,5 @@
 import dataclasses
-import itertools
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from openvmas.config import GenerateOptions
-from openvmas.errors import ModelError
+from openvmas.errors import ModelError, OptionError
 from openvmas.generate.engine import CONDITION_CHUNK, CodecStream, Ring
 from openvmas.generate.finish import Widener, finish
+from openvmas.generate.hands import Hands
 from openvmas.generate.measures import Measures
 from openvmas.generate.sampling import plan_branches, sample
 from openvmas.generate.steering import FIRST, LONGEST, SETTLED, SHORTEST, is_stuck, judge, plan_choices
@@ -69,16 +70,44 @@ def test_the_best_continuation_is_kept_and_the_report_says_so(composer):
 def test_all_candidates_go_on_from_the_winner():
     ring = Ring([0, 1], batch=6, groups=1, head_width=2, window=4)
     ring.keys[:] = np.arange(6)[None, :, None, None, None]
-    ring.spread(winner=2, batch=3, n=3)  # two branches of three pieces
-    assert ring.keys[0, :, 0, 0, 0].tolist() == [2, 2, 2, 5, 5, 5]
+    ring.mask[1] = 0
+    taken = ring.take([2, 2, 5])
+    assert taken.keys[0, :, 0, 0, 0].tolist() == [2, 2, 5] and taken.mask.tolist() == ring.mask.tolist()
+    taken.write(0, np.ones((2, 3, 1, 2)), np.ones((2, 3, 1, 2)))
+    assert ring.keys[0, :, 0, 0, 0].tolist() == [*range(6)] and ring.mask[0] < 0, "what it was taken from is left alone"
+
+
+def test_music_does_not_depend_on_how_many_hands_write_it(composer):
+    options = GenerateOptions(candidates=3, guidance=2.0, event_guidance=3.0)  # three branches
+    written = []
+    for n in (1, 2, 3):
+        composer.hands = Hands(n)
+        written.append(np.concatenate(list(composer.write(make_condition(300), options)), axis=1))
+    assert np.array_equal(written[0], written[1]) and np.array_equal(written[0], written[2])
+
+
+def test_work_is_shared_out_in_order(monkeypatch):
+    together = threading.Barrier(3)
+
+    def work(x: int) -> int:
+        together.wait(timeout=30)
+        return -x
+
+    assert Hands(3).each(work, range(3)) == [0, -1, -2]
+    monkeypatch.setenv("OPENVMAS_THREADS", "5")
+    assert Hands().n == 5
+    monkeypatch.setenv("OPENVMAS_THREADS", "many")
+    with pytest.raises(OptionError, match="OPENVMAS_THREADS is 'many'; set it to a whole number"):
+        Hands()
 
 
 def test_choices_keep_away_from_accents():
     condition = make_condition(2000)
     accents = np.flatnonzero(condition.events.accents)
     choices = plan_choices(condition, is_single=False)
-    assert FIRST <= choices[0] <= LONGEST
-    assert all(SHORTEST <= b - a <= LONGEST for a, b in itertools.pairwise(choices))
+    gaps = np.diff([0, *choices])
+    bounds = [*FIRST, *[(SHORTEST, LONGEST)] * (len(gaps) - len(FIRST))]
+    assert all(low <= gap <= high for gap, (low, high) in zip(gaps, bounds, strict=True))
     since = [c - accents[accents <= c].max() for c in choices]
     assert min(since) >= SETTLED
 

@@ -1,0 +1,41 @@
+"""Work shared out among threads. ONNX Runtime and most of NumPy let others go on while they compute."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import numpy as np
+
+from openvmas.errors import OptionError
+
+R = TypeVar("R")
+MOST = 3  # threads: as many as there are candidates by default; the branches of guidance are fewer
+
+
+class Hands:
+    """n threads, the caller's included. n: all cores up to MOST if left out, or OPENVMAS_THREADS of the environment."""
+
+    def __init__(self, n: int | None = None) -> None:
+        self.n = n or count_threads()
+        self._others = ThreadPoolExecutor(self.n - 1) if self.n > 1 else None
+
+    def each(self, function: Callable[[Any], R], items: Sequence[Any] | np.ndarray) -> list[R]:
+        """function of every item, in order."""
+        if self._others is None or len(items) < 2:
+            return [function(item) for item in items]
+        others = [self._others.submit(function, item) for item in items[1:]]
+        return [function(items[0]), *(other.result() for other in others)]
+
+
+def count_threads() -> int:
+    """As `Hands` says. Raises OptionError."""
+    asked = os.environ.get("OPENVMAS_THREADS", "")
+    if not asked:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return min(cores, MOST)
+    if not asked.isdecimal() or int(asked) < 1:
+        raise OptionError(f"OPENVMAS_THREADS is {asked!r}; set it to a whole number from 1 on, or unset it.")
+    return int(asked)
