@@ -1,13 +1,13 @@
 """What is each part of the joint model for? Small models with a part left out, several seeds, one table.
 
-    python bench/ablation.py PACKED POOLS RUNS [--seeds 3] [--clips 24] [--markdown OUT.md]
+    python bench/ablation.py PACKED POOLS RUNS [--seeds 3] [--clips 24] [--play MANIFEST.csv] [--markdown OUT.md]
 
 PACKED is of `python -m openvmas.train.examples pack`, POOLS of `python -m openvmas.train.pair_pool`. Every run is
 trained in two stages (music alone, told of events or never told; then music and pairs), measured on the pool's held-out
 music and pictures, and kept in RUNS: what is there is not done again, so `--share 0/2` and `--share 1/2` may work side
 by side, and the last call prints the table. Music is written for the test clips from the picture alone (no beat grid,
 no mood, no axes of the true music) and sounds through the codec of --codec; sync z is music.sync.sync_z at the
-picture's accents.
+picture's accents. --play: the same on spans of films with music of their own (scripts/record_play.py).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ablation_play
 import numpy as np
 import torch
 
@@ -69,6 +70,7 @@ class Given:
     runs: Path
     codec: CodecRunner
     n_clips: int
+    play: Path | None
 
 
 def train_base(given: Given, is_told: bool) -> Path:
@@ -113,14 +115,17 @@ def all_told(recipe: JointRecipe, n: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def embed(made: JointModel, clips: Sequence[Clip], recipe: JointRecipe) -> dict[str, list[torch.Tensor]]:
+def embed(
+    made: JointModel, clips: Sequence[Clip], recipe: JointRecipe, n_round: int = TEST_ROUND
+) -> dict[str, list[torch.Tensor]]:
     """Similarities [R, R] of pictures (rows) and music in every round: by meaning, in time, and both logits added."""
     found: dict[str, list[torch.Tensor]] = {"meaning": [], "in time": [], "both": []}
     scales = made.temperature().item(), made.timed_temperature().item()
-    for first in range(0, len(clips), TEST_ROUND):
+    for first in range(0, len(clips), n_round):
         parts: list[list[torch.Tensor]] = [[], [], [], []]
-        for start in range(first, first + TEST_ROUND, 16):
-            batch = collate(clips[start : start + 16], made.decoder.config, recipe.fps, clips[0].features.shape[1])
+        for start in range(first, first + n_round, 16):
+            some = clips[start : min(start + 16, first + n_round)]
+            batch = collate(some, made.decoder.config, recipe.fps, clips[0].features.shape[1])
             _, seen = made.told(batch, all_told(recipe, len(batch.tokens)))
             untold = unconditioned(made.decoder, len(batch.tokens), batch.tokens.shape[-1])
             hidden = made.decoder.hidden(batch.tokens, untold)
@@ -182,9 +187,10 @@ def measure(given: Given, name: str, seed: int, embedder: Yamnet) -> dict[str, A
     """Train if need be and measure one run; kept in its folder."""
     folder, recipe = train_variant(given, name, seed)
     path = folder / "measures.json"
-    if path.exists():
-        return json.loads(path.read_text())
     made = load_run(folder, recipe, given.pools[1].features.shape[2])
+    played = measure_play(given, made, folder, recipe)
+    if path.exists():
+        return json.loads(path.read_text()) | played
     n_codebooks, codec = made.decoder.config.n_codebooks, given.codec
     clips = joint.test_clips(given.packed.held_out, given.pools[1], recipe, n_codebooks)
     ranks = {
@@ -206,6 +212,26 @@ def measure(given: Given, name: str, seed: int, embedder: Yamnet) -> dict[str, A
         result["z_shuffled"] = sync_of(write(made, others, recipe, codec, seed), exact, codec)
         rates = {fps: write(made, shown_at(exact, fps), recipe, codec, seed) for fps in RATES}
         result["z_at"] = {str(fps): sync_of(waves, exact, codec) for fps, waves in rates.items()}
+    path.write_text(json.dumps(result))
+    return result | played
+
+
+def measure_play(given: Given, made: JointModel, folder: Path, recipe: JointRecipe) -> dict[str, Any]:
+    """The same on films with their own music: ranks among all spans, and sync z of those with beats."""
+    path = folder / "play.json"
+    if given.play is None or path.exists():
+        return json.loads(path.read_text()) if given.play else {}
+    exact = ablation_play.play_clips(given.play, given.codec, made.decoder.config.n_codebooks, recipe.fps)
+    clips = shown_at(exact, recipe.events_fps) if recipe.events_fps else exact
+    ranks = {key: ranks_of(x).tolist() for key, (x,) in embed(made, clips, recipe, len(clips)).items()}
+    rows = ablation_play.with_beats(exact)
+    watched = [exact[i] for i in rows]
+    waves = write(made, [clips[i] for i in rows], recipe, given.codec, recipe.seed)
+    true = [given.codec.decode(clip.codes) for clip in watched]
+    result = {
+        "play_ranks": ranks, "play_z": sync_of(waves, watched, given.codec),
+        "play_z_true": sync_of(true, watched, given.codec),
+    }  # fmt: skip
     path.write_text(json.dumps(result))
     return result
 
@@ -256,7 +282,33 @@ def table(found: dict[str, list[dict[str, Any]]]) -> str:
         f"{name}: {', '.join(f'{np.mean(run[chr(122)]):.1f}' for run in runs)}" for name, runs in found.items()
     )
     lines += ["", f"Sync z of every seed: {each}."]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines + play_lines(found)) + "\n"
+
+
+def play_lines(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """The second table: films with music of their own."""
+    if "play_z" not in found["full"][0]:
+        return []
+    n, n_beats = len(found["full"][0]["play_ranks"]["both"]), len(found["full"][0]["play_z"])
+    lines = [
+        "",
+        f"Play ([data card](../data/play.md)): {n} spans of {ablation_play.SPAN / RATE:.0f} s of cut-scenes and",
+        "openings with sound of their own, unlike all that was trained on; a picture finds its own sound among",
+        f"{n}. Sync z on {n_beats} spans with at least {ablation_play.LEAST_BEATS} accents.",
+        "",
+        "| model | seeds | retrieval | in time | sync z |",
+        "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, runs in found.items():
+        hits = [
+            say((n * np.mean([np.array(run["play_ranks"][kind]) == 0 for run in runs], axis=0)).tolist(), 1)
+            for kind in ("both", "in time")
+        ]
+        lines.append(f"| {name} | {len(runs)} | " + " | ".join([*hits, say(over_seeds(runs, "play_z"))]) + " |")
+    return [
+        *lines,
+        f"| the films' own sound, through the codec | | | | {say(over_seeds(found['full'], 'play_z_true'))} |",
+    ]
 
 
 def main() -> None:
@@ -268,13 +320,14 @@ def main() -> None:
     parser.add_argument("--codec", default="mini")
     parser.add_argument("--only", nargs="*", default=list(VARIANTS), help="variants; NAME=1 for one seed only")
     parser.add_argument("--share", default="0/1", help="0/2: the first half of the runs, no table")
+    parser.add_argument("--play", type=Path, help="manifest.csv of the corpus play")
     parser.add_argument("--markdown", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     part, n_parts = map(int, arguments.share.split("/"))
     pools = PairPool.load(arguments.pools / "train.npz"), PairPool.load(arguments.pools / "test.npz")
     codec = CodecRunner(find_weights(arguments.codec), threads=1)
-    given = Given(read_packed(arguments.packed), pools, arguments.runs, codec, arguments.clips)
+    given = Given(read_packed(arguments.packed), pools, arguments.runs, codec, arguments.clips, arguments.play)
     embedder = Yamnet()
     wanted = {name: int(n or arguments.seeds) for name, _, n in (item.partition("=") for item in arguments.only)}
     jobs = [(name, seed) for seed in range(max(wanted.values())) for name, n in wanted.items() if seed < n]

@@ -1,0 +1,68 @@
+"""The ablation's models on footage that came with music of its own: spans of the films of docs/data/play.md."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import soxr
+
+from openvmas.condition import AXES, Condition
+from openvmas.config import CONTROL_RATE
+from openvmas.generate.codec_runner import CodecRunner
+from openvmas.timeline import Events
+from openvmas.train.joint import told_condition
+from openvmas.train.pairs import RATE, Clip, curves_of, frame_count
+from openvmas.vision.analysis import VideoAnalysis, analyze
+
+SPAN = 400  # steps, 8 s
+LEAST_BEATS = 4  # accents of a span's picture, where sync z is measured
+
+
+def read_mono(path: Path, sample_rate: int) -> np.ndarray:
+    """The first sound track, [L] float32."""
+    with av.open(str(path)) as container:
+        rate = container.streams.audio[0].rate
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+    return soxr.resample(np.concatenate([frame.to_ndarray()[0] for frame in frames]), rate, sample_rate)
+
+
+def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float) -> list[Clip]:
+    """All whole spans of the films of a corpus `play`, told what their pictures show; all of different pieces."""
+    clips = []
+    with manifest.open(encoding="utf-8", newline="") as file:
+        films = [manifest.parent / row["path"] for row in csv.DictReader(file)]
+    for film in films:
+        kept = film.with_suffix(".analysis.npz")
+        if not kept.exists():
+            analyze(film).save(kept)
+        analysis, codes = VideoAnalysis.load(kept), codec.encode(read_mono(film, codec.sample_rate))
+        for start in range(0, min(analysis.events.n_steps, codes.shape[1]) - SPAN + 1, SPAN):
+            clips.append(span_of(analysis, codes, start, n_codebooks, fps, len(clips)))
+    return clips
+
+
+def span_of(analysis: VideoAnalysis, codes: np.ndarray, start: int, n_codebooks: int, fps: float, piece: int) -> Clip:
+    """SPAN steps of a film from step `start`, with features at fps from the nearest that were looked at."""
+    inside = slice(start, start + SPAN)
+    events = Events(
+        CONTROL_RATE, *(getattr(analysis.events, name)[inside] for name in ("accents", "energy", "novelty"))
+    )
+    curves = curves_of(events, analysis.motion[inside])
+    times = start / RATE + np.arange(frame_count(SPAN, fps)) / fps
+    nearest = np.abs(times[:, None] - analysis.feature_times).argmin(1)
+    nothing = np.full((SPAN, len(AXES)), np.nan, np.float32)
+    bare = Condition(events, np.zeros(0), np.zeros(0), nothing, np.zeros(SPAN), np.zeros(SPAN))
+    return Clip(
+        codes[:, start : start + SPAN - n_codebooks + 1].astype(np.int64), told_condition(bare, curves),
+        events.accents, curves, analysis.features[nearest].astype(np.float32), piece,
+    )  # fmt: skip
+
+
+def with_beats(clips: Sequence[Clip]) -> list[int]:
+    """Which spans have enough accents for sync z."""
+    return [i for i, clip in enumerate(clips) if np.count_nonzero(clip.curves[:, 0]) >= LEAST_BEATS]
