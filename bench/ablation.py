@@ -52,6 +52,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no beat strategy": NO_BEAT,
     "neither": NO_CONTRAST | NO_BEAT,
     "mean-pooled video": {"video": "mean"},
+    "joint space-time video": {"video": "joint"},
+    "per-frame linear video": {"video": "linear"},
     "1 fps": {"fps": 1.0, "events_fps": 1.0},
     "beats by conditioning only": {"beat_weighting": 0.0, "onset_weight": 0.0},
     "beats by losses only": {"drop_events": 1.0},
