@@ -17,6 +17,7 @@ import numpy as np
 import onnxruntime
 
 from openvmas.condition import Condition
+from openvmas.errors import ModelError
 from openvmas.generate.graph import open_graph, run
 from openvmas.generate.picture import PictureEncoder
 from openvmas.pretrained import Weights
@@ -82,14 +83,11 @@ class BoundStep:
         self.logits = np.zeros((batch, sizes["n_codebooks"], sizes["codebook_size"]), np.float32)
         arrays = {"tokens": self.tokens, "condition": self.condition, "cosine": self.cosine, "sine": self.sine}
         for kind, ring in (("narrow", narrow), ("wide", wide)):
-            # Models up to 0.3 take all layers of a kind as one input.
-            arrays |= {f"{kind}_mask": ring.mask, f"{kind}_keys": ring.keys, f"{kind}_values": ring.values}
+            arrays[f"{kind}_mask"] = ring.mask
             for i, layer in enumerate(ring.layers):
                 arrays |= {f"keys_{layer}": ring.keys[i], f"values_{layer}": ring.values[i]}
         self._graph, self._binding = graph, graph.io_binding()
-        self._is_old = any(item.name == "narrow_keys" for item in graph.get_inputs())
-        shape = batch, sizes["n_groups"], sizes["head_width"]
-        new = (n_layers, *shape) if self._is_old else (*shape[:2], n_layers, shape[2])
+        new = batch, sizes["n_groups"], n_layers, sizes["head_width"]
         self._keys, self._values = np.zeros(new, np.float32), np.zeros(new, np.float32)
         for item in graph.get_inputs():
             self._binding.bind_ortvalue_input(item.name, shared(arrays[item.name], item.shape))
@@ -100,8 +98,6 @@ class BoundStep:
     def run(self) -> tuple[np.ndarray, np.ndarray]:
         """New keys and new values [n_layers, B, G, d]; logits [B, K, V] are then in `logits`."""
         self._graph.run_with_iobinding(self._binding)
-        if self._is_old:
-            return self._keys, self._values
         return self._keys.transpose(2, 0, 1, 3), self._values.transpose(2, 0, 1, 3)
 
 
@@ -126,8 +122,10 @@ class Engine:
         self._frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
 
     def use_decoder(self, path: str | os.PathLike[str]) -> None:
-        """Step with another graph of the same decoder."""
+        """Step with another graph of the same decoder. Raises ModelError for one of a model up to 0.3."""
         self._decoder = open_graph(path, 1)
+        if any(item.name == "narrow_keys" for item in self._decoder.get_inputs()):
+            raise ModelError(f"{path} is from a version before 0.4; export the model again with this one.")
 
     @property
     def frame_rate(self) -> Fraction:

@@ -105,7 +105,7 @@ def recover_decoder(weights: Weights) -> Decoder:
     matrices = graph.matrices()
     if not {"embedding", "gains"} <= graph.named.keys():
         raise ModelError(
-            f"{weights.file('decoder')} is from before 0.4; run scripts/fuse_decoder.py on its folder first."
+            f"{weights.file('decoder')} is from a version before 0.4; give a model that this version exported."
         )
     events = condition.named["events_in.weight"]
     config = DecoderConfig(
