@@ -10,11 +10,11 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-size=mini pieces=40 seconds=60 extra="--batch 8"
+size=mini pieces=40 seconds=60 span=576 extra="--batch 8"
 # A share of the training time, as an option.
 limit() { echo "--time-limit $(($1 * ${SPEEDRUN_MINUTES:-60} * 60 / 100))"; }
 if [ "${1:-}" = --quick ]; then
-    size=debug pieces=6 seconds=14 extra="--steps-per-crop 160 --save-every 30"
+    size=debug pieces=6 seconds=14 span=160 extra="--steps-per-crop 160 --save-every 30"
     limit() { echo "--steps 60"; }
 fi
 folder=${SPEEDRUN_FOLDER:-build/speedrun}
@@ -50,7 +50,8 @@ say "6. The joint model: the same decoder beside a video encoder, on music and o
     $(limit 30) $extra
 
 say "7. Export: ONNX graphs that score videos without PyTorch."
-"$PYTHON" -m openvmas.train.export "$folder/codec/codec.pt" "$folder/joint/decoder.pt" "$folder/model" --name speedrun
+"$PYTHON" -m openvmas.train.export "$folder/codec/codec.pt" "$folder/joint/decoder.pt" "$folder/model" --name speedrun \
+    --joint "$folder/joint" --span $span --licence CC0-1.0
 
 say "8. Score the example with the weights just made."
 "$PYTHON" -m openvmas score examples/city.mp4 --model "$folder/model" --output "$folder/city.scored.mp4" --overwrite

@@ -28,7 +28,7 @@ from openvmas.train.export_alignment import JOINT_FILES, SPAN, codebooks_of, exp
 from openvmas.train.onnx_files import compress, export_graph, quantize
 from openvmas.train.step_graph import PARTS, StepGraph, plain_products
 
-LICENCE = "CC-BY-SA-4.0"
+UNSTATED = "unstated"  # licence of weights of which nobody has said it
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
 
 
@@ -103,12 +103,13 @@ def export_step(decoder: Decoder, path: Path, bits: int = 8) -> None:
 
 def export(
     codec: Codec, decoder: Decoder, folder: Path, name: str, version: str, bits: int = 8, run: Path | None = None,
-    span: int = SPAN,
+    span: int = SPAN, licence: str = UNSTATED,
 ) -> Path:  # fmt: skip
     """Write all files of a model; returns the manifest's path.
 
     bits: of the decoder's weights, 32 for fp32. run: of the joint training that the decoder comes from, whose video
-    encoder and alignment are written, too; span: steps of its clips.
+    encoder and alignment are written, too; span: steps of its clips. licence: of the weights, by the music that they
+    learned from; every sidecar repeats it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = decoder.config
@@ -127,14 +128,16 @@ def export(
     if run is not None:
         sizes |= export_sides(run, folder, folder / CODEC_FILES["codebooks"], span, bits)
         files |= JOINT_FILES
-    return write_manifest(folder, name=name, version=version, licence=LICENCE, files=files, sizes=sizes)
+    return write_manifest(folder, name=name, version=version, licence=licence, files=files, sizes=sizes)
 
 
-def export_alignment(run: Path, folder: Path, name: str, version: str, codes_of: str, span: int = SPAN) -> Path:
+def export_alignment(
+    run: Path, folder: Path, name: str, version: str, codes_of: str, span: int = SPAN, licence: str = UNSTATED
+) -> Path:
     """Write only what compares picture and music; returns the manifest's path. codes_of: whose codes the run read."""
     folder.mkdir(parents=True, exist_ok=True)
     sizes = export_sides(run, folder, codebooks_of(codes_of), span)
-    return write_manifest(folder, name=name, version=version, licence=LICENCE, files=JOINT_FILES, sizes=sizes)
+    return write_manifest(folder, name=name, version=version, licence=licence, files=JOINT_FILES, sizes=sizes)
 
 
 def replace_codec(codec: Codec, folder: Path, version: str | None = None) -> Path:
@@ -177,19 +180,20 @@ def main() -> None:
     parser.add_argument("--joint", type=Path, metavar="RUN", help="also its video_encoder.pt and alignment.pt")
     parser.add_argument("--codes-of", default="mini", metavar="MODEL", help="with CODEC -: model whose codes RUN read")
     parser.add_argument("--span", type=int, default=SPAN, help="steps of a clip in RUN (its steps_per_crop)")
+    parser.add_argument("--licence", default=UNSTATED, help="of the weights, e.g. CC-BY-4.0; every sidecar repeats it")
     arguments = parser.parse_args()
-    name, version, run = arguments.name, arguments.version, arguments.joint
+    name, version, run, span, licence = (vars(arguments)[x] for x in ("name", "version", "joint", "span", "licence"))
     if arguments.codec == "-":
         if run is None:
             parser.error("with CODEC - give --joint RUN")
-        print(export_alignment(run, arguments.folder, name, version or "0.1", arguments.codes_of, arguments.span))
+        print(export_alignment(run, arguments.folder, name, version or "0.1", arguments.codes_of, span, licence))
         return
     codec = load_codec(arguments.codec)
     if arguments.decoder == "-":
         print(replace_codec(codec, arguments.folder, version))
         return
     decoder = load_decoder(arguments.decoder)
-    print(export(codec, decoder, arguments.folder, name, version or "0.1", arguments.bits, run, arguments.span))
+    print(export(codec, decoder, arguments.folder, name, version or "0.1", arguments.bits, run, span, licence))
 
 
 if __name__ == "__main__":
