@@ -165,6 +165,7 @@ class Load:
             "memory_mb": {
                 "first_quarter": round(max(self.memory[:quarter], default=0), 1),
                 "last_quarter": round(max(self.memory[-quarter:], default=0), 1),
+                "course": [round(value) for value in self.memory[:: max(1, len(self.memory) // 12)]],
             },
             "jobs": dict(states),
             "jobs_without_end": sum(n for state, n in states.items() if state not in FINAL),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, TextIO
 
-from openvmas.generate.hands import count_threads
+from openvmas.generate.hands import share_of_cores
 
 PROGRAM = (sys.executable, "-m", "openvmas")
 INTERRUPTED = 130
@@ -21,8 +20,7 @@ class Pool:
 
     def __init__(self, n_workers: int) -> None:
         self._threads = ThreadPoolExecutor(n_workers)
-        # The cores are shared out: a child does not take those of its neighbours.
-        self._environment = {**os.environ, "OPENVMAS_THREADS": str(max(1, count_threads() // n_workers))}
+        self._environment = share_of_cores(n_workers)
         self._children: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self._is_stopped = False

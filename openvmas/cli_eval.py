@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +27,11 @@ def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> di
     return {kind: outputs.reserve(path, option) for kind, path, option in asked if path}
 
 
-def write(targets: dict[str, Path], page: str, data: dict[str, Any]) -> None:
-    """The page and the figures into the reserved files. Raises OutputError."""
+def write(targets: dict[str, Path], page: str, data: dict[str, Any], table: str = "") -> None:
+    """The page, the figures and another page with the table into the reserved files. Raises OutputError."""
     from openvmas.generate.outputs import explain_write_errors
 
-    texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n"}
+    texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "table": table}
     for kind, hidden in targets.items():
         with explain_write_errors(hidden.parent):
             hidden.write_text(texts[kind], encoding="utf-8")
@@ -63,6 +64,8 @@ def folder(
     """
     from openvmas.errors import ModelError
     from openvmas.eval import folder as measures
+    from openvmas.eval import sets
+    from openvmas.eval.adapters.names import open_embedder
     from openvmas.eval.tables import as_json, page
     from openvmas.generate.outputs import Outputs
 
@@ -85,11 +88,17 @@ def folder(
             click.echo(f"note: {error} Until then no distances and no variety are printed.", err=True)
             known = None
             found = [measure(path) for path in paths]
-        made = found[0]
-        parts: dict[str, Any] = {"summary": measures.summarise(made), "variety": measures.variety(made)}
-        if reference:
-            parts |= {"reference": found[1], "compared": measures.compare(found[1], made)}
-            parts["pairs"] = measures.pair(found[1], made)
+        made, real = found[0], found[1] if reference else None
+        classes: tuple[str, ...] = ()
+        with contextlib.suppress(ModelError):  # all that is heard may be known from before, without the weights
+            classes = open_embedder(known).classes if known else ()
+        if real:
+            made = measures.with_values(made, sets.agreement(real, made, classes))
+        variety = sets.variety(made) | sets.styles(real, made, classes)
+        parts: dict[str, Any] = {"summary": measures.summarise(made), "variety": variety}
+        if real:
+            parts |= {"reference": real, "compared": sets.compare(real, made)}
+            parts["pairs"] = measures.pair(real, made)
         text = page(made, embedder=known, **parts)
         write(targets, text, as_json(made, embedder=known, **parts))
         outputs.commit()
@@ -108,16 +117,17 @@ def folder(
 @click.option("--media", metavar="DIR", help="Where the suite's media lie. [default: corpora beside its folder]")
 @click.option("--results", metavar="DIR", help="Finished sounds and records; a stopped run goes on there.")
 @click.option("--library", metavar="DIR", help="Real tracks, for the systems retrieval and random.")
-@click.option("--tags", metavar="PATH", help="Tags of the library's tracks, an NPZ of scripts/tag_music.py.")
 @click.option("--systems-folder", default="systems", metavar="DIR", help="Command files. [default: systems]")
 @click.option("--embedders", default="yamnet,musicnn", metavar="LIST", help="[default: yamnet,musicnn]")
 @click.option("--jobs", type=int, metavar="NUMBER", help="Worker processes. [default: as many as processors]")
 @click.option("--seed", type=int, default=0, metavar="NUMBER", help="Of everything that is drawn. [default: 0]")
+@click.option("--seeds", type=int, metavar="NUMBER", help="Of systems that draw, on some clips. [default: the suite's]")
 @click.option("--limit", type=int, metavar="NUMBER", help="Only so many clips, evenly from the whole suite.")
 @click.option("--finished", is_flag=True, help="Only clips that all systems have results for: a run so far.")
 @click.option("--timeout", type=float, default=1800.0, metavar="SECONDS", help="Of one clip. [default: 1800]")
 @click.option("--json", "json_path", metavar="PATH", help="Write every figure here.")
 @click.option("--markdown", metavar="PATH", help="Write the page here.")
+@click.option("--table", metavar="PATH", help="Put the result in short between the marks of this page.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the page and errors.")
 def run(
@@ -132,7 +142,7 @@ def run(
     import os
 
     from openvmas.eval import run as runs
-    from openvmas.eval.run_page import as_json, page, systems_in_order
+    from openvmas.eval.run_page import as_json, in_short, insert, page, systems_in_order
     from openvmas.eval.suite import describe_coverage, read_suite
     from openvmas.eval.systems import Setting
     from openvmas.generate.outputs import Outputs
@@ -144,20 +154,25 @@ def run(
     found = read_suite(suite, more["media"])
     for line in describe_coverage(found):
         say(line)
-    folders = {name: Path(more[name]) if more[name] else None for name in ("library", "tags", "systems_folder")}
-    setting = Setting(folders["library"], folders["tags"], folders["systems_folder"])
+    folders = {name: Path(more[name]) if more[name] else None for name in ("library", "systems_folder")}
+    setting = Setting(folders["library"], folders["systems_folder"])
     command = f"openvmas eval run {Path(suite).name} --systems {systems}"
-    command += "".join(f" --{name} {more[name]}" for name in ("seed", "limit") if more[name])
+    command += "".join(f" --{name} {more[name]}" for name in ("seed", "seeds", "limit") if more[name])
     command += " --finished" * more["finished"]
     with Outputs(suite, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)
+        table = more["table"]
+        if table:
+            targets["table"] = outputs.reserve(table, "--table")
+            insert(table, "")  # whether it has the marks shows now and not in an hour
         result = runs.run(
             found, systems_in_order(systems), Path(more["results"] or f"{found.name}.results"), setting,
             embedders=systems_in_order(more["embedders"]), jobs=more["jobs"] or min(os.cpu_count() or 1, 8),
-            seed=more["seed"], limit=more["limit"], finished=more["finished"], timeout=more["timeout"], say=say,
+            seed=more["seed"], seeds=more["seeds"], limit=more["limit"], finished=more["finished"],
+            timeout=more["timeout"], say=say,
         )  # fmt: skip
         text = page(result, command)
-        write(targets, text, as_json(result, command))
+        write(targets, text, as_json(result, command), insert(table, in_short(result, command)) if table else "")
         outputs.commit()
     say(f"{result.wall:.0f} s; {result.n_kept} results were kept from before")
     click.echo(text, nl=False)

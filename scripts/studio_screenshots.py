@@ -45,6 +45,16 @@ class Camera:
         print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
 
 
+def wait_until_watched(page: Page, url: str, share: float) -> None:
+    """Until the filmstrip is drawn so far."""
+    project = page.url.partition("#project=")[2]
+    while True:
+        video = page.request.get(f"{url}api/projects/{project}").json()["video"]
+        if video and video["filmstrip"]["ready"] >= share * video["filmstrip"]["n"]:
+            return
+        page.wait_for_timeout(100)
+
+
 def walk(page: Page, url: str, video: Path) -> None:
     """Through every state of the page."""
     camera = Camera(page)
@@ -54,7 +64,7 @@ def walk(page: Page, url: str, video: Path) -> None:
     camera.take("first", small=True)
     page.set_input_files("#file", video)
     page.locator(".progress", has_text="Watching the picture").wait_for()
-    page.wait_for_timeout(3000)
+    wait_until_watched(page, url, 0.4)
     camera.take("watching", ("dark",))
     page.wait_for_selector(".section .choose")
     page.locator(".section .choose").first.click(position={"x": 20, "y": 10})

@@ -130,14 +130,14 @@ def read_recipe(path: str | Path) -> Recipe:
     return parse_recipe(read_toml(path), path.parent, path.stem)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The tables of a recipe's file, of any kind of recipe. Raises InputError."""
+def read_toml(path: Path, wanted: str = "a recipe in TOML") -> dict[str, Any]:
+    """The tables of a TOML file. wanted: what is asked for where it cannot be read. Raises InputError."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InputError(f"{path} cannot be read ({reason}); give a recipe in TOML.") from error
+        raise InputError(f"{path} cannot be read ({reason}); give {wanted}.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML: {error}; correct that line.") from error
 

@@ -27,6 +27,7 @@ class Reference(System):
 
     says = "the true music of each clip"
     needs_reference = True
+    is_random = False
 
     def make(self, task: Task) -> Audio:
         audio = task.excerpt.reference
@@ -40,6 +41,7 @@ class CodecCopy(System):
 
     says = "the true music through our codec and back: the ceiling of what the decoder writes"
     needs_reference = True
+    is_random = False
     known = frozenset({"model", "codebooks"})
 
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
@@ -102,6 +104,7 @@ class Silence(System):
     """Nothing at all."""
 
     says = "no sound"
+    is_random = False
 
     def make(self, task: Task) -> Audio:
         return Audio(np.zeros((2, n_samples(task)), np.float32), SAMPLE_RATE_OUT)

@@ -26,9 +26,11 @@ from openvmas.eval.cache import Cache, Sound
 from openvmas.eval.embedders import Embedder
 from openvmas.eval.excerpt import Excerpt, prepare
 from openvmas.eval.folder import MeasuredFile, MeasuredFolder
+from openvmas.eval.likeness import Judge, count_steps
 from openvmas.eval.statistics import Interval
 from openvmas.eval.suite import Clip
 from openvmas.eval.systems import Setting, System, Task, file_name, open_system
+from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio, read_audio
 from openvmas.music.analysis import listen
 
@@ -65,35 +67,68 @@ class Made:
 
 @dataclass(frozen=True)
 class Prepare:
-    """A clip to be cut, looked at and listened to."""
+    """A clip to be cut, looked at and listened to. The answer is a `Prepared`."""
 
     clip: Clip
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """duration: s; key: of the picture's content."""
+
+    duration: float
+    key: str
 
 
 @dataclass(frozen=True)
 class Make:
-    """A system's music for a clip."""
+    """A system's music for a clip. take: 0 is what is measured, others are by other seeds and are only heard."""
 
     spec: str
     clip: Clip
+    take: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the files that keep it."""
+        return f"{self.clip.name}.{self.take}" if self.take else self.clip.name
 
 
 @dataclass(frozen=True)
 class Compare:
-    """All music of a system, by the keys of its sounds, against the true music."""
+    """All music of a system, by the keys of its sounds, against the true music. The answer is a `Compared`."""
 
     spec: str
     embedder: str
     made: tuple[tuple[str, str], ...]  # name of the clip, key of the sound
     reference: tuple[tuple[str, str], ...]
+    takes: tuple[tuple[str, ...], ...] = ()  # keys of the sounds of one video, one a seed
 
 
-Job = Prepare | Make | Compare
+@dataclass(frozen=True)
+class Compared:
+    """sets: of all music, by measure. clips: by name of the clip and measure."""
+
+    sets: dict[str, Interval]
+    clips: dict[str, dict[str, float]]
 
 
-def seed_of(clip: Clip, seed: int) -> int:
-    """A seed of its own for every clip, whatever else is in the suite."""
-    return (seed + zlib.crc32(clip.name.encode())) % 2**32
+@dataclass(frozen=True)
+class Match:
+    """All music of a system against all pictures, by the learned comparison; figures by name of the clip."""
+
+    spec: str
+    clips: tuple[Clip, ...]
+    pictures: tuple[str, ...]  # keys
+    sounds: tuple[str, ...]
+
+
+Job = Prepare | Make | Compare | Match
+
+
+def seed_of(job: Make, seed: int) -> int:
+    """A seed of its own for every clip and take, whatever else is in the suite."""
+    return (seed + zlib.crc32(job.name.encode())) % 2**32
 
 
 def start(setting: BenchSetting) -> Callable[[Job], Any]:
@@ -109,17 +144,27 @@ class Bench:
         self._cache = Cache(setting.systems.cache)
         self._systems: dict[str, System] = {}
         self._embedders: dict[str, Embedder] = {}
+        self._judge = Judge(self._cache)
+        self._last: Excerpt | None = None
 
     def do(self, job: Job) -> Any:
         """The answer to a job. Raises OpenVMASError and whatever a system raises."""
         if isinstance(job, Prepare):
             return self._prepare(job.clip)
+        if isinstance(job, Match):
+            return self._match(job)
         return self._make(job) if isinstance(job, Make) else self._compare(job)
 
-    def _prepare(self, clip: Clip) -> float:
-        excerpt = prepare(clip, self._cache)
+    def _excerpt(self, clip: Clip) -> Excerpt:
+        """The last one is remembered: jobs come clip by clip."""
+        if self._last is None or self._last.clip != clip:
+            self._last = prepare(clip, self._cache)
+        return self._last
+
+    def _prepare(self, clip: Clip) -> Prepared:
+        excerpt = self._excerpt(clip)
         _ = excerpt.picture, excerpt.reference_music
-        return float(excerpt.duration)
+        return Prepared(float(excerpt.duration), excerpt.key)
 
     def system(self, spec: str) -> System:
         """Opened when it is first needed."""
@@ -128,14 +173,14 @@ class Bench:
         return self._systems[spec]
 
     def _make(self, job: Make) -> Made:
-        excerpt = prepare(job.clip, self._cache)
+        excerpt = self._excerpt(job.clip)
         system = self.system(job.spec)
-        place = self._setting.results / file_name(job.spec) / f"{job.clip.name}{ENDING}"
+        place = self._setting.results / file_name(job.spec) / f"{job.name}{ENDING}"
         place.parent.mkdir(parents=True, exist_ok=True)
-        record = place.with_suffix(".json")
+        record = place.with_name(f"{job.name}.json")
         scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getppid()}-", dir=place.parent))
         try:
-            task = Task(excerpt, seed_of(job.clip, self._setting.seed), scratch)
+            task = Task(excerpt, seed_of(job, self._setting.seed), scratch)
             key = system.key(task)
             kept = read_record(record, key) if place.exists() else None
             if kept is None:
@@ -152,7 +197,10 @@ class Bench:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         sound = self._cache.key(place)
-        values = self._measure(place, sound, excerpt)
+        values: dict[str, float] = {}
+        if not job.take:
+            values = self._measure(place, sound, excerpt)
+            self._hear(place, sound, excerpt)
         for name in self._setting.embedders:
             self._sound(name, sound, place)
         return Made(key, kept["wall"], kept["cpu"], kept["duration"], sound, values, kept.get("is_new", False))
@@ -168,34 +216,65 @@ class Bench:
         both = hashlib.sha256(f"{sound} {excerpt.key}".encode()).hexdigest()
         return self._cache.values(both, f"run-{metrics.VERSION}-{folder.VERSION}", hear)
 
+    def _hear(self, place: Path, sound: str, excerpt: Excerpt) -> Vectors:
+        """What the learned comparison hears in a finished sound."""
+        return self._judge.hear(sound, lambda: read_audio(place), count_steps(excerpt.picture))
+
+    def _match(self, job: Match) -> dict[str, dict[str, float]]:
+        def describe() -> dict[str, Any]:
+            pairs = {}
+            for clip, sound in zip(job.clips, job.sounds, strict=True):
+                excerpt = self._excerpt(clip)
+                place = self._setting.results / file_name(job.spec) / f"{clip.name}{ENDING}"
+                pairs[clip.name] = self._judge.see(excerpt.picture), self._hear(place, sound, excerpt)
+            return self._judge.measure(pairs)
+
+        parts = json.dumps([[clip.name for clip in job.clips], job.pictures, job.sounds])
+        key = hashlib.sha256(parts.encode()).hexdigest()
+        found: dict[str, Any] = self._cache.values(key, f"match-{self._judge.key}-{metrics.VERSION}", describe)
+        return found
+
+    def _embedder(self, name: str) -> Embedder:
+        """Opened when it is first needed."""
+        if name not in self._embedders:
+            self._embedders[name] = open_embedder(name)
+        return self._embedders[name]
+
     def _sound(self, embedder: str, sound: str, place: Path | None) -> Sound:
         """What an embedder hears in a finished sound. place: may be None for what was heard before."""
 
         def hear() -> Sound:
             if place is None:
                 raise InputError("what was heard before has gone from the cache; run again.")
-            if embedder not in self._embedders:
-                self._embedders[embedder] = open_embedder(embedder)
-            return folder.embed_file(place, self._embedders[embedder])
+            return folder.embed_file(place, self._embedder(embedder))
 
-        return self._cache.sound(sound, f"{weights_key(embedder)}-{folder.VERSION}", hear)
+        return self._cache.sound(sound, f"{weights_key(embedder)}-{folder.HEARD_VERSION}", hear)
 
-    def _compare(self, job: Compare) -> dict[str, Interval]:
+    def _compare(self, job: Compare) -> Compared:
         def gather(name: str, parts: tuple[tuple[str, str], ...]) -> MeasuredFolder:
             files = [MeasuredFile(clip + ENDING, {}, self._sound(job.embedder, key, None)) for clip, key in parts]
             return MeasuredFolder(Path(name), tuple(files), {})
 
         def describe() -> dict[str, Any]:
-            reference = gather("reference", job.reference) if job.reference else None
-            found: dict[str, Interval] = {}
+            all_music = metrics.Collected(
+                gather("reference", job.reference) if job.reference else None,
+                gather(job.spec, job.made),
+                tuple(self._embedder(job.embedder).classes),
+                tuple(tuple(self._sound(job.embedder, key, None) for key in video) for video in job.takes),
+            )
+            sets: dict[str, Interval] = {}
+            clips: dict[str, dict[str, float]] = {}
             for metric in metrics.SET_METRICS:
-                found |= metric(reference, gather(job.spec, job.made))
-            return {name: asdict(interval) for name, interval in found.items()}
+                sets |= metric(all_music)
+            for metric in metrics.CONTEXT_METRICS:
+                for name, values in metric(all_music).items():
+                    clips.setdefault(name.removesuffix(ENDING), {}).update(values)
+            return {"sets": {name: asdict(interval) for name, interval in sets.items()}, "clips": clips}
 
-        parts = json.dumps([job.made, job.reference])
-        kind = f"set-{weights_key(job.embedder)}-{metrics.VERSION}-{folder.VERSION}"
+        parts = json.dumps([job.made, job.reference, job.takes])
+        kind = f"set-{weights_key(job.embedder)}-{metrics.VERSION}-{folder.HEARD_VERSION}"
         found: dict[str, Any] = self._cache.values(hashlib.sha256(parts.encode()).hexdigest(), kind, describe)
-        return {name: Interval(**interval) for name, interval in found.items()}
+        return Compared({name: Interval(**item) for name, item in found["sets"].items()}, found["clips"])
 
 
 def processor_seconds() -> float:

@@ -16,6 +16,9 @@ import numpy as np
 from openvmas.errors import InputError
 from openvmas.eval.embedders import cache_folder
 from openvmas.generate.outputs import explain_write_errors
+from openvmas.vision.analysis import VideoAnalysis, analyze
+
+PICTURE_VERSION = 1  # of what is kept of a video
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Cache:
             with explain_write_errors(self._folder):
                 self._write(place, make)
         return place
+
+    def picture(self, key: str, path: Path) -> VideoAnalysis:
+        """What a video shows. key: of what is looked at. Raises InputError."""
+        place = self.file(key, f"picture-{PICTURE_VERSION}.npz", lambda hidden: analyze(path).save(hidden))
+        return VideoAnalysis.load(place)
 
     def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
         """A cache that cannot be written costs time, not the result."""

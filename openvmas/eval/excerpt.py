@@ -23,7 +23,7 @@ from openvmas.eval.suite import Clip
 from openvmas.media.audio import Audio, read_audio
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.music.analysis import MusicAnalysis, listen
-from openvmas.vision.analysis import VideoAnalysis, analyze
+from openvmas.vision.analysis import VideoAnalysis
 
 VERSION = 1  # of what is kept here
 FADE = 1.0  # s, over which music that goes on after the clip is faded out
@@ -90,8 +90,7 @@ class Excerpt:
     @cached_property
     def picture(self) -> VideoAnalysis:
         """What the silent picture says."""
-        place = self.cache.file(self.key, f"picture-{VERSION}.npz", lambda path: analyze(self.video).save(path))
-        return VideoAnalysis.load(place)
+        return self.cache.picture(self.key, self.video)
 
     @cached_property
     def reference(self) -> Audio | None:

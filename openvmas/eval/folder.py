@@ -6,8 +6,9 @@ the core install has; distances between sets need the weights of an embedder too
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,32 +17,31 @@ import numpy as np
 import soxr
 
 from openvmas.errors import InputError, OptionError
-from openvmas.eval import craft, distances, timing
+from openvmas.eval import craft, statistics, timing
 from openvmas.eval.adapters.names import EMBEDDERS as EMBEDDERS
 from openvmas.eval.adapters.names import check_name, open_embedder, weights_key
 from openvmas.eval.cache import Cache, Sound
 from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder
+from openvmas.eval.likeness import Judge, count_steps
 from openvmas.eval.statistics import (
     Interval,
     bootstrap_interval,
     cliffs_delta,
     holm,
-    jackknife_interval,
     paired_d,
     paired_permutation_test,
 )
-from openvmas.media.audio import read_audio
+from openvmas.media.audio import Audio, read_audio
 from openvmas.media.probe import probe
 from openvmas.music.analysis import listen
-from openvmas.vision.analysis import analyze
+from openvmas.vision.analysis import VideoAnalysis
 
-VERSION = 2  # of what is measured: another number makes the cache forget
+VERSION = 3  # of what is measured: another number makes the cache forget
+HEARD_VERSION = 2  # of what embedders are given
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"}
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac"}
 LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS: to which a sound is brought, below which a patch is dropped
-MAX_PATCHES = 1500  # of a folder, for distances
-MAX_GROUPS = 12  # of files, left out one at a time for intervals of distances
-LEAST_PATCHES = 6
+MEDIANS = frozenset({"retrieval_rank"})  # figures whose median over clips is told, not the mean
 
 K = TypeVar("K", bound=Hashable)
 
@@ -81,25 +81,37 @@ class Pairing:
     n_pairs: int
 
 
-def measure_file(path: Path, border: float | None = None) -> dict[str, float]:
-    """Every measure of a video or sound file. border: s between borders of windows, for seams. Raises InputError."""
-    is_video = path.suffix.lower() in VIDEO_SUFFIXES
-    info = probe(path) if is_video else None
-    audio = read_audio(path, info=info)  # at its own rate: resampling would hide flat tops
+def is_video(path: Path) -> bool:
+    """Whether a file is called as a video is."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def read_sound(path: Path, mono: bool = False) -> Audio:
+    """A file's sound at its own rate, on the picture's clock if it has a picture. Raises InputError."""
+    return read_audio(path, mono=mono, info=probe(path) if is_video(path) else None)
+
+
+def measure_file(
+    path: Path, border: float | None = None, look: Callable[[], VideoAnalysis] | None = None
+) -> dict[str, float]:
+    """Every measure of a video or sound file by itself. Raises InputError.
+
+    border: s between borders of windows, for seams; look: gives the picture of a video.
+    """
+    audio = read_sound(path)  # resampling would hide flat tops
     wave, rate = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0), audio.sample_rate
     if wave.shape[1] < rate // 10:
         raise InputError(f"{path} holds less than 0.1 s of sound; give a file with music.")
     music = listen(wave, rate)
     found = craft.evaluate(wave, rate, border) | timing.evaluate_sound(music, wave, rate)
-    if is_video:
-        found |= timing.evaluate(analyze(path), music, wave, rate)
+    if look is not None:
+        found |= timing.evaluate(look(), music, wave, rate)
     return {"duration": wave.shape[1] / rate} | found
 
 
 def embed_file(path: Path, embedder: Embedder) -> Sound:
     """What an embedder hears in a file that was brought to -20 dB RMS; patches that are silent are left out."""
-    info = probe(path) if path.suffix.lower() in VIDEO_SUFFIXES else None
-    audio = read_audio(path, mono=True, info=info)
+    audio = read_sound(path, mono=True)
     rate = embedder.sample_rate
     wave = soxr.resample(np.nan_to_num(audio.wave[0]), audio.sample_rate, rate).astype(np.float32)
     rms = math.sqrt(float(np.mean(np.square(wave, dtype=np.float64)))) if len(wave) else 0.0
@@ -140,6 +152,7 @@ def measure_folder(
     if border is not None and not 0.1 <= border <= 3600:
         raise OptionError(f"border cannot be {border:g}; give seconds from 0.1 to 3600.")
     cache, loaded = cache or Cache(), None
+    judge, judged = Judge(cache), {}
     kind = f"measures-{VERSION}" + (f"-{border:g}" if border is not None else "")
     paths = media_files(folder)
     files: list[MeasuredFile] = []
@@ -155,8 +168,13 @@ def measure_folder(
 
         try:
             key = cache.key(path)
-            values = cache.values(key, kind, lambda path=path: measure_file(path, border))
-            sound = cache.sound(key, f"{weights_key(embedder)}-{VERSION}", hear) if embedder else None
+            look = functools.partial(cache.picture, key, path) if is_video(path) else None
+            values = cache.values(key, kind, functools.partial(measure_file, path, border, look))
+            sound = cache.sound(key, f"{weights_key(embedder)}-{HEARD_VERSION}", hear) if embedder else None
+            if look is not None:
+                picture = look()
+                heard = judge.hear(key, functools.partial(read_sound, path), count_steps(picture))
+                judged[path.name] = judge.see(picture), heard
         except InputError as error:
             broken[path.name] = str(error)
             say(f"left out: {error}")
@@ -164,17 +182,25 @@ def measure_folder(
         files.append(MeasuredFile(path.name, values, sound))
     if not files:
         raise InputError(f"nothing in {folder} can be measured; the first file: {next(iter(broken.values()))}")
-    return MeasuredFolder(folder, tuple(files), broken)
+    folder_of = MeasuredFolder(folder, tuple(files), broken)
+    return with_values(folder_of, judge.measure(judged)) if judged else folder_of
+
+
+def with_values(folder: MeasuredFolder, found: Mapping[str, Mapping[str, float]]) -> MeasuredFolder:
+    """The same with further figures, by name of the file and measure."""
+    files = (replace(file, values={**file.values, **found.get(file.name, {})}) for file in folder.files)
+    return replace(folder, files=tuple(files))
 
 
 def summarise(folder: MeasuredFolder, level: float = 0.95) -> dict[str, tuple[Interval, int]]:
-    """Mean over files with its bootstrap interval, and how many files have the measure, by name."""
+    """Mean (or median) over files with its bootstrap interval, and how many files have the measure, by name."""
     found: dict[str, tuple[Interval, int]] = {}
     for name in dict.fromkeys(name for file in folder.files for name in file.values):
         values = np.array([file.values.get(name, math.nan) for file in folder.files])
         values = values[np.isfinite(values)]
         if len(values):
-            found[name] = bootstrap_interval(values, level=level), len(values)
+            centre = statistics.median if name in MEDIANS else statistics.mean
+            found[name] = bootstrap_interval(values, centre, level), len(values)
     return found
 
 
@@ -209,84 +235,3 @@ def correct(found: Mapping[K, Pairing]) -> dict[K, Pairing]:
     tested = [name for name, item in found.items() if item.p < 1]
     corrected = holm(np.array([found[name].p for name in tested])) if tested else []
     return {**found, **{name: replace(found[name], p=float(p)) for name, p in zip(tested, corrected, strict=True)}}
-
-
-def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarray]:
-    """All patches of the files, at most MAX_PATCHES drawn evenly, and the index of the file of each: [P]."""
-    sounds = [file.sound for file in files if file.sound is not None and len(file.sound.embeddings)]
-    if not sounds:
-        return Sound(np.zeros((0, 1)), np.zeros((0, 1))), np.zeros(0, int)
-    owner = np.repeat(np.arange(len(sounds)), [len(sound.embeddings) for sound in sounds])
-    kept = np.arange(len(owner))
-    if len(kept) > MAX_PATCHES:
-        kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_PATCHES, replace=False))
-    embeddings = np.concatenate([sound.embeddings for sound in sounds])[kept]
-    return Sound(embeddings, np.concatenate([sound.logits for sound in sounds])[kept]), owner[kept]
-
-
-def class_shares(sound: Sound) -> np.ndarray | None:
-    """Posteriors of all patches [P, n_classes]; None if the embedder knows no classes."""
-    return distances.posteriors(sound.logits) if sound.logits.shape[1] else None
-
-
-def variety(folder: MeasuredFolder) -> dict[str, Interval]:
-    """How varied a folder is in itself: Inception-like score, Vendi score and mean cosine distance of its files.
-
-    Files count by the mean of their embeddings. Empty without embeddings or with fewer than two files that sound.
-    """
-    sound, owner = cloud(folder.files)
-    if len(np.unique(owner)) < 2:
-        return {}
-    rows = class_shares(sound)
-
-    def describe(kept: np.ndarray) -> dict[str, float]:
-        means = np.stack([sound.embeddings[owner == i].mean(axis=0) for i in np.unique(owner[kept])])
-        found = {"inception_score": distances.inception_score(rows[kept])} if rows is not None else {}
-        found["vendi"] = distances.vendi(means)
-        return found | ({"cosine_distance": distances.mean_cosine_distance(means)} if len(means) > 1 else {})
-
-    return _jackknife(describe, owner)
-
-
-def compare(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Interval]:
-    """Distances of one folder's sounds from another's, by name; intervals are over the estimated files.
-
-    Empty if either has no embeddings or too few patches that sound. tag_divergence is that of the mean posteriors,
-    tag_divergence_paired the mean over clips of the same name.
-    """
-    (real, _), (made, owner) = cloud(reference.files), cloud(estimated.files)
-    if min(len(real.embeddings), len(made.embeddings)) < LEAST_PATCHES:
-        return {}
-    wanted, rows = class_shares(real), class_shares(made)
-
-    def describe(kept: np.ndarray) -> dict[str, float]:
-        if kept.sum() < LEAST_PATCHES:
-            return {}
-        found = distances.evaluate(real.embeddings, made.embeddings[kept])
-        if wanted is None or rows is None:
-            return found
-        means = (part.mean(axis=0, keepdims=True) for part in (wanted, rows[kept]))
-        return found | {"tag_divergence": distances.tag_divergence(*means)}
-
-    found = _jackknife(describe, owner)
-    known = {clip_name(file.name): file.sound for file in reversed(reference.files)}
-    both = [(known.get(clip_name(file.name)), file.sound) for file in estimated.files]
-    means = [
-        [distances.posteriors(sound.logits).mean(axis=0, keepdims=True) for sound in (x, y)]
-        for x, y in both
-        if x is not None and y is not None and x.logits.size and y.logits.size
-    ]
-    if means:
-        found["tag_divergence_paired"] = bootstrap_interval(np.array([distances.tag_divergence(*m) for m in means]))
-    return found
-
-
-def _jackknife(describe: Callable[[np.ndarray], dict[str, float]], owner: np.ndarray) -> dict[str, Interval]:
-    """Figures of all patches, with intervals from leaving out one group of files at a time. owner: [P]."""
-    values = describe(np.ones(len(owner), dtype=bool))
-    group = owner % MAX_GROUPS
-    parts = [describe(group != i) for i in np.unique(group)] if len(np.unique(group)) > 2 else []
-    return {
-        name: jackknife_interval(value, np.array([part.get(name, math.nan) for part in parts]))
-        for name, value in values.items()
-    }

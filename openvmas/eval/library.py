@@ -1,48 +1,31 @@
-"""Real tracks under a picture: the one that fits best by a stated rule, or one drawn by lot.
+"""Real tracks under a picture: the one that fits best by `openvmas.similarity`, or one drawn by lot.
 
-How well a track fits is the mean of what can be said of:
-- meaning: weighted cosine of the picture's axes (`vision.mood.describe`) and the track's (`scripts/tag_music.py`);
-- tempo: 1 where the track's tempo, or its double or half, is that of the plan, 0 a quarter of an octave off, then
-  below 0;
-- energy: Pearson's r of both energy curves, with the track laid under the picture where it is greatest.
+Every track is heard once, in windows that begin every 3.2 s, and kept by its content; a picture is then compared with
+every place at which it could be laid. The same similarity is a measure of `eval run`: what is chosen by it wins there
+by construction, and pages say so.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soxr
 
-from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.config import CONTROL_RATE, SAMPLE_RATE_OUT, MixOptions
 from openvmas.errors import InputError, OptionError
 from openvmas.eval.cache import Cache
 from openvmas.eval.composers import finished
 from openvmas.eval.excerpt import fade_out
 from openvmas.eval.folder import SOUND_SUFFIXES
+from openvmas.eval.likeness import Judge
 from openvmas.eval.systems import Setting, System, Task
+from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio, read_audio
-from openvmas.music.analysis import MusicAnalysis, listen
-from openvmas.plan import make_plan
-from openvmas.vision.analysis import VideoAnalysis
-from openvmas.vision.mood import describe
 
-VERSION = 1  # of what is kept of a track
-RATE = 5  # per second, of energy curves that are compared
-WEIGHTS = {MOOD_AXES: 1.0, FEELING_AXES: 0.8, STYLE_AXES: 0.6, INSTRUMENT_AXES: 0.3}  # as data.tags_map trusts them
-
-
-@dataclass(frozen=True)
-class Track:
-    """One track of a library. axes: [A], NaN where it was never tagged."""
-
-    path: Path
-    music: MusicAnalysis
-    axes: np.ndarray
+HOP = 160  # codec steps from one place to the next: half of what is heard at once
 
 
 def library_files(folder: Path | None) -> list[Path]:
@@ -55,76 +38,23 @@ def library_files(folder: Path | None) -> list[Path]:
     return files
 
 
-def read_library(folder: Path | None, tags: Path | None, cache: Cache) -> list[Track]:
-    """Every track, listened to once. tags: names tracks by their path below the folder. Raises InputError."""
-    files = library_files(folder)
-    assert folder is not None
-    axes = read_tags(tags) if tags else {}
-    tracks = []
-    for path in files:
-        kind = f"track-{VERSION}.npz"
-        kept = cache.file(cache.key(path), kind, lambda place, path=path: hear(path).save(place))
-        name = path.relative_to(folder).as_posix()
-        tracks.append(Track(path, MusicAnalysis.load(kept), axes.get(name, np.full(len(AXES), np.nan))))
-    return tracks
+def from_step(track: Vectors, start: int) -> Vectors:
+    """A track as it is when it is played from a step on."""
+    kept = [i for i, (begin, _) in enumerate(track.places) if begin >= start]
+    places = [(track.places[i][0] - start, track.places[i][1] - start) for i in kept]
+    return Vectors(places, [track.embeddings[i] for i in kept], [track.moments[i] for i in kept])
 
 
-def hear(path: Path) -> MusicAnalysis:
-    """What a track says."""
-    audio = read_audio(path)
-    return listen(audio.wave, audio.sample_rate)
+def best_place(aligner: Aligner, seen: Vectors, track: Vectors) -> tuple[float, int]:
+    """The greatest similarity of a picture and a track, and the step of the track at which the picture begins.
 
-
-def read_tags(path: Path) -> dict[str, np.ndarray]:
-    """Mean axes [A] of every track in an NPZ of scripts/tag_music.py, by name. Raises InputError."""
-    try:
-        with np.load(path) as data:
-            spans = zip(data["tracks"], data["start"][:-1], data["start"][1:], strict=True)
-            axes = data["axes"].astype(np.float64)
-            return {str(name): axes[a:b].mean(axis=0) for name, a, b in spans if b > a}
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} holds no tags ({error}); make them with scripts/tag_music.py.") from error
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How well a track fits. total: mean of what is known; start: s in the track, where it is laid."""
-
-    total: float
-    meaning: float
-    tempo: float
-    energy: float
-    start: float
-
-
-def fit(track: Track, picture: VideoAnalysis, asked: np.ndarray, tempo: float) -> Fit:
-    """asked: [A], the picture's axes; tempo: BPM of the plan, 0 for none."""
-    weights = np.array([next(w for axes, w in WEIGHTS.items() if axis in axes) for axis in AXES])
-    weights = weights * np.isfinite(track.axes)
-    seen, heard = asked * weights, np.nan_to_num(track.axes) * weights
-    lengths = float(np.linalg.norm(seen) * np.linalg.norm(heard))
-    meaning = float(seen @ heard) / lengths if lengths > 0 else np.nan
-    octaves = np.log2(track.music.tempo / tempo) if tempo > 0 and track.music.tempo > 0 else np.nan
-    energy, start = lay(track.music, picture)
-    terms = [meaning, 1 - 4 * abs(octaves - np.round(octaves)), energy]
-    known = [float(term) for term in terms if np.isfinite(term)]
-    return Fit(float(np.mean(known)) if known else 0.0, meaning, float(terms[1]), energy, start)
-
-
-def lay(music: MusicAnalysis, picture: VideoAnalysis) -> tuple[float, float]:
-    """The greatest r of both energy curves over all places, and the place, s. NaN and 0 where nothing varies."""
-    step = round(float(CONTROL_RATE) / RATE)
-    wanted, there = picture.events.energy[::step].astype(np.float64), music.events.energy[::step].astype(np.float64)
-    n = min(len(wanted), len(there))
-    if n < RATE or np.std(wanted[:n]) < 1e-6:
-        return np.nan, 0.0
-    windows = np.lib.stride_tricks.sliding_window_view(there, n)
-    wanted = wanted[:n] - wanted[:n].mean()
-    centred = windows - windows.mean(axis=1, keepdims=True)
-    lengths = np.linalg.norm(centred, axis=1) * np.linalg.norm(wanted)
-    r = np.where(lengths > 1e-9, centred @ wanted / np.maximum(lengths, 1e-9), -1.0)
-    best = int(np.argmax(r))
-    return float(r[best]), best / RATE
+    A track shorter than the picture is laid under its beginning.
+    """
+    length = seen.places[-1][1]
+    starts = [begin for begin, _ in track.places if begin + length <= track.places[-1][1]] or [0]
+    fits = [aligner.fit(seen, from_step(track, start)).combined for start in starts]
+    best = int(np.argmax(fits))
+    return fits[best], starts[best]
 
 
 class RandomTrack(System):
@@ -135,12 +65,10 @@ class RandomTrack(System):
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
         super().__init__(spec, options, setting)
         self._files = library_files(setting.library)
-        self._cache = Cache(setting.cache)
 
     def version(self) -> str:
         names = "\n".join(f"{path.name} {path.stat().st_size}" for path in self._files)
-        tags = self._cache.key(self.setting.tags) if self.setting.tags else ""
-        return f"{super().version()} {VERSION} {hashlib.sha256(f'{names}{tags}'.encode()).hexdigest()}"
+        return f"{super().version()} {hashlib.sha256(names.encode()).hexdigest()}"
 
     def describe(self) -> str:
         return f"{self.says}; {len(self._files)} tracks"
@@ -155,20 +83,34 @@ class RandomTrack(System):
 class Retrieval(RandomTrack):
     """The real track that fits best."""
 
-    says = "the real track of the library that fits best in meaning, tempo and energy, cut to length and faded out"
+    says = (
+        "the real track of the library, and the place in it, that `openvmas.similarity` finds nearest to the picture, "
+        "cut to length and faded out"
+    )
+    is_random = False
+    has_judge = True
+
+    def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
+        super().__init__(spec, options, setting)
+        self._cache = Cache(setting.cache)
+        self._judge = Judge(self._cache)
+
+    def version(self) -> str:
+        return f"{super().version()} {self._judge.key} {HOP}"
 
     @functools.cached_property
-    def _tracks(self) -> list[Track]:
-        return read_library(self.setting.library, self.setting.tags, self._cache)
+    def _tracks(self) -> list[tuple[Path, Vectors]]:
+        """Every track that lasts a second, with what it is at every place."""
+        heard = [(path, self._judge.hear_places(self._cache.key(path), path, HOP)) for path in self._files]
+        return [(path, track) for path, track in heard if track.places]
 
     def make(self, task: Task) -> Audio:
-        picture = task.excerpt.picture
-        said = describe(picture, 0.0, float(picture.duration))
-        asked = np.array([said.get(axis, 0.0) for axis in AXES])
-        tempo = make_plan(picture).tempo
-        fits = [fit(track, picture, asked, tempo) for track in self._tracks]
-        best = max(range(len(fits)), key=lambda i: fits[i].total)
-        return cut(read_audio(self._tracks[best].path), fits[best].start, task)
+        seen = self._judge.see(task.excerpt.picture)
+        if not seen.places or not self._tracks:
+            raise InputError(f"{task.excerpt.clip.name} or the library is shorter than 1 s; give longer ones.")
+        fits = [best_place(self._judge.aligner, seen, track) for _, track in self._tracks]
+        best = max(range(len(fits)), key=lambda i: fits[i][0])
+        return cut(read_audio(self._tracks[best][0]), fits[best][1] / float(CONTROL_RATE), task)
 
 
 def cut(audio: Audio, start: float, task: Task) -> Audio:

@@ -79,16 +79,9 @@ def retrieval(similarity: np.ndarray) -> Retrieval:
     R@k and median rank as video-music retrieval reports them (Surís et al. 2022). Ties count as drawn by lot: a share
     of them lies among the first k.
     """
-    similarity = validate(similarity)
-    n = len(similarity)
-    above, equal = _places(similarity)
-    place = 1 + above + equal / 2
-
-    def found(k: int) -> float:
-        return float(np.mean(np.clip((k - above) / (equal + 1), 0, 1)))
-
-    own = float(np.mean((n - place) / (n - 1)))
-    return Retrieval(found(1), found(5), float(np.median(place)), own, 1 / n, min(1.0, 5 / n), (n + 1) / 2)
+    found, n = evaluate(similarity), len(similarity)
+    r1, r5, own = (float(np.mean(found[name])) for name in ("retrieval_r1", "retrieval_r5", "own_similarity"))
+    return Retrieval(r1, r5, float(np.median(found["retrieval_rank"])), own, 1 / n, min(1.0, 5 / n), (n + 1) / 2)
 
 
 @dataclass(frozen=True)
@@ -122,14 +115,19 @@ def tag_agreement(reference: np.ndarray, estimated: np.ndarray) -> TagAgreement:
     return TagAgreement(cosines(reference, estimated).diagonal(), alike.diagonal(), own)
 
 
-def evaluate(similarity: np.ndarray) -> dict[str, float]:
-    """The measures of similarities [N, N] by name."""
-    found = retrieval(similarity)
+def evaluate(similarity: np.ndarray) -> dict[str, np.ndarray]:
+    """The measures of similarities [N, N] by name: [N] each, one value per picture (see `Retrieval`)."""
+    above, equal = _places(validate(similarity))
+    n, place = len(similarity), 1 + above + equal / 2
+
+    def found(k: int) -> np.ndarray:
+        return np.clip((k - above) / (equal + 1), 0, 1)
+
     return {
-        "own_similarity": found.own,
-        "retrieval_r1": found.r1,
-        "retrieval_r5": found.r5,
-        "retrieval_rank": found.median_rank,
+        "own_similarity": (n - place) / (n - 1),
+        "retrieval_r1": found(1),
+        "retrieval_r5": found(5),
+        "retrieval_rank": place,
     }
 
 

@@ -1,7 +1,8 @@
-"""Everything that `eval run` measures, in two lists: of one system's music under one clip, and of all its music.
+"""Everything that `eval run` measures, in lists: of one system's music under one clip, and of all its music.
 
-A new measure is a function here and its name in `eval.tables.MEASURES`; run, tests between systems, tables and JSON
-take it from there. Raise VERSION when a number changes: what was kept is then measured again.
+What the learned comparison says of clips is in `eval.likeness`. A new measure is a function here and its name in
+`eval.tables.MEASURES`; run, tests between systems, tables and JSON take it from there. Raise VERSION when a number
+changes: what was kept is then measured again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.eval import craft, timing
-from openvmas.eval.folder import MeasuredFolder, compare, variety
+from openvmas.eval import craft, sets, timing
+from openvmas.eval.cache import Sound
+from openvmas.eval.folder import MeasuredFolder
 from openvmas.eval.statistics import Interval
 from openvmas.music.analysis import MusicAnalysis
 from openvmas.vision.analysis import VideoAnalysis
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -54,18 +56,44 @@ def alone(heard: Heard) -> dict[str, float]:
     )
 
 
-def distances(reference: MeasuredFolder | None, estimated: MeasuredFolder) -> dict[str, Interval]:
+@dataclass(frozen=True)
+class Collected:
+    """All music of one system as one embedder hears it.
+
+    reference: None of the true music itself. classes: that the embedder knows. takes: of some videos one sound a seed.
+    """
+
+    reference: MeasuredFolder | None
+    estimated: MeasuredFolder
+    classes: tuple[str, ...]
+    takes: tuple[tuple[Sound, ...], ...] = ()
+
+
+def distances(all_music: Collected) -> dict[str, Interval]:
     """How far all music of a system lies from the true music of the suite."""
-    return compare(reference, estimated) if reference is not None else {}
+    if all_music.reference is None:
+        return {}
+    return sets.compare(all_music.reference, all_music.estimated)
 
 
-def diversity(reference: MeasuredFolder | None, estimated: MeasuredFolder) -> dict[str, Interval]:
-    """How unlike the music for different clips is."""
-    return variety(estimated)
+def diversity(all_music: Collected) -> dict[str, Interval]:
+    """How unlike the music for different clips is, in itself and in style, and for different seeds."""
+    found = sets.variety(all_music.estimated)
+    found |= sets.styles(all_music.reference, all_music.estimated, all_music.classes)
+    return found | sets.of_seeds(all_music.reference, all_music.takes)
+
+
+def tags(all_music: Collected) -> dict[str, dict[str, float]]:
+    """Does the music have the styles and moods of the true music of its clip?"""
+    if all_music.reference is None:
+        return {}
+    return sets.agreement(all_music.reference, all_music.estimated, all_music.classes)
 
 
 CLIP_METRICS: tuple[Callable[[Heard], dict[str, float]], ...] = (with_picture, with_reference, alone)
-SET_METRICS: tuple[Callable[[MeasuredFolder | None, MeasuredFolder], dict[str, Interval]], ...] = (distances, diversity)
+SET_METRICS: tuple[Callable[[Collected], dict[str, Interval]], ...] = (distances, diversity)
+# Figures of clips that take all clips to tell: by file and measure.
+CONTEXT_METRICS: tuple[Callable[[Collected], dict[str, dict[str, float]]], ...] = (tags,)
 
 
 def measure(heard: Heard) -> dict[str, float]:

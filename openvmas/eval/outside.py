@@ -25,10 +25,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import tomllib
 from pathlib import Path
-from typing import Any
 
+from openvmas.data.recipe import read_toml
 from openvmas.errors import InputError, OpenVMASError, OptionError
 from openvmas.eval.captions import caption
 from openvmas.eval.folder import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
@@ -54,6 +53,7 @@ class Folder(System):
     """Published outputs: the file with the name of the clip, as `eval folder` pairs them."""
 
     known = frozenset({"folder"})
+    is_random = False
 
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
         super().__init__(spec, options, setting)
@@ -88,13 +88,9 @@ class Command(System):
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
         super().__init__(spec, options, setting)
         self._file = Path(options["file"])
-        try:
-            self._data: dict[str, Any] = tomllib.loads(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{self._file} cannot be read as a system ({error}); see systems/ for examples."
-            ) from error
+        self._data = read_toml(self._file, "a system in TOML as those in systems/")
         self._check()
+        self.is_random = any("{seed}" in part for part in self._data["command"])
 
     def _check(self) -> None:
         data, name = self._data, self._file

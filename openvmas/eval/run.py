@@ -1,8 +1,9 @@
 """Systems on a suite: every result made, measured and compared, resumable at any point.
 
-Three rounds of jobs in worker processes (`eval.work_pool`, `eval.bench`): clips are prepared, then every system makes
-and measures its music for every clip, then all music of each system is compared with the true music. What is on record
-with the same key is not made again. A failure costs its cell of the table and is listed.
+Rounds of jobs in worker processes (`eval.work_pool`, `eval.bench`): clips are prepared; every system makes and measures
+its music for every clip, and music by other seeds for some; all music of each system is compared with the true music
+and with all pictures. What is on record with the same key is not made again. A failure costs its cell of the table and
+is listed.
 """
 
 from __future__ import annotations
@@ -10,30 +11,34 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openvmas.errors import InputError, OptionError
 from openvmas.eval.adapters.names import check_name, open_embedder
-from openvmas.eval.bench import ENDING, SCRATCH, BenchSetting, Compare, Made, Make, Prepare, start
+from openvmas.eval.bench import ENDING, SCRATCH, BenchSetting, Compared, Made, start
+from openvmas.eval.cache import Cache
 from openvmas.eval.folder import MeasuredFile, MeasuredFolder, Pairing, correct, differences, summarise
+from openvmas.eval.likeness import Judge
+from openvmas.eval.rounds import compare_all, make_all, make_takes, match_all, prepare_all
 from openvmas.eval.statistics import Interval
-from openvmas.eval.suite import Clip, Suite
-from openvmas.eval.systems import Setting, file_name, open_system
-from openvmas.eval.tables import MEASURES
-from openvmas.eval.work_pool import Failure, WorkPool
+from openvmas.eval.suite import MAX_SEEDS, Clip, Suite
+from openvmas.eval.systems import Setting, System, file_name, open_system
+from openvmas.eval.tables import MEASURES, base
+from openvmas.eval.work_pool import WorkPool
 
-REFERENCE = "reference"
 TIMEOUT = 1800.0  # s for one job
 MAX_JOBS = 64
+RESTATED = frozenset({"retrieval_r1", "retrieval_r5", "retrieval_rank"})  # not tested: what own_similarity says
 
 
 @dataclass(frozen=True)
 class SystemResult:
     """One row of the table. says: what it is; made: by name of the clip; failures: sentences by name of the clip.
 
-    summary: mean with its interval and number of clips; sets: by embedder, then measure.
+    summary: mean with its interval and number of clips; sets: by embedder, then measure; has_judge: it chooses by the
+    similarity that measures.
     """
 
     spec: str
@@ -42,6 +47,7 @@ class SystemResult:
     failures: dict[str, str]
     summary: dict[str, tuple[Interval, int]]
     sets: dict[str, dict[str, Interval]]
+    has_judge: bool = False
 
     @property
     def folder(self) -> MeasuredFolder:
@@ -60,7 +66,8 @@ class RunResult:
     """systems: in the order they were asked for; the first is the one that the others are compared with.
 
     pairs: (spec, measure) to the difference from the first system over clips that both have, with Holm's correction
-    over all of them. broken: clips that could not be prepared. wall: of this run, s; cpu: of making, over all runs.
+    over all of them. broken: clips that could not be prepared. wall: of this run, s. judge: what compares music and
+    picture; seeds: how many, and on how many clips.
     """
 
     suite: Suite
@@ -72,6 +79,8 @@ class RunResult:
     seed: int
     wall: float
     n_kept: int
+    judge: str
+    seeds: tuple[int, int]
 
 
 def run(
@@ -83,6 +92,7 @@ def run(
     embedders: Sequence[str] = ("yamnet", "musicnn"),
     jobs: int = 1,
     seed: int = 0,
+    seeds: int | None = None,
     limit: int | None = None,
     finished: bool = False,
     timeout: float = TIMEOUT,
@@ -90,13 +100,16 @@ def run(
 ) -> RunResult:
     """Make, measure and compare. Raises OptionError, InputError or ModelError before anything long begins.
 
-    limit: so many clips evenly from the suite. finished: only clips that all systems have results for already.
+    seeds: of systems that draw, on some clips; the suite's number if left out. limit: so many clips evenly from the
+    suite. finished: only clips that all systems have results for already.
     """
     began = time.monotonic()
-    check(suite, specs, embedders, jobs, timeout)
-    says = {spec: open_system(spec, setting).describe() for spec in specs}
+    n_seeds = suite.seeds if seeds is None else seeds
+    check(suite, specs, embedders, jobs, timeout, n_seeds)
+    systems = {spec: open_system(spec, setting) for spec in specs}
     for name in embedders:
         open_embedder(name)  # that its weights can be read shows now and not in an hour
+    judge = Judge(Cache(setting.cache)).name
     clips = suite.clips if limit is None else spread(suite.clips, limit)
     if finished:
         clips = have_results(clips, specs, results, setting)
@@ -104,20 +117,38 @@ def run(
     results.mkdir(parents=True, exist_ok=True)
     clear(results)
     with WorkPool(jobs, start, bench, timeout) as pool:
-        broken = prepare_all(pool, clips, say)
+        prepared, broken = prepare_all(pool, clips, say)
         whole = [clip for clip in clips if clip.name not in broken]
         if not whole:
             raise InputError(f"no clip of {suite.name} can be used; the first: {next(iter(broken.values()))}")
         made, failures = make_all(pool, whole, specs, setting, say)
-        sets = compare_all(pool, made, embedders, say)
-    systems = []
-    for spec in specs:
-        row = SystemResult(spec, says[spec], made[spec], failures[spec], {}, sets.get(spec, {}))
-        systems.append(replace(row, summary=summarise(row.folder)))
+        again = spread(tuple(whole), suite.seed_clips) if n_seeds > 1 else ()
+        drawn = [spec for spec in specs if systems[spec].is_random]
+        takes = make_takes(pool, again, drawn, n_seeds, made, say) if not finished else {}
+        sets = compare_all(pool, made, takes, embedders, say)
+        fits = match_all(pool, made, whole, prepared, specs, say)
+    rows = [row_of(systems[spec], made[spec], failures[spec], sets.get(spec, {}), fits.get(spec, {})) for spec in specs]
     n_kept = sum(not item.is_new for spec in specs for item in made[spec].values())
-    pairs = compare_pairs(systems)
-    wall = time.monotonic() - began
-    return RunResult(suite, tuple(whole), tuple(systems), pairs, broken, tuple(embedders), seed, wall, n_kept)
+    n_again, wall = (n_seeds, len(again)) if takes else (1, 0), time.monotonic() - began
+    of_run = tuple(embedders), seed, wall, n_kept, judge, n_again
+    return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run)
+
+
+def row_of(
+    system: System,
+    made: dict[str, Made],
+    failures: dict[str, str],
+    compared: dict[str, Compared],
+    fits: dict[str, dict[str, float]],
+) -> SystemResult:
+    """One row: results with figures that take all clips to tell. compared: by embedder; fits: by clip and measure."""
+    found = {}
+    for name, item in made.items():
+        heard = {f"{m}:{e}": value for e, told in compared.items() for m, value in told.clips.get(name, {}).items()}
+        found[name] = replace(item, values={**item.values, **fits.get(name, {}), **heard})
+    sets = {embedder: told.sets for embedder, told in compared.items()}
+    row = SystemResult(system.spec, system.describe(), found, failures, {}, sets, system.has_judge)
+    return replace(row, summary=summarise(row.folder))
 
 
 def clear(results: Path) -> None:
@@ -131,7 +162,9 @@ def clear(results: Path) -> None:
             continue
 
 
-def check(suite: Suite, specs: Sequence[str], embedders: Sequence[str], jobs: int, timeout: float) -> None:
+def check(
+    suite: Suite, specs: Sequence[str], embedders: Sequence[str], jobs: int, timeout: float, n_seeds: int
+) -> None:
     """Raises OptionError or InputError for what cannot be run."""
     if not suite.clips:
         raise InputError(f"{suite.path}: none of its clips is on disk; run `openvmas eval build {suite.path}`.")
@@ -141,6 +174,8 @@ def check(suite: Suite, specs: Sequence[str], embedders: Sequence[str], jobs: in
         check_name(name)
     if not 1 <= jobs <= MAX_JOBS:
         raise OptionError(f"jobs cannot be {jobs}; give a number from 1 to {MAX_JOBS}.")
+    if not 1 <= n_seeds <= MAX_SEEDS:
+        raise OptionError(f"seeds cannot be {n_seeds}; give a number from 1 to {MAX_SEEDS}.")
     if not 1 <= timeout <= 86_400:
         raise OptionError(f"timeout cannot be {timeout:g}; give seconds from 1 to 86400.")
 
@@ -167,63 +202,6 @@ def have_results(clips: tuple[Clip, ...], specs: Sequence[str], results: Path, s
     return found
 
 
-def prepare_all(pool: WorkPool, clips: Iterable[Clip], say: Callable[[str], None]) -> dict[str, str]:
-    """Cut, look and listen; sentences by name of the clips where that fails."""
-    jobs = [Prepare(clip) for clip in clips]
-    broken = {}
-    for number, (job, answer) in enumerate(pool.run(jobs), 1):
-        if isinstance(answer, Failure):
-            broken[job.clip.name] = answer.sentence
-            say(f"left out {job.clip.name}: {answer.sentence}")
-        else:
-            say(f"clip {number} of {len(jobs)}: {job.clip.name}, {answer:.1f} s")
-    return broken
-
-
-def make_all(
-    pool: WorkPool, clips: Sequence[Clip], specs: Sequence[str], setting: Setting, say: Callable[[str], None]
-) -> tuple[dict[str, dict[str, Made]], dict[str, dict[str, str]]]:
-    """All results and failures, by system and name of the clip; the reference is made too, asked for or not."""
-    needed = {spec: open_system(spec, setting).needs_reference for spec in specs} | {REFERENCE: True}
-    # Clip by clip, so that a run that is stopped has compared all systems on some clips.
-    jobs = [Make(spec, clip) for clip in clips for spec in needed if clip.music is not None or not needed[spec]]
-    made: dict[str, dict[str, Made]] = {spec: {} for spec in needed}
-    failures: dict[str, dict[str, str]] = {spec: {} for spec in needed}
-    for number, (job, answer) in enumerate(pool.run(jobs), 1):
-        name = f"{number} of {len(jobs)}: {job.spec}, {job.clip.name}"
-        if isinstance(answer, Failure):
-            failures[job.spec][job.clip.name] = answer.sentence
-            say(f"{name}: failed: {answer.sentence}")
-        else:
-            made[job.spec][job.clip.name] = answer
-            say(f"{name}, {f'{answer.wall:.1f} s' if answer.is_new else 'kept'}")
-    order = {clip.name: i for i, clip in enumerate(clips)}  # answers come in any order, tables do not
-    return {
-        spec: dict(sorted(found.items(), key=lambda item: order[item[0]])) for spec, found in made.items()
-    }, failures
-
-
-def compare_all(
-    pool: WorkPool, made: dict[str, dict[str, Made]], embedders: Sequence[str], say: Callable[[str], None]
-) -> dict[str, dict[str, dict[str, Interval]]]:
-    """Measures of whole sets, by system and embedder; of the reference itself only what needs no other set."""
-    keys = {spec: tuple((name, item.sound) for name, item in found.items()) for spec, found in made.items()}
-    jobs = [
-        Compare(spec, name, found, () if spec == REFERENCE else keys[REFERENCE])
-        for spec, found in keys.items()
-        for name in embedders
-        if found
-    ]
-    sets: dict[str, dict[str, dict[str, Interval]]] = {}
-    for number, (job, answer) in enumerate(pool.run(jobs), 1):
-        if isinstance(answer, Failure):
-            say(f"{job.spec} has no distances by {job.embedder}: {answer.sentence}")
-            continue
-        sets.setdefault(job.spec, {})[job.embedder] = answer
-        say(f"set {number} of {len(jobs)}: {job.spec}, {job.embedder}")
-    return sets
-
-
 def compare_pairs(systems: Sequence[SystemResult]) -> dict[tuple[str, str], Pairing]:
     """Every other system against the first, over clips that both have, for measures that have a better side."""
     first = systems[0].folder
@@ -231,6 +209,6 @@ def compare_pairs(systems: Sequence[SystemResult]) -> dict[tuple[str, str], Pair
         (other.spec, name): pairing
         for other in systems[1:]
         for name, pairing in differences(first, other.folder).items()
-        if name in MEASURES and MEASURES[name].better
+        if base(name) in MEASURES and MEASURES[base(name)].better and name not in RESTATED
     }
     return correct(found)

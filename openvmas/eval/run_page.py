@@ -5,22 +5,46 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from openvmas import __version__
+from openvmas.errors import InputError
 from openvmas.eval.folder import Pairing
 from openvmas.eval.run import RunResult, SystemResult
 from openvmas.eval.statistics import Interval
-from openvmas.eval.tables import MEASURES, number, plain, span, table, title
+from openvmas.eval.tables import MEASURES, base, in_order, number, plain, span, table, title
 
 LEVEL = 0.05
-TOGETHER = ("sync_z", "cuts_within", "beat_f1", "true_ending")  # of clips, in the first table
-TOGETHER_SETS = ("frechet", "kernel_audio_distance", "vendi")
+BEGIN, END = "<!-- table: made by openvmas eval run -->", "<!-- /table -->"
+TOGETHER = ("sync_z", "cuts_within", "own_similarity", "true_ending")  # of clips, in the first table
+TOGETHER_SETS = ("frechet", "vendi", "style_contrast")
+JUDGED = frozenset({
+    "similarity", "similarity_meaning", "similarity_timing", "own_similarity", "retrieval_r1", "retrieval_r5",
+    "retrieval_rank",
+})  # fmt: skip
+CHOSEN = " †"  # at what the judge of similarity says of music that it chose itself
+SET_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Quality", (
+        "frechet", "frechet_infinity", "kernel_distance", "kernel_audio_distance", "precision", "recall", "density",
+        "coverage", "tag_divergence", "tag_divergence_paired",
+    )),
+    ("Diversity", (
+        "inception_score", "vendi", "cosine_distance", "styles_used", "style_coverage", "style_contrast",
+        "style_overlap",
+    )),
+    ("Seeds and videos", ("seeds_vendi", "seeds_distance", "videos_vendi", "videos_distance", "video_share")),
+)  # fmt: skip
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Time", (
         "sync_z", "cut_error_ms", "cuts_within", "visual_beats_met", "onset_density", "beat_alignment",
-        "beat_coverage", "beat_hit", "beat_f1", "motion_correlation", "tempo_stability",
+        "beat_coverage", "beat_hit", "beat_f1", "motion_correlation", "tempo_stability", "tempo_drift",
     )),
+    ("Meaning: picture and music", (
+        "similarity", "similarity_meaning", "similarity_timing", "own_similarity", "retrieval_r1", "retrieval_r5",
+        "retrieval_rank",
+    )),
+    ("Meaning: tags of true and written music", ("tags_cosine", "tags_r", "tags_own")),
     ("Ending and length", ("true_ending", "ending_db", "length_error")),
     ("Craft", (
         "loudness_lufs", "true_peak_db", "clipped_share", "silent_share", "bandwidth", "stereo_width",
@@ -28,10 +52,10 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     )),
 )  # fmt: skip
 NOTE = (
-    "Figures are means over clips with bootstrap intervals (BCa, 95 %); distances and variety are of all music of a "
-    "system, with jackknife intervals over clips. Tests are paired permutation tests over the clips that both systems "
-    "have, with Holm's correction over all tests of this page; d is Cohen's d of the differences, delta is Cliff's. "
-    "↑ higher is better, ↓ lower is better. An empty cell: nothing can be said."
+    "Figures are means over clips with bootstrap intervals (BCa, 95 %); distances and diversity are of all music of a "
+    "system, with jackknife intervals over clips (between seeds: bootstrap over videos). Tests are paired permutation "
+    "tests over the clips that both systems have, with Holm's correction over all tests of this page; d is Cohen's d "
+    "of the differences, delta is Cliff's. ↑ higher is better, ↓ lower is better. An empty cell: nothing can be said."
 )
 ARROWS = {"higher": " ↑", "lower": " ↓", "": ""}
 
@@ -46,12 +70,15 @@ def cell(interval: Interval | None, digits: int) -> str:
 
 def heading(name: str) -> str:
     """A measure with its unit and its better side."""
-    return title(name) + ARROWS[MEASURES[name].better]
+    return title(name) + ARROWS[MEASURES[base(name)].better]
 
 
 def clip_cell(system: SystemResult, name: str) -> str:
     """A measure of clips."""
-    return cell(system.summary[name][0], MEASURES[name].digits) if name in system.summary else ""
+    if name not in system.summary:
+        return ""
+    mark = CHOSEN if system.has_judge and name in JUDGED else ""
+    return cell(system.summary[name][0], MEASURES[base(name)].digits) + mark
 
 
 def set_cell(system: SystemResult, embedder: str, name: str) -> str:
@@ -62,7 +89,7 @@ def set_cell(system: SystemResult, embedder: str, name: str) -> str:
 def measures_of(result: RunResult) -> list[str]:
     """Every measure of clips that some system has, in the order of MEASURES."""
     found = {name for system in result.systems for name in system.summary}
-    return [name for name in MEASURES if name in found and name != "duration"]
+    return [name for name in in_order(found) if name != "duration"]
 
 
 def first_table(result: RunResult) -> str:
@@ -77,12 +104,35 @@ def first_table(result: RunResult) -> str:
     return table(head, rows)
 
 
+def in_short(result: RunResult, command: str) -> str:
+    """The first table with what it needs to be read, for another page."""
+    chosen = any(system.has_judge for system in result.systems)
+    return "\n\n".join([
+        f"{len(result.clips)} clips of the suite {result.suite.name}, by `{command}`:",
+        first_table(result),
+        NOTE + (" †: chosen by the very similarity that judges here." if chosen else ""),
+    ])  # fmt: skip
+
+
+def insert(path: str | Path, text: str) -> str:
+    """The page at `path` with the text between its marks. Raises InputError where it has none."""
+    try:
+        page = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); give --table a Markdown page.") from error
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise InputError(f"{path} has no place for the table; write {BEGIN} and {END} where it belongs.")
+    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
+
+
 def group_tables(result: RunResult) -> list[str]:
     """Every measure of clips, systems as rows; what is in no group comes last."""
     left = measures_of(result)
     parts = []
-    for name, wanted in (*GROUPS, ("Other measures", tuple(left))):
-        names = [measure for measure in wanted if measure in left]
+    for name, wanted in (*GROUPS, ("Other measures", tuple(MEASURES))):
+        names = [measure for measure in left if base(measure) in wanted]
         left = [measure for measure in left if measure not in names]
         if names:
             rows = [[s.spec, *(clip_cell(s, measure) for measure in names)] for s in result.systems]
@@ -91,21 +141,26 @@ def group_tables(result: RunResult) -> list[str]:
 
 
 def set_tables(result: RunResult) -> list[str]:
-    """Every measure of sets, one table an embedder."""
+    """Every measure of sets, a table for each embedder and group; systems of which nothing is known are left out."""
     parts = []
     for embedder in result.embedders:
-        found = {name for system in result.systems for name in system.sets.get(embedder, {})}
-        names = [name for name in MEASURES if name in found]
-        if names:
-            rows = [[s.spec, *(set_cell(s, embedder, name) for name in names)] for s in result.systems]
-            head = ["system", *(heading(name) for name in names)]
-            parts.append(f"### Quality and variety, {embedder}\n\n" + table(head, rows))
+        for group, wanted in SET_GROUPS:
+            known = {s.spec: s.sets.get(embedder, {}) for s in result.systems}
+            names = [name for name in wanted if any(name in found for found in known.values())]
+            rows = [
+                [s.spec, *(set_cell(s, embedder, name) for name in names)]
+                for s in result.systems
+                if any(name in known[s.spec] for name in names)
+            ]
+            if rows:
+                head = ["system", *(heading(name) for name in names)]
+                parts.append(f"### {group}, {embedder}\n\n" + table(head, rows))
     return parts
 
 
 def sign_of(name: str) -> int:
     """1 where higher is better, -1 where lower is, 0 where neither is."""
-    return {"higher": 1, "lower": -1, "": 0}[MEASURES[name].better]
+    return {"higher": 1, "lower": -1, "": 0}[MEASURES[base(name)].better]
 
 
 def is_better(name: str, pairing: Pairing) -> bool:
@@ -130,11 +185,13 @@ def lost_sets(result: RunResult) -> list[list[str]]:
 def lost_clips(result: RunResult) -> list[list[str]]:
     """Measures of clips in which another system is better beyond chance."""
     rows = []
+    judged = {system.spec: system.has_judge for system in result.systems}
     for (spec, name), pairing in result.pairs.items():
         if is_better(name, pairing):
-            digits = MEASURES[name].digits
+            digits = MEASURES[base(name)].digits
             figures = [number(x, digits) for x in (pairing.reference, pairing.estimated)]
-            rows.append([spec, title(name), *figures, number(pairing.p, 4), number(pairing.d, 2)])
+            mark = CHOSEN if name in JUDGED and judged[spec] else ""
+            rows.append([spec, title(name) + mark, *figures, number(pairing.p, 4), number(pairing.d, 2)])
     return rows
 
 
@@ -161,10 +218,11 @@ def pair_tables(result: RunResult) -> list[str]:
     parts = []
     for other in result.systems[1:]:
         rows = []
-        for name in MEASURES:
-            pairing = result.pairs.get((other.spec, name))
-            if pairing is not None and (pairing.p < 1 or pairing.difference.value):  # not where nothing differs
-                digits = MEASURES[name].digits
+        pairs = {name: pairing for (spec, name), pairing in result.pairs.items() if spec == other.spec}
+        for name in in_order(pairs):
+            pairing = pairs[name]
+            if pairing.p < 1 or pairing.difference.value:  # not where nothing differs
+                digits = MEASURES[base(name)].digits
                 effects = [number(pairing.p, 4), number(pairing.d, 2), number(pairing.delta, 2), str(pairing.n_pairs)]
                 rows.append([heading(name), cell(pairing.difference, digits), *effects])
         if rows:
@@ -192,6 +250,15 @@ def about(result: RunResult, command: str) -> str:
         f"Made by `{command}` with OpenVMAS {__version__}, seed {result.seed}; making the music took {cpu / 60:.0f} "
         f"minutes of processor time. The first system named is the one the others are compared with.",
     ]
+    lines.append(
+        f"Music and picture are compared by `openvmas.similarity` ({result.judge}), which reads the codes of our own "
+        "codec; by chance half of the other music fits less than the own."
+    )
+    chosen = ", ".join(system.spec for system in result.systems if system.has_judge)
+    if chosen:
+        lines.append(f"†: {chosen} chooses by the very similarity that judges here and is good there by construction.")
+    if result.seeds[0] > 1:
+        lines.append(f"Systems that draw wrote {result.seeds[1]} clips with {result.seeds[0]} seeds each.")
     return "\n".join(lines) + "\n\n" + "\n".join(f"- **{system.spec}**: {system.says}." for system in result.systems)
 
 
@@ -208,11 +275,13 @@ def as_json(result: RunResult, command: str) -> dict[str, Any]:
     """Everything of the page and every figure of every clip, as plain values; what cannot be said is None."""
     return plain({
         "made_by": f"OpenVMAS {__version__}", "command": command, "suite": result.suite.name, "seed": result.seed,
+        "judge": result.judge, "seeds": {"n": result.seeds[0], "clips": result.seeds[1]},
         "clips": [clip.name for clip in result.clips], "broken": result.broken,
         "coverage": {c.source: {"listed": c.listed, "found": c.found} for c in result.suite.coverage},
         "systems": [
             {
-                "system": s.spec, "says": s.says, "failures": s.failures, "cpu_seconds_per_second": s.cost,
+                "system": s.spec, "says": s.says, "chosen_by_judge": s.has_judge, "failures": s.failures,
+                "cpu_seconds_per_second": s.cost,
                 "summary": {name: asdict(interval) | {"clips": n} for name, (interval, n) in s.summary.items()},
                 "sets": s.sets,
                 "clips": {name: {"wall": m.wall, "cpu": m.cpu, "values": m.values} for name, m in s.made.items()},

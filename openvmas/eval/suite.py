@@ -3,6 +3,8 @@
 [suite]
 name = "open"
 seconds = 12               # at most so much of each clip, from its start; left out: all of it
+seeds = 3                  # so many seeds of systems that draw, for diversity between them; left out: 1
+seed_clips = 12            # on so many clips, evenly from the suite
 
 [[sources]]
 name = "montage"
@@ -24,16 +26,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openvmas.data.recipe import read_toml
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.eval.folder import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from openvmas.eval.lists import LISTS, Media, Row
 
+SEED_CLIPS, MAX_SEEDS = 12, 100
 MEDIA = "corpora"  # beside the folder of the suite, where --media is left out
 KEYS = {"name", "list", "path", "media", "music", "split", "limit", "count", "build"}
 
@@ -86,23 +89,20 @@ class Step:
 
 @dataclass(frozen=True)
 class Suite:
-    """clips: those on disk, in the order of the sources."""
+    """clips: those on disk, in the order of the sources. seeds: of systems that draw, on seed_clips of the clips."""
 
     name: str
     path: Path
     clips: tuple[Clip, ...]
     coverage: tuple[Coverage, ...]
+    seeds: int = 1
+    seed_clips: int = SEED_CLIPS
 
 
 def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
     """Read a suite and look for its media. media: the folder for {media}. Raises InputError."""
     path = Path(path)
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is no suite that can be read ({error}); give a TOML file such as suites/open.toml."
-        ) from error
+    data = read_toml(path, "a suite in TOML such as suites/open.toml")
     head, sources = data.get("suite", {}), data.get("sources", [])
     if not isinstance(head, dict) or not isinstance(sources, list) or not sources:
         raise InputError(f"{path} has no [[sources]]; say where the clips of the suite lie, as suites/open.toml does.")
@@ -111,6 +111,10 @@ def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
     length = head.get("seconds")
     if length is not None and not (isinstance(length, int | float) and 1 <= length <= 3600):
         raise InputError(f"{path}: seconds cannot be {length!r}; give a number from 1 to 3600.")
+    counts = {"seeds": head.get("seeds", 1), "seed_clips": head.get("seed_clips", SEED_CLIPS)}
+    for name, value in counts.items():
+        if not isinstance(value, int) or not 1 <= value <= MAX_SEEDS:
+            raise InputError(f"{path}: {name} cannot be {value!r}; give a whole number from 1 to {MAX_SEEDS}.")
     clips: list[Clip] = []
     coverage = []
     for source in sources:
@@ -121,7 +125,7 @@ def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"{path} has two clips called {twice}; give the sources different names.")
-    return Suite(str(head.get("name") or path.stem), path, tuple(clips), tuple(coverage))
+    return Suite(str(head.get("name") or path.stem), path, tuple(clips), tuple(coverage), **counts)
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,12 @@ VERSION = 1  # of what the systems here do: another number makes the cache forge
 
 @dataclass(frozen=True)
 class Setting:
-    """What systems may use. library: folder of real tracks; tags: NPZ of scripts/tag_music.py for them.
+    """What systems may use. library: folder of real tracks.
 
     systems: folder with command files; cache: folder for what is kept, None for the usual one.
     """
 
     library: Path | None = None
-    tags: Path | None = None
     systems: Path | None = None
     cache: Path | None = None
 
@@ -46,11 +45,14 @@ class Task:
 class System:
     """Base of all systems. says: one sentence for the page. needs_reference: only clips with true music are asked.
 
-    known: names of its options; None where it judges them itself.
+    known: names of its options; None where it judges them itself. is_random: another seed gives other music.
+    has_judge: it chooses by the very similarity that measures.
     """
 
     says: ClassVar[str] = ""
     needs_reference: ClassVar[bool] = False
+    has_judge: ClassVar[bool] = False
+    is_random: bool = True
     known: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:

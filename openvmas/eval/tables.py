@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ MEASURES: dict[str, Measure] = {
     "cuts_within": Measure("cuts within 80 ms", "", "higher"),
     "motion_correlation": Measure("motion to energy, r", "", "higher"),
     "tempo_stability": Measure("tempo stability", "", "higher"),
+    "tempo_drift": Measure("tempo drift", "", "lower", 3),
     "true_ending": Measure("true ending", "", "higher"),
     "ending_db": Measure("level of the end", "dB", "lower", 1),
     "length_error": Measure("length error", "s"),
@@ -49,6 +50,16 @@ MEASURES: dict[str, Measure] = {
     "stereo_correlation": Measure("left to right, r", ""),
     "loop_seconds": Measure("stuck loop, longest", "s", "lower", 1),
     "seam_z": Measure("seams, z", "", "lower"),
+    "similarity": Measure("similarity", "", "higher", 3),
+    "similarity_meaning": Measure("similarity by meaning", "", "higher", 3),
+    "similarity_timing": Measure("similarity by timing", "", "higher", 3),
+    "own_similarity": Measure("other music that fits less", "", "higher"),
+    "retrieval_r1": Measure("own music first", "", "higher"),
+    "retrieval_r5": Measure("own music among five", "", "higher"),
+    "retrieval_rank": Measure("rank of own music, median", "", "lower", 1),
+    "tags_cosine": Measure("tags alike, cosine", "", "higher"),
+    "tags_r": Measure("tags alike, r", "", "higher"),
+    "tags_own": Measure("other clips' tags less alike", "", "higher"),
     "frechet": Measure("Fréchet distance", "", "lower", 3),
     "frechet_infinity": Measure("Fréchet distance, no limit of size", "", "lower", 3),
     "kernel_distance": Measure("kernel distance, polynomial", "", "lower", 5),
@@ -62,7 +73,27 @@ MEASURES: dict[str, Measure] = {
     "inception_score": Measure("Inception-like score", "", "higher"),
     "vendi": Measure("Vendi score of files", "", "higher"),
     "cosine_distance": Measure("cosine distance of files", "", "", 3),
+    "styles_used": Measure("styles used", "", "", 1),
+    "style_coverage": Measure("style coverage", "", "higher"),
+    "style_contrast": Measure("style contrast", "", "higher"),
+    "style_overlap": Measure("style overlap", "", "higher"),
+    "seeds_vendi": Measure("Vendi score of seeds"),
+    "seeds_distance": Measure("cosine distance of seeds", "", "", 3),
+    "videos_vendi": Measure("Vendi score of videos"),
+    "videos_distance": Measure("cosine distance of videos", "", "", 3),
+    "video_share": Measure("variance that the video explains", "", "higher"),
 }
+
+
+def base(name: str) -> str:
+    """The measure of a figure: what an embedder says of a clip is called MEASURE:EMBEDDER."""
+    return name.partition(":")[0]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Those that are figures of MEASURES, in its order."""
+    order = {name: i for i, name in enumerate(MEASURES)}
+    return sorted((name for name in names if base(name) in order), key=lambda name: order[base(name)])
 
 
 def number(value: float, digits: int) -> str:
@@ -96,58 +127,42 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def title(name: str) -> str:
-    """The measure with its unit."""
-    measure = MEASURES[name]
-    return f"{measure.title} ({measure.unit})" if measure.unit else measure.title
+    """The measure with its unit, and whose ear it is where that matters."""
+    measure, embedder = MEASURES[base(name)], name.partition(":")[2]
+    unit = f" ({measure.unit})" if measure.unit else ""
+    return f"{measure.title}{unit}{f', {embedder}' if embedder else ''}"
 
 
 def summary_table(found: Mapping[str, tuple[Interval, int]]) -> str:
     """Mean, interval and number of files of every measure."""
     rows = []
-    for name in (name for name in MEASURES if name in found):
-        interval, n = found[name]
-        digits, better = MEASURES[name].digits, MEASURES[name].better
-        rows.append([title(name), number(interval.value, digits), span(interval, digits), str(n), better])
+    for name in in_order(found):
+        (interval, n), measure = found[name], MEASURES[base(name)]
+        figures = number(interval.value, measure.digits), span(interval, measure.digits)
+        rows.append([title(name), *figures, str(n), measure.better])
     return table(("measure", "mean", "95 % interval", "files", "better"), rows)
 
 
 def interval_table(found: Mapping[str, Interval]) -> str:
     """Figures of whole sets with their intervals."""
-    rows = [
-        [title(n), number(found[n].value, MEASURES[n].digits), span(found[n], MEASURES[n].digits), MEASURES[n].better]
-        for n in MEASURES
-        if n in found
-    ]
+    rows = []
+    for name in in_order(found):
+        interval, measure = found[name], MEASURES[base(name)]
+        figures = number(interval.value, measure.digits), span(interval, measure.digits)
+        rows.append([title(name), *figures, measure.better])
     return table(("measure", "value", "95 % interval", "better"), rows)
 
 
 def pair_table(found: Mapping[str, Pairing]) -> str:
     """Both means, the difference with its interval, the corrected p-value and sizes of effect of every measure."""
     rows = []
-    for name in (name for name in MEASURES if name in found):
-        item, digits = found[name], MEASURES[name].digits
-        figures = [number(x, digits) for x in (item.reference, item.estimated, item.difference.value)]
-        effects = [
-            number(item.p, 4),
-            number(item.d, 2),
-            number(item.delta, 2),
-            str(item.n_pairs),
-            MEASURES[name].better,
-        ]
-        rows.append([title(name), *figures, span(item.difference, digits), *effects])
-    head = (
-        "measure",
-        "reference",
-        "estimated",
-        "difference",
-        "95 % interval",
-        "p (Holm)",
-        "d",
-        "delta",
-        "pairs",
-        "better",
-    )
-    return table(head, rows)
+    for name in in_order(found):
+        item, measure = found[name], MEASURES[base(name)]
+        figures = [number(x, measure.digits) for x in (item.reference, item.estimated, item.difference.value)]
+        effects = [number(item.p, 4), number(item.d, 2), number(item.delta, 2), str(item.n_pairs), measure.better]
+        rows.append([title(name), *figures, span(item.difference, measure.digits), *effects])
+    head = ("measure", "reference", "estimated", "difference", "95 % interval", "p (Holm)", "d", "delta", "pairs")
+    return table((*head, "better"), rows)
 
 
 def page(
@@ -173,6 +188,11 @@ def page(
             parts += [f"### Clips of the same name in {name} (reference)", pair_table(pairs)]
         elif pairs is not None:
             parts.append(f"No two clips of {name} have the names of clips here, so nothing is compared in pairs.")
+    if "similarity" in summary:
+        parts.append(
+            "Similarity is that of `openvmas.similarity`; ranks are among the music of this folder, and by chance half "
+            "of the other music fits less."
+        )
     parts.append(
         "Intervals: bootstrap over files (BCa), of whole sets jackknife over files; p: paired permutation test with "
         "Holm's correction; d: Cohen's d of the differences; delta: Cliff's. An empty cell: nothing can be said."

@@ -240,6 +240,7 @@ def evaluate_sound(music: MusicAnalysis, wave: np.ndarray, sample_rate: int) -> 
     end = ending(wave, sample_rate)
     return {
         "tempo_stability": tempo_stability(music.beats),
+        "tempo_drift": tempo_drift(music.beats),
         "true_ending": float(end.is_true),
         "ending_db": end.drop_db,
     }

@@ -6,7 +6,7 @@ for, timing the cosine between what they are moment by moment (the two contrasti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,18 @@ class Similarity:
     combined: float
 
 
+@dataclass(frozen=True)
+class Vectors:
+    """What a picture or a piece is, span by span: all that is needed to compare it with any number of others.
+
+    places: [N] start and end of each span, codec steps; embeddings: [N] of [E], length 1; moments: [N] of [m, E'].
+    """
+
+    places: Sequence[tuple[int, int]]
+    embeddings: Sequence[np.ndarray]
+    moments: Sequence[np.ndarray]
+
+
 class Aligner:
     """The learned comparison, opened once for many. weights: of the alignment. runner: of the codec it reads."""
 
@@ -58,24 +70,42 @@ class Aligner:
         blocks = (block[0] for block in read_audio_blocks(music, rate, 1))
         return np.concatenate([np.zeros((n, 0), np.int64), *self._runner.encode_blocks(blocks, n)], axis=1)
 
-    def compare(self, picture: Picture, codes: np.ndarray) -> Similarity:
-        """A picture with the codes [K, T] of music that begins with it, over what both last. Raises InputError."""
+    def see(self, picture: Picture, n_steps: int) -> Vectors:
+        """What the first n_steps of a picture are."""
+        places = list(spans(n_steps, self._video.span))
+        found = [self._video.see(picture, start, end - start) for start, end in places]
+        return Vectors(places, [seen.embedding for seen in found], [seen.moments for seen in found])
+
+    def hear(self, codes: np.ndarray, hop: int | None = None) -> Vectors:
+        """What codes [K, T] are. hop: steps from one span to the next, the length of a span if left out."""
         codes = codes[: self._sizes["n_codebooks"]].astype(np.int64)
-        n_steps = min(len(picture.curves), codes.shape[1])
-        meaning, timing, lengths = [], [], []
-        for start, end in spans(n_steps, self._video.span):
-            seen = self._video.see(picture, start, end - start)
+        places = list(spans(codes.shape[1], self._video.span, hop))
+        embeddings, moments = [], []
+        for start, end in places:
             # As in training, a clip is as long as its tokens: the last codebooks lack their last codes.
             tokens = delay(codes[:, start:end], self._sizes["codebook_size"])[:, : end - start]
-            embedding, moments = (output[0] for output in run(self._music, {"tokens": tokens[None]}))
-            meaning.append(float(seen.embedding @ embedding))
-            timing.append(cosine(seen.moments, moments))
-            lengths.append(end - start)
-        if not lengths:
+            embedding, timed = (output[0] for output in run(self._music, {"tokens": tokens[None]}))
+            embeddings.append(embedding)
+            moments.append(timed)
+        return Vectors(places, embeddings, moments)
+
+    def fit(self, seen: Vectors, heard: Vectors) -> Similarity:
+        """A picture with a piece over the spans that begin at the same steps. Raises InputError where none do."""
+        at = {start: i for i, (start, _) in enumerate(heard.places)}
+        both = [(i, at[start]) for i, (start, _) in enumerate(seen.places) if start in at]
+        if not both:
             raise InputError("picture and music have no second in common; give music that is at least 1 s long.")
+        meaning = [float(seen.embeddings[i] @ heard.embeddings[j]) for i, j in both]
+        timing = [cosine(seen.moments[i], heard.moments[j]) for i, j in both]
+        lengths = [min(b - a for a, b in (seen.places[i], heard.places[j])) for i, j in both]
         total, times = (float(np.average(values, weights=lengths)) for values in (meaning, timing))
         scales = self._sizes["temperature"], self._sizes["timed_temperature"]
         return Similarity(total, times, (scales[0] * total + scales[1] * times) / sum(scales))
+
+    def compare(self, picture: Picture, codes: np.ndarray) -> Similarity:
+        """A picture with the codes [K, T] of music that begins with it, over what both last. Raises InputError."""
+        n_steps = min(len(picture.curves), codes.shape[1])
+        return self.fit(self.see(picture, n_steps), self.hear(codes[:, :n_steps]))
 
 
 def similarity(
@@ -95,9 +125,9 @@ def similarity(
     return aligner.compare(video, music if isinstance(music, np.ndarray) else aligner.encode(music))
 
 
-def spans(n_steps: int, length: int) -> Iterator[tuple[int, int]]:
+def spans(n_steps: int, length: int, hop: int | None = None) -> Iterator[tuple[int, int]]:
     """Start and end of spans of `length` steps; the rest is one if it is half as long, or all there is and a second."""
-    for start in range(0, n_steps, length):
+    for start in range(0, n_steps, hop or length):
         end = min(start + length, n_steps)
         if end - start >= length / 2 or (start == 0 and end >= 50):
             yield start, end

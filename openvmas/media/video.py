@@ -29,11 +29,13 @@ class FrameRequest:
 
     fps: sample k is the frame at time k / fps; None = every source frame (thinned to `max_fps`).
     size: exact (width, height) as displayed, or the long side in px (the aspect is kept). grey: one plane, not RGB.
+    chunk: frames that are handed out at once; as many as of the other requests if left out.
     """
 
     fps: Fraction | None
     size: tuple[int, int] | int
     grey: bool = False
+    chunk: int | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ class _Sink:
 
     def __init__(self, request: FrameRequest, info: VideoInfo, chunk: int, index: int) -> None:
         self._index = index
-        self._chunk = chunk
+        self._chunk = request.chunk or chunk
         self._scaler = _Scaler(request, info)
         self._times: list[float] = []
         self._frames: list[np.ndarray] = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from openvmas.config import checked, option
+from openvmas.data.recipe import read_toml
 from openvmas.errors import InputError, OptionError
 
 HEADPHONES = ("required", "asked", "off")
@@ -71,12 +71,7 @@ def read_plan(path: str | Path) -> StudyPlan:
     Raises InputError, OptionError.
     """
     path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not TOML ({error}); see docs/study.md for an example.") from error
+    values = read_toml(path, "a study in TOML as in docs/study.md")
     systems, reference = values.pop("systems", {}), values.pop("reference", None)
     folders = [
         *(systems.values() if isinstance(systems, dict) else [None]),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
+from time import monotonic
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -20,10 +21,11 @@ from openvmas.timeline import Clock, Events
 from openvmas.vision import beats
 from openvmas.vision.backbone import Backbone, picture_size
 from openvmas.vision.motion import Motion, MotionTracker, luma
-from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder
+from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder, Transition
 
 MOTION_FPS = Fraction(25, 2)
 FEATURE_FPS = Fraction(2)
+GLIMPSE_SHARE = 0.05  # of the time of watching, at most, goes into showing what has been seen
 LOOKS = ("brightness", "saturation", "warmth", "contrast", "motion")
 
 T = TypeVar("T")
@@ -109,6 +111,18 @@ class VideoAnalysis:
             raise InputError(f"{path} is not a saved analysis; make one again with `openvmas analyze`.") from error
 
 
+@dataclass(frozen=True)
+class Glimpse:
+    """What is known while a video is still being watched, of its first `until` s: fields as in VideoAnalysis."""
+
+    until: float
+    shots: tuple[Shot, ...]
+    cuts: np.ndarray
+    visual_beats: np.ndarray
+    visual_beat_strengths: np.ndarray
+    energy: np.ndarray
+
+
 class _Looker:
     """Sparse pictures in, features and looks out."""
 
@@ -150,12 +164,14 @@ def analyze(
     progress: Callable[[float], None] | None = None,
     n_threads: int = 1,
     others: Sequence[tuple[FrameRequest, Sink]] = (),
+    watch: Callable[[Glimpse], None] | None = None,
 ) -> VideoAnalysis:
     """Watch a video once and say what it shows.
 
     progress is called with the finished share, 0 to 1. n_threads: of the picture network; decoding runs beside it in
-    its own thread. others: further frames of the same decoding, and who takes them. Memory does not grow with the
-    length but for about 6 KB per second of results. Raises InputError if the file cannot be read as a video.
+    its own thread. others: further frames of the same decoding, and who takes them. watch: is shown now and then what
+    has been found by then. Memory does not grow with the length but for about 6 KB per second of results. Raises
+    InputError if the file cannot be read as a video.
     """
     info = probe(path)
     scale = (160 * 90 / (info.width * info.height)) ** 0.5
@@ -169,14 +185,37 @@ def analyze(
     finder, tracker, looker = ShotFinder(), MotionTracker(), _Looker(n_threads)
     sinks: list[Sink] = [finder, tracker, looker, *(sink for _, sink in others)]
     chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=6)
+    shown, due = 0.0, 0.0  # s of the video, and by the clock
     for chunk in chunks:
         sinks[chunk.request].push(chunk.times, chunk.frames)
+        if watch is not None and finder.decided > shown and (began := monotonic()) >= due:
+            shown = finder.decided
+            watch(look_back(shown, finder.finish(is_over=False), tracker.finish()))
+            due = monotonic() + (monotonic() - began) / GLIMPSE_SHARE
         if progress is not None and chunk.request == 0 and len(chunk.times):
             progress(min(float(chunk.times[-1]) / max(float(info.duration), 1e-9), 1.0))
     result = assemble(info.duration, info.fps, finder.finish(), tracker.finish(), looker)
     if progress is not None:
         progress(1.0)
     return result
+
+
+def look_back(until: float, changes: ShotChanges, moves: Motion) -> Glimpse:
+    """What is known of the first `until` s; motion may not have come so far yet."""
+    end = min(until, float(moves.times[-1])) if len(moves.times) else 0.0
+    times = np.arange(int(end * float(CONTROL_RATE))) / float(CONTROL_RATE)
+    inside = [t for t in changes.transitions if 0 < t.time < end]
+    cuts = np.array([t.time for t in inside])
+    moves = beats.skip_cuts(moves, cuts, inside)
+    found = beats.find_visual_beats(changes, inside, moves, np.zeros(len(times), np.float32), times, end)
+    energy = beats.energy_curve(beats.motion_curve(moves, times), cuts, changes, times)
+    return Glimpse(end, shots_between(inside, end), cuts, found[:, 0], found[:, 1], energy)
+
+
+def shots_between(transitions: Sequence[Transition], end: float) -> tuple[Shot, ...]:
+    """The spans between transitions, s, from 0 to `end`."""
+    borders = itertools.pairwise([0.0, *(t.time for t in transitions), end])
+    return tuple(Shot(a, b, i > 0 and transitions[i - 1].is_gradual) for i, (a, b) in enumerate(borders))
 
 
 def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Motion, looker: _Looker) -> VideoAnalysis:
@@ -186,10 +225,6 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
     end = float(duration)
     inside = [t for t in changes.transitions if 0 < t.time < end]
     cuts = np.array([t.time for t in inside])
-    borders = [0.0, *cuts, end]
-    shots = tuple(
-        Shot(a, b, i > 0 and inside[i - 1].is_gradual) for i, (a, b) in enumerate(itertools.pairwise(borders))
-    )
     moves = beats.skip_cuts(moves, cuts, inside)
     motion = beats.motion_curve(moves, times)
     feature_times, features = np.concatenate(looker.times), np.concatenate(looker.features)
@@ -206,7 +241,7 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
     return VideoAnalysis(
         duration=duration,
         fps=fps,
-        shots=shots,
+        shots=shots_between(inside, end),
         cuts=cuts,
         flashes=changes.flash_times,
         visual_beats=found[:, 0],

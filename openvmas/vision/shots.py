@@ -67,7 +67,7 @@ class ShotFinder:
         self._level = np.zeros(0)  # mean luma, grey levels
         self._light_times: list[np.ndarray] = []
         self._light: list[np.ndarray] = []
-        self._decided = -np.inf  # s: everything up to here has been decided
+        self.decided = -np.inf  # s: everything up to here has been decided
         self._cuts: list[Transition] = []
         self._gradual: list[tuple[Transition, float]] = []
         self._flashes: list[tuple[float, float]] = []
@@ -99,9 +99,9 @@ class ShotFinder:
         self._light_times.append(times)
         self._light.append((level / 255).astype(np.float32))
 
-    def finish(self) -> ShotChanges:
-        """Decide about the rest and give everything found, in order."""
-        if len(self._times):
+    def finish(self, is_over: bool = True) -> ShotChanges:
+        """Decide about the rest, if it is over, and give everything found, in order."""
+        if is_over and len(self._times):
             self._decide(np.inf)
         best_first = [g for g, _ in sorted(self._gradual, key=lambda g: -g[1])]
         cuts = join_transitions(self._cuts, best_first, float(self._times[-1]) if len(self._times) else 0.0)
@@ -121,14 +121,14 @@ class ShotFinder:
         self._find_flashes(until)
         self._find_cuts(until)
         self._find_gradual(until)
-        self._decided = until
+        self.decided = until
         first = int(np.searchsorted(self._times, min(until, self._times[-1]) - CONTEXT))
         for name in ("_times", "_frames", "_change", "_level"):
             setattr(self, name, getattr(self, name)[first:])
 
     def _undecided(self, until: float) -> np.ndarray:
         """Indices (from 1: each is judged against the frame before) of frames not decided yet."""
-        inside = (self._times > self._decided) & (self._times <= until)
+        inside = (self._times > self.decided) & (self._times <= until)
         inside[0] = False
         return np.flatnonzero(inside)
 
@@ -213,7 +213,7 @@ class ShotFinder:
     def _find_gradual(self, until: float) -> None:
         times = self._times
         centres = (
-            np.arange(np.ceil(max(self._decided, times[0]) / GRID), np.floor(min(until, times[-1]) / GRID) + 1) * GRID
+            np.arange(np.ceil(max(self.decided, times[0]) / GRID), np.floor(min(until, times[-1]) / GRID) + 1) * GRID
         )
         if len(centres) == 0 or len(times) < 6:
             return

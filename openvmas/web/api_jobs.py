@@ -17,6 +17,7 @@ from openvmas.plan import write_plan
 from openvmas.web import jobs, projects, shapes
 from openvmas.web.api_uploads import look_arguments
 from openvmas.web.choices import NAMES, check_options
+from openvmas.web.folders import ProjectFolder
 from openvmas.web.projects import ConflictError, NotFoundError
 from openvmas.web.studio import Owner, Studio, TheStudio, body_of, errors
 from openvmas.web.views import describe_model
@@ -143,14 +144,26 @@ EVENTS = {**errors(404, 429), **body_of("text/event-stream")}
 
 @router.get("/jobs/{id}/events", response_class=StreamingResponse, responses=EVENTS, operation_id="watchJob")
 async def events(studio: TheStudio, owner: Owner, id: shapes.Id, request: Request) -> StreamingResponse:
-    """The job at once and at each change, as server-sent events named `job`; ends after a final state."""
+    """The job at once and at each change, as server-sent events named `job`; ends after a final state.
+
+    While a video is being watched there are also events named `analysis`: shots, cuts, visual beats and energy of what
+    has been seen, up to the second `until`.
+    """
     await run_in_threadpool(projects.find_job, studio.database, owner, id)
     studio.watch()
     return StreamingResponse(changes(studio, owner, id, request), media_type="text/event-stream")
 
 
+def read_glimpse(studio: Studio, project: str) -> str:
+    """What has been seen of a video so far, as JSON; nothing where it is not being watched."""
+    try:
+        return ProjectFolder(studio.database.folder, project).glimpse.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
 async def changes(studio: Studio, owner: str, job: str, request: Request) -> AsyncIterator[str]:
-    last, said = "", time.monotonic()
+    last, said, seen = "", time.monotonic(), ""
     try:
         while not studio.is_closing.is_set() and not await request.is_disconnected():
             try:
@@ -166,6 +179,11 @@ async def changes(studio: Studio, owner: str, job: str, request: Request) -> Asy
                 said = time.monotonic()
             if found.state in jobs.FINAL:
                 return
+            if found.kind == "analyze":
+                glimpse = await run_in_threadpool(read_glimpse, studio, found.project)
+                if glimpse not in ("", seen):
+                    yield f"event: analysis\ndata: {glimpse}\n\n"
+                    seen = glimpse
             await asyncio.sleep(LOOK)
     finally:
         studio.watchers -= 1

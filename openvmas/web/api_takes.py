@@ -29,6 +29,7 @@ from openvmas.web.studio import GoneError, Owner, Studio, TheStudio, body_of, er
 from openvmas.web.views import download_name, read_json
 
 LOOK = 0.05  # s between looks at music that is being written
+GLANCE = 0.01  # and at the length of its file alone
 PIECE = SAMPLE_RATE_OUT * FRAME  # bytes that are read at once
 Of = Annotated[Literal["music", "mix"], Query(description="The music alone, or the finished sound.")]
 
@@ -153,7 +154,10 @@ async def block(
             if rounds * LOOK >= wait or studio.is_closing.is_set():
                 return Response(status_code=204, headers={"Retry-After": "1"})
             rounds += 1
-            await asyncio.sleep(LOOK)
+            for _ in range(round(LOOK / GLANCE)):
+                await asyncio.sleep(GLANCE)
+                if state == "writing" and sound.n_written >= stop:
+                    break
     finally:
         studio.watchers -= 1
 

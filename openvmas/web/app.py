@@ -17,7 +17,6 @@ from openvmas import __version__
 from openvmas.errors import OpenVMASError
 from openvmas.web import api_jobs, api_plans, api_projects, api_takes, api_uploads
 from openvmas.web.guard import COOKIE, Guard
-from openvmas.web.settings import StudioOptions
 from openvmas.web.studio import STATUS, Studio
 
 STATIC = Path(__file__).parent / "static"
@@ -27,9 +26,9 @@ PHRASES = {
 }
 
 
-def create_app(options: StudioOptions) -> Guard:
-    """The whole server for these options; opens the folder of projects."""
-    studio = Studio(options)
+def create_app(studio: Studio) -> Guard:
+    """The whole server."""
+    options = studio.options
 
     @contextlib.asynccontextmanager
     async def live(app: FastAPI) -> AsyncIterator[None]:

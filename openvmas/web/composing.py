@@ -40,8 +40,18 @@ class Part:
 
 
 def compose(scorer: Scorer, part: Part, project: ProjectFolder, tell: Callable[[float], None]) -> dict[str, Any]:
-    """Write the music of a take. Returns what the composer reports, with the seconds it took."""
+    """Write the music of a take. Returns what the composer reports, with the seconds it took: to the condition, to the
+    first block, and in all."""
     began = time.perf_counter()
+    seconds: dict[str, float] = {}
+
+    def note(name: str) -> None:
+        seconds.setdefault(name, round(time.perf_counter() - began, 3))
+
+    def hear(done: float) -> None:
+        note("first_block")
+        tell(done)
+
     plan = read_plan(part.row["plan"])
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)
     report: dict[str, Any] = {}
@@ -52,16 +62,18 @@ def compose(scorer: Scorer, part: Part, project: ProjectFolder, tell: Callable[[
         keep(part.earlier, part.folder)
     else:
         condition = to_condition(plan, VideoAnalysis.load(project.analysis))
+        note("condition")
         codes: list[np.ndarray] = []
         blocks = begin(scorer, part, condition, plan, report, codes, tell)
-        write(exactly(blocks, n_samples), part.folder, n_samples, tell, 0.0 if part.kind == "score" else REWRITE_SHARE)
+        write(exactly(blocks, n_samples), part.folder, n_samples, hear, 0.0 if part.kind == "score" else REWRITE_SHARE)
         if codes:
             np.save(part.folder.codes, np.concatenate(codes, axis=1))
         if isinstance(scorer.composer, NoteComposer):
             write_notes(scorer.composer, part.folder, scorer.composer.write(condition, options_of(part), plan))
     if "seams" in report:
         report["seams"] = [seam if isinstance(seam, dict) else vars(seam) for seam in report["seams"]]
-    return {"composed": plain(report), "seconds": {"compose": round(time.perf_counter() - began, 3)}}
+    note("compose")
+    return {"composed": plain(report), "seconds": seconds}
 
 
 def begin(

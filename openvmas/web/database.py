@@ -82,6 +82,7 @@ class Database:
                     f"{self.folder / FILE} cannot be used ({error}); move it away or give another --folder."
                 ) from error
             found.execute("PRAGMA synchronous = NORMAL")
+            found.execute("PRAGMA cache_size = -256")  # kB; the server has 40 threads, each with a connection
             found.execute("PRAGMA foreign_keys = ON")
             self._local.connection = found
             with self._lock:

@@ -59,6 +59,11 @@ class ProjectFolder:
         return self.path / "analysis.json"
 
     @property
+    def glimpse(self) -> Path:
+        """What has been seen so far, while the video is being watched."""
+        return self.path / "analysis.part.json"
+
+    @property
     def speech(self) -> Path:
         return self.path / "speech.npy"
 

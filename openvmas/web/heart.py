@@ -37,6 +37,7 @@ class Heart:
         self._reason = ""
         self._told = self._said = 0.0
         self.progress = jobs.Progress()
+        self.kind = "beginner"  # until the model is there
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -44,7 +45,11 @@ class Heart:
         """Install the handlers of signals and begin."""
         signal.signal(signal.SIGINT, self._interrupt)
         signal.signal(signal.SIGTERM, self._interrupt)
+        self.say_alive()
         self._thread.start()
+
+    def say_alive(self) -> None:
+        jobs.say_alive(self._database, self._worker, self.kind, os.getpid())
 
     def stop(self) -> None:
         self._is_over.set()
@@ -75,7 +80,7 @@ class Heart:
 
     def _beat(self, now: float) -> None:
         if now - self._said > jobs.ALIVE / 4:
-            jobs.say_alive(self._database, self._worker, "worker", os.getpid())
+            self.say_alive()
             self._said = now
         with self._lock:
             claim, progress = self._claim, self.progress

@@ -181,11 +181,23 @@ def cancel(database: Database, job: str) -> bool:
     return True
 
 
+def refuse_waiting(database: Database, said: str) -> int:
+    """End the jobs that wait, because nobody can do them; returns how many there were."""
+    if database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is None:
+        return 0
+    with database.write() as connection:
+        found = connection.execute("SELECT id FROM jobs WHERE state = 'queued'").fetchall()
+        for row in found:
+            _end(connection, row["id"], "failed", said)
+    return len(found)
+
+
 def say_alive(database: Database, process: str, kind: str, pid: int) -> None:
-    """Note that a server or worker is running."""
+    """Note that a process is running: "server", "worker", or "beginner", a worker that has no model yet."""
     with database.write() as connection:
         connection.execute(
-            "INSERT INTO processes VALUES (?,?,?,?) ON CONFLICT(id) DO UPDATE SET beat = excluded.beat",
+            "INSERT INTO processes VALUES (?,?,?,?) "
+            "ON CONFLICT(id) DO UPDATE SET beat = excluded.beat, kind = excluded.kind",
             (process, kind, pid, time.time()),
         )
         connection.execute("DELETE FROM processes WHERE beat < ?", (time.time() - 3600,))
@@ -196,7 +208,8 @@ def say_gone(database: Database, process: str) -> None:
         connection.execute("DELETE FROM processes WHERE id = ?", (process,))
 
 
-def alive(database: Database, kind: str, within: float = ALIVE) -> list[str]:
-    """Ids of the processes of a kind that were heard of lately."""
-    found = database.rows("SELECT id FROM processes WHERE kind = ? AND beat > ?", (kind, time.time() - within))
-    return [row["id"] for row in found]
+def alive(database: Database, *kinds: str, within: float = ALIVE) -> list[int]:
+    """Numbers of the processes of some kinds that were heard of lately."""
+    marks = ", ".join("?" * len(kinds))
+    sql = f"SELECT pid FROM processes WHERE kind IN ({marks}) AND beat > ?"
+    return [row["pid"] for row in database.rows(sql, (*kinds, time.time() - within))]

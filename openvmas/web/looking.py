@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from openvmas.config import PlanOptions
+from openvmas.config import CONTROL_RATE, PlanOptions
 from openvmas.errors import InputError
 from openvmas.eval.report import jpeg
 from openvmas.generate.report import plain, summarize
@@ -22,7 +23,7 @@ from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
 from openvmas.plan import make_plan, write_plan
-from openvmas.vision.analysis import VideoAnalysis, analyze
+from openvmas.vision.analysis import Glimpse, VideoAnalysis, analyze
 from openvmas.web.folders import ProjectFolder
 from openvmas.web.settings import MAX_FRAME_RATE
 
@@ -106,15 +107,22 @@ class Strip:
 def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     """All that is done with a new video. Returns the plan as YAML."""
     source, folder = Path(request["source"]), ProjectFolder(Path(request["home"]), request["project"])
+    folder.glimpse.unlink(missing_ok=True)  # an attempt that broke off may have left its own
     found = examine(source, request)
     tell({"video": found})
     info = probe(source)
     n, (width, height) = strip_shape(info)
     strip = Strip(folder.filmstrip, n, (width, height), tell)
-    # In chunks of two samples the strip grows while the video is watched.
-    wanted = FrameRequest(Fraction(2 * n) / info.duration, (width, height))
+    # In chunks of two pictures the strip grows while the video is watched.
+    wanted = FrameRequest(Fraction(2 * n) / info.duration, (width, height), chunk=4)
+
+    def show(seen: Glimpse) -> None:
+        hidden = folder.glimpse.with_suffix(".tmp")
+        hidden.write_text(json.dumps(glimpse_of(seen)), encoding="utf-8")
+        os.replace(hidden, folder.glimpse)
+
     analysis = analyze(
-        source, lambda done: tell({"stage": "watch", "done": done}), request["threads"], [(wanted, strip)]
+        source, lambda done: tell({"stage": "watch", "done": done}), request["threads"], [(wanted, strip)], show
     )
     speech = None
     if info.has_audio:
@@ -127,16 +135,32 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     made = make_plan(analysis, PlanOptions())
     analysis.save(folder.analysis)
     folder.summary.write_text(json.dumps(summary_of(analysis, info, speech)), encoding="utf-8")
+    folder.glimpse.unlink(missing_ok=True)
     return {"plan": write_plan(made), "filmstrip": n}
+
+
+def thin(curve: np.ndarray) -> list[float]:
+    """A curve of the control clock at CURVES_RATE."""
+    return [round(float(value), 3) for value in curve[:: round(float(CONTROL_RATE) / CURVES_RATE)]]
+
+
+def glimpse_of(seen: Glimpse) -> dict[str, Any]:
+    """What the page draws while the video is being watched: of `summary_of` what is known, up to `until` s."""
+    return plain(
+        {
+            "until": seen.until,
+            "shots": [asdict(shot) for shot in seen.shots],
+            "cuts": seen.cuts,
+            "visual_beats": seen.visual_beats,
+            "visual_beat_strengths": seen.visual_beat_strengths,
+            "curves_rate": float(CURVES_RATE),
+            "energy": thin(seen.energy),
+        }
+    )
 
 
 def summary_of(analysis: VideoAnalysis, info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
     """What the page draws: moments, and curves thinned to CURVES_RATE."""
-    step = round(float(analysis.events.rate) / CURVES_RATE)
-
-    def thin(curve: np.ndarray) -> list[float]:
-        return [round(float(value), 3) for value in curve[::step]]
-
     return summarize(analysis) | {
         "n_frames": info.n_frames,
         "is_static": bool(analysis.is_static),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -14,21 +15,30 @@ import time
 import webbrowser
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
 from openvmas.errors import OutputError
+from openvmas.generate.hands import share_of_cores
 from openvmas.web import jobs, projects
 from openvmas.web.app import create_app
 from openvmas.web.database import Database
 from openvmas.web.folders import new_id
 from openvmas.web.settings import StudioOptions
+from openvmas.web.studio import Studio
 
 WORKER = (sys.executable, "-m", "openvmas.web.worker")
 BEAT = 1.0  # s between looks at the workers
 EXPIRE_EVERY = 600.0  # s
 FAREWELL = 3.0  # s that workers have to leave
 CALM = 2.0  # s before a worker that died at once is replaced
+MAX_FALSE_STARTS = 3  # workers in a row that died before they had a model; then waiting jobs are given up
+CALMER = 30.0  # s between tries from then on
+NO_WORKER = (
+    "no worker can be started, so nothing can be done here; see what `openvmas studio` wrote in its terminal, "
+    "mend that and start it again."
+)
 
 
 class Supervisor:
@@ -39,7 +49,7 @@ class Supervisor:
         self._database = Database(home)
         self._id = new_id()
         self._children: list[subprocess.Popen[bytes]] = []
-        self._expired, self._starts = 0.0, 0
+        self._expired, self._starts, self._false_starts, self._tried = 0.0, 0, 0, 0.0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -79,34 +89,38 @@ class Supervisor:
         jobs.say_alive(self._database, self._id, "server", os.getpid())
         for child in [child for child in self._children if child.poll() is not None]:
             self._children.remove(child)
-            self._release(child.pid)
-        strangers = set(self._pids()) - {child.pid for child in self._children}
+            had_model = self._release(child.pid)
+            self._false_starts = 0 if had_model or child.returncode == 0 else self._false_starts + 1
+        strangers = set(jobs.alive(self._database, "worker", "beginner")) - {child.pid for child in self._children}
         missing = self._n - len(self._children) - len(strangers)
-        for _ in range(missing):
-            self._children.append(self._spawn())
-            self._starts += 1
+        is_hopeless = self._false_starts >= MAX_FALSE_STARTS and not jobs.alive(self._database, "worker")
+        if is_hopeless:
+            jobs.refuse_waiting(self._database, NO_WORKER)
+        if not is_hopeless or time.monotonic() - self._tried > CALMER:
+            self._tried = time.monotonic()
+            for _ in range(missing):
+                self._children.append(self._spawn())
+                self._starts += 1
         jobs.sweep(self._database)
         if time.monotonic() - self._expired > EXPIRE_EVERY or not self._expired:
             projects.expire(self._database, self._days)
             self._expired = time.monotonic()
-        return CALM if missing > 0 and self._starts > self._n else BEAT
+        return CALM if missing > 0 and self._starts > self._n and not is_hopeless else BEAT
 
-    def _pids(self) -> list[int]:
-        alive = jobs.alive(self._database, "worker")
-        rows = self._database.rows("SELECT id, pid FROM processes WHERE kind = 'worker'")
-        return [row["pid"] for row in rows if row["id"] in alive]
-
-    def _release(self, pid: int) -> None:
-        """What a worker that is dead for certain was doing is free at once."""
-        for row in self._database.rows("SELECT id FROM processes WHERE kind = 'worker' AND pid = ?", (pid,)):
+    def _release(self, pid: int) -> bool:
+        """What a worker that is dead for certain was doing is free at once; whether it ever had a model."""
+        rows = self._database.rows("SELECT id, kind FROM processes WHERE kind <> 'server' AND pid = ?", (pid,))
+        for row in rows:
             jobs.sweep(self._database, row["id"])
             jobs.say_gone(self._database, row["id"])
+        return any(row["kind"] == "worker" for row in rows)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C in the terminal is for the server, which then tells the workers.
         return subprocess.Popen(
-            (*WORKER, str(self._home)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
-        )
+            (*WORKER, str(self._home)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+            env=share_of_cores(self._n),
+        )  # fmt: skip
 
 
 def listen(options: StudioOptions) -> socket.socket:
@@ -132,17 +146,32 @@ def address(options: StudioOptions, sock: socket.socket) -> str:
     return f"http://{host}:{port}/" + (f"#token={options.token[0]}" if options.token else "")
 
 
+class Server(uvicorn.Server):
+    """Ends its streams as soon as it is told to stop, instead of waiting for them and then breaking them off."""
+
+    def __init__(self, config: uvicorn.Config, studio: Studio) -> None:
+        super().__init__(config)
+        self._studio = studio
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._studio.is_closing.set()
+        # A download that is broken off now is no fault that anybody could mend.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL + 1)
+        super().handle_exit(sig, frame)
+
+
 def serve(options: StudioOptions, say: Callable[[str], None]) -> None:
     """Run until interrupted. say: is told the address, once it answers. Raises OutputError, InputError."""
     sock = listen(options)
-    app = create_app(options)
+    studio = Studio(options)
+    app = create_app(studio)
     url = address(options, sock)
     supervisor = Supervisor(options.home, options.jobs, options.expire_days)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2,
         timeout_keep_alive=10, h11_max_incomplete_event_size=32_768, backlog=512, proxy_headers=False, lifespan="on",
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = Server(config, studio)
 
     def announce() -> None:
         while not server.started:

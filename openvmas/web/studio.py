@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from pathlib import Path
 from typing import Annotated, Any
@@ -62,7 +61,7 @@ def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 class Studio:
-    """One running server."""
+    """One running server; opens the folder of projects."""
 
     def __init__(self, options: StudioOptions) -> None:
         self.options = options
@@ -71,7 +70,7 @@ class Studio:
         self.uploading: set[str] = set()  # projects into which a request is writing
         self.planners = threading.BoundedSemaphore(MAX_PLANNERS)
         self.watchers = 0
-        self.is_closing = asyncio.Event()
+        self.is_closing = threading.Event()
 
     def watch(self) -> None:
         """Count a long answer. Raises TooManyError."""

@@ -6,6 +6,7 @@ nothing to do and no server was heard of for a while.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -24,7 +25,7 @@ from openvmas.web.database import Database
 from openvmas.web.folders import ProjectFolder, new_id
 from openvmas.web.heart import Heart, StoppedError
 
-IDLE = 0.08  # s between looks into an empty queue
+IDLE = 0.02  # s between looks into an empty queue; somebody waits for sound
 LONELY = 20.0  # s without a server after which an idle worker leaves
 COMPOSE_SHARE = 0.8  # of the work on a take; the rest is mixing and measuring
 LOOK_SHARES = {"watch": (0.0, 0.8), "listen": (0.8, 0.15), "plan": (0.95, 0.05)}
@@ -42,26 +43,31 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to leave."""
-        jobs.say_alive(self.database, self.id, "worker", os.getpid())
         self._heart.start()
+        is_well = False
         try:
-            self.open_model(OutputOptions().model)
-            seen = time.monotonic()
-            while True:
-                try:
-                    if self.step() or jobs.alive(self.database, "server"):
-                        seen = time.monotonic()
-                except StoppedError as stopped:  # it came a moment too late to belong to a job
-                    if stopped.args[0] == "leave":
-                        raise
-                if time.monotonic() - seen > LONELY:
-                    return
-        except StoppedError:
-            return
+            with contextlib.suppress(StoppedError):
+                self.wait_for_work()
+            is_well = True
         finally:
             self._heart.stop()
-            jobs.say_gone(self.database, self.id)
+            if is_well:  # one that breaks down stays noted: its server reads how far it came
+                jobs.say_gone(self.database, self.id)
             self.database.close()
+
+    def wait_for_work(self) -> None:
+        """Do jobs until there is no server any more. Raises StoppedError when told to leave."""
+        self.open_model(OutputOptions().model)
+        self._heart.kind = "worker"
+        self._heart.say_alive()
+        seen = time.monotonic()
+        while time.monotonic() - seen < LONELY:
+            try:
+                if self.step() or jobs.alive(self.database, "server"):
+                    seen = time.monotonic()
+            except StoppedError as stopped:  # it came a moment too late to belong to a job
+                if stopped.args[0] == "leave":
+                    raise
 
     def step(self) -> bool:
         """Do one job, or wait a little; whether there was one."""
@@ -183,10 +189,13 @@ class Worker:
         files = folder.take(take["id"], claim.attempt)
         base = folder.take(earlier["id"], earlier["attempt"]) if earlier else None
         part = Part(claim.kind, take, files, base)
+        loading = time.monotonic()
         model = self.open_model(take["model"])
+        loaded = round(time.monotonic() - loading, 3)
         made = compose(
             model, part, folder, lambda done: self.tell("compose", start + length * COMPOSE_SHARE * done, began)
         )
+        made["seconds"]["load"] = loaded
         self.mark(claim, take, "finishing")
         duration, source_bytes = take["duration"], folder.source(project["suffix"]).stat().st_size
         request = self.request(project) | made

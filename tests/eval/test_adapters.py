@@ -15,6 +15,7 @@ from openvmas.eval.adapters.spectra import kaldi_fbank, kaldi_mel_bank
 from openvmas.eval.adapters.vit import Block
 from openvmas.eval.cache import Cache
 from openvmas.eval.embedders import slaney_matrix
+from openvmas.eval.sets import compare, variety
 from openvmas.eval.tables import page
 from openvmas.media.audio import write_wav
 
@@ -362,14 +363,14 @@ def test_a_folder_is_measured_by_an_adapter(tmp_path, monkeypatch):
     folder.mkdir()
     for i in range(2):
         write_wav(folder / f"{i}.wav", np.stack([sound(16_000, 4 + i)] * 2), 16_000)
-    monkeypatch.setattr(measures, "measure_file", lambda path, border=None: {"duration": 4.0})
+    monkeypatch.setattr(measures, "measure_file", lambda *given: {"duration": 4.0})
     name = f"vggish:{tmp_path / 'vggish.pth'}"
     made = measures.measure_folder(folder, name, cache=Cache(tmp_path / "cache"))
     kept = sorted(p.name for p in Path(tmp_path / "cache").glob("*.npz"))
     assert len(kept) == 2 and all("vggish-" in name for name in kept)
     assert [file.sound.embeddings.shape for file in made.files if file.sound] == [(4, 4), (5, 4)]
-    found = measures.variety(made)
+    found = variety(made)
     assert "vendi" in found and "inception_score" not in found
-    compared = measures.compare(made, made)
+    compared = compare(made, made)
     assert compared and not any(key.startswith("tag_") for key in compared)
     assert "vggish:" in page(made, embedder=name, summary=measures.summarise(made), variety=found)

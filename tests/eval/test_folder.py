@@ -14,9 +14,11 @@ from openvmas import cli
 from openvmas.errors import InputError, OptionError
 from openvmas.eval import folder as measures
 from openvmas.eval.embedders import Embedder, Embeddings, at_16k, log_mel
-from openvmas.eval.folder import MeasuredFile, MeasuredFolder, clip_name, compare, measure_folder, pair, summarise
+from openvmas.eval.folder import MeasuredFile, MeasuredFolder, clip_name, measure_folder, pair, summarise
 from openvmas.eval.pieces import synthesise, write_piece
+from openvmas.eval.sets import compare, variety
 from openvmas.eval.tables import MEASURES, number, plain, table
+from openvmas.generate.similarity import Aligner, similarity
 from openvmas.media.audio import write_wav
 from tests.clips import write_clip
 
@@ -114,6 +116,29 @@ def test_tables_and_files(sounds: Path, kept: Path, cache: Path, tmp_path: Path,
     assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
 
 
+def test_videos_are_compared_with_each_others_music(tmp_path: Path, cache: Path, monkeypatch, capsys) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name, sound, seconds in (("a", "sine", 3.0), ("b", "noise", 3.4), ("c", "sine", 2.2)):
+        write_clip(clips / f"{name}.mp4", seconds, sound=sound)
+    found = measure_folder(clips, embedder=None)
+    for file in found.files:
+        asked = similarity(clips / file.name, clips / file.name)
+        assert file.values["similarity"] == pytest.approx(asked.combined, abs=0.02)  # the sound may be a frame longer
+        assert 0 <= file.values["own_similarity"] <= 1 and 1 <= file.values["retrieval_rank"] <= 3
+        assert "retrieval_r5" not in file.values  # all of three are among the first five
+    monkeypatch.setattr(Aligner, "encode", lambda *given: pytest.fail("heard again"))
+    monkeypatch.setattr(measures, "measure_file", lambda *given: pytest.fail("measured again"))
+    assert plain(measure_folder(clips, embedder=None)) == plain(found)
+    for name in ("b", "c"):
+        (clips / f"{name}.mp4").unlink()
+    (alone,) = measure_folder(clips, embedder=None).files
+    assert "similarity" in alone.values and "own_similarity" not in alone.values
+    assert run(clips, "--embedder", "musicnn", "--quiet") == 0  # without weights all else is printed
+    said = capsys.readouterr().out
+    assert "| similarity " in said and "Similarity is that of `openvmas.similarity`" in said
+
+
 def test_a_second_run_measures_nothing(sounds: Path, kept: Path, tmp_path: Path, monkeypatch) -> None:
     def fail(*arguments: object) -> dict[str, float]:
         raise AssertionError("measured again")
@@ -205,7 +230,7 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path, sounds: Path, capsys) -
 def test_every_measure_has_a_row(sounds: Path, kept: Path) -> None:
     made = measure_folder(sounds / "made", cache=measures.Cache(kept / "measured"))
     assert {name for file in made.files for name in file.values} | {"seam_z"} <= set(MEASURES)
-    assert set(compare(made, made)) | set(measures.variety(made)) <= set(MEASURES)
+    assert set(compare(made, made)) | set(variety(made)) <= set(MEASURES)
 
 
 def test_tables_are_markdown() -> None:

@@ -17,7 +17,9 @@ def test_retrieval_by_hand() -> None:
     assert (found.r1, found.r5, found.median_rank) == (1 / 3, 1, 2)
     assert found.own == pytest.approx((1 + 0 + 0.5) / 3)
     assert (found.chance_r1, found.chance_r5, found.chance_rank) == (1 / 3, 1, 2)
-    assert evaluate(similarity)["retrieval_rank"] == 2
+    each = evaluate(similarity)
+    assert each["retrieval_rank"].tolist() == [1, 3, 2] and each["own_similarity"].tolist() == [1, 0, 0.5]
+    assert each["retrieval_r1"].tolist() == [1, 0, 0] and each["retrieval_r5"].tolist() == [1, 1, 1]
 
 
 def test_what_says_the_same_of_all_is_chance() -> None:

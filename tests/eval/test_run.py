@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,23 @@ import numpy as np
 import pytest
 
 from openvmas import cli
-from openvmas.errors import OpenVMASError, OptionError
+from openvmas.errors import InputError, OpenVMASError, OptionError
 from openvmas.eval import bench, metrics, run
 from openvmas.eval.adapters import names
 from openvmas.eval.bench import Bench, BenchSetting, Compare, Made, Make
+from openvmas.eval.cache import Cache
 from openvmas.eval.embedders import Embedder, Embeddings, at_16k, log_mel
+from openvmas.eval.excerpt import prepare
+from openvmas.eval.likeness import Judge
 from openvmas.eval.run import RunResult, SystemResult, compare_pairs, spread
-from openvmas.eval.run_page import as_json, lost, page
+from openvmas.eval.run_page import BEGIN, END, as_json, first_table, in_short, insert, lost, page
 from openvmas.eval.statistics import Interval
 from openvmas.eval.suite import read_suite
 from openvmas.eval.systems import Setting
 from openvmas.eval.tables import MEASURES
 from openvmas.eval.work_pool import Failure, WorkPool
+from openvmas.generate.similarity import similarity
+from openvmas.media.audio import Audio, read_audio
 from tests.clips import write_clip
 
 PROGRAM = """
@@ -154,6 +159,22 @@ def test_jobs_that_hang_or_die() -> None:
     assert found[5] == Failure("ValueError: five") and found[6] == Failure("six is not allowed; give another.")
 
 
+class Here:
+    """A work pool in this process."""
+
+    def __init__(self, n: int, start: Callable[..., Any], setting: Any, timeout: float) -> None:
+        self._work = start(setting)
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        pass
+
+    def run(self, jobs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+        return ((job, self._work(job)) for job in jobs)
+
+
 class MelEmbedder(Embedder):
     """Mean and deviation of mel bands instead of a network's numbers: needs no weights."""
 
@@ -175,17 +196,84 @@ def test_sets_are_compared_with_the_true_music(place: Path, monkeypatch: pytest.
         spec: tuple((clip.name, work.do(Make(spec, clip)).sound) for clip in suite.clips)
         for spec in ("reference", "codec", "noise")
     }
-    sets = {spec: work.do(Compare(spec, "yamnet", made[spec], made["reference"])) for spec in made}
+    sets = {spec: work.do(Compare(spec, "yamnet", made[spec], made["reference"])).sets for spec in made}
     far, near, same = (sets[spec]["frechet"].value for spec in ("noise", "codec", "reference"))
     assert far > 2 * near > 0 and same == pytest.approx(0, abs=1e-6)
     again = work.do(Compare("noise", "yamnet", made["noise"], made["reference"]))  # from the cache
-    assert repr(again) == repr(sets["noise"])  # NaN is NaN
-    alone = work.do(Compare("reference", "yamnet", made["reference"], ()))
+    assert repr(again.sets) == repr(sets["noise"])  # NaN is NaN
+    alone = work.do(Compare("reference", "yamnet", made["reference"], ())).sets
     assert "vendi" in alone and "frechet" not in alone
     monkeypatch.setattr(metrics, "CLIP_METRICS", (lambda heard: {"vendi": 4.2},))
     monkeypatch.setattr(metrics, "VERSION", -1)
     new = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ())).do(Make("noise", suite.clips[0]))
     assert new.values["vendi"] == 4.2 and not new.is_new  # measured again, not made again
+
+
+def test_other_seeds_are_of_systems_that_draw_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(names.EMBEDDERS, "yamnet", MelEmbedder)
+    add_system(place, "drawn", "print('{seed}')")
+    command = json.loads((place / "systems" / "drawn.toml").read_text().removeprefix("command = "))
+    (place / "systems" / "drawn.toml").write_text(
+        f"command = {json.dumps([*command, '{seed}'])}".replace(
+            "video, output, seconds, log = sys.argv[1:]", "video, output, seconds, log, seed = sys.argv[1:]"
+        )
+    )
+    add_system(place, "sure", "")
+    monkeypatch.setattr(run, "WorkPool", Here)
+    suite, setting = read_suite(place / "suite.toml"), Setting(systems=place / "systems", cache=place / "kept")
+    specs = ["noise", "drawn", "sure", "silence", "reference"]
+
+    def go(**more: Any) -> RunResult:
+        return run.run(suite, specs, place / "results", setting, embedders=["yamnet"], **more)
+
+    result = go(seeds=3)
+    assert (result.seeds, len(calls(place, "drawn")), len(calls(place, "sure"))) == ((3, 2), 6, 2)
+    rows = {row.spec: row for row in result.systems}
+    assert {spec for spec, row in rows.items() if "seeds_vendi" in row.sets["yamnet"]} == {"noise", "drawn"}
+    # The program writes the same whatever its seed is: three takes are one piece, noise is nearly one texture.
+    drawn = rows["drawn"].sets["yamnet"]
+    assert drawn["seeds_vendi"].value == pytest.approx(1) and drawn["seeds_distance"].value == pytest.approx(
+        0, abs=1e-6
+    )
+    noise = [read_audio(path).wave for path in sorted((place / "results" / "noise").glob("s-a*.flac"))]
+    assert len(noise) == 3 and len({float(wave[0, 5]) for wave in noise}) == 3
+    assert len(rows["noise"].made) == 2  # only the first seed is measured, tested and counted
+    again = go(seeds=3)
+    assert len(calls(place, "drawn")) == 6 and repr(again.systems[1].sets) == repr(result.systems[1].sets)
+    assert go().seeds == (1, 0)  # the suite asks for one seed
+    assert "seeds_vendi" not in go().systems[1].sets["yamnet"]
+
+
+def test_the_reference_is_its_own_music_and_every_picture_meets_every_piece(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "WorkPool", Here)
+    suite, setting = read_suite(place / "suite.toml"), Setting(cache=place / "kept")
+    result = run.run(suite, ["reference", "silence"], place / "results", setting, embedders=[])
+    values = {row.spec: [made.values for made in row.made.values()] for row in result.systems}
+    clip = suite.clips[0]
+    excerpt, audio = prepare(clip, Cache(place / "kept")), read_audio(place / "results" / "reference" / "s-a.flac")
+    asked = similarity(excerpt.picture, audio)
+    found = values["reference"][0]
+    assert found["similarity"] == pytest.approx(asked.combined, abs=1e-5)
+    assert found["similarity_timing"] == pytest.approx(asked.timing, abs=1e-5)
+    assert found["similarity_meaning"] == pytest.approx(asked.meaning, abs=1e-5)
+    assert all("retrieval_r5" not in one and 1 <= one["retrieval_rank"] <= 2 for one in values["silence"])
+    tested = {name for _, name in result.pairs}
+    assert {"similarity", "own_similarity"} <= tested and not tested & run.RESTATED
+
+
+def test_the_same_music_for_all_pictures_is_found_by_chance(place: Path) -> None:
+    judge, clips = Judge(Cache(place / "kept")), read_suite(place / "suite.toml").clips
+    excerpts = [prepare(clip, Cache(place / "kept")) for clip in clips]
+    music = judge.hear("sine", lambda: read_audio(clips[0].video), 60)
+    pairs = {excerpt.clip.name: (judge.see(excerpt.picture), music) for excerpt in excerpts}
+    found = judge.measure(pairs)
+    assert {(one["own_similarity"], one["retrieval_rank"], one["retrieval_r1"]) for one in found.values()} == {
+        (0.5, 1.5, 0.5)
+    }
+    nothing = judge.hear("short", lambda: Audio(np.zeros((1, 100), np.float32), 8000), 60)
+    assert judge.measure({"s-a": pairs["s-a"], "s-b": (pairs["s-b"][0], nothing)}).keys() == {"s-a"}
 
 
 def result_of(values: dict[str, dict[str, list[float]]], place: Path) -> RunResult:
@@ -201,7 +289,8 @@ def result_of(values: dict[str, dict[str, list[float]]], place: Path) -> RunResu
         sets = {"yamnet": {"frechet": Interval(*((1.0, 0.8, 1.2) if spec == "good" else (2.0, 1.8, 2.2)))}}
         systems.append(replace(row, summary=run.summarise(row.folder), sets=sets))
     suite = read_suite(place / "suite.toml")
-    return RunResult(suite, suite.clips, tuple(systems), compare_pairs(systems), {}, ("yamnet",), 0, 1.0, 0)
+    pairs = compare_pairs(systems)
+    return RunResult(suite, suite.clips, tuple(systems), pairs, {}, ("yamnet",), 0, 1.0, 0, "alignment 9", (3, 2))
 
 
 def test_the_page_says_where_another_system_is_better(place: Path) -> None:
@@ -224,6 +313,38 @@ def test_the_page_says_where_another_system_is_better(place: Path) -> None:
     whole = page(result, "openvmas eval run suite.toml")
     assert "- **good**: says good." in whole and "### good less ours" in whole and "0.20" in whole
     assert as_json(result, "x")["tests"][0]["against"] == "ours"
+    assert "alignment 9" in whole and "2 clips with 3 seeds each" in whole and "†" not in whole
+
+
+def test_what_the_judge_chose_itself_is_marked(place: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = {"ours": rng.normal(0.1, 0.1, 24).tolist(), "chosen": rng.normal(0.9, 0.1, 24).tolist()}
+    result = result_of({s: {"own_similarity": x, "tags_r:yamnet": x, "sync_z": x} for s, x in values.items()}, place)
+    marked = replace(result, systems=(result.systems[0], replace(result.systems[1], has_judge=True)))
+    row = next(line for line in first_table(marked).splitlines() if line.startswith("| chosen"))
+    assert row.count("†") == 1 and "†" not in first_table(result)
+    whole = page(marked, "x")
+    assert "†: chosen chooses by the very similarity that judges here" in whole
+    beaten = lost(marked)
+    assert "other music that fits less †" in beaten and "sync z " in beaten and "tags alike, r, yamnet " in beaten
+    assert "### Meaning: tags of true and written music" in whole and "tags alike, r, yamnet ↑" in whole
+    assert as_json(marked, "x")["systems"][1]["chosen_by_judge"] is True
+
+
+def test_the_table_goes_between_its_marks(place: Path) -> None:
+    result = result_of({"ours": {"sync_z": [1.0, 2.0]}}, place)
+    target = place / "results.md"
+    target.write_text(f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n")
+    text = insert(target, in_short(result, "openvmas eval run x"))
+    assert text.startswith(f"# Title\n\n{BEGIN}\n\n") and text.endswith(f"\n\n{END}\n\nafter\n")
+    assert "old" not in text and first_table(result) in text and "`openvmas eval run x`" in text
+    target.write_text("# no marks")
+    with pytest.raises(InputError, match="has no place for the table"):
+        insert(target, "")
+    with pytest.raises(InputError, match="give --table a Markdown page"):
+        insert(place / "none.md", "")
+    assert cli.main([*ARGUMENTS, "--systems", "click", "--table", str(target), "--overwrite"]) == 2
+    assert not (place / "results").exists()
 
 
 def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
@@ -232,6 +353,7 @@ def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
         ({"specs": []}, "systems must be named"),
         ({"specs": ["click", "click"]}, "each once"),
         ({"specs": ["click"], "jobs": 0}, "jobs cannot be 0"),
+        ({"specs": ["click"], "seeds": 0}, "seeds cannot be 0"),
         ({"specs": ["click"], "embedders": ["clop"]}, "there is no embedder clop"),
         ({"specs": ["click"], "limit": 0, "embedders": []}, "limit cannot be 0"),
         ({"specs": ["clack"], "embedders": []}, "there is no system clack"),
@@ -241,7 +363,10 @@ def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
             run.run(suite, results=place / "results", setting=setting, **changes)
     assert not (place / "results").exists()
     assert [clip.name for clip in spread(suite.clips, 1)] == ["s-a"] and len(spread(suite.clips, 9)) == 2
-    assert bench.seed_of(suite.clips[0], 0) != bench.seed_of(suite.clips[1], 0)
+    jobs = [Make("click", clip, take) for clip in suite.clips for take in range(2)]
+    assert (
+        len({bench.seed_of(job, 0) for job in jobs}) == 4 and bench.seed_of(jobs[0], 1) == bench.seed_of(jobs[0], 0) + 1
+    )
 
 
 def test_build_says_what_is_still_missing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -140,7 +140,7 @@ def test_what_is_wrong_with_a_suite_is_said(tmp_path: Path, source: str, word: s
 
 
 def test_a_suite_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is no suite"):
+    with pytest.raises(InputError, match=r"cannot be read .*give a suite in TOML"):
         read_suite(tmp_path / "missing.toml")
     (tmp_path / "empty.toml").write_text("[suite]\n")
     with pytest.raises(InputError, match="has no"):
@@ -150,6 +150,13 @@ def test_a_suite_that_is_none(tmp_path: Path) -> None:
         read_suite(suite_of(tmp_path, "media = '{media}'"))
     with pytest.raises(InputError, match="seconds cannot be 0"):
         read_suite(suite_of(tmp_path, "media = '{media}'", "seconds = 0"))
+    for head in ("seeds = 0", "seeds = 2.5", "seed_clips = 'all'"):
+        with pytest.raises(InputError, match=r"seed\w* cannot be .*; give a whole number from 1 to 100"):
+            read_suite(suite_of(tmp_path, "media = '{media}'", head))
+    plain = read_suite(suite_of(tmp_path, "media = '{media}'\nlimit = 1"))
+    assert (plain.seeds, plain.seed_clips) == (1, 12)
+    asked = read_suite(suite_of(tmp_path, "media = '{media}'\nlimit = 1", "seeds = 3\nseed_clips = 4"))
+    assert (asked.seeds, asked.seed_clips) == (3, 4)
 
 
 def test_build_runs_what_is_missing_and_nothing_else(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -24,10 +23,10 @@ from openvmas.eval.excerpt import Excerpt, fade_out, prepare
 from openvmas.eval.pieces import synthesise, write_piece
 from openvmas.eval.suite import Clip
 from openvmas.eval.systems import KINDS, Setting, System, Task, file_name, open_system
+from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio, read_audio, write_wav
 from openvmas.media.probe import probe
 from openvmas.vision.analysis import VideoAnalysis
-from openvmas.vision.mood import describe
 from openvmas.words import understand
 from tests.clips import write_clip
 
@@ -201,32 +200,46 @@ def test_a_caption_says_what_is_seen(excerpt: Excerpt) -> None:
     assert seen.seen == "seashore" and "for a video of seashore" in str(seen)
 
 
-def test_retrieval_finds_the_planted_track(folder: Path, task: Task, tmp_path: Path) -> None:
-    picture = task.excerpt.picture
-    said = describe(picture, 0.0, float(picture.duration))
-    wanted = np.array([said.get(axis, 0.0) for axis in AXES])
-    names = np.array(["pack/ballad.wav", "pack/rock.wav", "pack/waltz.wav"])
-    for planted in range(3):
-        axes = np.stack([wanted if i == planted else -wanted for i in range(3)])
-        np.savez(tmp_path / "tags.npz", tracks=names, start=np.arange(4), axes=axes, times=np.zeros(3))
-        setting = Setting(library=folder / "library", tags=tmp_path / "tags.npz", cache=folder / "cache")
-        found = open_system("retrieval", setting)
-        assert isinstance(found, library.Retrieval)
-        fits = [library.fit(track, picture, wanted, 110.0) for track in found._tracks]
-        assert int(np.argmax([fit.meaning for fit in fits])) == planted
-        assert fits[planted].meaning == pytest.approx(1)
+def planted(seen: Vectors, start: int, n_places: int = 12, seed: int = 0) -> Vectors:
+    """A track of noise in which what the picture is lies from step `start` on."""
+    rng = np.random.default_rng(seed)
+    places = [(library.HOP * i, library.HOP * i + 2 * library.HOP) for i in range(n_places)]
+    embeddings = rng.normal(size=(n_places, len(seen.embeddings[0])))
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    moments = rng.normal(size=(n_places, *seen.moments[0].shape))
+    for (begin, _), embedding, timed in zip(seen.places, seen.embeddings, seen.moments, strict=True):
+        at = (start + begin) // library.HOP
+        embeddings[at], moments[at, : len(timed)] = embedding, timed
+    return Vectors(places, list(embeddings), list(moments))
+
+
+def test_retrieval_finds_the_planted_track_and_its_place(folder: Path, setting: Setting, task: Task) -> None:
+    found = open_system("retrieval", setting)
+    assert isinstance(found, library.Retrieval)
+    seen = found._judge.see(task.excerpt.picture)
+    start = 3 * library.HOP
+    fit, place = library.best_place(found._judge.aligner, seen, planted(seen, start))
+    assert place == start and fit == pytest.approx(1, abs=0.01)
+    assert library.best_place(found._judge.aligner, seen, planted(seen, start, 1 + start // library.HOP))[1] == start
+    names = [path.name for path, _ in found._tracks]
+    assert names == ["ballad.wav", "rock.wav", "waltz.wav"]
+    noise = Vectors([(0, 320)], [np.zeros_like(seen.embeddings[0])], [np.zeros_like(seen.moments[0])])
+    for path in found._files:
+        found._tracks = [(p, planted(seen, start) if p == path else noise) for p in found._files]
+        wanted = library.cut(read_audio(path), start / 50, task).wave
+        assert np.array_equal(found.make(task).wave, wanted)
     assert make("retrieval", setting, task).shape[0] == 2
 
 
-def test_a_track_is_laid_where_its_energy_fits(folder: Path, excerpt: Excerpt) -> None:
-    music = library.hear(folder / "library" / "pack" / "rock.wav")
-    curve = np.random.default_rng(0).uniform(size=len(music.events.energy)).astype(np.float32)
-    events = type(music.events)(music.events.rate, music.events.accents, curve, music.events.novelty)
-    music = type(music)(**{**vars(music), "events": events})
-    under = type(events)(events.rate, events.accents[:250], curve[150:400] * 0.3 + 0.1, events.novelty[:250])
-    picture = VideoAnalysis(**{**vars(excerpt.picture), "events": under, "duration": Fraction(5)})
-    r, start = library.lay(music, picture)
-    assert r == pytest.approx(1) and start == 3.0
+def test_retrieval_is_kept_by_content_and_marked(setting: Setting, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_system("retrieval", setting)
+    assert isinstance(first, library.Retrieval) and len(first._tracks) == 3
+    assert first.has_judge and not first.is_random and open_system("random", setting).is_random
+    monkeypatch.setattr(Aligner, "encode", lambda *given: pytest.fail("heard again"))
+    again = open_system("retrieval", setting)
+    assert isinstance(again, library.Retrieval)
+    for (_, x), (_, y) in zip(first._tracks, again._tracks, strict=True):
+        assert x.places == y.places and np.array_equal(np.concatenate(x.moments), np.concatenate(y.moments))
 
 
 def command_file(folder: Path, code: str, **more: object) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,51 +24,53 @@ PATIENCE = 240.0  # s; on a busy machine everything may take long, but never tha
 UPLOAD = {"Content-Type": "application/offset+octet-stream"}
 
 
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 class RunningStudio:
-    """`openvmas studio` in a process of its own. is_real: with the model, else with sines."""
+    """`openvmas studio` in a process of its own. is_real: with the model, else with sines; said: what it writes to the
+    terminal is kept there."""
 
-    def __init__(self, folder: Path, *arguments: str, is_real: bool = False, pace: float = 0.0) -> None:
-        self.folder, self.port = folder, free_port()
-        self._arguments, self._is_real = arguments, is_real
+    def __init__(
+        self, folder: Path, *arguments: str, is_real: bool = False, pace: float = 0.0, said: Path | None = None
+    ) -> None:
+        self.folder, self.port = folder, 0  # the system finds a free one; a studio started again keeps it
+        self._arguments, self._is_real, self._said = arguments, is_real, said
         self._environment = {**os.environ, "OPENVMAS_TEST_PACE": str(pace), "OMP_NUM_THREADS": "1"}
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start, and wait until it answers."""
         module = "openvmas" if self._is_real else "tests.web.run_studio"
         command = [sys.executable, "-m", module, "studio", "--no-browser", "--folder", str(self.folder)]
-        self.process = subprocess.Popen(
-            [*command, "--port", str(self.port), *self._arguments], cwd=ROOT, env=self._environment,
-            stdout=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-
-        def answers() -> bool:
-            assert self.process is not None and self.process.poll() is None, "the studio ended"
-            with contextlib.suppress(httpx.TransportError):
-                return httpx.get(f"{self.url}/api/session").status_code == 200
-            return False
-
-        wait_for(answers)
+        with self._said.open("w") if self._said else contextlib.nullcontext() as said:
+            self.process = subprocess.Popen(
+                [*command, "--port", str(self.port), *self._arguments], cwd=ROOT, env=self._environment, text=True,
+                stdout=subprocess.PIPE, stderr=said, start_new_session=True,
+            )  # fmt: skip
+        assert self.process.stdout is not None
+        told = self.process.stdout.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", told)
+        assert found, f"the studio ended: {told}"
+        self.port = int(found[1])
 
     def kill(self) -> None:
         """As a crash would."""
-        assert self.process is not None
+        assert self.process is not None and self.process.stdout is not None
         self.process.kill()
         self.process.wait()
+        self.process.stdout.close()
 
     def stop(self) -> int:
         """As Ctrl-C would; returns the exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-        return self.process.wait(30)
+        code = self.process.wait(PATIENCE)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return code
 
     def client(self, token: str | None = None) -> httpx.Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -166,6 +168,11 @@ def wait_job(client: httpx.Client, job: str, *states: str) -> dict[str, Any]:
         return None
 
     return wait_for(over)
+
+
+def wait_writing(client: httpx.Client, job: str) -> None:
+    """Until the music of its first take is being written."""
+    wait_for(lambda: client.get(f"/jobs/{job}").json()["takes"][0]["state"] == "writing")
 
 
 def copy_project(home: Path, project: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -23,16 +24,17 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from openvmas.config import PlanOptions
 from openvmas.media.audio import write_wav
 from openvmas.plan import make_plan, write_plan
-from openvmas.web import projects
+from openvmas.web import jobs, projects
 from openvmas.web.app import create_app
 from openvmas.web.database import Database
 from openvmas.web.folders import ProjectFolder
 from openvmas.web.looking import CURVES_RATE
+from openvmas.web.serve import listen
 from openvmas.web.settings import StudioOptions
 from openvmas.web.sound import SoundWriter
 from openvmas.web.studio import MAX_WATCHERS, Studio
 from tests.plan.made import make_analysis
-from tests.web.kit import free_port, wait_for
+from tests.web.kit import wait_for
 
 SENT: list[str] = []  # requests and their answers, for the message
 KNOWN: dict[str, str] = {}  # ids that are there, by what they are of
@@ -95,10 +97,13 @@ def make_ready_project(database: Database) -> str:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     """The application in a thread, without workers. `KNOWN` is filled."""
-    options = StudioOptions.of(folder=str(tmp_path_factory.mktemp("api") / "home"), port=free_port())
-    app = create_app(options)
-    running = uvicorn.Server(uvicorn.Config(app, port=options.port, log_level="critical", lifespan="on"))
-    thread = threading.Thread(target=running.run)
+    options = StudioOptions.of(folder=str(tmp_path_factory.mktemp("api") / "home"), port=0)
+    sock = listen(options)
+    options = replace(options, port=sock.getsockname()[1])
+    studio = Studio(options)
+    app = create_app(studio)
+    running = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="on"))
+    thread = threading.Thread(target=running.run, args=([sock],))
     thread.start()
     wait_for(lambda: running.started)
     database = Database(options.home)
@@ -107,9 +112,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         made = client.post(f"/projects/{KNOWN['project']}/jobs", json={"kind": "score"}).json()
     KNOWN["job"], KNOWN["take"] = made["id"], made["takes"][0]["id"]
     finish_take(database, KNOWN["take"])
-    yield app._app.state.studio  # type: ignore[attr-defined]
+    yield studio
     running.should_exit = True
-    thread.join(20)
+    thread.join(120)
     database.close()
 
 
@@ -179,7 +184,37 @@ def test_too_much_is_refused(server: Studio, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_watcher_is_told_that_nothing_changes_and_is_let_go(server: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream on a finished job ends by itself, and no stream is left counted."""
     base = f"http://127.0.0.1:{server.options.port}/api"
-    with httpx.stream("GET", f"{base}/jobs/{KNOWN['job']}/events", timeout=30) as stream:
+    with httpx.stream("GET", f"{base}/jobs/{KNOWN['job']}/events", timeout=120) as stream:
         text = "".join(stream.iter_text())
     assert text.startswith("event: job\ndata: {") and text.count("event:") == 1
     assert wait_for(lambda: server.watchers == 0)
+
+
+def test_what_has_been_seen_is_told_while_the_video_is_watched(server: Studio) -> None:
+    """Each time that more is known, and never twice; what an earlier attempt left is not told once the job is over."""
+    database = server.database
+    project = projects.create(database, "local", "watched")
+    with database.write() as connection:
+        job = jobs.submit(connection, project, "analyze", {}, {})
+        # As if a worker had it, before those that wait.
+        connection.execute("UPDATE jobs SET state = 'running', worker = 'w', lease = 1e12 WHERE id = ?", (job,))
+    path = ProjectFolder(database.folder, project).glimpse
+    told: list[tuple[str, float]] = []
+    url = f"http://127.0.0.1:{server.options.port}/api/jobs/{job}/events"
+    with httpx.stream("GET", url, timeout=120) as stream:
+        name, until = "", 2.0
+        for line in stream.iter_lines():
+            if line.startswith("event: "):
+                name = line[7:]
+            elif line.startswith("data: "):
+                found = json.loads(line[6:])
+                told.append((name, found.get("until", 0.0)))
+                if until > 6:
+                    with database.write() as connection:
+                        connection.execute("UPDATE jobs SET state = 'done' WHERE id = ?", (job,))
+                else:
+                    hidden = path.with_suffix(".tmp")
+                    hidden.write_text(json.dumps({"until": until}))
+                    hidden.replace(path)
+                    until += 2
+    assert told == [("job", 0.0), ("analysis", 2.0), ("analysis", 4.0), ("analysis", 6.0), ("job", 0.0)]

@@ -6,7 +6,7 @@ from bench.studio_load import load
 
 
 def test_many_users_at_once_for_a_while() -> None:
-    found = load(users=50, seconds=20, is_real=False)
+    found = load(users=50, seconds=8, is_real=False)
     assert found["server_errors"] == 0, found
     assert found["jobs_without_end"] == 0, found
     assert found["requests"] > 100 and {"200", "201", "404", "422"} <= set(found["statuses"]), found

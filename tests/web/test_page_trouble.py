@@ -5,6 +5,7 @@ The studio is the real one; its workers write sines at a chosen pace, so that on
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, Route
 
+from openvmas.config import PlanOptions
+from openvmas.generate.steering import plan_choices
+from openvmas.generate.stream import CHUNK, FIRST_CHUNKS
+from openvmas.plan import make_plan, to_condition
 from tests.clips import write_clip
+from tests.plan.made import make_analysis
 from tests.web import browser as look
 from tests.web.kit import RunningStudio, make_project, running, submit, wait_job
 
@@ -321,3 +327,121 @@ def test_other_levels_are_mixed_without_writing_the_music_again(
         assert "from Take" in said
         second = look.from_api(page, f"projects/{project}").json()["takes"][-1]["id"]
         assert np.array_equal(look.samples(page, first, 1), look.samples(page, second, 1))
+
+
+def test_changes_of_a_plan_by_their_definition(browser: Browser, studio: RunningStudio) -> None:
+    """Splitting and merging is nothing; times are written and read alike; locks hold; hits lie on frames."""
+    with look.opened(browser, studio.url) as page:
+        found = page.evaluate("""async () => {
+          const plans = await import('/static/studio/plan.js');
+          const units = await import('/static/studio/units.js');
+          const section = {start: 0, end: 20, energy: 0.6, text: null, tempo: null, locked: false};
+          const plan = {duration: 20, sections: [section], hits: [{time: 4, strength: 0.5, source: 'picture'}]};
+          const refuse = (act) => { try { act(); return null } catch (error) { return error.message } };
+          const halves = plans.split(plan, 7.013, 25);
+          const locked = plans.setSection(halves, 1, {locked: true});
+          const times = [0, 0.04, 59.996, 75.25, 3599.999, 7384.5];
+          return {
+            border: halves.sections.map((part) => [part.start, part.end]),
+            whole: plans.merge(halves, 0).sections,
+            same: [section],
+            far: plans.moveBorder(halves, 0, 99, 25).sections[0].end,
+            taken: plans.addHit(plan, 4.01, 25).hits,
+            locked: [
+              () => plans.moveBorder(locked, 0, 5, 25),
+              () => plans.merge(locked, 0),
+              () => plans.split(locked, 12, 25),
+            ].map(refuse),
+            short: refuse(() => plans.split(plan, 0.2, 25)),
+            words: plans.toggleWord(plans.toggleWord('piano', 'calm'), 'piano'),
+            clock: times.map((time) => units.readClock(units.clockText(time)) - time),
+            odd: ['', '1:x', '-3', '1:2:3:4'].map(units.readClock).every(Number.isNaN),
+          };
+        }""")
+    assert found["border"] == [[0, 7.0], [7.0, 20]]
+    assert found["whole"] == found["same"]
+    assert found["far"] == 19.5
+    assert found["taken"] == [{"time": 4, "strength": 1, "source": "user"}]
+    assert found["locked"] == ["Section 2 is locked; unlock it first."] * 3
+    assert found["short"].startswith("A section lasts at least 0.5 s")
+    assert found["words"] == "calm"
+    assert all(abs(error) <= 0.0051 for error in found["clock"])
+    assert found["odd"]
+
+
+def test_what_is_seen_is_drawn_while_the_video_is_watched(
+    browser: Browser, studio: RunningStudio, project: str
+) -> None:
+    """Half of the picture's lane has its energy, the other half is marked as still to come. The studio's answers are
+    changed on their way, so that the watching does not end."""
+    seen = {
+        "until": DURATION / 2, "shots": [{"start": 0, "end": DURATION / 2, "is_gradual": False}], "cuts": [],
+        "visual_beats": [1.0], "visual_beat_strengths": [1.0], "curves_rate": 10, "energy": [1.0] * 25,
+    }  # fmt: skip
+
+    def still_watching(route: Route) -> None:
+        answer = route.fetch()
+        found = answer.json()
+        jobs = [job | {"state": "running"} for job in found["jobs"] if job["kind"] == "analyze"]
+        route.fulfill(response=answer, body=json.dumps(found | {"state": "analyzing", "jobs": jobs, "takes": []}))
+
+    def told(route: Route) -> None:
+        body = f"retry: 60000\nevent: analysis\ndata: {json.dumps(seen)}\n\n"
+        route.fulfill(body=body, content_type="text/event-stream")
+
+    reading = """[0.3, 0.45, 0.55, 0.9].map((share) => {
+      const canvas = document.querySelector('canvas.paint');
+      const place = [share * canvas.width, (78 + 0.7 * 54) * devicePixelRatio];  // in the lane "picture" of paint.js
+      return canvas.getContext('2d').getImageData(...place, 1, 1).data.join();
+    })"""
+    with look.opened(browser, studio.url) as page:
+        page.route("**/events", told)
+        page.route(f"**/api/projects/{project}", still_watching)
+        page.goto(f"{studio.url}/#project={project}")
+        look.wait_until(page, f"(([a, b, c, d]) => a === b && b !== c && c === d)({reading})")
+        assert page.locator(".section .choose").count() == 0
+
+
+@pytest.mark.parametrize("pace", [1.15, 1.5, 2.0, 4.0])
+def test_music_that_is_written_faster_than_it_is_played_never_stops(
+    browser: Browser, studio: RunningStudio, pace: float
+) -> None:
+    """The page's rule for when to begin, on the times at which blocks come when the real choices are made at a pace."""
+    pieces = [block_times(seed, pace) for seed in range(8)]
+    with look.opened(browser, studio.url) as page:
+        begins = page.evaluate(
+            """async (pieces) => {
+              const { Track } = await import('/static/studio/music.js');
+              return pieces.map((times) => {
+                const track = new Track({ id: 'x', duration: times.length, state: 'writing' }, 'music');
+                return times.findIndex((time, n) => (track.note(n, 1000 * time), n + 1 >= track.needed));
+              });
+            }""",
+            pieces,
+        )
+    for times, begin in zip(pieces, begins, strict=True):
+        late = [time - (times[begin] + n) for n, time in enumerate(times)]
+        assert max(late) <= 0, f"second {np.argmax(late)} comes {max(late):.2f} s late"
+        assert times[begin] < 5 / pace
+
+
+def block_times(seed: int, pace: float) -> list[float]:
+    """When each second of a minute of music is written, s, if all of the work goes at `pace` times real time."""
+    chance = np.random.default_rng(seed)
+    cuts = np.cumsum(chance.uniform(0.3, 2.5, 200) * chance.uniform(0.5, 2))
+    cuts = tuple(cuts[cuts < 59])
+    analysis = make_analysis(60, cuts=cuts, beats=cuts)
+    choices = plan_choices(to_condition(make_plan(analysis, PlanOptions()), analysis), is_single=False)
+    sizes = itertools.chain(FIRST_CHUNKS, itertools.repeat(CHUNK))
+    decoded, due = 0, next(sizes)
+    times: list[float] = []
+    for step in [*choices, 3000]:
+        final = step - 3 if step < 3000 else step  # the delay pattern holds some back
+        while final - decoded >= min(due, 3000 - decoded) > 0:
+            decoded += min(due, 3000 - decoded)
+            # What the codec looks ahead and the resampler holds back.
+            seconds = (decoded - 10) / 50 if decoded < 3000 else 60.0
+            times += [step / 50 / pace] * (int(seconds + 1e-9) - len(times))
+            due = next(sizes)
+    assert len(times) == 60
+    return times

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from openvmas.eval.embedders import Embedder, Embeddings
+from openvmas.model.hub_files import fill, read_file
+
+State = dict[str, Tensor]
 
 
 class Adapter(Embedder):
@@ -71,3 +75,16 @@ class Adapter(Embedder):
 def no_logits(embeddings: Tensor) -> Tensor:
     """Logits of a network that knows no classes: [B, 0]."""
     return embeddings.new_zeros(len(embeddings), 0)
+
+
+def load(
+    make: Callable[[], nn.Module], path: str | Path, name: str, ours: Callable[[State], State] = lambda state: state
+) -> nn.Module:
+    """A network with published weights. name: what the file should be; ours: the state dict as the network has it.
+
+    Raises ModelError.
+    """
+    with torch.device("meta"):  # where making it costs nothing
+        network = make()
+    fill(network, ours(read_file(Path(path))), Path(path), name)
+    return network

@@ -15,16 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openvmas.eval.adapters.adapter import Adapter, no_logits
+from openvmas.eval.adapters.adapter import Adapter, State, load, no_logits
 from openvmas.eval.adapters.spectra import kaldi_fbank, kaldi_mel_bank
 from openvmas.eval.adapters.vit import Block
-from openvmas.model.hub_files import fill, read_file
 from openvmas.model.hub_vision import Preparation
 
 SAMPLE_RATE, MELS, FRAMES = 16_000, 128, 204
 AUDIO_MEAN, AUDIO_STD = -4.268, 9.138
 PICTURE_MEAN, PICTURE_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-TOWERS = ("vision", "audio")
+GROUPS, TOWERS = ("modality_preprocessors", "modality_trunks", "modality_heads"), ("vision", "audio")
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,12 @@ def imagebind_spectra(wave: Tensor) -> Tensor:
     return ((F.pad(frames, (0, FRAMES - frames.shape[-1])) - AUDIO_MEAN) / AUDIO_STD)[:, None]
 
 
+def two_towers(state: State) -> State:
+    """What a state dict of all six towers has for sound and pictures."""
+    kept = tuple(f"{group}.{tower}." for tower in TOWERS for group in GROUPS)
+    return {key: value for key, value in state.items() if key.startswith(kept)}
+
+
 class ImageBind(Adapter):
     """Sound: 2 s every second. Pictures: one at a time, the middle of each."""
 
@@ -117,12 +122,8 @@ class ImageBind(Adapter):
 
     @classmethod
     def open(cls, path: str | Path, sizes: ImageBindSizes | None = None) -> ImageBind:
-        with torch.device("meta"):
-            network = ImageBindNetwork(sizes or ImageBindSizes())
-        kept = tuple(f"{group}.{tower}." for tower in TOWERS for group in network._modules)
-        state = {key: value for key, value in read_file(Path(path)).items() if key.startswith(kept)}
-        fill(network, state, Path(path), "ImageBind (imagebind_huge.pth)")
-        return cls(network, batch=4)
+        name = "ImageBind (imagebind_huge.pth)"
+        return cls(load(lambda: ImageBindNetwork(sizes or ImageBindSizes()), path, name, two_towers), batch=4)
 
     def forward_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         found = self.network(imagebind_spectra(windows.to(self.device)), "audio")

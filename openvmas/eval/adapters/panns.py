@@ -13,8 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openvmas.eval.adapters.adapter import Adapter
-from openvmas.model.hub_files import fill, read_file
+from openvmas.eval.adapters.adapter import Adapter, load
 
 SAMPLE_RATE, WINDOW, HOP, MELS = 32_000, 1024, 320, 64
 WIDTHS = (64, 128, 256, 512, 1024, 2048)
@@ -88,10 +87,7 @@ class Panns(Adapter):
 
     @classmethod
     def open(cls, path: str | Path) -> Panns:
-        with torch.device("meta"):
-            network = Cnn14()
-        fill(network, read_file(Path(path)), Path(path), "PANNs' Cnn14 (Cnn14_mAP=0.431.pth)")
-        return cls(network, batch=4)
+        return cls(load(Cnn14, path, "PANNs' Cnn14 (Cnn14_mAP=0.431.pth)"), batch=4)
 
     def lengthen(self, wave: np.ndarray, size: int) -> np.ndarray:
         return np.pad(wave, (0, max(self.sample_rate - len(wave), 0)))

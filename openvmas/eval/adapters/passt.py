@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openvmas.eval.adapters.adapter import Adapter
+from openvmas.eval.adapters.adapter import Adapter, State, load
 from openvmas.eval.adapters.spectra import kaldi_mel_bank
 from openvmas.eval.adapters.vit import Block
-from openvmas.model.hub_files import fill, read_file
 
 SAMPLE_RATE, FFT, WINDOW, HOP, MELS = 32_000, 1024, 800, 320, 128
 LOWEST, HIGHEST = 0.0, 15_000.0  # Hz
@@ -67,7 +66,7 @@ def passt_spectra(wave: Tensor) -> Tensor:
     return ((bank.T @ power + 1e-5).log() + 4.5) / 5
 
 
-def our_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def our_names(state: State) -> State:
     """A state dict as it is published, under the names of `vit.Block`."""
     renamed = (
         (".norm1.", ".norm_1."), (".norm2.", ".norm_2."), (".attn.proj.", ".attn.out_proj."),
@@ -90,10 +89,8 @@ class Passt(Adapter):
 
     @classmethod
     def open(cls, path: str | Path, sizes: PasstSizes | None = None) -> Passt:
-        with torch.device("meta"):
-            network = PasstNetwork(sizes or PasstSizes())
-        fill(network, our_names(read_file(Path(path))), Path(path), "PaSST-S (passt-s-f128-p16-s10-ap.476-swa.pt)")
-        return cls(network, batch=4)
+        name = "PaSST-S (passt-s-f128-p16-s10-ap.476-swa.pt)"
+        return cls(load(lambda: PasstNetwork(sizes or PasstSizes()), path, name, our_names), batch=4)
 
     def lengthen(self, wave: np.ndarray, size: int) -> np.ndarray:
         return np.pad(wave, (0, max(self.sample_rate - len(wave), 0)))

@@ -13,9 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from openvmas.eval.adapters.adapter import Adapter, no_logits
+from openvmas.eval.adapters.adapter import Adapter, State, load, no_logits
 from openvmas.eval.embedders import HOP, MELS, PATCH, WINDOW, log_mel
-from openvmas.model.hub_files import fill, read_file
 
 CHANNELS = (64, 0, 128, 0, 256, 256, 0, 512, 512, 0)  # of convolutions; 0: halve both sides
 LOG_OFFSET = 0.01
@@ -42,6 +41,11 @@ class VggishNetwork(nn.Module):
         return self.embeddings(self.features(patches).permute(0, 2, 3, 1).flatten(1))
 
 
+def without_pca(state: State) -> State:
+    """A state dict as it is published, without what comes after the network."""
+    return {key: value for key, value in state.items() if not key.startswith("pproc.")}
+
+
 class Vggish(Adapter):
     """0.96 s every 0.96 s, 128 numbers, at 16 kHz."""
 
@@ -51,11 +55,7 @@ class Vggish(Adapter):
 
     @classmethod
     def open(cls, path: str | Path) -> Vggish:
-        with torch.device("meta"):
-            network = VggishNetwork()
-        state = {key: value for key, value in read_file(Path(path)).items() if not key.startswith("pproc.")}
-        fill(network, state, Path(path), "VGGish (vggish-10086976.pth of torchvggish)")
-        return cls(network, batch=32)
+        return cls(load(VggishNetwork, path, "VGGish (vggish-10086976.pth of torchvggish)", without_pca), batch=32)
 
     def forward_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         patches = np.stack([log_mel(window, LOG_OFFSET) for window in windows.numpy()])

@@ -60,11 +60,12 @@ const FINAL = new Set(["done", "failed", "cancelled", "interrupted"]);
 export const isFinal = (job) => FINAL.has(job.state);
 
 /**
- * Follow a job: `tell(job)` at once and at every change until its end. Returns a function that stops following.
+ * Follow a job: `tell(job)` at once and at every change until its end, and `show(analysis)` as far as the picture has
+ * been watched. Returns a function that stops following.
  * EventSource takes up a broken line by itself, and its first event says everything again; where it gives up, because
  * the server was started anew, we begin again.
  */
-export function follow(id, tell) {
+export function follow(id, tell, show) {
   let source = null;
   let timer = null;
   const stop = () => (clearTimeout(timer), source.close());
@@ -75,6 +76,7 @@ export function follow(id, tell) {
       if (isFinal(job)) stop();
       tell(job);
     });
+    source.addEventListener("analysis", (event) => show(JSON.parse(event.data)));
     source.addEventListener("error", () => {
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
     });

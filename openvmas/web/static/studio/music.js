@@ -9,6 +9,8 @@ const KEPT = 90; // blocks of a track in memory, 384 kB each
 const FADE = 0.03; // s, at switches and seeks
 const MUTE = 5; // s that a browser may take to start its sound
 const LEAD = 0.05; // s between the decision to start and the first sample
+const BURST = 2.5; // s of music that may come at once: a choice among the first continuations falls every 1 to 2 s
+const SAME_BURST = 250; // ms between blocks that came at once
 
 /** The sound of one take. of: "music" (also while it is written) or "mix" (the finished sound). */
 export class Track {
@@ -20,15 +22,33 @@ export class Track {
     this.nBlocks = Math.ceil(take.duration - 1e-6);
     this.blocks = new Map();
     this.aborter = new AbortController();
+    this.first = this.latest = null; // {n, at: ms}: the last block of the first burst, and the one that came last
+  }
+
+  /** Block n came at a time, ms. */
+  note(n, at) {
+    this.latest = { n, at };
+    if (!this.first || at - this.first.at < SAME_BURST) this.first = this.latest;
+  }
+
+  /** Blocks to have before it begins, so that it need not stop: as many as play while the next burst is written. */
+  get needed() {
+    if (this.take.state === "done") return 1;
+    const seconds = (this.latest?.at - this.first?.at) / 1000;
+    // Nothing is known of the pace before the second burst: it may be real time.
+    const pace = seconds > 0 ? (this.latest.n - this.first.n) / seconds : 1;
+    return Math.ceil(BURST / Math.max(pace, 1));
   }
 
   /** Fetch from block `from` on, one after the other, while `isWanted(n)`. */
-  async fetchFrom(from, context, isWanted) {
+  async fetchFrom(from, context, isWanted, tell = () => {}) {
     for (let n = from; n < this.nBlocks && isWanted(n);) {
       if (!this.blocks.has(n)) {
         const bytes = await fetchBlock(this.take.id, n, { of: this.of, wait: 10, signal: this.aborter.signal });
         if (bytes === null) continue;
+        this.note(n, performance.now());
         this.blocks.set(n, toBuffer(context, bytes));
+        tell();
         const far = [...this.blocks.keys()].filter((key) => key < n - KEPT || key > n + KEPT);
         far.forEach((key) => this.blocks.delete(key));
       }
@@ -135,7 +155,8 @@ export class Music extends EventTarget {
     this.stop();
     this.track = track;
     this.from = from;
-    this.needed = 1;
+    this.least = 0;
+    track.first = track.latest = null;
     this.#wait();
     this.timer = setInterval(() => this.#pump(), 50);
     this.#fetch(track);
@@ -189,6 +210,7 @@ export class Music extends EventTarget {
           next,
           this.context,
           (n) => this.track === track && n < next + AHEAD && this.state !== "stopped",
+          () => this.track === track && this.state === "waiting" && this.#pump(),
         );
         await new Promise((resolve) => setTimeout(resolve, 100));
       }
@@ -206,7 +228,7 @@ export class Music extends EventTarget {
     const { context, track } = this;
     if (this.state === "waiting") {
       const first = Math.floor(this.from);
-      const enough = Math.min(this.needed, track.nBlocks - first);
+      const enough = Math.min(Math.max(this.least, track.needed), track.nBlocks - first);
       if (track.readyFrom(first) < enough) return;
       if (context.state !== "running") return this.#complain();
       const anchor = Math.round((context.currentTime + LEAD - this.from) * RATE) / RATE;
@@ -225,7 +247,7 @@ export class Music extends EventTarget {
     } else if (this.voice.end < context.currentTime + 0.02) {
       // Generation is slower than real time here; stopping often is worse than stopping once for longer.
       this.underruns++;
-      this.needed = Math.min(4 * 2 ** (this.underruns - 1), 16);
+      this.least = Math.min(4 * 2 ** (this.underruns - 1), 16);
       this.from = this.voice.next;
       this.voice.stop();
       this.voice = null;

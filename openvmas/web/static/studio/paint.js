@@ -188,9 +188,9 @@ export function paintFit(view, report, colours) {
   }
 }
 
-/** What part of a take was written anew, or how far a take is written. */
-export function paintSpan(view, start, end, colour) {
-  const { top, height } = LANES.wave;
+/** What part of a take was written anew, or what is still to be written or watched. */
+export function paintSpan(view, start, end, colour, lane = "wave") {
+  const { top, height } = LANES[lane];
   view.context.fillStyle = colour;
   view.context.fillRect(toX(view, start), top, (end - start) * view.scale, height);
 }

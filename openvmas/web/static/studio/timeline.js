@@ -55,6 +55,7 @@ export class Timeline {
     player.addEventListener("time", () => this.#movePlayhead());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.restyle());
     workspace.on("project analysis plan preview", () => this.resize());
+    workspace.on("watched", () => this.draw());
     this.restyle();
   }
 
@@ -169,7 +170,9 @@ export class Timeline {
     if (!duration) return;
     paint.paintRuler(view, colours);
     paint.paintFilm(view, this.strip, duration);
-    if (workspace.analysis) paint.paintPicture(view, workspace.analysis, colours);
+    const { analysis, watched } = workspace;
+    if (watched) paint.paintSpan(view, watched.until, duration, colours.ahead, "picture");
+    if (analysis || watched) paint.paintPicture(view, analysis ?? watched, colours);
     else
       paint.paintNote(
         view,

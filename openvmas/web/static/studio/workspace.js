@@ -13,6 +13,7 @@ export class Workspace extends EventTarget {
   project = null;
   plan = null;
   analysis = null;
+  watched = null; // of the analysis what is known while the picture is still being watched, up to `until`
   selection = null; // {kind: "section" | "hit", index}
   jobs = new Map();
   reports = new Map(); // take id → Take with its report
@@ -67,7 +68,7 @@ export class Workspace extends EventTarget {
     this.#followed.clear();
     this.jobs.clear();
     this.reports.clear();
-    Object.assign(this, { project: null, plan: null, analysis: null, selection: null });
+    Object.assign(this, { project: null, plan: null, analysis: null, watched: null, selection: null });
     this.tell("project", "plan", "analysis", "selection");
   }
 
@@ -92,7 +93,7 @@ export class Workspace extends EventTarget {
     if (!this.analysis) {
       const analysis = await api.get(`/projects/${project.id}/analysis`);
       if (this.id !== project.id) return;
-      this.analysis = analysis;
+      Object.assign(this, { analysis, watched: null });
       this.tell("analysis");
     }
     if (!this.plan) {
@@ -105,7 +106,12 @@ export class Workspace extends EventTarget {
     const project = this.id;
     let seen = 0;
     this.jobs.set(job.id, job);
-    const stop = api.follow(job.id, (now) => {
+    const show = (watched) => {
+      if (this.id !== project || this.analysis) return;
+      this.watched = watched;
+      this.tell("watched");
+    };
+    const tell = (now) => {
       if (this.id !== project) return;
       const before = stateOf(this.jobs.get(now.id));
       this.jobs.set(now.id, now);
@@ -122,8 +128,8 @@ export class Workspace extends EventTarget {
         seen = performance.now();
         this.refresh().catch((error) => notify(error.message, "fault"));
       }
-    });
-    this.#followed.set(job.id, stop);
+    };
+    this.#followed.set(job.id, api.follow(job.id, tell, show));
   }
 
   async startJob(body) {
