@@ -247,6 +247,7 @@ def test_a_still_picture_says_nothing() -> None:
         assert math.isnan(found[name]), name
     assert timing.evaluate_sound(listen(wave, RATE), wave, RATE).keys() == {
         "tempo_stability",
+        "tempo_drift",
         "true_ending",
         "ending_db",
     }

@@ -300,7 +300,7 @@ def test_a_video_that_browsers_cannot_play_is_scored_over_its_filmstrip(
         assert red > blue, "the second second of the clip is red"
         page.wait_for_selector("[data-key=score]")
         look.wait_player(page, "data.state === 'stopped'")
-        assert page.locator("#report").is_visible()
+        page.wait_for_selector("#report:not([hidden])")
 
 
 def test_other_levels_are_mixed_without_writing_the_music_again(
