@@ -150,11 +150,7 @@ class Firefox:
     def find(self, selector: str) -> dict[str, str]:
         """The first element, as soon as it is there and can be seen."""
         self.wait_until(f"document.querySelector({json.dumps(selector)})?.checkVisibility() ?? false")
-        locator = {"type": "css", "value": selector}
-        (node,) = self.ask("browsingContext.locateNodes", context=self._context, locator=locator, maxNodeCount=1)[
-            "nodes"
-        ]
-        return {"sharedId": node["sharedId"]}
+        return self._node(selector)
 
     def click(self, selector: str) -> None:
         """As with a mouse: browsers let a page play sound only after that."""
@@ -176,10 +172,14 @@ class Firefox:
         self.ask("input.performActions", context=self._context, actions=[board])
 
     def give_file(self, selector: str, path: Path) -> None:
+        """To an input that need not be seen, as soon as it is there."""
+        self.wait_until(f"document.querySelector({json.dumps(selector)}) !== null")
+        self.ask("input.setFiles", context=self._context, element=self._node(selector), files=[str(path)])
+
+    def _node(self, selector: str) -> dict[str, str]:
         locator = {"type": "css", "value": selector}
-        (node,) = self.ask("browsingContext.locateNodes", context=self._context, locator=locator)["nodes"]
-        element = {"sharedId": node["sharedId"]}
-        self.ask("input.setFiles", context=self._context, element=element, files=[str(path)])
+        found = self.ask("browsingContext.locateNodes", context=self._context, locator=locator, maxNodeCount=1)
+        return {"sharedId": found["nodes"][0]["sharedId"]}
 
 
 def find_firefox() -> str | None:
