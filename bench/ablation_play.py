@@ -6,12 +6,12 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import soxr
 
 from openvmas.condition import AXES, Condition
 from openvmas.config import CONTROL_RATE
+from openvmas.eval.folder import read_sound
 from openvmas.generate.codec_runner import CodecRunner
 from openvmas.timeline import Events
 from openvmas.train.joint import told_condition
@@ -22,13 +22,10 @@ SPAN = 400  # steps, 8 s
 LEAST_BEATS = 4  # accents of a span's picture, where sync z is measured
 
 
-def read_mono(path: Path, sample_rate: int) -> np.ndarray:
-    """The first sound track, [L] float32."""
-    with av.open(str(path)) as container:
-        rate = container.streams.audio[0].rate
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
-    return soxr.resample(np.concatenate([frame.to_ndarray()[0] for frame in frames]), rate, sample_rate)
+def read_wave(film: Path, sample_rate: int) -> np.ndarray:
+    """A film's sound in mono on the picture's clock: [L] float32."""
+    sound = read_sound(film, mono=True)
+    return soxr.resample(sound.wave[0], sound.sample_rate, sample_rate)
 
 
 def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float) -> list[Clip]:
@@ -40,7 +37,7 @@ def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float)
         kept = film.with_suffix(".analysis.npz")
         if not kept.exists():
             analyze(film).save(kept)
-        analysis, codes = VideoAnalysis.load(kept), codec.encode(read_mono(film, codec.sample_rate))
+        analysis, codes = VideoAnalysis.load(kept), codec.encode(read_wave(film, codec.sample_rate))
         for start in range(0, min(analysis.events.n_steps, codes.shape[1]) - SPAN + 1, SPAN):
             clips.append(span_of(analysis, codes, start, n_codebooks, fps, len(clips)))
     return clips
