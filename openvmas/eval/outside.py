@@ -30,10 +30,9 @@ from pathlib import Path
 from openvmas.data.recipe import read_toml
 from openvmas.errors import InputError, OpenVMASError, OptionError
 from openvmas.eval.captions import caption
-from openvmas.eval.folder import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
+from openvmas.eval.folder import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files, read_sound
 from openvmas.eval.systems import Setting, System, Task
-from openvmas.media.audio import Audio, read_audio
-from openvmas.media.probe import probe
+from openvmas.media.audio import Audio
 
 LEAST = 0.1  # s, of sound that counts as an answer
 TIMEOUT = 600.0  # s
@@ -42,8 +41,7 @@ KEYS = {"command", "output", "timeout", "folder", "version", "says", "environmen
 
 def read_answer(path: Path, who: str) -> Audio:
     """The sound of a finished file, on the picture's clock if it has a picture. Raises InputError."""
-    info = probe(path) if path.suffix.lower() in VIDEO_SUFFIXES else None
-    audio = read_audio(path, info=info)
+    audio = read_sound(path)
     if audio.wave.shape[1] < LEAST * audio.sample_rate:
         raise InputError(f"{who} gave less than {LEAST:g} s of sound in {path.name}; check what it wrote.")
     return audio

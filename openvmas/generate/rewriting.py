@@ -159,9 +159,9 @@ class _Part:
     def _choose(self, pen: Pen, level: float, lost: np.ndarray) -> int:
         """The candidate that goes on; keeps what it has written inside the part. lost: [N], taken off their values."""
         final = self.start + self.written.shape[1]
-        found, values = [], []
-        waves = self.composer.hands.each(self.composer.hear, pen.codes())
-        for wave, codes, back, cost in zip(waves, pen.codes(), self.returns, lost, strict=True):
+        found, values, written = [], [], pen.codes()
+        waves = self.composer.hands.each(self.composer.hear, written)
+        for wave, codes, back, cost in zip(waves, written, self.returns, lost, strict=True):
             judgement = self.composer.judge(wave, codes, pen.first, final, self.condition, level)
             reached = pen.first + codes.shape[1]
             joins = [(step - pen.first) / self.rate for step in (self.start, back) if final <= step < reached and step]
@@ -169,7 +169,7 @@ class _Part:
             found.append(judgement)
             values.append(judgement.value - cost - 5 * max(0.0, worst - STANDING_OUT))
         winner = int(np.argmax(values))
-        codes = pen.codes()[winner, :, final - pen.first :][:, : self.end - final]
+        codes = written[winner, :, final - pen.first :][:, : self.end - final]
         self.notes.append(describe(final / self.rate, found, values, winner))
         self.written = np.concatenate([self.written, codes], axis=1)
         pen.forget(final + codes.shape[1] - HISTORY)

@@ -182,7 +182,8 @@ def main() -> None:
     parser.add_argument("--span", type=int, default=SPAN, help="steps of a clip in RUN (its steps_per_crop)")
     parser.add_argument("--licence", default=UNSTATED, help="of the weights, e.g. CC-BY-4.0; every sidecar repeats it")
     arguments = parser.parse_args()
-    name, version, run, span, licence = (vars(arguments)[x] for x in ("name", "version", "joint", "span", "licence"))
+    name, version, run = arguments.name, arguments.version, arguments.joint
+    span, licence = arguments.span, arguments.licence
     if arguments.codec == "-":
         if run is None:
             parser.error("with CODEC - give --joint RUN")

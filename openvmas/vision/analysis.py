@@ -204,12 +204,17 @@ def look_back(until: float, changes: ShotChanges, moves: Motion) -> Glimpse:
     """What is known of the first `until` s; motion may not have come so far yet."""
     end = min(until, float(moves.times[-1])) if len(moves.times) else 0.0
     times = np.arange(int(end * float(CONTROL_RATE))) / float(CONTROL_RATE)
-    inside = [t for t in changes.transitions if 0 < t.time < end]
-    cuts = np.array([t.time for t in inside])
-    moves = beats.skip_cuts(moves, cuts, inside)
+    inside, cuts, moves = before(end, changes, moves)
     found = beats.find_visual_beats(changes, inside, moves, np.zeros(len(times), np.float32), times, end)
     energy = beats.energy_curve(beats.motion_curve(moves, times), cuts, changes, times)
     return Glimpse(end, shots_between(inside, end), cuts, found[:, 0], found[:, 1], energy)
+
+
+def before(end: float, changes: ShotChanges, moves: Motion) -> tuple[list[Transition], np.ndarray, Motion]:
+    """Transitions before `end`, their times [N], and the motion without the jumps at them."""
+    inside = [t for t in changes.transitions if 0 < t.time < end]
+    cuts = np.array([t.time for t in inside])
+    return inside, cuts, beats.skip_cuts(moves, cuts, inside)
 
 
 def shots_between(transitions: Sequence[Transition], end: float) -> tuple[Shot, ...]:
@@ -223,9 +228,7 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
     clock = Clock(CONTROL_RATE)
     times = clock.times(clock.count(duration))
     end = float(duration)
-    inside = [t for t in changes.transitions if 0 < t.time < end]
-    cuts = np.array([t.time for t in inside])
-    moves = beats.skip_cuts(moves, cuts, inside)
+    inside, cuts, moves = before(end, changes, moves)
     motion = beats.motion_curve(moves, times)
     feature_times, features = np.concatenate(looker.times), np.concatenate(looker.features)
     novelty = beats.novelty_curve(feature_times, features, times, inside)
