@@ -65,14 +65,19 @@ def create(studio: TheStudio, owner: Owner, sent: shapes.NewProject) -> shapes.P
 
 
 def show(studio: Studio, owner: str, project: str) -> shapes.Project:
-    return studio.views.project(projects.find(studio.database, owner, project))
+    """A project, its jobs and takes as they were at one moment, so that a job that has just ended is not shown beside a
+    project that still waits for it."""
+    projects.find(studio.database, owner, project)
+    with studio.database.read():
+        return studio.views.project(projects.read(studio.database, owner, project))
 
 
 @router.get("/projects", responses=errors(), operation_id="listProjects")
 def list_all(studio: TheStudio, owner: Owner) -> shapes.Projects:
     """All projects of this token, the newest first, without their jobs and takes."""
-    rows = studio.database.rows("SELECT * FROM projects WHERE owner = ? ORDER BY created DESC, id", (owner,))
-    return shapes.Projects(projects=[studio.views.project(row, is_whole=False) for row in rows])
+    with studio.database.read():
+        rows = studio.database.rows("SELECT * FROM projects WHERE owner = ? ORDER BY created DESC, id", (owner,))
+        return shapes.Projects(projects=[studio.views.project(row, is_whole=False) for row in rows])
 
 
 @router.get("/projects/{id}", responses=errors(404), operation_id="readProject")

@@ -99,10 +99,18 @@ class Database:
         return None if found is None else dict(found)
 
     @contextlib.contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A transaction whose queries all see the same moment; what others write meanwhile is not in it."""
+        yield from self._transaction("BEGIN")
+
+    @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """A transaction that no other process can write beside; undone if the block raises."""
+        yield from self._transaction("BEGIN IMMEDIATE")
+
+    def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         connection = self.connect()
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(begin)
         try:
             yield connection
             connection.execute("COMMIT")

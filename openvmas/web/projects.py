@@ -47,11 +47,17 @@ def create(database: Database, owner: str, name: str) -> str:
     return project
 
 
-def find(database: Database, owner: str, project: str) -> dict[str, Any]:
-    """The row of a project of this owner; notes that it is in use. Raises NotFoundError."""
+def read(database: Database, owner: str, project: str) -> dict[str, Any]:
+    """The row of a project of this owner. Raises NotFoundError."""
     row = database.row("SELECT * FROM projects WHERE id = ? AND owner = ?", (project, owner))
     if row is None:
         raise NotFoundError("there is no such project; see the list of your projects.")
+    return row
+
+
+def find(database: Database, owner: str, project: str) -> dict[str, Any]:
+    """`read`, and note that the project is in use. Raises NotFoundError."""
+    row = read(database, owner, project)
     if time.time() - row["used"] > USED_STEP:
         with database.write() as connection:
             connection.execute("UPDATE projects SET used = ? WHERE id = ?", (time.time(), project))

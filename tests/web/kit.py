@@ -88,6 +88,17 @@ def running(folder: Path, *arguments: str, **more: Any) -> Iterator[RunningStudi
         end_workers(folder)
 
 
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Meanwhile the workers of this studio do not write the last second of any music."""
+    folder.mkdir(exist_ok=True)
+    (folder / "hold").touch()
+    try:
+        yield
+    finally:
+        (folder / "hold").unlink()
+
+
 def worker_pids(folder: Path) -> list[int]:
     """Of the processes that work on this folder, seen from outside."""
     found = []

@@ -20,6 +20,7 @@ from tests.web.kit import (
     RunningStudio,
     copy_project,
     end_workers,
+    held,
     make_project,
     running,
     submit,
@@ -88,8 +89,9 @@ def test_a_killed_worker_is_replaced_and_its_job_done_once_more(home: Path, clip
     with running(home, pace=0.5) as studio, studio.client() as client:
         project = make_project(client, clip)
         job = submit(client, project)["id"]
-        wait_writing(client, job)
-        os.kill(worker_pids(home)[0], signal.SIGKILL)
+        with held(home):
+            wait_writing(client, job)
+            os.kill(worker_pids(home)[0], signal.SIGKILL)
         done = wait_job(client, job)
         assert (done["state"], done["interruptions"]) == ("done", 1) and attempts(home, job) == 2
         take = done["takes"][0]["id"]
@@ -102,9 +104,10 @@ def test_everything_killed_at_once_goes_on_at_the_next_start(home: Path, clip: P
     with studio.client() as client:
         project = make_project(client, clip)
         job = submit(client, project)["id"]
-        wait_writing(client, job)
-        studio.kill()
-        end_workers(home)
+        with held(home):
+            wait_writing(client, job)
+            studio.kill()
+            end_workers(home)
         database = Database(home)
         with database.write() as connection:  # instead of waiting for the lease to run out
             connection.execute("UPDATE jobs SET lease = 1 WHERE state = 'running'")
@@ -122,9 +125,10 @@ def test_a_server_that_is_told_to_leave_puts_its_jobs_back(home: Path, clip: Pat
     with studio.client() as client:
         project = make_project(client, clip)
         job = submit(client, project, variations=2)["id"]
-        wait_writing(client, job)
-        assert studio.stop() == 0
-        assert worker_pids(home) == []
+        with held(home):
+            wait_writing(client, job)
+            assert studio.stop() == 0
+            assert worker_pids(home) == []
         studio.start()
         done = wait_job(client, job)
         assert (done["state"], done["interruptions"]) == ("done", 0)

@@ -9,11 +9,15 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from openvmas.web import jobs, projects
+from openvmas.web import api_projects, jobs, projects
 from openvmas.web.database import Database
+from openvmas.web.settings import StudioOptions
+from openvmas.web.views import Views
 from tests.web.kit import ROOT
 
 
@@ -47,6 +51,33 @@ def test_jobs_come_in_order_and_analyses_first(database: Database) -> None:
     claims = [jobs.claim(database, "w") for _ in range(4)]
     assert [claim.id for claim in claims if claim] == [look, first, second]
     assert claims[3] is None
+
+
+def test_a_project_and_its_jobs_are_shown_as_of_one_moment(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that ends between two queries must not be shown as over beside a project that still waits for it."""
+    (job,) = add(database, 1, "analyze")
+    project = state(database, job)["project"]
+    with database.write() as connection:
+        connection.execute("UPDATE projects SET state = 'analyzing' WHERE id = ?", (project,))
+    claim = jobs.claim(database, "w")
+    assert claim is not None
+    read = projects.read
+
+    def read_and_let_it_end(*arguments: Any) -> dict[str, Any]:
+        row = read(*arguments)
+        other = threading.Thread(target=jobs.finish, args=(database, claim, "failed", "no picture in it."))
+        other.start()
+        other.join()
+        return row
+
+    studio: Any = SimpleNamespace(database=database, views=Views(database, StudioOptions()))
+    with monkeypatch.context() as patched:
+        patched.setattr(api_projects.projects, "find", read)
+        patched.setattr(api_projects.projects, "read", read_and_let_it_end)
+        shown = api_projects.show(studio, "local", project)
+    assert (shown.state, [one.state for one in shown.jobs]) == ("analyzing", ["running"])
+    shown = api_projects.show(studio, "local", project)
+    assert (shown.state, [one.state for one in shown.jobs]) == ("refused", ["failed"])
 
 
 def test_many_threads_share_the_jobs_without_overlap(database: Database) -> None:

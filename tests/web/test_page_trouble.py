@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import APIResponse, Browser, Page, Route
 
 from openvmas.config import PlanOptions
 from openvmas.generate.steering import plan_choices
@@ -22,7 +23,7 @@ from openvmas.plan import make_plan, to_condition
 from tests.clips import write_clip
 from tests.plan.made import make_analysis
 from tests.web import browser as look
-from tests.web.kit import RunningStudio, make_project, running, submit, wait_job
+from tests.web.kit import RunningStudio, held, make_project, running, submit, wait_job
 
 DURATION = 5.0  # s of the clip
 PIECE = 9_000  # bytes that the server is made to ask for at most
@@ -116,10 +117,31 @@ def test_a_file_that_is_no_video_is_refused_in_the_servers_words(
         page.wait_for_selector(".section .choose")
 
 
+def test_an_answer_from_before_the_upload_is_not_taken_for_news(
+    browser: Browser, studio: RunningStudio, clip: Path
+) -> None:
+    """The page asks for the new project while the upload runs; that answer may come last."""
+    late: list[tuple[Route, APIResponse]] = []
+
+    def first_is_late(route: Route) -> None:
+        if late or route.request.method != "GET":
+            return route.fallback()
+        late.append((route, route.fetch()))
+
+    with look.opened(browser, studio.url) as page:
+        page.route(re.compile(r"/api/projects/\w+$"), first_is_late)
+        page.set_input_files("#file", clip)
+        look.wait_until(page, "document.getElementById('project-title').querySelector('input')?.value === 'clip'")
+        ((route, answer),) = late
+        assert answer.json()["state"] in ("empty", "uploading")
+        route.fulfill(response=answer)
+        page.wait_for_selector(".section .choose")
+
+
 def test_music_is_heard_while_it_is_written_and_can_be_cancelled(
     browser: Browser, studio: RunningStudio, project: str
 ) -> None:
-    with look.opened(browser, studio.url) as page:
+    with held(studio.folder), look.opened(browser, studio.url) as page:
         open_plan(page, studio.url, project)
         page.keyboard.press("Control+Enter")
         begun = look.wait_player(page, "data.state === 'playing' && Number(data.clock) > 0.2")
@@ -246,8 +268,10 @@ def test_settings_come_back_and_platforms_set_the_loudness(
 
 def test_a_small_screen_and_keys_alone_are_enough(browser: Browser, studio: RunningStudio, project: str) -> None:
     small: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "reduced_motion": "reduce", "has_touch": True}
+    with studio.client() as client:
+        without_picture = make_project(client, name="No video yet")
     with look.opened(browser, studio.url, **small) as page:
-        page.wait_for_selector(".projects .card")
+        page.wait_for_selector(f".projects [data-key='{without_picture}']")
         look.check_accessible(page, "first page, 390 px")
         open_plan(page, studio.url, project)
         for tab in ("Plan", "Sound", "Takes"):

@@ -22,6 +22,7 @@ from tests.clips import write_clip
 from tests.web.kit import (
     UPLOAD,
     copy_project,
+    held,
     make_project,
     running,
     submit,
@@ -292,16 +293,17 @@ def test_the_same_music_at_other_levels(client: httpx.Client, project: str, take
     assert client.get(f"/takes/{take}/audio").content == heard[0]  # what they shared is still there
 
 
-def test_a_running_job_is_cancelled_within_two_seconds(client: httpx.Client, project: str) -> None:
+def test_a_running_job_is_cancelled_within_two_seconds(client: httpx.Client, home: Path, project: str) -> None:
     took: list[float] = []
     while not took or (took[-1] >= 2 and len(took) < 3):  # on a busy machine the best of three counts
-        job = submit(client, project, variations=3)
-        take = job["takes"][0]["id"]
-        wait_writing(client, job["id"])
-        assert client.delete(f"/takes/{take}").status_code == 409
-        asked = time.time()
-        assert client.post(f"/jobs/{job['id']}/cancel").status_code == 200
-        done = wait_job(client, job["id"])
+        with held(home):
+            job = submit(client, project, variations=3)
+            take = job["takes"][0]["id"]
+            wait_writing(client, job["id"])
+            assert client.delete(f"/takes/{take}").status_code == 409
+            asked = time.time()
+            assert client.post(f"/jobs/{job['id']}/cancel").status_code == 200
+            done = wait_job(client, job["id"])
         assert done["state"] == "cancelled"
         took.append(done["finished"] - asked)
     assert min(took) < 2

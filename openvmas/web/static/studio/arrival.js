@@ -31,8 +31,8 @@ export class Arrival {
       const tell = (state) => (Object.assign(this.running, { state }), this.draw());
       await upload(project.id, file, { tell, signal: controller.signal });
       announce("The video is here. It is being watched now.");
+      if (workspace.address === project.id) await workspace.refresh();
       this.running = null;
-      if (workspace.id === project.id) await workspace.refresh();
     } catch (error) {
       this.running = null;
       if (error.name !== "AbortError") notify(error.message, "fault");

@@ -10,6 +10,7 @@ const stateOf = (job) => `${job.state} ${job.takes.map((take) => take.state)}`;
 
 export class Workspace extends EventTarget {
   session = null;
+  address = null; // id of the project that is open or being opened
   project = null;
   plan = null;
   analysis = null;
@@ -21,6 +22,8 @@ export class Workspace extends EventTarget {
   #pending = null;
   #line = Promise.resolve();
   #followed = new Map();
+  #asked = 0; // for the project, and the latest question that was answered
+  #answered = 0;
 
   tell(...topics) {
     for (const topic of topics) this.dispatchEvent(new Event(topic));
@@ -57,9 +60,8 @@ export class Workspace extends EventTarget {
 
   async open(id) {
     this.close();
-    this.project = await api.get(`/projects/${id}`);
-    this.tell("project");
-    await this.#takeUp();
+    this.address = id;
+    await this.refresh();
   }
 
   close() {
@@ -68,15 +70,17 @@ export class Workspace extends EventTarget {
     this.#followed.clear();
     this.jobs.clear();
     this.reports.clear();
-    Object.assign(this, { project: null, plan: null, analysis: null, watched: null, selection: null });
+    Object.assign(this, { address: null, project: null, plan: null, analysis: null, watched: null, selection: null });
     this.tell("project", "plan", "analysis", "selection");
   }
 
   /** Read the project again: its takes, jobs, filmstrip; fetch what has become ready since. */
   async refresh() {
-    const { id } = this;
-    const project = await api.get(`/projects/${id}`);
-    if (this.id !== id) return;
+    const { address } = this;
+    const asked = ++this.#asked;
+    const project = await api.get(`/projects/${address}`);
+    if (this.address !== address || asked < this.#answered) return; // answers may overtake each other
+    this.#answered = asked;
     this.project = project;
     this.tell("project");
     await this.#takeUp();
@@ -98,7 +102,7 @@ export class Workspace extends EventTarget {
     }
     if (!this.plan) {
       const plan = await api.get(`/projects/${project.id}/plan`);
-      if (this.id === project.id) this.#show(plan);
+      if (this.id === project.id && !this.plan) this.#show(plan);
     }
   }
 
