@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,12 @@ import numpy as np
 
 from openvmas.errors import InputError
 from openvmas.eval import folder, metrics
-from openvmas.eval.adapters.names import open_embedder, weights_key
+from openvmas.eval.adapters.names import open_embedder, sees_pictures, weights_key
 from openvmas.eval.cache import Cache, Sound
 from openvmas.eval.embedders import Embedder
 from openvmas.eval.excerpt import Excerpt, prepare
 from openvmas.eval.folder import MeasuredFile, MeasuredFolder
-from openvmas.eval.likeness import Judge, count_steps
+from openvmas.eval.likeness import Judge, SpaceJudge, count_steps
 from openvmas.eval.statistics import Interval
 from openvmas.eval.suite import Clip
 from openvmas.eval.systems import Setting, System, Task, file_name, open_system
@@ -115,12 +116,16 @@ class Compared:
 
 @dataclass(frozen=True)
 class Match:
-    """All music of a system against all pictures, by the learned comparison; figures by name of the clip."""
+    """All music of a system against all pictures; figures by name of the clip.
+
+    judge: an embedder that knows pictures, or none for the learned comparison.
+    """
 
     spec: str
     clips: tuple[Clip, ...]
     pictures: tuple[str, ...]  # keys
     sounds: tuple[str, ...]
+    judge: str | None = None
 
 
 Job = Prepare | Make | Compare | Match
@@ -145,6 +150,11 @@ class Bench:
         self._systems: dict[str, System] = {}
         self._embedders: dict[str, Embedder] = {}
         self._judge = Judge(self._cache)
+        self._others = {
+            name: SpaceJudge(name, self._cache, partial(self._embedder, name))
+            for name in setting.embedders
+            if sees_pictures(name)
+        }
         self._last: Excerpt | None = None
 
     def do(self, job: Job) -> Any:
@@ -152,7 +162,7 @@ class Bench:
         if isinstance(job, Prepare):
             return self._prepare(job.clip)
         if isinstance(job, Match):
-            return self._match(job)
+            return self._match_in_space(job, self._others[job.judge]) if job.judge else self._match(job)
         return self._make(job) if isinstance(job, Make) else self._compare(job)
 
     def _excerpt(self, clip: Clip) -> Excerpt:
@@ -164,6 +174,8 @@ class Bench:
     def _prepare(self, clip: Clip) -> Prepared:
         excerpt = self._excerpt(clip)
         _ = excerpt.picture, excerpt.reference_music
+        for judge in self._others.values():
+            judge.see(excerpt.key, lambda: excerpt.video)
         return Prepared(float(excerpt.duration), excerpt.key)
 
     def system(self, spec: str) -> System:
@@ -175,7 +187,7 @@ class Bench:
     def _make(self, job: Make) -> Made:
         excerpt = self._excerpt(job.clip)
         system = self.system(job.spec)
-        place = self._setting.results / file_name(job.spec) / f"{job.name}{ENDING}"
+        place = self._place(job.spec, job.name)
         place.parent.mkdir(parents=True, exist_ok=True)
         record = place.with_name(f"{job.name}.json")
         scratch = Path(tempfile.mkdtemp(prefix=f"{SCRATCH}{os.getppid()}-", dir=place.parent))
@@ -225,7 +237,7 @@ class Bench:
             pairs = {}
             for clip, sound in zip(job.clips, job.sounds, strict=True):
                 excerpt = self._excerpt(clip)
-                place = self._setting.results / file_name(job.spec) / f"{clip.name}{ENDING}"
+                place = self._place(job.spec, clip.name)
                 pairs[clip.name] = self._judge.see(excerpt.picture), self._hear(place, sound, excerpt)
             return self._judge.measure(pairs)
 
@@ -233,6 +245,17 @@ class Bench:
         key = hashlib.sha256(parts.encode()).hexdigest()
         found: dict[str, Any] = self._cache.values(key, f"match-{self._judge.key}-{metrics.VERSION}", describe)
         return found
+
+    def _match_in_space(self, job: Match, judge: SpaceJudge) -> dict[str, dict[str, float]]:
+        pairs = {}
+        for clip, picture, sound in zip(job.clips, job.pictures, job.sounds, strict=True):
+            seen = judge.see(picture, lambda clip=clip: self._excerpt(clip).video)
+            pairs[clip.name] = seen, self._sound(judge.name, sound, self._place(job.spec, clip.name))
+        return judge.measure(pairs)
+
+    def _place(self, spec: str, name: str) -> Path:
+        """Where a finished sound is kept."""
+        return self._setting.results / file_name(spec) / f"{name}{ENDING}"
 
     def _embedder(self, name: str) -> Embedder:
         """Opened when it is first needed."""

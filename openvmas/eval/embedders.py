@@ -10,6 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import onnxruntime
@@ -142,6 +143,15 @@ class Embedder:
             embeddings.append(found[0])
             logits.append(found[1])
         return np.concatenate(embeddings), np.concatenate(logits)
+
+
+@runtime_checkable
+class PictureEmbedder(Protocol):
+    """An embedder that puts pictures into the space of its sounds; it then also judges whether the two fit."""
+
+    def embed_pictures(self, pictures: np.ndarray) -> np.ndarray:
+        """Embeddings of pictures [F, h, w, 3] uint8 RGB: [F, D], D that of sounds."""
+        ...
 
 
 def at_16k(wave: np.ndarray, sample_rate: int, shortest: int) -> np.ndarray:

@@ -19,10 +19,10 @@ import soxr
 from openvmas.errors import InputError, OptionError
 from openvmas.eval import craft, statistics, timing
 from openvmas.eval.adapters.names import EMBEDDERS as EMBEDDERS
-from openvmas.eval.adapters.names import check_name, open_embedder, weights_key
+from openvmas.eval.adapters.names import check_name, open_embedder, sees_pictures, weights_key
 from openvmas.eval.cache import Cache, Sound
 from openvmas.eval.embedders import HOP, PATCH, SAMPLE_RATE, Embedder
-from openvmas.eval.likeness import Judge, count_steps
+from openvmas.eval.likeness import Judge, SpaceJudge, count_steps
 from openvmas.eval.statistics import (
     Interval,
     bootstrap_interval,
@@ -44,6 +44,11 @@ LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS: to which a sound is b
 MEDIANS = frozenset({"retrieval_rank"})  # figures whose median over clips is told, not the mean
 
 K = TypeVar("K", bound=Hashable)
+
+
+def base(name: str) -> str:
+    """The measure of a figure: what an embedder says of a clip is called MEASURE:EMBEDDER."""
+    return name.partition(":")[0]
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def measure_folder(
         check_name(embedder)
     if border is not None and not 0.1 <= border <= 3600:
         raise OptionError(f"border cannot be {border:g}; give seconds from 0.1 to 3600.")
-    cache, loaded = cache or Cache(), None
+    cache, opened = cache or Cache(), functools.cache(open_embedder)
     judge, judged = Judge(cache), {}
     kind = f"measures-{VERSION}" + (f"-{border:g}" if border is not None else "")
     paths = media_files(folder)
@@ -161,10 +166,8 @@ def measure_folder(
         say(f"{number} of {len(paths)}: {path.name}")
 
         def hear(path: Path = path) -> Sound:
-            nonlocal loaded
             assert embedder is not None
-            loaded = loaded or open_embedder(embedder)
-            return embed_file(path, loaded)
+            return embed_file(path, opened(embedder))
 
         try:
             key = cache.key(path)
@@ -183,7 +186,20 @@ def measure_folder(
     if not files:
         raise InputError(f"nothing in {folder} can be measured; the first file: {next(iter(broken.values()))}")
     folder_of = MeasuredFolder(folder, tuple(files), broken)
+    if judged and embedder is not None and sees_pictures(embedder):
+        other = SpaceJudge(embedder, cache, functools.partial(opened, embedder))
+        folder_of = with_values(folder_of, match_in_space(folder_of, other, cache))
     return with_values(folder_of, judge.measure(judged)) if judged else folder_of
+
+
+def match_in_space(folder: MeasuredFolder, judge: SpaceJudge, cache: Cache) -> dict[str, dict[str, float]]:
+    """What an embedder that knows pictures says of videos and their own music, by file and measure."""
+    pairs = {}
+    for file in folder.files:
+        path = folder.path / file.name
+        if is_video(path) and file.sound is not None:
+            pairs[file.name] = judge.see(cache.key(path), lambda path=path: path), file.sound
+    return judge.measure(pairs)
 
 
 def with_values(folder: MeasuredFolder, found: Mapping[str, Mapping[str, float]]) -> MeasuredFolder:
@@ -199,7 +215,7 @@ def summarise(folder: MeasuredFolder, level: float = 0.95) -> dict[str, tuple[In
         values = np.array([file.values.get(name, math.nan) for file in folder.files])
         values = values[np.isfinite(values)]
         if len(values):
-            centre = statistics.median if name in MEDIANS else statistics.mean
+            centre = statistics.median if base(name) in MEDIANS else statistics.mean
             found[name] = bootstrap_interval(values, centre, level), len(values)
     return found
 

@@ -1,12 +1,14 @@
-"""How well pieces fit pictures by the learned comparison (`openvmas.similarity`): every piece under every picture.
+"""How well pieces fit pictures: every piece under every picture, by the learned comparison or by an embedder.
 
-What a picture and a piece are is worked out once, what a piece is also kept by content; a comparison is then a few
-products.
+`Judge` is the learned comparison (`openvmas.similarity`), `SpaceJudge` any embedder that puts pictures and sounds into
+one space, such as ImageBind. What a picture and a piece are is worked out once and kept by content; a comparison is
+then a few products.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -15,15 +17,21 @@ import numpy as np
 from openvmas.conduct import picture_of
 from openvmas.config import CONTROL_RATE
 from openvmas.eval import meaning
-from openvmas.eval.cache import Cache
+from openvmas.eval.adapters.names import weights_key
+from openvmas.eval.cache import Cache, Sound
+from openvmas.eval.embedders import Embedder, PictureEmbedder
 from openvmas.generate.codec_runner import CodecRunner
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio
+from openvmas.media.video import FrameRequest, probe, read_frames
 from openvmas.pretrained import find_alignment, find_weights
 from openvmas.vision.analysis import VideoAnalysis
 
 MODEL = "mini"  # whose codec and alignment judge
 LONGEST = 60.0  # s of a picture that are compared
+N_PICTURES = 5  # of a video, shown to an embedder
+LONG_SIDE = 640  # px of such a picture: more than any embedder looks at, and less than a film has
+SEEN_VERSION = 1  # of what an embedder is shown: another number makes the cache forget
 MANY = 5  # pieces, above which it says something that the own one is among the first five
 
 
@@ -79,13 +87,71 @@ class Judge:
             found[name] = {"similarity": own.combined} | {f"similarity_{part}": x for part, x in parts.items()}
         if len(names) > 1:
             table = meaning.similarities(seen, heard, lambda x, y: self.aligner.fit(x, y).combined)
-            ranked = meaning.evaluate(table)
-            if len(names) <= MANY:
-                del ranked["retrieval_r5"]  # all of them are among the first five
-            for measure, values in ranked.items():
-                for name, value in zip(names, values, strict=True):
-                    found[name][measure] = float(value)
+            for name, places in rank(names, table).items():
+                found[name] |= places
         return found
+
+
+class SpaceJudge:
+    """An embedder that puts pictures and sounds into one space, so that a cosine says how well they fit.
+
+    A video is five pictures, the middles of its fifths; a piece is all of its windows that sound, brought to one level,
+    as `eval.folder.embed_file` hears them. Each is the mean of its unit vectors, of length 1. ImageBind's own code
+    (Girdhar et al. 2023) means so over five clips of two frames in three crops, and over three windows of 2 s.
+    """
+
+    def __init__(self, name: str, cache: Cache, opened: Callable[[], Embedder]) -> None:
+        """name: of the embedder, as the user gave it; opened: loads it, if it has not been."""
+        self.name, self._cache, self._opened = name, cache, opened
+
+    def see(self, key: str, find: Callable[[], Path]) -> np.ndarray:
+        """What a video is: [D] of length 1. key: of its content; find: gives the file. Raises InputError."""
+
+        def make(place: Path) -> None:
+            embedder = self._opened()
+            assert isinstance(embedder, PictureEmbedder)
+            with place.open("wb") as file:
+                np.save(file, mean_direction(embedder.embed_pictures(show(find()))))
+
+        return np.load(self._cache.file(key, f"seen-{weights_key(self.name)}-{SEEN_VERSION}.npy", make))
+
+    def measure(self, pairs: Mapping[str, tuple[np.ndarray, Sound]]) -> dict[str, dict[str, float]]:
+        """As `Judge.measure`, each figure as MEASURE:EMBEDDER. Nothing is said of music that is silent."""
+        names = [name for name, (_, heard) in pairs.items() if len(heard.embeddings)]
+        if not names:
+            return {}
+        seen = np.stack([pairs[name][0] for name in names])
+        heard = np.stack([mean_direction(pairs[name][1].embeddings) for name in names])
+        table = meaning.cosines(seen, heard)
+        found = {name: {"similarity": float(own)} for name, own in zip(names, table.diagonal(), strict=True)}
+        if len(names) > 1:
+            for name, places in rank(names, table).items():
+                found[name] |= places
+        return {name: {f"{m}:{self.name}": value for m, value in values.items()} for name, values in found.items()}
+
+
+def rank(names: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]:
+    """The measures of ranks by name and measure, from similarities [N, N] of pictures and music, N at least 2."""
+    ranked = meaning.evaluate(table)
+    if len(names) <= MANY:
+        del ranked["retrieval_r5"]  # all of them are among the first five
+    return {name: {measure: float(values[i]) for measure, values in ranked.items()} for i, name in enumerate(names)}
+
+
+def mean_direction(embeddings: np.ndarray) -> np.ndarray:
+    """The mean of the unit vectors of embeddings [P, D], P at least 1, brought to length 1: [D] float64."""
+    rows = np.asarray(embeddings, np.float64)
+    mean = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+
+def show(video: Path) -> np.ndarray:
+    """The pictures of a video that an embedder is shown: [N_PICTURES, h, w, 3] uint8 RGB. Raises InputError."""
+    info = probe(video)
+    side = min(LONG_SIDE, max(info.width, info.height))
+    # Two samples for each part, of which the second is its middle.
+    request = FrameRequest(Fraction(2 * N_PICTURES) / info.duration, side)
+    return np.concatenate([chunk.frames for chunk in read_frames(video, [request], info)])[1::2]
 
 
 def count_steps(picture: VideoAnalysis) -> int:

@@ -113,19 +113,26 @@ def match_all(
     clips: Sequence[Clip],
     prepared: dict[str, Prepared],
     specs: Sequence[str],
+    judges: Sequence[str],
     say: Callable[[str], None],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """How each system's music fits its own and all other pictures, by system, clip and measure."""
+    """How each system's music fits its own and all other pictures, by system, clip and measure.
+
+    judges: embedders that are asked besides the learned comparison.
+    """
     jobs = []
     for spec in specs:
         there = tuple(clip for clip in clips if clip.name in made[spec])
         pictures = tuple(prepared[clip.name].key for clip in there)
-        jobs.append(Match(spec, there, pictures, tuple(made[spec][clip.name].sound for clip in there)))
+        sounds = tuple(made[spec][clip.name].sound for clip in there)
+        jobs += [Match(spec, there, pictures, sounds, judge) for judge in (None, *judges) if there]
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for number, (job, answer) in enumerate(pool.run([job for job in jobs if job.clips]), 1):
+    for number, (job, answer) in enumerate(pool.run(jobs), 1):
+        by = f" by {job.judge}" if job.judge else ""
         if isinstance(answer, Failure):
-            say(f"{job.spec} has no similarity: {answer.sentence}")
+            say(f"{job.spec} has no similarity{by}: {answer.sentence}")
             continue
-        found[job.spec] = answer
-        say(f"similarity {number} of {len(jobs)}: {job.spec}")
+        for clip, values in answer.items():
+            found.setdefault(job.spec, {}).setdefault(clip, {}).update(values)
+        say(f"similarity {number} of {len(jobs)}: {job.spec}{by}")
     return found

@@ -16,16 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openvmas.errors import InputError, OptionError
-from openvmas.eval.adapters.names import check_name, open_embedder
+from openvmas.eval.adapters.names import check_name, open_embedder, sees_pictures
 from openvmas.eval.bench import ENDING, SCRATCH, BenchSetting, Compared, Made, start
 from openvmas.eval.cache import Cache
-from openvmas.eval.folder import MeasuredFile, MeasuredFolder, Pairing, correct, differences, summarise
+from openvmas.eval.folder import MeasuredFile, MeasuredFolder, Pairing, base, correct, differences, summarise
 from openvmas.eval.likeness import Judge
 from openvmas.eval.rounds import compare_all, make_all, make_takes, match_all, prepare_all
 from openvmas.eval.statistics import Interval
 from openvmas.eval.suite import MAX_SEEDS, Clip, Suite
 from openvmas.eval.systems import Setting, System, file_name, open_system
-from openvmas.eval.tables import MEASURES, base
+from openvmas.eval.tables import MEASURES
 from openvmas.eval.work_pool import WorkPool
 
 TIMEOUT = 1800.0  # s for one job
@@ -67,7 +67,7 @@ class RunResult:
 
     pairs: (spec, measure) to the difference from the first system over clips that both have, with Holm's correction
     over all of them. broken: clips that could not be prepared. wall: of this run, s. judge: what compares music and
-    picture; seeds: how many, and on how many clips.
+    picture; others: embedders that compare them too; seeds: how many, and on how many clips.
     """
 
     suite: Suite
@@ -81,6 +81,7 @@ class RunResult:
     n_kept: int
     judge: str
     seeds: tuple[int, int]
+    others: tuple[str, ...] = ()
 
 
 def run(
@@ -109,7 +110,7 @@ def run(
     systems = {spec: open_system(spec, setting) for spec in specs}
     for name in embedders:
         open_embedder(name)  # that its weights can be read shows now and not in an hour
-    judge = Judge(Cache(setting.cache)).name
+    judge, others = Judge(Cache(setting.cache)).name, tuple(filter(sees_pictures, embedders))
     clips = suite.clips if limit is None else spread(suite.clips, limit)
     if finished:
         clips = have_results(clips, specs, results, setting)
@@ -126,11 +127,11 @@ def run(
         drawn = [spec for spec in specs if systems[spec].is_random]
         takes = make_takes(pool, again, drawn, n_seeds, made, say) if not finished else {}
         sets = compare_all(pool, made, takes, embedders, say)
-        fits = match_all(pool, made, whole, prepared, specs, say)
+        fits = match_all(pool, made, whole, prepared, specs, others, say)
     rows = [row_of(systems[spec], made[spec], failures[spec], sets.get(spec, {}), fits.get(spec, {})) for spec in specs]
     n_kept = sum(not item.is_new for spec in specs for item in made[spec].values())
     n_again, wall = (n_seeds, len(again)) if takes else (1, 0), time.monotonic() - began
-    of_run = tuple(embedders), seed, wall, n_kept, judge, n_again
+    of_run = tuple(embedders), seed, wall, n_kept, judge, n_again, others
     return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run)
 
 
@@ -209,6 +210,6 @@ def compare_pairs(systems: Sequence[SystemResult]) -> dict[tuple[str, str], Pair
         (other.spec, name): pairing
         for other in systems[1:]
         for name, pairing in differences(first, other.folder).items()
-        if base(name) in MEASURES and MEASURES[base(name)].better and name not in RESTATED
+        if base(name) in MEASURES and MEASURES[base(name)].better and base(name) not in RESTATED
     }
     return correct(found)

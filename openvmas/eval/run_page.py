@@ -10,10 +10,10 @@ from typing import Any
 
 from openvmas import __version__
 from openvmas.errors import InputError
-from openvmas.eval.folder import Pairing
+from openvmas.eval.folder import Pairing, base
 from openvmas.eval.run import RunResult, SystemResult
 from openvmas.eval.statistics import Interval
-from openvmas.eval.tables import MEASURES, base, in_order, number, plain, span, table, title
+from openvmas.eval.tables import MEASURES, OTHERS, ear, in_order, number, plain, span, table, title
 
 LEVEL = 0.05
 BEGIN, END = "<!-- table: made by openvmas eval run -->", "<!-- /table -->"
@@ -88,17 +88,22 @@ def set_cell(system: SystemResult, embedder: str, name: str) -> str:
 
 def measures_of(result: RunResult) -> list[str]:
     """Every measure of clips that some system has, in the order of MEASURES."""
-    found = {name for system in result.systems for name in system.summary}
+    found = dict.fromkeys(name for system in result.systems for name in system.summary)
     return [name for name in in_order(found) if name != "duration"]
 
 
 def first_table(result: RunResult) -> str:
     """The result in short."""
-    head = ["system", "clips", *(heading(name) for name in TOGETHER)]
-    head += [f"{heading(name)}, {e}" for e in result.embedders for name in TOGETHER_SETS] + ["CPU s per s"]
+    together = [
+        figure
+        for name in TOGETHER
+        for figure in (name, *(f"{name}:{other}" for other in result.others if name in JUDGED))
+    ]
+    head = ["system", "clips", *(heading(name) for name in together)]
+    head += [f"{heading(name)}, {ear(e)}" for e in result.embedders for name in TOGETHER_SETS] + ["CPU s per s"]
     rows = []
     for system in result.systems:
-        row = [system.spec, str(len(system.made)), *(clip_cell(system, name) for name in TOGETHER)]
+        row = [system.spec, str(len(system.made)), *(clip_cell(system, name) for name in together)]
         row += [set_cell(system, e, name) for e in result.embedders for name in TOGETHER_SETS]
         rows.append([*row, number(system.cost, 2)])
     return table(head, rows)
@@ -154,7 +159,7 @@ def set_tables(result: RunResult) -> list[str]:
             ]
             if rows:
                 head = ["system", *(heading(name) for name in names)]
-                parts.append(f"### {group}, {embedder}\n\n" + table(head, rows))
+                parts.append(f"### {group}, {ear(embedder)}\n\n" + table(head, rows))
     return parts
 
 
@@ -178,7 +183,7 @@ def lost_sets(result: RunResult) -> list[list[str]]:
                 x, y, digits = ours[name], theirs[name], MEASURES[name].digits
                 gap = y.low - x.high if sign_of(name) > 0 else x.low - y.high
                 if gap > 0:
-                    rows.append([other.spec, f"{title(name)}, {embedder}", cell(x, digits), cell(y, digits)])
+                    rows.append([other.spec, f"{title(name)}, {ear(embedder)}", cell(x, digits), cell(y, digits)])
     return rows
 
 
@@ -252,7 +257,7 @@ def about(result: RunResult, command: str) -> str:
     ]
     lines.append(
         f"Music and picture are compared by `openvmas.similarity` ({result.judge}), which reads the codes of our own "
-        "codec; by chance half of the other music fits less than the own."
+        "codec; by chance half of the other music fits less than the own." + (f" {OTHERS}" if result.others else "")
     )
     chosen = ", ".join(system.spec for system in result.systems if system.has_judge)
     if chosen:
@@ -275,7 +280,7 @@ def as_json(result: RunResult, command: str) -> dict[str, Any]:
     """Everything of the page and every figure of every clip, as plain values; what cannot be said is None."""
     return plain({
         "made_by": f"OpenVMAS {__version__}", "command": command, "suite": result.suite.name, "seed": result.seed,
-        "judge": result.judge, "seeds": {"n": result.seeds[0], "clips": result.seeds[1]},
+        "judge": result.judge, "other_judges": result.others, "seeds": {"n": result.seeds[0], "clips": result.seeds[1]},
         "clips": [clip.name for clip in result.clips], "broken": result.broken,
         "coverage": {c.source: {"listed": c.listed, "found": c.found} for c in result.suite.coverage},
         "systems": [

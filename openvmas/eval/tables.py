@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from openvmas import __version__
-from openvmas.eval.folder import MeasuredFolder, Pairing
+from openvmas.eval.folder import MeasuredFolder, Pairing, base
 from openvmas.eval.statistics import Interval
 
 
@@ -85,9 +86,16 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def base(name: str) -> str:
-    """The measure of a figure: what an embedder says of a clip is called MEASURE:EMBEDDER."""
-    return name.partition(":")[0]
+OTHERS = (
+    "Where such a column names an embedder, it is the one that compares: the cosine of five pictures and of the music "
+    "in its own space."
+)
+
+
+def ear(embedder: str) -> str:
+    """What a page calls an embedder: its weights by the name of their file, wherever they lie."""
+    kind, _, path = embedder.partition(":")
+    return f"{kind} ({Path(path).absolute().name})" if path else kind
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -130,7 +138,7 @@ def title(name: str) -> str:
     """The measure with its unit, and whose ear it is where that matters."""
     measure, embedder = MEASURES[base(name)], name.partition(":")[2]
     unit = f" ({measure.unit})" if measure.unit else ""
-    return f"{measure.title}{unit}{f', {embedder}' if embedder else ''}"
+    return f"{measure.title}{unit}{f', {ear(embedder)}' if embedder else ''}"
 
 
 def summary_table(found: Mapping[str, tuple[Interval, int]]) -> str:
@@ -175,15 +183,16 @@ def page(
     embedder: str | None = None,
 ) -> str:
     """All tables of one run as Markdown."""
+    who = ear(embedder or "")
     parts = [f"## {estimated.path.name or estimated.path}: {len(estimated.files)} files", summary_table(summary)]
     if estimated.broken:
         parts.append("Left out:\n\n" + "\n".join(f"- {text}" for text in estimated.broken.values()))
     if variety:
-        parts += [f"### Variety ({embedder})", interval_table(variety)]
+        parts += [f"### Variety ({who})", interval_table(variety)]
     if reference is not None:
         name = reference.path.name or str(reference.path)
         if compared:
-            parts += [f"### Distance from {name}, {len(reference.files)} files ({embedder})", interval_table(compared)]
+            parts += [f"### Distance from {name}, {len(reference.files)} files ({who})", interval_table(compared)]
         if pairs:
             parts += [f"### Clips of the same name in {name} (reference)", pair_table(pairs)]
         elif pairs is not None:
@@ -191,7 +200,7 @@ def page(
     if "similarity" in summary:
         parts.append(
             "Similarity is that of `openvmas.similarity`; ranks are among the music of this folder, and by chance half "
-            "of the other music fits less."
+            "of the other music fits less." + (f" {OTHERS}" if f"similarity:{embedder}" in summary else "")
         )
     parts.append(
         "Intervals: bootstrap over files (BCa), of whole sets jackknife over files; p: paired permutation test with "

@@ -4,6 +4,7 @@
     python -m openvmas.train.export CODEC.pt RUN/decoder.pt OUT --joint RUN    # with video encoder and alignment
     python -m openvmas.train.export - - OUT --joint RUN --name alignment       # only those, for codes of mini
     python -m openvmas.train.export CODEC.pt - OUT      # only the codec's files, into a folder that holds a model
+    python -m openvmas.train.export - RUN/decoder.pt OUT --joint RUN     # the others, into a folder that holds a model
 
 `condition.onnx` (curves and meaning → one vector per step), `decoder.onnx` (one step; weights in 8-bit blocks),
 `codec.onnx` (latents → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames →
@@ -24,11 +25,12 @@ from openvmas.codec.autoencoder import Codec, load_codec
 from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
 from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.export_alignment import JOINT_FILES, SPAN, codebooks_of, export_sides
+from openvmas.train.export_alignment import JOINT_FILES, SPAN, VIDEO_FILES, codebooks_of, export_sides, export_video
 from openvmas.train.onnx_files import compress, export_graph, quantize
 from openvmas.train.step_graph import PARTS, StepGraph, plain_products
 
 UNSTATED = "unstated"  # licence of weights of which nobody has said it
+DECODER_FILES = {"decoder": "decoder.onnx", "condition": "condition.onnx"}
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
 
 
@@ -112,23 +114,27 @@ def export(
     learned from; every sidecar repeats it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    config = decoder.config
-    export_step(decoder, folder / "decoder.onnx", bits)
-    steps = {1: "steps"}
+    sizes = {**export_codec(codec, folder), **export_decoder(decoder, folder, bits)}
+    files = {**DECODER_FILES, **CODEC_FILES}
+    if run is not None:
+        sizes |= export_sides(run, folder, folder / CODEC_FILES["codebooks"], span, bits)
+        files |= JOINT_FILES
+    return write_manifest(folder, name=name, version=version, licence=licence, files=files, sizes=sizes)
+
+
+def export_decoder(decoder: Decoder, folder: Path, bits: int = 8) -> dict[str, Any]:
+    """Write DECODER_FILES; returns what the manifest says about them."""
+    config, steps = decoder.config, {1: "steps"}
+    export_step(decoder, folder / DECODER_FILES["decoder"], bits)
     export_graph(
         decoder.condition,
         {
             "curves": torch.zeros(1, 100, config.n_curves), "semantics": torch.zeros(1, 100, 2 * config.n_axes),
             "use_events": torch.ones(1), "use_meaning": torch.ones(1),
         },
-        ["condition"], {"curves": steps, "semantics": steps, "condition": steps}, folder / "condition.onnx",
+        ["condition"], {"curves": steps, "semantics": steps, "condition": steps}, folder / DECODER_FILES["condition"],
     )  # fmt: skip
-    sizes = {**export_codec(codec, folder), **decoder_sizes(config)}
-    files = {"decoder": "decoder.onnx", "condition": "condition.onnx", **CODEC_FILES}
-    if run is not None:
-        sizes |= export_sides(run, folder, folder / CODEC_FILES["codebooks"], span, bits)
-        files |= JOINT_FILES
-    return write_manifest(folder, name=name, version=version, licence=licence, files=files, sizes=sizes)
+    return decoder_sizes(config)
 
 
 def export_alignment(
@@ -169,10 +175,39 @@ def replace_codec(codec: Codec, folder: Path, version: str | None = None) -> Pat
     )
 
 
+def replace_decoder(
+    decoder: Decoder, folder: Path, version: str | None = None, bits: int = 8, run: Path | None = None, span: int = SPAN
+) -> Path:  # fmt: skip
+    """Write the decoder's files again into a folder with a model and leave its codec as it is.
+
+    version: of the model from now on (the old one if None). run: of the joint training that the decoder comes from,
+    whose video encoder is written, too; pictures and music are compared by weights of their own (`export_alignment`).
+    Returns the manifest's path. Raises ModelError where the decoder was trained for codes of another size.
+    """
+    weights, sizes = find_weights(folder), decoder_sizes(decoder.config)
+    for name in ("n_codebooks", "codebook_size"):
+        if weights.sizes[name] != sizes[name]:
+            raise ModelError(
+                f"the codec in {folder} has {name} {weights.sizes[name]}, but this decoder was trained for "
+                f"{sizes[name]}; export both."
+            )
+    sizes = {name: value for name, value in weights.sizes.items() if name not in ("video", "alignment")}
+    for role in JOINT_FILES.keys() & weights.files.keys():
+        weights.files[role].unlink()
+    files = {role: path.name for role, path in weights.files.items() if role not in JOINT_FILES}
+    sizes |= export_decoder(decoder, folder, bits)
+    if run is not None:
+        sizes |= export_video(run, folder, span, bits)
+        files |= VIDEO_FILES
+    return write_manifest(
+        folder, name=weights.name, version=version or weights.version, licence=weights.licence, files=files, sizes=sizes
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("codec", help="CODEC.pt, or - to write only the alignment")
-    parser.add_argument("decoder", help="DECODER.pt, or - to write only the codec's files into a folder with a model")
+    parser.add_argument("codec", help="CODEC.pt, or - to leave that of a model in FOLDER as it is")
+    parser.add_argument("decoder", help="DECODER.pt, or - to leave it; with - - only the alignment is written")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="mini")
     parser.add_argument("--version", help="0.1, or with - the version that is there, if left out")
@@ -184,10 +219,13 @@ def main() -> None:
     arguments = parser.parse_args()
     name, version, run = arguments.name, arguments.version, arguments.joint
     span, licence = arguments.span, arguments.licence
-    if arguments.codec == "-":
+    if arguments.codec == arguments.decoder == "-":
         if run is None:
-            parser.error("with CODEC - give --joint RUN")
+            parser.error("with - - give --joint RUN")
         print(export_alignment(run, arguments.folder, name, version or "0.1", arguments.codes_of, span, licence))
+        return
+    if arguments.codec == "-":
+        print(replace_decoder(load_decoder(arguments.decoder), arguments.folder, version, arguments.bits, run, span))
         return
     codec = load_codec(arguments.codec)
     if arguments.decoder == "-":

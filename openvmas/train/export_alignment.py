@@ -20,7 +20,9 @@ from openvmas.model.video_encoder import VideoEncoder, load_video_encoder
 from openvmas.pretrained import find_weights, hash_file
 from openvmas.train.onnx_files import compress, export_graph
 
-JOINT_FILES = {"video_encoder": "video_encoder.onnx", "music_embedding": "music_embedding.onnx"}
+VIDEO_FILES = {"video_encoder": "video_encoder.onnx"}
+JOINT_FILES = {**VIDEO_FILES, "music_embedding": "music_embedding.onnx"}
+MOMENTS = {1: "moments"}
 SPAN = 576  # codec steps of a clip in training (JointRecipe.steps_per_crop)
 
 
@@ -81,33 +83,42 @@ def export_sides(run: Path, folder: Path, codes_of: Path, span: int = SPAN, bits
     codes_of: the codebooks of the codec whose codes the run's decoder read. span: steps of a clip in training.
     bits: 32 keeps fp32.
     """
-    video, music, scales = load_sides(run)
-    config, steps, frames = video.encoder.config, {1: "steps"}, {1: "frames"}
-    n_frames = max(round(span * config.fps / 50), 2)
-    n_steps, moments = 96, {1: "moments"}
-    export_graph(
-        video,
-        {"features": torch.zeros(1, n_frames, config.feature_width), "curves": torch.zeros(1, span, config.n_curves)},
-        ["steps", "embedding", "moments"],
-        {"features": frames, "curves": steps, "steps": steps, "moments": moments},
-        folder / JOINT_FILES["video_encoder"],
-    )
+    _, music, scales = load_sides(run)
+    sizes, n_steps = export_video(run, folder, span, bits), 96
     tokens = torch.zeros(1, music.decoder.config.n_codebooks, n_steps, dtype=torch.long)
     export_graph(
-        music, {"tokens": tokens}, ["embedding", "moments"], {"tokens": {2: "steps"}, "moments": moments},
+        music, {"tokens": tokens}, ["embedding", "moments"], {"tokens": {2: "steps"}, "moments": MOMENTS},
         folder / JOINT_FILES["music_embedding"],
     )  # fmt: skip
-    for name in JOINT_FILES.values():
-        if bits < 32:
-            compress(folder / name, folder / name)
+    if bits < 32:
+        compress(folder / JOINT_FILES["music_embedding"], folder / JOINT_FILES["music_embedding"])
     return {
-        "video": {"fps": config.fps, "feature_width": config.feature_width, "width": config.out_width, "span": span},
+        **sizes,
         "alignment": {
             **scales,
             "n_codebooks": music.decoder.config.n_codebooks,
             "codebook_size": music.decoder.config.codebook_size,
             "codebooks_sha256": hash_file(codes_of),
         },
+    }
+
+
+def export_video(run: Path, folder: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
+    """Write VIDEO_FILES; returns what the manifest says about them. span, bits: as for `export_sides`."""
+    video, _, _ = load_sides(run)
+    config, path = video.encoder.config, folder / VIDEO_FILES["video_encoder"]
+    n_frames = max(round(span * config.fps / 50), 2)
+    export_graph(
+        video,
+        {"features": torch.zeros(1, n_frames, config.feature_width), "curves": torch.zeros(1, span, config.n_curves)},
+        ["steps", "embedding", "moments"],
+        {"features": {1: "frames"}, "curves": {1: "steps"}, "steps": {1: "steps"}, "moments": MOMENTS},
+        path,
+    )
+    if bits < 32:
+        compress(path, path)
+    return {
+        "video": {"fps": config.fps, "feature_width": config.feature_width, "width": config.out_width, "span": span}
     }
 
 

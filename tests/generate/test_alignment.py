@@ -21,7 +21,7 @@ from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding
 from openvmas.model.decoder import Decoder, save_decoder
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder, save_video_encoder
 from openvmas.pretrained import Weights, find_alignment, find_weights
-from openvmas.train.export import export, export_alignment
+from openvmas.train.export import CODEC_FILES, DECODER_FILES, export, export_alignment, replace_decoder
 from tests.generate.made import export_debug, make_condition, make_models
 
 SPAN = 120
@@ -59,6 +59,31 @@ def joined(tmp_path_factory, run) -> Weights:
     codec, decoder = make_models()
     export(codec, decoder, folder, "joint", "1", bits=32, run=run[0], span=SPAN)
     return find_weights(folder)
+
+
+def test_a_decoder_is_replaced_beside_a_codec_that_stays(tmp_path, run, joined):
+    """With a joint run its video encoder comes along, and goes with the next one."""
+    codec, decoder = make_models()
+    export(codec, decoder, tmp_path, "m", "1", bits=32, run=run[0], span=SPAN, licence="CC0-1.0")
+    codec_files = {name: (tmp_path / name).read_bytes() for name in CODEC_FILES.values()}
+    replace_decoder(decoder, tmp_path, "2", bits=32, run=run[0], span=SPAN)
+    weights = find_weights(tmp_path)
+    assert (weights.name, weights.version, weights.licence) == ("m", "2", "CC0-1.0")
+    assert weights.files.keys() == joined.files.keys() - {"music_embedding"}
+    assert weights.sizes == {name: value for name, value in joined.sizes.items() if name != "alignment"}
+    assert codec_files == {name: (tmp_path / name).read_bytes() for name in CODEC_FILES.values()}
+    condition = replace(make_condition(60), picture=make_picture(60))
+    found, expected = (
+        np.concatenate(list(Composer(w).write(condition, GenerateOptions(candidates=1))), axis=1)
+        for w in (weights, joined)
+    )
+    assert np.array_equal(found, expected)
+    replace_decoder(decoder, tmp_path, bits=32)
+    assert find_weights(tmp_path).files.keys() == {*DECODER_FILES, *CODEC_FILES}
+    assert not (tmp_path / "video_encoder.onnx").exists()
+    other = Decoder(replace(decoder.config, n_codebooks=2))
+    with pytest.raises(ModelError, match="n_codebooks 4, but this decoder was trained for 2"):
+        replace_decoder(other, tmp_path)
 
 
 def make_picture(n_steps: int, seed: int = 0) -> Picture:

@@ -166,7 +166,7 @@ def test_engine_and_pytorch_give_the_same_logits(composer):
     state, last = engine.start(1), np.full((1, 4), 64, np.int64)
     for step in range(80):
         logits = engine.step(state, last, vectors[step : step + 1])
-        assert np.abs(logits[0] - whole[0, :, step]).max() < 0.05 * np.abs(whole).max()  # 8-bit weights
+        assert np.abs(logits[0] - whole[0, :, step]).max() < 0.08 * np.abs(whole).max()  # 8-bit weights
         last = tokens[:, :, step].numpy()
 
 

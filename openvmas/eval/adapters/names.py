@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import importlib
 from pathlib import Path
+from typing import Any
 
 from openvmas.errors import ModelError, OptionError
-from openvmas.eval.embedders import Embedder, Musicnn, Yamnet
+from openvmas.eval.embedders import Embedder, Musicnn, PictureEmbedder, Yamnet
 
 EMBEDDERS: dict[str, type[Embedder]] = {"yamnet": Yamnet, "musicnn": Musicnn}
 ADAPTERS = {"clap": "Clap", "vggish": "Vggish", "panns": "Panns", "passt": "Passt", "imagebind": "ImageBind"}
@@ -30,17 +31,28 @@ def check_name(name: str) -> None:
         raise ModelError(f"there are no weights at {path}; give the folder or file that holds those of {kind}.")
 
 
-def open_embedder(name: str) -> Embedder:
-    """Load an embedder. Raises OptionError and ModelError."""
+def class_of(name: str) -> Any:
+    """What an embedder is, before any weights are read. Raises OptionError and ModelError."""
     check_name(name)
-    kind, _, path = name.partition(":")
+    kind, _, _ = name.partition(":")
     if kind in EMBEDDERS:
-        return EMBEDDERS[kind]()
+        return EMBEDDERS[kind]
     try:
         module = importlib.import_module(f"openvmas.eval.adapters.{kind}")
     except ImportError as error:
         raise ModelError(f"the embedder {kind} needs PyTorch; run `pip install 'openvmas[hub]'`.") from error
-    return getattr(module, ADAPTERS[kind]).open(Path(path).expanduser())
+    return getattr(module, ADAPTERS[kind])
+
+
+def open_embedder(name: str) -> Embedder:
+    """Load an embedder. Raises OptionError and ModelError."""
+    found, (_, _, path) = class_of(name), name.partition(":")
+    return found.open(Path(path).expanduser()) if path else found()
+
+
+def sees_pictures(name: str) -> bool:
+    """Whether an embedder knows pictures too and so judges whether music fits. Raises OptionError and ModelError."""
+    return issubclass(class_of(name), PictureEmbedder)
 
 
 def weights_key(name: str) -> str:
