@@ -10,12 +10,11 @@ import numpy as np
 import soxr
 
 from openvmas.condition import AXES, Condition
-from openvmas.config import CONTROL_RATE
 from openvmas.eval.folder import read_sound
 from openvmas.generate.codec_runner import CodecRunner
-from openvmas.timeline import Events
 from openvmas.train.joint import told_condition
-from openvmas.train.pairs import RATE, Clip, curves_of, frame_count
+from openvmas.train.other_pairs import seen_from
+from openvmas.train.pairs import Clip, told_events
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SPAN = 400  # steps, 8 s
@@ -45,18 +44,13 @@ def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float)
 
 def span_of(analysis: VideoAnalysis, codes: np.ndarray, start: int, n_codebooks: int, fps: float, piece: int) -> Clip:
     """SPAN steps of a film from step `start`, with features at fps from the nearest that were looked at."""
-    inside = slice(start, start + SPAN)
-    events = Events(
-        CONTROL_RATE, *(getattr(analysis.events, name)[inside] for name in ("accents", "energy", "novelty"))
-    )
-    curves = curves_of(events, analysis.motion[inside])
-    times = start / RATE + np.arange(frame_count(SPAN, fps)) / fps
-    nearest = np.abs(times[:, None] - analysis.feature_times).argmin(1)
+    views = analysis.features, analysis.feature_times
+    seen = seen_from(analysis.events, analysis.motion, views, start, SPAN, fps)
     nothing = np.full((SPAN, len(AXES)), np.nan, np.float32)
-    bare = Condition(events, np.zeros(0), np.zeros(0), nothing, np.zeros(SPAN), np.zeros(SPAN))
+    bare = Condition(told_events(seen.curves), np.zeros(0), np.zeros(0), nothing, np.zeros(SPAN), np.zeros(SPAN))
     return Clip(
-        codes[:, start : start + SPAN - n_codebooks + 1].astype(np.int64), told_condition(bare, curves),
-        events.accents, curves, analysis.features[nearest].astype(np.float32), piece,
+        codes[:, start : start + SPAN - n_codebooks + 1].astype(np.int64), told_condition(bare, seen.curves),
+        seen.curves[:, 0], seen.curves, seen.features, piece,
     )  # fmt: skip
 
 

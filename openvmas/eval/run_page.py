@@ -88,7 +88,7 @@ def set_cell(system: SystemResult, embedder: str, name: str) -> str:
 
 def measures_of(result: RunResult) -> list[str]:
     """Every measure of clips that some system has, in the order of MEASURES."""
-    found = dict.fromkeys(name for system in result.systems for name in system.summary)
+    found = {name for system in result.systems for name in system.summary}
     return [name for name in in_order(found) if name != "duration"]
 
 

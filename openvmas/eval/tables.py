@@ -87,8 +87,8 @@ MEASURES: dict[str, Measure] = {
 
 
 OTHERS = (
-    "Where such a column names an embedder, it is the one that compares: the cosine of five pictures and of the music "
-    "in its own space."
+    "Similarity and ranks that name an embedder are by its own comparison: the cosine of five pictures and of the "
+    "music in its space."
 )
 
 
@@ -99,9 +99,9 @@ def ear(embedder: str) -> str:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Those that are figures of MEASURES, in its order."""
+    """Those that are figures of MEASURES, in its order; what several embedders say of one stands together."""
     order = {name: i for i, name in enumerate(MEASURES)}
-    return sorted((name for name in names if base(name) in order), key=lambda name: order[base(name)])
+    return sorted((name for name in names if base(name) in order), key=lambda name: (order[base(name)], name))
 
 
 def number(value: float, digits: int) -> str:

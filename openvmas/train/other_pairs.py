@@ -56,7 +56,8 @@ class ShardPairs:
                 )
             example, events, motion = example_of(found, facts)
             start = int(generator.integers(facts["n_steps"] - n_codes + 1))
-            seen = seen_from(found, events, motion, start, n_steps, self.fps)
+            views = unpack_features(found["features"]), found["feature_times"]
+            seen = seen_from(events, motion, views, start, n_steps, self.fps)
             piece = int(hashlib.sha256(found["__key__"].encode()).hexdigest()[:15], 16)
             return pair_clip(example, seen, piece, generator, n_codes, self.picture_events)
         raise InputError(
@@ -76,17 +77,19 @@ def example_of(found: dict[str, Any], facts: dict[str, Any]) -> tuple[Example, E
 
 
 def seen_from(
-    found: dict[str, Any], events: Events, motion: np.ndarray, start: int, n_steps: int, fps: float
+    events: Events, motion: np.ndarray, views: tuple[np.ndarray, np.ndarray], start: int, n_steps: int, fps: float
 ) -> Seen:  # fmt: skip
-    """What a record's picture shows for n_steps from start; the last values go on where the picture ends earlier."""
+    """What a picture shows for n_steps from start; the last values go on where it ends earlier.
+
+    views: features [N, W] and their times [N], s, of which the nearest are taken for each frame at fps.
+    """
     places = np.minimum(start + np.arange(n_steps), events.n_steps - 1)
     inside = start + np.arange(n_steps) < events.n_steps
     accents, energy, novelty = (getattr(events, name)[places] for name in ("accents", "energy", "novelty"))
     cut = Events(events.rate, np.where(inside, accents, 0).astype(np.float32), energy, novelty)
-    times = start / RATE + np.arange(frame_count(n_steps, fps)) / fps
-    kept = found["feature_times"]
+    times, (features, kept) = start / RATE + np.arange(frame_count(n_steps, fps)) / fps, views
     nearest = np.abs(times[:, None] - kept).argmin(1)
-    return Seen(0, start, curves_of(cut, motion[places]), unpack_features(found["features"])[nearest])
+    return Seen(0, start, curves_of(cut, motion[places]), features[nearest].astype(np.float32))
 
 
 class WeakPairs:
