@@ -118,7 +118,12 @@ def folder(
 @click.option("--results", metavar="DIR", help="Finished sounds and records; a stopped run goes on there.")
 @click.option("--library", metavar="DIR", help="Real tracks, for the systems retrieval and random.")
 @click.option("--systems-folder", default="systems", metavar="DIR", help="Command files. [default: systems]")
-@click.option("--embedders", default="yamnet,musicnn", metavar="LIST", help="[default: yamnet,musicnn]")
+@click.option(
+    "--embedders",
+    default="yamnet,musicnn",
+    metavar="LIST",
+    help="As --embedder of `eval folder`; imagebind:FILE also judges music and picture. [default: yamnet,musicnn]",
+)
 @click.option("--jobs", type=int, metavar="NUMBER", help="Worker processes. [default: as many as processors]")
 @click.option("--seed", type=int, default=0, metavar="NUMBER", help="Of everything that is drawn. [default: 0]")
 @click.option("--seeds", type=int, metavar="NUMBER", help="Of systems that draw, on some clips. [default: the suite's]")

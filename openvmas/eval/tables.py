@@ -95,7 +95,7 @@ OTHERS = (
 def ear(embedder: str) -> str:
     """What a page calls an embedder: its weights by the name of their file, wherever they lie."""
     kind, _, path = embedder.partition(":")
-    return f"{kind} ({Path(path).absolute().name})" if path else kind
+    return f"{kind}:{Path(path).absolute().name}" if path else kind
 
 
 def in_order(names: Iterable[str]) -> list[str]:
