@@ -12,7 +12,7 @@ import numpy as np
 from openvmas.errors import OptionError
 
 R = TypeVar("R")
-MOST = 3  # threads: as many as there are candidates by default; the branches of guidance are fewer
+MOST = 3  # threads: as many branches as guidance can have
 
 
 class Hands:
