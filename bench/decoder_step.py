@@ -103,7 +103,7 @@ def main() -> None:
         print("|", *(f"{cell} |" for cell in (*row, f"{found.own / once:.2f}")), flush=True)
     print("\nA step is one thread's; several candidates are heard, and their branches stepped, side by side.")
     print("\n| threads | candidates | guidance | times real time: wall | own time |\n|---|---|---|---|---|")
-    for threads, candidates, guidance in itertools.product(arguments.threads, (1, 2, 3), (1.0, 5.0)):
+    for threads, candidates, guidance in itertools.product(arguments.threads, (1, 2, 3), (1.0, 3.0)):
         composer = Composer(weights, threads)
         condition = make_condition(round(arguments.seconds * composer.engine.frame_rate), composer.engine.frame_rate)
         options = GenerateOptions(candidates=candidates, guidance=guidance, event_guidance=guidance)

@@ -23,6 +23,7 @@ REACH = 5  # frames of the onset curve: an onset this near counts as on time (50
 ENERGY_RANGE = 22.0  # dB between energy 0 and 1, and the energy of the mean level (music.analysis)
 ENERGY_MEAN = 0.73
 FIRST_LEVEL = -19.0  # dB, expected mean level before anything is heard
+LEAST_SPREAD = 0.05  # added to the standard deviation of onset strength, which is about 3 in music
 SILENT, STUCK_CODES, LOUD = -45.0, 3, 3.0  # dB; different codes in a segment; peak
 
 
@@ -30,8 +31,9 @@ SILENT, STUCK_CODES, LOUD = -45.0, 3, 3.0  # dB; different codes in a segment; p
 class Judgement:
     """How one candidate did in a segment.
 
-    accents: mean onset strength at the accents asked for less its mean over the segment, 0 is chance (beats do not
-    count: with them the accents were answered less, and the decoder keeps its beat by itself);
+    accents: mean onset strength at the accents asked for less its mean over the segment, in its standard deviations, so
+    that not simply the most percussive wins; 0 is chance (beats do not count: with them the accents were answered
+    less, and the decoder keeps its beat by itself);
     level_db: RMS; level_error: dB from the level asked; failures: gates not passed, in words.
     """
 
@@ -43,7 +45,7 @@ class Judgement:
     @property
     def value(self) -> float:
         """Greater is better."""
-        return self.accents - abs(self.level_error) / 8 - 5 * len(self.failures)
+        return self.accents - abs(self.level_error) / 16 - 5 * len(self.failures)
 
 
 def plan_choices(condition: Condition, is_single: bool, start: int = 0, end: int | None = None) -> list[int]:
@@ -84,7 +86,9 @@ def judge(
     where = np.flatnonzero(accents)
     index = np.round(where / rate * float(ONSET_RATE)).astype(int)
     where, index = where[index < len(here)], index[index < len(here)]
-    fit = float(np.average(here[index], weights=accents[where]) - here.mean()) if len(index) else 0.0
+    fit = 0.0
+    if len(index):
+        fit = float((np.average(here[index], weights=accents[where]) - here.mean()) / (here.std() + LEAST_SPREAD))
     segment = wave[round((start - heard_from) * sample_rate) :].astype(np.float64)
     level_db = float(10 * np.log10(np.mean(segment**2) + 1e-10)) if len(segment) else -100.0
     energy = float(condition.events.energy[steps].mean()) if len(accents) else ENERGY_MEAN
