@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
@@ -19,6 +20,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 COOKIE = "openvmas_studio"
 MAX_BODY = 4_000_000  # bytes of a JSON body
+DRAIN = 2.0  # s for which what is too much is still read
 TOO_LARGE = f"the body is larger than {MAX_BODY} bytes; send less."
 OPEN = ("/api/session", "/api/openapi.json")  # need no token
 POLICY = (
@@ -92,6 +94,8 @@ class Guard:
 
         refusal = self._refuse(scope, headers)
         if refusal is not None:
+            if refusal[0] == 413:
+                await drain(receive)
             await refuse(answer, *refusal)
             return
         if scope["path"].endswith("/upload") and scope["method"] == "PATCH":
@@ -101,6 +105,7 @@ class Guard:
         with contextlib.suppress(TooLargeError):
             await self._app(scope, body.receive, body.unless_too_large(answer))
         if body.is_too_large and not began:
+            await drain(receive)
             await refuse(answer, 413, TOO_LARGE)
 
     def _refuse(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
@@ -180,6 +185,19 @@ class Counted:
                 await send(message)
 
         return pass_on
+
+
+async def drain(receive: Receive) -> None:
+    """Read on within bounds: who is still sending when the connection closes may not get the answer (RFC 9112, 9.6)."""
+
+    async def read() -> None:
+        left, is_more = MAX_BODY, True
+        while is_more and left > 0:
+            message = await receive()
+            left, is_more = left - len(message.get("body", b"")), message.get("more_body", False)
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(read(), DRAIN)
 
 
 async def refuse(send: Send, status: int, sentence: str) -> None:

@@ -139,9 +139,9 @@ def test_ours_is_what_score_writes(setting: Setting, task: Task, tmp_path: Path)
     openvmas.score(
         task.excerpt.video, output=str(tmp_path / "s.mkv"), audio_out=str(tmp_path / "s.wav"), candidates=1, seed=7
     )
-    # The finished file's codec may need a little more headroom; all else is the same.
+    # The finished file's codec may need more headroom, so its peaks are limited a little more; all else is the same.
     scored = read_audio(tmp_path / "s.wav").wave
-    assert np.corrcoef(made[0], scored[0])[0, 1] > 0.999
+    assert np.corrcoef(made[0], scored[0])[0, 1] > 0.99
 
 
 def test_options_are_checked_at_the_door(setting: Setting) -> None:

@@ -154,6 +154,7 @@ def test_music_is_heard_while_it_is_written_and_can_be_cancelled(
         page.locator("[data-key=cancel]").click()
         page.wait_for_selector("[data-key=score]")
         look.wait_player(page, "data.state === 'stopped' && data.source === 'original'")
+        look.wait_until(page, "document.querySelectorAll('.segments button').length === 1")
         assert page.locator(".segments button").all_inner_texts() == ["Original"]
 
 
