@@ -25,7 +25,15 @@ from openvmas.codec.autoencoder import Codec, load_codec
 from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
 from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.export_alignment import JOINT_FILES, SPAN, VIDEO_FILES, codebooks_of, export_sides, export_video
+from openvmas.train.export_alignment import (
+    JOINT_FILES,
+    SPAN,
+    VIDEO_FILES,
+    codebooks_of,
+    export_sides,
+    export_video,
+    load_sides,
+)
 from openvmas.train.onnx_files import compress, export_graph, quantize
 from openvmas.train.step_graph import PARTS, StepGraph, plain_products
 
@@ -197,7 +205,8 @@ def replace_decoder(
     files = {role: path.name for role, path in weights.files.items() if role not in JOINT_FILES}
     sizes |= export_decoder(decoder, folder, bits)
     if run is not None:
-        sizes |= export_video(run, folder, span, bits)
+        video, _, _ = load_sides(run)
+        sizes |= export_video(video, folder, span, bits)
         files |= VIDEO_FILES
     return write_manifest(
         folder, name=weights.name, version=version or weights.version, licence=weights.licence, files=files, sizes=sizes

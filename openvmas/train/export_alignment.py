@@ -83,8 +83,8 @@ def export_sides(run: Path, folder: Path, codes_of: Path, span: int = SPAN, bits
     codes_of: the codebooks of the codec whose codes the run's decoder read. span: steps of a clip in training.
     bits: 32 keeps fp32.
     """
-    _, music, scales = load_sides(run)
-    sizes, n_steps = export_video(run, folder, span, bits), 96
+    video, music, scales = load_sides(run)
+    sizes, n_steps = export_video(video, folder, span, bits), 96
     tokens = torch.zeros(1, music.decoder.config.n_codebooks, n_steps, dtype=torch.long)
     export_graph(
         music, {"tokens": tokens}, ["embedding", "moments"], {"tokens": {2: "steps"}, "moments": MOMENTS},
@@ -103,9 +103,8 @@ def export_sides(run: Path, folder: Path, codes_of: Path, span: int = SPAN, bits
     }
 
 
-def export_video(run: Path, folder: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
+def export_video(video: VideoSide, folder: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
     """Write VIDEO_FILES; returns what the manifest says about them. span, bits: as for `export_sides`."""
-    video, _, _ = load_sides(run)
     config, path = video.encoder.config, folder / VIDEO_FILES["video_encoder"]
     n_frames = max(round(span * config.fps / 50), 2)
     export_graph(
