@@ -30,11 +30,11 @@ check:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
-	$(BIN)/python scripts/generate_docs.py --check
+	$(BIN)/python tools/generate_docs.py --check
 	$(BIN)/python -m pytest
 
 docs: .venv/dev.stamp
-	$(BIN)/python scripts/generate_docs.py
+	$(BIN)/python tools/generate_docs.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

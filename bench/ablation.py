@@ -2,12 +2,13 @@
 
     python bench/ablation.py PACKED POOLS RUNS [--seeds 3] [--clips 24] [--play MANIFEST.csv] [--markdown OUT.md]
 
-PACKED is of `python -m openvmas.train.examples pack`, POOLS of `python -m openvmas.train.pair_pool`. Every run is
+PACKED is of `python -m openvmas.train.decoder.examples pack`, POOLS of `python -m openvmas.train.joint.pair_pool`.
+Every run is
 trained in two stages (music alone, told of events or never told; then music and pairs), measured on the pool's held-out
 music and pictures, and kept in RUNS: what is there is not done again, so `--share 0/2` and `--share 1/2` may work side
 by side, and the last call prints the table. Music is written for the test clips from the picture alone (no beat grid,
 no mood, no axes of the true music) and sounds through the codec of --codec; sync z is music.sync.sync_z at the
-picture's accents. --play: the same on spans of films with music of their own (scripts/record_play.py).
+picture's accents. --play: the same on spans of films with music of their own (tools/record_play.py).
 """
 
 from __future__ import annotations
@@ -22,21 +23,22 @@ from typing import Any
 import ablation_play
 import numpy as np
 import torch
+from torch_sampling import write_codes
 
-from openvmas.eval.embedders import Yamnet
-from openvmas.eval.statistics import bootstrap_interval, mean
-from openvmas.generate.codec_runner import CodecRunner
+from openvmas.codec.runtime import CodecRunner
+from openvmas.eval.metrics.statistics import bootstrap_interval, mean
+from openvmas.hub.taggers import Yamnet
 from openvmas.model.alignment import ranks_of, unconditioned
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import find_weights
-from openvmas.train import joint, model
-from openvmas.train.examples import Packed, read_packed
-from openvmas.train.joint import JointModel, JointRecipe
+from openvmas.train.decoder import decoder_trainer
+from openvmas.train.decoder.examples import Packed, read_packed
+from openvmas.train.joint import joint_trainer
+from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
+from openvmas.train.joint.pair_pool import TEST_ROUND, PairPool, coarsen
+from openvmas.train.joint.pairs import RATE, Clip, collate
 from openvmas.train.loop import RunOptions
-from openvmas.train.pair_pool import TEST_ROUND, PairPool, coarsen
-from openvmas.train.pairs import RATE, Clip, collate
-from openvmas.train.writing import write_codes
 
 N_STEPS = 320  # of a crop
 FULL = JointRecipe(
@@ -78,12 +80,12 @@ class Given:
 def train_base(given: Given, is_told: bool) -> Path:
     """A decoder of music alone, told of events or never told: the first stage, the same for all seeds."""
     folder = given.runs / f"base-{'told' if is_told else 'plain'}"
-    recipe = model.ModelRecipe(
+    recipe = decoder_trainer.ModelRecipe(
         preset=FULL.preset, steps=BASE_STEPS, steps_per_crop=N_STEPS, drop_events=0.12 if is_told else 1.0,
         save_every=300,
     )  # fmt: skip
     if not is_done(folder, BASE_STEPS):
-        model.train(given.packed.music, given.packed.held_out, folder, recipe, RunOptions(time_limit=1e9))
+        decoder_trainer.train(given.packed.music, given.packed.held_out, folder, recipe, RunOptions(time_limit=1e9))
     return folder / "decoder.pt"
 
 
@@ -99,8 +101,8 @@ def train_variant(given: Given, name: str, seed: int) -> tuple[Path, JointRecipe
     folder = given.runs / f"{name.replace(' ', '-')}-{seed}"
     base = train_base(given, recipe.drop_events < 1)
     if not is_done(folder, recipe.steps):
-        options = joint.JointOptions(time_limit=1e9, start_from=str(base))
-        joint.train(given.packed.music, given.packed.held_out, given.pools, folder, recipe, options)
+        options = joint_trainer.JointOptions(time_limit=1e9, start_from=str(base))
+        joint_trainer.train(given.packed.music, given.packed.held_out, given.pools, folder, recipe, options)
     return folder, recipe
 
 
@@ -167,7 +169,7 @@ def shown_at(clips: Sequence[Clip], fps: float) -> list[Clip]:
     shown = []
     for clip in clips:
         curves = coarsen(clip.curves, fps)
-        shown.append(replace(clip, curves=curves, condition=joint.told_condition(clip.condition, curves)))
+        shown.append(replace(clip, curves=curves, condition=joint_trainer.told_condition(clip.condition, curves)))
     return shown
 
 
@@ -194,13 +196,15 @@ def measure(given: Given, name: str, seed: int, embedder: Yamnet) -> dict[str, A
     if path.exists():
         return json.loads(path.read_text()) | played
     n_codebooks, codec = made.decoder.config.n_codebooks, given.codec
-    clips = joint.test_clips(given.packed.held_out, given.pools[1], recipe, n_codebooks)
+    clips = joint_trainer.test_clips(given.packed.held_out, given.pools[1], recipe, n_codebooks)
     ranks = {
         key: torch.cat([ranks_of(x) for x in matrices]).tolist() for key, matrices in embed(made, clips, recipe).items()
     }
     seen = clips[: given.n_clips]
     # Measured at what the picture does, however coarsely this model was shown it.
-    exact = joint.test_clips(given.packed.held_out, given.pools[1], replace(recipe, events_fps=0.0), n_codebooks)
+    exact = joint_trainer.test_clips(
+        given.packed.held_out, given.pools[1], replace(recipe, events_fps=0.0), n_codebooks
+    )
     exact = exact[: given.n_clips]
     waves = write(made, seen, recipe, codec, seed)
     true = [codec.decode(clip.codes) for clip in seen]

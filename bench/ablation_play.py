@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
-from openvmas.eval.folder import read_sound
-from openvmas.generate.codec_runner import CodecRunner
-from openvmas.train.joint import told_condition
-from openvmas.train.other_pairs import seen_from
-from openvmas.train.pairs import Clip, told_events
+from openvmas.eval.benchmark.folder_measures import read_sound
+from openvmas.train.joint.joint_trainer import told_condition
+from openvmas.train.joint.other_pairs import seen_from
+from openvmas.train.joint.pairs import Clip, told_events
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SPAN = 400  # steps, 8 s

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import midi_scores
 import mir_eval
 import numpy as np
+import rendered_scores
+from synthetic_pieces import STYLES, Note, Piece, synthesise, write_piece
 
-from openvmas.data import midi, render
-from openvmas.eval.pieces import STYLES, Note, Piece, synthesise, write_piece
 from openvmas.music.beats import track_beats
 from openvmas.music.onsets import onset_strength, pick_onsets
 
@@ -51,7 +52,7 @@ def pop909_pieces(folder: Path, limit: int, seconds: float) -> Iterator[Piece]:
     for path in sorted(folder.rglob("*.mid"))[:limit]:
         rows = np.loadtxt(path.with_name("beat_midi.txt"), ndmin=2)
         rows = rows[rows[:, 0] < seconds]
-        heard = [note for note in midi.read_midi(path).notes if note.start < seconds]
+        heard = [note for note in midi_scores.read_midi(path).notes if note.start < seconds]
         notes = tuple(Note(n.start, n.end, n.pitch, n.velocity, n.program) for n in heard)
         downbeats = rows[rows[:, 2] == 1, 0]
         if len(rows) < 8 or len(downbeats) < 2:
@@ -62,9 +63,9 @@ def pop909_pieces(folder: Path, limit: int, seconds: float) -> Iterator[Piece]:
 
 def play(piece: Piece, soundfont: str) -> np.ndarray:
     """The piece through a soundfont: [L] float32 at SAMPLE_RATE."""
-    notes = tuple(midi.Note(n.start, n.end, n.pitch, n.velocity, n.program) for n in piece.notes)
-    score = midi.Score(piece.name, notes, piece.beats, piece.downbeats, piece.beats_per_bar)
-    return render.play(score, Path(soundfont), sample_rate=SAMPLE_RATE).mean(axis=0)
+    notes = tuple(midi_scores.Note(n.start, n.end, n.pitch, n.velocity, n.program) for n in piece.notes)
+    score = midi_scores.Score(piece.name, notes, piece.beats, piece.downbeats, piece.beats_per_bar)
+    return rendered_scores.play(score, Path(soundfont), sample_rate=SAMPLE_RATE).mean(axis=0)
 
 
 def ours(wave: np.ndarray, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,12 +3,13 @@
     python bench/codec.py WAVES CODEC.pt --out DIR [--onnx FOLDER] [--against OTHER.pt] [--clips 60] [--seconds 20]
         [--soundfont FILE.sf2] [--json results.json] [--markdown table.md]
 
-WAVES is made by `python -m openvmas.train.corpus`. Clips come from tracks and albums that nothing was trained on, round
+WAVES is made by `python -m openvmas.train.codec.corpus`. Clips come from tracks and albums that nothing was trained
+on, round
 robin over albums and tracks; distances are to 120 places of training music. DIR keeps what was measured, clip by clip:
 a run that was stopped goes on, and the next codec does not measure Opus again. Where a bar has no absolute goal, the
 codec has to be no worse than Opus at --rival kbps. --onnx measures an exported model: seams of its stream, speed, size;
 its first codebooks have to be those of CODEC.pt for the agreement to mean anything.
-Needs the extras `train` and `eval` and `python scripts/fetch_eval_weights.py`.
+Needs the extras `train` and `eval` and `python tools/fetch_eval_weights.py`.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import codec_measures
 import numpy as np
 import torch
 from codec_clips import Clip, choose_clips, fingerprint, open_waves, read_clip
 from codec_entropy import Predictability, predictability
+from codec_measures import code_use
 from codec_signals import measure_extremes, measure_notes
 from codec_stream import measure_export
 from codec_systems import CodecSystem, Ears, Measured, OpusSystem, System, kept, measure_clip
 from codec_table import Bar, Extras, Summary, distances, judge, report, summarise, worst_clips
 
-import openvmas.eval.codec_measures
-import openvmas.eval.embedders
-from openvmas.eval.codec_measures import code_use
-from openvmas.train.corpus import SAMPLE_RATE
+import openvmas.hub.taggers
+from openvmas.train.codec.corpus import SAMPLE_RATE
 
 OPUS = (6, 12, 16, 24)  # kbps
 TRAINING_CLIPS, TRAINING_SECONDS = 120, 15.0  # for the Fréchet distance
@@ -78,7 +79,7 @@ class Progress:
 def measure_training(waves_folder: Path, out: Path, ears: Ears, progress: Progress) -> list[Measured]:
     """Embeddings of training music."""
     clips = choose_clips(waves_folder, TRAINING_CLIPS, TRAINING_SECONDS, held_out=False)
-    folder = out / f"training-{fingerprint(Path(openvmas.eval.embedders.__file__))}"
+    folder = out / f"training-{fingerprint(Path(openvmas.hub.taggers.__file__))}"
     waves = open_waves(waves_folder)
     found = []
     for i, clip in enumerate(clips):
@@ -159,7 +160,7 @@ def main() -> None:
     others = [CodecSystem(arguments.against, "against")] if arguments.against else []
     systems: list[System] = [codec, *others, *(OpusSystem(kbps) for kbps in OPUS)]
     clips = choose_clips(arguments.waves, arguments.clips, arguments.seconds)
-    sources = [Path(module.__file__ or "") for module in (openvmas.eval.codec_measures, openvmas.eval.embedders)]
+    sources = [Path(module.__file__ or "") for module in (codec_measures, openvmas.hub.taggers)]
     folder = arguments.out / f"clips-{fingerprint(*sources)}"
     waves, results = open_waves(arguments.waves), []
     for i, clip in enumerate(clips):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.train.corpus import SAMPLE_RATE, Crops, Track
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, Track
 
 SEED = 2026
 QUIET = 0.01  # RMS; quieter places of a track are passed over

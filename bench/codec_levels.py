@@ -16,9 +16,9 @@ import torch
 
 from openvmas.codec.autoencoder import load_codec
 from openvmas.codec.quantizer import ResidualQuantizer
-from openvmas.train.corpus import SAMPLE_RATE, Crops
-from openvmas.train.held_out import compare, held_out_clips
-from openvmas.train.losses import SpectralLoss
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops
+from openvmas.train.codec.held_out import compare, held_out_clips
+from openvmas.train.codec.losses import SpectralLoss
 
 MORE, PLACES = 4, 400
 

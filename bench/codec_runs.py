@@ -1,6 +1,7 @@
 """One line per short codec run: what differed from the defaults, and what came out at the end.
 
-    python -m openvmas.train.codec MUSIC RUNS/NAME --time-limit 270 --clock cpu --continuous-steps 150 ...   # each
+    python -m openvmas.train.codec.codec_trainer MUSIC RUNS/NAME --time-limit 270 --clock cpu --continuous-steps 150
+    ...   # each
     python bench/codec_runs.py RUNS/*
 
 Reads `recipe.json` and `log.jsonl` of every run; held-out clips are those of the training log (24 of 4 s).
@@ -13,7 +14,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from openvmas.train.codec import CodecRecipe
+from openvmas.train.codec.codec_trainer import CodecRecipe
 
 COLUMNS = ("snr_db", "level", "mel", "corr_0_500", "corr_500_2000", "corr_2000_5000", "corr_5000_10000")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from codec_clips import NOTE_SECONDS, Note, extreme_signals, solo_notes
+from codec_measures import fundamental
 from codec_systems import CodecSystem, Measured, System, kept
 
-from openvmas.eval.codec_measures import fundamental
-from openvmas.train.corpus import SAMPLE_RATE
+from openvmas.train.codec.corpus import SAMPLE_RATE
 
 STEADY = (0.16, 0.80)  # s of a note, between which its pitch is measured
 SETTLED = 0.1  # s after music has ended; what a window still holds of it does not count as noise

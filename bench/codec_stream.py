@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from codec_measures import border_flux, snr_db
 
-from openvmas.eval.codec_measures import border_flux, snr_db
-from openvmas.generate.engine import CodecFrames, CodecStream
+from openvmas.codec.stream import CodecFrames, CodecStream
 from openvmas.pretrained import Weights, find_weights
 
 CHUNKS = (1, 3, 7, 13, 25, 50, 125, 250)  # codec steps
@@ -21,7 +21,7 @@ SHORTEST_BORDERS = 13  # steps; with shorter chunks every frame of the spectrum 
 START = """
 import sys
 import numpy as np
-from openvmas.generate.engine import CodecFrames
+from openvmas.codec.stream import CodecFrames
 from openvmas.pretrained import find_weights
 frames = CodecFrames(find_weights(sys.argv[1]), 1)
 frames.decode_frames(np.zeros((int(sys.argv[2]), 50), np.int64))

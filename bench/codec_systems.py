@@ -15,11 +15,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from fad import SILENCE, to_level
-from opus import through_opus
-
-from openvmas.codec.autoencoder import Codec, load_codec
-from openvmas.eval.codec_measures import (
+from codec_measures import (
     Onsets,
     band_gains,
     chroma,
@@ -31,10 +27,14 @@ from openvmas.eval.codec_measures import (
     match_onsets,
     snr_db,
 )
-from openvmas.eval.embedders import SAMPLE_RATE as EMBEDDER_RATE
-from openvmas.eval.embedders import Musicnn, Yamnet, at_16k
-from openvmas.train.corpus import SAMPLE_RATE
-from openvmas.train.losses import SpectralLoss
+from fad import SILENCE, to_level
+from opus import through_opus
+
+from openvmas.codec.autoencoder import Codec, load_codec
+from openvmas.hub.taggers import SAMPLE_RATE as EMBEDDER_RATE
+from openvmas.hub.taggers import Musicnn, Yamnet, at_16k
+from openvmas.train.codec.corpus import SAMPLE_RATE
+from openvmas.train.codec.losses import SpectralLoss
 
 Measured = dict[str, np.ndarray]
 FEWER = (2, 4, 6)  # codebooks, beside all of them

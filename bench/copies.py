@@ -3,9 +3,11 @@
     python bench/copies.py WAVES GENERATED [GENERATED ...] [--cache words.npz] [--held-out 30]
     python bench/copies.py WAVES CODES.npy [CODES.npy ...] --codes EXAMPLES/codes [--held-out 30]
 
-With sound: WAVES is the folder that `openvmas.train.corpus` wrote; GENERATED are audio files or folders of them, heard
+With sound: WAVES is the folder that `openvmas.train.codec.corpus` wrote; GENERATED are audio files or folders of
+them, heard
 at the original speed. With codes, much faster: arrays [K, T] of the tracks in EXAMPLES/codes (as written by
-`openvmas.train.examples`), and of generated pieces. --held-out adds the yardstick: as many real tracks that nothing
+`openvmas.train.decoder.examples`), and of generated pieces. --held-out adds the yardstick: as many real tracks that
+nothing
 was trained on, 30 s of each. Passages longer than the yardstick's are copies. Needs the extra `eval`.
 """
 
@@ -17,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from memorization import RATE, Copy, Corpus, Words, code_words, fingerprint
 
-from openvmas.config import CONTROL_RATE
-from openvmas.eval.copies import RATE, Copy, Corpus, Words, code_words, fingerprint
-from openvmas.train.corpus import SAMPLE_RATE, Track, read_index
-from openvmas.train.examples import key_of
+from openvmas.settings import CONTROL_RATE
+from openvmas.train.codec.corpus import SAMPLE_RATE, Track, read_index
+from openvmas.train.decoder.examples import key_of
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SECONDS = 30  # of each held-out track

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.data.costs import Costs
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Origin, Record, make_id
+from openvmas.data.curation.record import Drop, Origin, Record, make_id
+from openvmas.data.curation.record_media import Media
+from openvmas.data.report.costs import Costs
 from openvmas.data.stages import STAGES
 from openvmas.media.video import FrameRequest, read_frames
 

@@ -21,11 +21,11 @@ from fractions import Fraction
 import numpy as np
 
 from openvmas.condition import AXES, Condition
-from openvmas.config import GenerateOptions
+from openvmas.generate.composer import Composer
 from openvmas.generate.engine import Engine
 from openvmas.generate.sampling import plan_branches
-from openvmas.generate.stream import Composer
 from openvmas.pretrained import Weights, find_weights
+from openvmas.settings import GenerateOptions
 from openvmas.timeline import Events
 
 MAX_RATIO, MIN_SPEED = 2.5, 4.0

@@ -1,9 +1,10 @@
 """How many planted copies the near-duplicate search finds, and whether it ever takes two tracks for one.
 
     python bench/duplicates.py WAVES [--tracks 1000] [--copies 200] [--seconds 25] [--json results.json]
-    python bench/duplicates.py --planted DIR        # videos with truth.jsonl, from scripts/make_planted_set.py
+    python bench/duplicates.py --planted DIR        # videos with truth.jsonl, from tools/make_planted_set.py
 
-WAVES is made by `python -m openvmas.train.corpus`. Tracks are a passage of each recording there, filled up to --tracks
+WAVES is made by `python -m openvmas.train.codec.corpus`. Tracks are a passage of each recording there, filled up to
+--tracks
 with pieces of drawn notes; copies of every fifth go through MP3, Opus, trimming, gain, noise, other speed, other pitch
 (tempo kept) and other tempo (pitch kept). Recordings found alike that are one recording are no mistakes, and listed
 apart: their waveforms correlate, or their names differ in "_fast" or "_f" only (a game's faster version). Fingerprints
@@ -27,14 +28,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
+from synthetic_pieces import Note, Piece, synthesise
 
-from openvmas.data.catalogue import Catalogue, read_catalogue
-from openvmas.data.duplicates import Duplicates
-from openvmas.data.fingerprints import PicturePrint, SoundPrint
-from openvmas.data.media import Media
-from openvmas.data.record import Origin, Record, make_id
-from openvmas.data.sound_print import find_peaks
-from openvmas.eval.pieces import Note, Piece, synthesise
+from openvmas.data.curation.catalogue import Catalogue, read_catalogue
+from openvmas.data.curation.record import Origin, Record, make_id
+from openvmas.data.curation.record_media import Media
+from openvmas.data.duplicates.groups import Duplicates
+from openvmas.data.duplicates.sound_print import find_peaks
+from openvmas.data.stages.fingerprints import PicturePrint, SoundPrint
 
 RATE = 32_000
 SEMITONE = 2 ** (1 / 12)

@@ -9,7 +9,7 @@ The reference's embeddings are kept in an NPZ file beside the folder, which may 
 Every file is brought to -20 dB RMS first (a flag keeps levels), patches of 0.96 s below -50 dB are dropped, and every
 row is measured with the same number of patches (drawn ten times; mean and deviation are printed), because the Fréchet
 distance falls as the sample grows. Figures of two runs compare only with the same reference and number of patches.
-Needs the extra `eval` and `python scripts/fetch_eval_weights.py`.
+Needs the extra `eval` and `python tools/fetch_eval_weights.py`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from openvmas.eval.embedders import HOP, PATCH, PATCH_HOP, SAMPLE_RATE, Yamnet
-from openvmas.eval.frechet import Reference
+from openvmas.eval.metrics.frechet import Reference
+from openvmas.hub.taggers import HOP, PATCH, PATCH_HOP, SAMPLE_RATE, Yamnet
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS

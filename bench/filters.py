@@ -1,6 +1,6 @@
 """How well the filters of `openvmas data build` find planted defects: precision and recall of each.
 
-    python scripts/make_planted_set.py --media PICTURES --music MUSIC --out DIR --seed 2
+    python tools/make_planted_set.py --media PICTURES --music MUSIC --out DIR --seed 2
     python bench/filters.py DIR [--json VERDICTS.jsonl] [--all]
 
 Every file goes through the stages as in a build: the filters that need no decoding of the whole picture are all asked,
@@ -21,8 +21,8 @@ from typing import Any
 
 import av
 
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Origin, Record, make_id
+from openvmas.data.curation.record import Drop, Origin, Record, make_id
+from openvmas.data.curation.record_media import Media
 from openvmas.data.stages import STAGES
 from openvmas.errors import InputError
 from openvmas.vision.analysis import VideoAnalysis

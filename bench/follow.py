@@ -6,7 +6,7 @@ For every video music is written three times: with its events, with none, and wi
 three are measured against the same visual beats. Half of the videos are written twice more: with three hits at random
 moments, and at an asked tempo. The waves stay in DIR/on, DIR/off, DIR/shuffled (for bench/fad.py), DIR/hits and
 DIR/tempo; a wave that is there already is not written again, so --share 0/2 and --share 1/2 may fill DIR at the same
-time. Use videos that nothing was tuned on: python scripts/make_test_videos.py
+time. Use videos that nothing was tuned on: python tools/make_test_videos.py
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from openvmas.conduct import to_condition
-from openvmas.config import GenerateOptions, PlanOptions
 from openvmas.generate.scorer import Composer, load
 from openvmas.music.analysis import listen
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
-from openvmas.plan import make_plan
+from openvmas.planning.conditioning import to_condition
+from openvmas.planning.planner import make_plan
+from openvmas.settings import GenerateOptions, PlanOptions
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi"}

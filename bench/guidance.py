@@ -2,7 +2,7 @@
 
     python bench/guidance.py VIDEOS TAGS REAL [--settings 1:3 2:3 2:5 3:3] [--model mini] [--seconds 10] [--seed 0]
 
-VIDEOS are clips such as `scripts/make_test_videos.py` makes, TAGS what `scripts/tag_music.py` wrote, REAL a folder of
+VIDEOS are clips such as `tools/make_test_videos.py` makes, TAGS what `tools/tag_music.py` wrote, REAL a folder of
 real music. A setting is CANDIDATES:GUIDANCE, both guidances alike. For each: sync z at the picture's accents with its
 standard error; `follows`, the correlation over clips between what the plan asks for and what the tagger of the training
 hears, mean over the axes that enough plans name; `spread`, the standard deviation over clips of what is heard (1 in
@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from music_tags import Tagger, measure
 
 import openvmas
-from openvmas.conduct import to_condition
-from openvmas.config import SAMPLE_RATE_OUT, GenerateOptions
-from openvmas.eval.embedders import SAMPLE_RATE, Embedder, Musicnn, Yamnet, log_mel
-from openvmas.eval.folder import media_files, read_sound
-from openvmas.eval.frechet import frechet_distance
+from openvmas.eval.benchmark.folder_measures import media_files, read_sound
+from openvmas.eval.metrics.frechet import frechet_distance
 from openvmas.generate.scorer import Scorer
+from openvmas.hub.taggers import SAMPLE_RATE, Embedder, Musicnn, Yamnet, log_mel
 from openvmas.music.sync import sync_of_wave
-from openvmas.score_plan import ScorePlan
-from openvmas.train.tags import Tagger, measure
+from openvmas.planning.conditioning import to_condition
+from openvmas.planning.schema import ScorePlan
+from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.vision.analysis import VideoAnalysis
 
 LEAST_CLIPS = 7  # whose plans name an axis, for a correlation

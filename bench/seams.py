@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.config import GenerateOptions, PlanOptions
+from openvmas.generate.composer import Composer
 from openvmas.generate.seams import find_seams
-from openvmas.generate.stream import Composer
-from openvmas.plan import make_plan, to_condition
+from openvmas.planning.planner import make_plan, to_condition
 from openvmas.pretrained import find_weights
+from openvmas.settings import GenerateOptions, PlanOptions
 from openvmas.vision.analysis import analyze
 
 TEXTS = ("calm piano, hopeful", "epic orchestral drums", "electronic upbeat", "sad strings")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.conduct import picture_of
-from openvmas.generate.codec_runner import CodecRunner
+from openvmas.codec.runtime import CodecRunner
 from openvmas.generate.similarity import Aligner
+from openvmas.planning.conditioning import picture_of
 from openvmas.pretrained import find_alignment, find_weights
 from openvmas.vision.analysis import analyze
 

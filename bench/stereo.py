@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, Trunk
-from openvmas.train.codec import CodecRecipe, learning_rate, make_optimizers, weigh
-from openvmas.train.corpus import SAMPLE_RATE, RandomCrops
-from openvmas.train.crops import draw_ahead, open_crops
-from openvmas.train.held_out import compare
-from openvmas.train.losses import SpectralLoss
+from openvmas.train.codec.codec_trainer import CodecRecipe, learning_rate, make_optimizers, weigh
+from openvmas.train.codec.corpus import SAMPLE_RATE, RandomCrops
+from openvmas.train.codec.crops import draw_ahead, open_crops
+from openvmas.train.codec.held_out import compare
+from openvmas.train.codec.losses import SpectralLoss
 
 BATCH, LENGTH = 8, 51_200
 CLIPS, CLIP_LENGTH = 24, 128_000

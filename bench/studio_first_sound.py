@@ -24,9 +24,9 @@ import av
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.web import browser as chromium
-from tests.web.firefox import Firefox, firefox
-from tests.web.kit import RunningStudio, running
+from tests.studio import browser as chromium
+from tests.studio.firefox import Firefox, firefox
+from tests.studio.kit import RunningStudio, running
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 3.0  # s
@@ -34,7 +34,7 @@ REST = 3.0  # s after the picture has been watched, so that nothing else is goin
 
 
 class Page(Protocol):
-    """What is needed of a browser: `tests.web.firefox.Firefox` is one."""
+    """What is needed of a browser: `tests.studio.firefox.Firefox` is one."""
 
     def open(self, url: str) -> None: ...
     def evaluate(self, expression: str) -> Any: ...

@@ -25,7 +25,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.clips import write_clip
-from tests.web.kit import UPLOAD, RunningStudio, make_project, running
+from tests.studio.kit import UPLOAD, RunningStudio, make_project, running
 
 FINAL = ("done", "failed", "cancelled", "interrupted")
 SETTLE = 240.0  # s that the remaining jobs may take when the users have gone

@@ -2,7 +2,7 @@
 
     python bench/words.py [--model mini] [--video examples/landscape.mp4] [--pieces 2]
 
-Words are those that both the plan understands and musicnn has tags for (scripts/fetch_eval_weights.py fetches it). For
+Words are those that both the plan understands and musicnn has tags for (tools/fetch_eval_weights.py fetches it). For
 each the area under the ROC curve: how often a piece that was asked for with this word has more of its tags than a piece
 asked for with another one (chance 0.5), with a 95 % bootstrap interval of the mean over words.
 """
@@ -14,9 +14,9 @@ import argparse
 import numpy as np
 
 import openvmas
-from openvmas.config import SAMPLE_RATE_OUT
-from openvmas.eval.embedders import Musicnn
-from openvmas.eval.statistics import bootstrap_interval, mean
+from openvmas.eval.metrics.statistics import bootstrap_interval, mean
+from openvmas.hub.taggers import Musicnn
+from openvmas.settings import SAMPLE_RATE_OUT
 
 # What is said, and the tags of it.
 WORDS = {

@@ -2,7 +2,7 @@
 
 import sys
 
-from openvmas.cli import main
+from openvmas.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

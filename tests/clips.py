@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from openvmas.condition import Condition
-from openvmas.config import GenerateOptions
+from openvmas.settings import GenerateOptions
 
 SAMPLE_RATE = 48_000
 

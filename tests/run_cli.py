@@ -9,7 +9,8 @@ import signal
 import sys
 from pathlib import Path
 
-from openvmas import batch, cli
+from openvmas.cli import batch
+from openvmas.cli.main import main
 from openvmas.generate import scorer
 from openvmas.pretrained import Weights
 from tests.clips import SineComposer
@@ -26,4 +27,4 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     scorer.load = load
     batch.PROGRAM = (sys.executable, "-m", "tests.run_cli")
-    sys.exit(cli.main())
+    sys.exit(main())

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.cli import app, flag
-from openvmas.config import GROUPS
+from openvmas.cli.main import app, flag
+from openvmas.settings import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 def test_generated_docs_are_up_to_date() -> None:
     done = subprocess.run(
-        [sys.executable, "scripts/generate_docs.py", "--check"], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "tools/generate_docs.py", "--check"], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stdout
 

@@ -3,8 +3,10 @@
     python tools/record_hashes.py OUT.json                 # score the clips and write the hashes
     python tools/record_hashes.py OUT.json --against OLD.json    # the same, then compare; exit code 1 where they differ
 
-Three clips (both examples and one made here, with speech-like sound and a pixel format of its own), both models and a few
-options. Hashes compare on one machine and one version of its libraries only. Of the report what depends on the moment or
+Three clips (both examples and one made here, with speech-like sound and a pixel format of its own), both models and a
+few
+options. Hashes compare on one machine and one version of its libraries only. Of the report what depends on the moment
+or
 the folder is left out: when it was made, how long stages took, and paths.
 """
 
@@ -27,10 +29,13 @@ ROOT = Path(__file__).resolve().parent.parent
 SECONDS, FPS = 9, 25  # of the clip made here
 RUNS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("mini", ()),
-    ("mini-words", ("--text", "calm piano, then joyful", "--tempo", "96", "--hit", "3.2", "--seed", "7", "--candidates", "3")),
-    ("mini-alone", ("--replace-audio", "--separate-track", "--candidates", "1", "--guidance", "1", "--loudness", "-18")),
+    ("mini-words", ("--text", "calm piano, then joyful", "--tempo", "96", "--hit", "3.2", "--seed", "7",
+    "--candidates", "3")),
+    ("mini-alone", ("--replace-audio", "--separate-track", "--candidates", "1", "--guidance", "1", "--loudness",
+    "-18")),
     ("symbolic", ("--model", "symbolic")),
-    ("symbolic-notes", ("--model", "symbolic", "--mood", "dark", "--seed", "3", "--midi-out", "{out}.mid", "--stems-out", "{out}.stems")),
+    ("symbolic-notes", ("--model", "symbolic", "--mood", "dark", "--seed", "3", "--midi-out", "{out}.mid",
+    "--stems-out", "{out}.stems")),
 )  # fmt: skip
 PASSING = ("made_at", "seconds", "path", "output", "audio_out", "midi_out", "stems_out", "plan")  # keys left out
 
@@ -75,7 +80,9 @@ def record(folder: Path) -> dict[str, str]:
 
 def openvmas(*arguments: str) -> None:
     """Run the command line of this checkout."""
-    subprocess.run([sys.executable, "-m", "openvmas", *arguments, "--quiet"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "openvmas", *arguments, "--quiet"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+    )
 
 
 def digest(data: bytes) -> str:
@@ -106,7 +113,9 @@ def make_clip(path: Path) -> Path:
             container.mux(video.encode(picture))
         container.mux(video.encode())
         t = np.arange(SECONDS * 44100) / 44100
-        tone = 0.2 * np.sin(2 * np.pi * 180 * t) * (np.sin(2 * np.pi * 0.4 * t) > 0) + 0.01 * rng.standard_normal(len(t))
+        tone = 0.2 * np.sin(2 * np.pi * 180 * t) * (np.sin(2 * np.pi * 0.4 * t) > 0) + 0.01 * rng.standard_normal(
+            len(t)
+        )
         block = av.AudioFrame.from_ndarray((tone * 32767).astype(np.int16)[None], format="s16", layout="mono")
         block.sample_rate, block.pts = 44100, 0
         container.mux(sound.encode(block))

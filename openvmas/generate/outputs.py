@@ -15,10 +15,10 @@ from types import TracebackType
 
 from av.error import FFmpegError
 
-from openvmas.config import SAMPLE_RATE_OUT, Options
 from openvmas.errors import OptionError, OutputError
 from openvmas.media.mux import choose_extension, sound_codec
 from openvmas.media.probe import VideoInfo
+from openvmas.settings import SAMPLE_RATE_OUT, Options
 
 SOUND_BYTES = SAMPLE_RATE_OUT * 2 * 4  # per second of stereo float samples
 N_SOUNDS = 5  # music, original, sum, mix and music alone lie on disk at the same time

@@ -19,7 +19,7 @@ import numpy as np
 from openvmas.media.mix import MixReport
 from openvmas.media.mux import MuxReport
 from openvmas.media.probe import VideoInfo
-from openvmas.plan import ScorePlan, write_plan
+from openvmas.planning.planner import ScorePlan, write_plan
 from openvmas.vision.analysis import VideoAnalysis
 
 Progress = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)

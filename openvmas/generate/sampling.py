@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.config import GenerateOptions
+from openvmas.settings import GenerateOptions
 
 
 @dataclass(frozen=True)

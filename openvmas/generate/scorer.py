@@ -20,7 +20,6 @@ import numpy as np
 
 from openvmas import __version__
 from openvmas.condition import Condition
-from openvmas.config import SAMPLE_RATE_OUT, GenerateOptions, Options, PlanOptions
 from openvmas.errors import OptionError, PlanError
 from openvmas.generate.outputs import Hidden, Outputs, check_space, explain_write_errors, name_targets, space_needed
 from openvmas.generate.report import Prepared, Progress, Stages, describe_making, plain
@@ -29,8 +28,9 @@ from openvmas.media.mix import MixReport, mix
 from openvmas.media.mux import mux, sound_codec
 from openvmas.media.video import VideoInfo, probe
 from openvmas.music.speech import find_speech
-from openvmas.plan import ScorePlan, make_plan, read_plan, to_condition
+from openvmas.planning.planner import ScorePlan, make_plan, read_plan, to_condition
 from openvmas.pretrained import Weights, find_weights
+from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, Options, PlanOptions
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.analysis import analyze as analyze_video
@@ -40,7 +40,7 @@ CHANNELS = 2
 
 
 class Composer(Protocol):
-    """What writes music: `generate.stream.Composer`, or anything with this method."""
+    """What writes music: `generate.composer.Composer`, or anything with this method."""
 
     def stream(
         self, condition: Condition, options: GenerateOptions, report: dict[str, Any] | None = None
@@ -213,7 +213,7 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
         from openvmas.symbolic.composer import Composer as NoteWriter
 
         return Scorer(NoteWriter(weights), weights)
-    from openvmas.generate.stream import Composer as ModelComposer
+    from openvmas.generate.composer import Composer as ModelComposer
 
     return Scorer(ModelComposer(weights), weights)
 

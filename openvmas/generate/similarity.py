@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import Picture
-from openvmas.conduct import picture_of
 from openvmas.errors import InputError, ModelError
-from openvmas.generate.codec_runner import CodecRunner
-from openvmas.generate.graph import open_graph, run
 from openvmas.generate.pattern import delay
-from openvmas.generate.picture import PictureEncoder
+from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.media.audio import Audio, read_audio_blocks, resample
+from openvmas.onnx_session import open_graph, run
+from openvmas.planning.conditioning import picture_of
 from openvmas.pretrained import Weights, find_alignment, find_weights
 from openvmas.vision.analysis import VideoAnalysis, analyze
 

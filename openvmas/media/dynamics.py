@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.config import CONTROL_RATE
+from openvmas.settings import CONTROL_RATE
 
 # Ducking, s. The music is down shortly before the voice begins and comes back slowly after it.
 _LEAD, _ATTACK, _HOLD, _RELEASE = 0.1, 0.3, 0.35, 1.2

@@ -10,9 +10,9 @@ import av
 import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 
-from openvmas.config import SAMPLE_RATE_OUT
 from openvmas.media.audio import to_channels
 from openvmas.media.loudness import PeakMeter
+from openvmas.settings import SAMPLE_RATE_OUT
 
 ENCODERS = {"aac": ("aac", 256_000), "opus": ("libopus", 192_000)}  # FFmpeg's name, bit/s in stereo
 _FRAME = 1024

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.config import SAMPLE_RATE_OUT, MixOptions
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
 from openvmas.media.encode import encoded_peak
 from openvmas.media.loudness import SILENCE, LoudnessMeter, PeakMeter, integrated_loudness
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.timeline import Clock
 
 BLOCK = 1 << 17  # samples that are in memory at once

@@ -18,12 +18,12 @@ from av.error import FFmpegError
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from openvmas.config import SAMPLE_RATE_OUT
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
 from openvmas.media.probe import VideoInfo, is_cover, open_media, packets
 from openvmas.media.video import has_coded_order, shown_times
+from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
 
 MUSIC_TITLE = "Music (OpenVMAS)"

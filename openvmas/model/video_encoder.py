@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openvmas.config import CONTROL_RATE
 from openvmas.model.decoder import normalize, rotate
+from openvmas.settings import CONTROL_RATE
 
 KINDS = ("encoder", "joint", "linear", "mean")
 PICTURE_CURVES = ("accents", "energy", "novelty", "motion")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.config import CONTROL_RATE
 from openvmas.errors import InputError
 from openvmas.music.beats import CHROMA_RATE, Beats, chord_change, find_beats, peak_near, take_chroma
 from openvmas.music.onsets import (
@@ -25,6 +24,7 @@ from openvmas.music.onsets import (
     pick_onsets,
     take_spectrogram,
 )
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
 
 # Energy is linear in loudness, relative to the track's own integrated loudness (so mastering level does not count):

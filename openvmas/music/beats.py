@@ -278,7 +278,7 @@ def find_metre(heard: Heard, period: float) -> Metre:
     """The best of all beats and bars on quarters of a pulse of `period` s.
 
     Good beats carry more accents than the lines halfway between them, good bar lines more than other beats, and tempo
-    and length of a bar are usual. The weights were set on written pieces (openvmas.eval.pieces), not on recordings.
+    and length of a bar are usual. The weights were set on written pieces (synthetic_pieces), not on recordings.
     """
     beat_evidence = BEAT_ACCENT * heard.accent + BEAT_LOW * heard.low
     bar_evidence = heard.bar_evidence()

@@ -1,7 +1,7 @@
 """Where somebody speaks, so that music can make room: an embedded detector of speech, singing and music.
 
 The network is FireRedVAD's audio event detector (Xiaohongshu, 2026; Apache-2.0; 588 k parameters, 8 DFSMN blocks), made
-into ONNX by scripts/make_vad.py. Its features are Kaldi's 80 log-mel energies at 16 kHz.
+into ONNX by tools/make_vad.py. Its features are Kaldi's 80 log-mel energies at 16 kHz.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime
 import soxr
 
-from openvmas.config import CONTROL_RATE
 from openvmas.errors import ModelError
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
 
 SAMPLE_RATE = 16_000  # Hz

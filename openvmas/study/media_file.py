@@ -14,11 +14,11 @@ from av.error import FFmpegError
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from openvmas.config import SAMPLE_RATE_OUT
 from openvmas.errors import OutputError
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
 from openvmas.media.probe import VideoInfo, open_media, packets, probe
 from openvmas.media.video import FrameRequest, has_coded_order, read_frames
+from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
 
 _MP4, _WEBM = {"h264"}, {"vp8", "vp9", "av1"}  # what Chromium, Firefox and Safari play, and in which container

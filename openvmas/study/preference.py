@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy import stats
 
-from openvmas.eval.statistics import Interval, paired_permutation_test
+from openvmas.eval.metrics.statistics import Interval, paired_permutation_test
 
 N_BOOTSTRAP = 1000
 _PRIOR = 0.2  # made-up answers each way (half as many ties) in every pair: strengths stay finite where one always wins

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg, optimize, stats
 
-from openvmas.eval.statistics import Interval
+from openvmas.eval.metrics.statistics import Interval
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from openvmas.errors import InputError
-from openvmas.study.build import MEDIA, PUBLIC, VERSION
 from openvmas.study.design import deal, part_order, rating_round, spread
+from openvmas.study.study_builder import MEDIA, PUBLIC, VERSION
 
 PASS_HEADPHONES = 5  # of 6 right (Woods et al. 2017)
 PARTS = ("picture_pairs", "sound_pairs", "ratings")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from openvmas.config import SAMPLE_RATE_OUT
 from openvmas.media.loudness import BlockFilter
+from openvmas.settings import SAMPLE_RATE_OUT
 
 ANCHOR_HZ = 3500.0  # the low anchor of ITU-R BS.1534-3
 _TAPS = 1023

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from openvmas.condition import AXES, Condition
-from openvmas.conduct import accent_times
-from openvmas.score_plan import ScorePlan
+from openvmas.planning.conditioning import accent_times
+from openvmas.planning.schema import ScorePlan
 
 FREE_TEMPO = 66.0  # BPM, of music that is asked for without a beat
 BORDER_NOVELTY = 0.34  # a peak of novelty this high is a border between scenes (conduct gives borders 0.35 and more)

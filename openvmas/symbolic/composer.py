@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 
 from openvmas.condition import Condition
-from openvmas.config import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.media.audio import write_wav
+from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
-from openvmas.score_plan import ScorePlan
+from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.instruments import Bank
-from openvmas.symbolic.midi_file import write_midi
+from openvmas.symbolic.midi import write_midi
 from openvmas.symbolic.notes import Composition
 from openvmas.symbolic.render import render
-from openvmas.symbolic.worth import Worth, weigh
+from openvmas.symbolic.scoring import Worth, weigh
 from openvmas.symbolic.write import write
 
 

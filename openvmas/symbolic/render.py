@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 import soxr
 
-from openvmas.config import CONTROL_RATE, SAMPLE_RATE_OUT
+from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
 from openvmas.symbolic.instruments import SHADES, Bank, Zone
 from openvmas.symbolic.notes import Composition, Note, Part
 from openvmas.timeline import Clock

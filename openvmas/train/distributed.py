@@ -1,6 +1,6 @@
 """Several processes as one, by PyTorch's own engine: who we are, one model over all, checkpoints for any number.
 
-    torchrun --nproc-per-node 8 -m openvmas.train.joint ... --sharding fsdp2
+    torchrun --nproc-per-node 8 -m openvmas.train.joint.joint_trainer ... --sharding fsdp2
 
 `ddp` keeps the whole model on every device (Li et al. 2020); `fsdp2` shares weights, gradients and the optimisers'
 states out and gathers a layer when it is needed (ZeRO, Rajbhandari et al. 2020). Checkpoints are written by all
@@ -33,7 +33,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from openvmas.errors import InputError
 from openvmas.train.loop import Run
-from openvmas.train.muon import local_of
+from openvmas.train.optim import local_of
 
 SHARDINGS = ("ddp", "fsdp2")
 PATIENCE = timedelta(minutes=30)  # that a process waits for the others, as while one of them exports sound

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import load_codec
-from openvmas.config import CONTROL_RATE
 from openvmas.errors import InputError
 from openvmas.generate.pattern import undelay
 from openvmas.model.decoder import Decoder, DecoderStep
+from openvmas.settings import CONTROL_RATE
 
 RATE = float(CONTROL_RATE)
 

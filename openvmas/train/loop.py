@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from openvmas.config import option, value_type
 from openvmas.errors import OpenVMASError
-from openvmas.train.muon import BatchedMuon
+from openvmas.settings import option, value_type
+from openvmas.train.optim import BatchedMuon
 from openvmas.train.recipe_file import make_recipe, read_recipe
 
 SCHEDULES = ("hold", "cosine")

@@ -16,9 +16,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openvmas.data.recipe import nearest, one_of, read_table, read_toml
+from openvmas.data.curation.recipe import nearest, one_of, read_table, read_toml
 from openvmas.errors import OptionError
 
+MODULES = {
+    "codec": "openvmas.train.codec.codec_trainer",
+    "model": "openvmas.train.decoder.decoder_trainer",
+    "joint": "openvmas.train.joint.joint_trainer",
+}
 TRAINERS = {"codec": "CodecRecipe", "model": "ModelRecipe", "joint": "JointRecipe"}  # module of train → its recipe
 TABLES = ("recipe", "run")
 MOST = 8  # recipes that may be like one another in a row
@@ -63,7 +68,7 @@ def make_recipe(group: type[T], values: Mapping[str, Any]) -> T:
 
 def groups_of(trainer: str) -> tuple[type, type]:
     """The dataclasses of a trainer's tables: recipe, run."""
-    module = importlib.import_module(f"openvmas.train.{trainer}")
+    module = importlib.import_module(MODULES[trainer])
     return getattr(module, TRAINERS[trainer]), module.OPTIONS
 
 

@@ -14,9 +14,9 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from openvmas.config import CONTROL_RATE
 from openvmas.errors import InputError
 from openvmas.media.video import FrameChunk, FrameRequest, probe, read_frames
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
 from openvmas.vision import beats
 from openvmas.vision.backbone import Backbone, picture_size

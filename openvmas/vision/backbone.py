@@ -1,7 +1,7 @@
 """What is seen in single pictures: features of a small pretrained network, and what ImageNet would call them.
 
 The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946; Google's Lite weights, Apache-2.0), converted by
-`scripts/export_backbone.py`. It is fully convolutional, so pictures keep their orientation.
+`tools/export_backbone.py`. It is fully convolutional, so pictures keep their orientation.
 """
 
 from __future__ import annotations

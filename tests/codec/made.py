@@ -6,7 +6,7 @@ import torch
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec
 from openvmas.pretrained import write_manifest
-from openvmas.train.export import CODEC_FILES, export_codec
+from openvmas.train.export.export_model import CODEC_FILES, export_codec
 
 
 def make_codec(seed: int = 3) -> Codec:

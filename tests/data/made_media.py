@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.config import CONTROL_RATE
-from openvmas.data.media import SAMPLE_RATE, Media
-from openvmas.data.pictures import MediaInfo
-from openvmas.data.record import Origin, Record, make_id
+from openvmas.data.curation.key_frames import MediaInfo
+from openvmas.data.curation.record import Origin, Record, make_id
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.media.audio import Audio
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
 from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
 

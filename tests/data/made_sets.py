@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.data.picture_print import CROPS
-from openvmas.data.record import Origin, Record, make_id
+from openvmas.data.curation.record import Origin, Record, make_id
+from openvmas.data.duplicates.picture_print import CROPS
 
 Made = tuple[Record, dict[str, np.ndarray]]
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.data.catalogue import Catalogue
-from openvmas.data.duplicates import Duplicates
-from openvmas.data.sets import Split, make_set
-from openvmas.data.shards import write_shards
+from openvmas.data.curation.catalogue import Catalogue
+from openvmas.data.curation.set_splits import Split, make_set
+from openvmas.data.duplicates.groups import Duplicates
+from openvmas.data.shards.tar_shards import write_shards
 from tests.data.made_sets import (
     Made,
     copy_peaks,

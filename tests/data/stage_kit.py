@@ -10,9 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from openvmas.config import option
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Record, make_id
+from openvmas.data.curation.record import Drop, Record, make_id
+from openvmas.data.curation.record_media import Media
+from openvmas.settings import option
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from openvmas.data import bank as banks
-from openvmas.data.bank_features import with_features
+from openvmas.data.montage import bank as banks
+from openvmas.data.montage.bank_features import with_features
 from openvmas.errors import InputError
 from openvmas.vision.analysis import look_of
 

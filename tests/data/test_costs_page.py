@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from openvmas import cli
-from openvmas.data.build import build
-from openvmas.data.costs import Costs, make_plan, read_costs
-from openvmas.data.funnel import Funnel, Step
-from openvmas.data.page import draw_funnel
-from openvmas.data.recipe import read_recipe
+from openvmas.cli.main import main
+from openvmas.data.curation.recipe import read_recipe
+from openvmas.data.curation.set_builder import build
+from openvmas.data.report.costs import Costs, make_plan, read_costs
+from openvmas.data.report.funnel import Funnel, Step
+from openvmas.data.report.set_page import draw_funnel
 from openvmas.errors import InputError
 from tests.data.test_pipeline import lay_out
 
@@ -35,11 +35,11 @@ def test_a_build_that_kept_nothing_foretells_nothing() -> None:
 
 
 def test_the_usual_costs_are_there_for_who_has_built_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["data", "plan", "--nodes", "50"]) == 0
+    assert main(["data", "plan", "--nodes", "50"]) == 0
     out = capsys.readouterr().out
     assert "2,200,000 clips" in out and "on 50 machines with 16 cores" in out and "features" in out
-    assert cli.main(["data", "plan", "--clips", "0"]) == 2
-    assert cli.main(["data", "plan", "nowhere"]) == 2
+    assert main(["data", "plan", "--clips", "0"]) == 2
+    assert main(["data", "plan", "nowhere"]) == 2
 
 
 class Checker(HTMLParser):
@@ -65,7 +65,7 @@ def test_the_page_of_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     recipe = lay_out(tmp_path)
     (tmp_path / "media" / "000.mp4").rename(tmp_path / "media" / "<b>&.mp4")
     made = build(read_recipe(recipe), tmp_path / "set", 1)
-    assert cli.main(["data", "report", str(tmp_path / "set")]) == 0
+    assert main(["data", "report", str(tmp_path / "set")]) == 0
     page = (tmp_path / "set" / "report.html").read_text()
     checker = Checker()
     checker.feed(page)
@@ -73,7 +73,7 @@ def test_the_page_of_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "&lt;b&gt;&amp;.mp4" in page and "<b>&.mp4" not in page
     assert f">{made.funnel.n_kept:,}<" in page and "CC0-1.0" in page and "says so" in page
     assert "prefers-color-scheme: dark" in page and "$" not in page
-    assert cli.main(["data", "report", str(tmp_path / "set")]) == 2
+    assert main(["data", "report", str(tmp_path / "set")]) == 2
     assert "give --overwrite" in capsys.readouterr().err
     costs = read_costs(tmp_path / "set")
     assert costs.stages["bytes"][0] == 10 and costs.n_kept == 16 and costs.seconds_kept == 16.0

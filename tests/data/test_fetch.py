@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from openvmas import cli
-from openvmas.data.fetch import Fetcher
-from openvmas.data.recipe import FetchOptions, LicenceOptions
-from openvmas.data.record import Drop, Origin, Record, make_id
+from openvmas.cli.main import main
+from openvmas.data.curation.recipe import FetchOptions, LicenceOptions
+from openvmas.data.curation.record import Drop, Origin, Record, make_id
+from openvmas.data.sources.fetch import Fetcher
 from openvmas.errors import InputError
 
 FILE = bytes(range(256)) * 400
@@ -222,7 +222,7 @@ def test_a_manifest_becomes_a_set_and_says_what_has_rotted(
     rows += [f"{host}/{name}.mp4,{licence},0,1" for name, licence in (("a", "CC0"), ("gone", "CC0"), ("b", "closed"))]
     (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
     (tmp_path / "list.toml").write_text(RECIPE)
-    assert cli.main(["data", "build", str(tmp_path / "list.toml"), "--quiet", "--workers", "1"]) == 0
+    assert main(["data", "build", str(tmp_path / "list.toml"), "--quiet", "--workers", "1"]) == 0
     out = capsys.readouterr().out
     assert "link rot: 1 of 3 addresses (33.3%) gave no file" in out
     kept = [json.loads(line) for line in (tmp_path / "list" / "set.jsonl").read_text().splitlines()]

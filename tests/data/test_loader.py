@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openvmas.data.loader import Clips, Loader, batches_of, shuffled
-from openvmas.data.sets import Split, make_set
-from openvmas.data.shards import ShardOptions, write_shards
+from openvmas.data.curation.set_splits import Split, make_set
+from openvmas.data.shards.loader import Clips, Loader, batches_of, shuffled
+from openvmas.data.shards.tar_shards import ShardOptions, write_shards
 from openvmas.errors import InputError, OptionError
 
 from .made_sets import make_record, write_work

@@ -10,16 +10,16 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from montage_video import render, to_json
 
 from openvmas.condition import AXES
-from openvmas.data import bank as banks
-from openvmas.data.bank import Bank
-from openvmas.data.montage import Montage, Montages, hear, place_cuts, plan_montage
-from openvmas.data.montage_curves import watch
-from openvmas.data.montage_styles import NONE, STYLES, USUAL
-from openvmas.data.montage_video import render, to_json
-from openvmas.data.songs import Song
-from openvmas.data.tags_map import axis_weights, match, tag_picture
+from openvmas.data.montage import bank as banks
+from openvmas.data.montage.bank import Bank
+from openvmas.data.montage.curves import watch
+from openvmas.data.montage.editing_styles import NONE, STYLES, USUAL
+from openvmas.data.montage.editor import Montage, Montages, hear, place_cuts, plan_montage
+from openvmas.data.montage.music_clips import Song
+from openvmas.data.montage.tags_map import axis_weights, match, tag_picture
 from openvmas.errors import InputError, OutputError
 from openvmas.music.analysis import MusicAnalysis
 from openvmas.timeline import Events

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.licences import is_free, normalise_licence, refusal
-from openvmas.data.recipe import LicenceOptions, Recipe, read_recipe
-from openvmas.data.record import Origin
+from openvmas.data.curation.recipe import LicenceOptions, Recipe, read_recipe
+from openvmas.data.curation.record import Origin
+from openvmas.data.sources.licences import is_free, normalise_licence, refusal
 from openvmas.errors import InputError, OptionError
 
 SOURCE = '[[sources]]\nname = "a"\nkind = "folder"\npath = "media"\n'

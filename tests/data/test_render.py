@@ -10,18 +10,18 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
+import free_music
 import numpy as np
 import pytest
 import soundfile
+from midi_scores import DRUMS, Note, Score, read_midi
+from rendered_scores import find_chords, find_sections, orchestrate, play, truth_of, with_form, write
+from rule_scores import compose
 
-from openvmas.data import free_music
-from openvmas.data.compose import compose
-from openvmas.data.media import Media
-from openvmas.data.midi import DRUMS, Note, Score, read_midi
-from openvmas.data.recipe import read_recipe
-from openvmas.data.record import Drop, Origin, Record
-from openvmas.data.render import find_chords, find_sections, orchestrate, play, truth_of, with_form, write
-from openvmas.data.truth import Truth
+from openvmas.data.curation.recipe import read_recipe
+from openvmas.data.curation.record import Drop, Origin, Record
+from openvmas.data.curation.record_media import Media
+from openvmas.data.stages.labels import Truth
 from openvmas.errors import InputError, OutputError
 
 ROOT = Path(__file__).resolve().parents[2]

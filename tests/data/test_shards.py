@@ -7,11 +7,11 @@ import tarfile
 import numpy as np
 import pytest
 
-from openvmas.data import shards
-from openvmas.data.catalogue import read_records
-from openvmas.data.datasheet import coverage, describe, draw_page, write_datasheet
-from openvmas.data.sets import Split, make_set
-from openvmas.data.shards import ShardOptions, read_run, write_shards
+from openvmas.data.curation.catalogue import read_records
+from openvmas.data.curation.set_splits import Split, make_set
+from openvmas.data.report.datasheet import coverage, describe, draw_page, write_datasheet
+from openvmas.data.shards import tar_shards
+from openvmas.data.shards.tar_shards import ShardOptions, read_run, write_shards
 from openvmas.errors import InputError
 
 from .made_sets import make_peaks, make_record, with_prints, write_work
@@ -70,7 +70,7 @@ def test_every_record_is_in_one_shard_of_its_split_with_its_arrays(built):
             members = {member.name: tar.extractfile(member).read() for member in tar}
             assert all(member.mtime == 0 and member.uid == 0 for member in tar.getmembers())
         for name in [name for name in members if name.endswith(".json")]:
-            record = shards.Record.from_json(members[name].decode())
+            record = tar_shards.Record.from_json(members[name].decode())
             assert record == wanted[record.id] and path.stem.startswith(record.facts["split.name"])
             assert f"{record.id}.sound_print.npy" not in members
             seen[record.id] = np.load(io.BytesIO(members[f"{record.id}.codes.npy"]))
@@ -110,7 +110,7 @@ def test_the_webdataset_package_reads_them(built):
 
 def test_a_cut_off_pack_goes_on_and_ends_the_same(built, tmp_path, monkeypatch):
     folder, _ = built
-    real, calls = shards.pack_record, []
+    real, calls = tar_shards.pack_record, []
 
     def fails(*arguments):
         calls.append(1)
@@ -118,7 +118,7 @@ def test_a_cut_off_pack_goes_on_and_ends_the_same(built, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(shards, "pack_record", fails)
+    monkeypatch.setattr(tar_shards, "pack_record", fails)
     with pytest.raises(KeyboardInterrupt):
         build(tmp_path)
     assert list((tmp_path / "shards").glob("*.part")) and not (tmp_path / "manifest.json").exists()

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.media import Media, copy_member
-from openvmas.data.recipe import SourceOptions
-from openvmas.data.record import Record
-from openvmas.data.sources import find_place, list_records, local_path
-from openvmas.data.tables import parse_time
+from openvmas.data.curation.recipe import SourceOptions
+from openvmas.data.curation.record import Record
+from openvmas.data.curation.record_media import Media, copy_member
+from openvmas.data.sources.address_tables import parse_time
+from openvmas.data.sources.records import find_place, list_records, local_path
 from openvmas.errors import InputError
 
 

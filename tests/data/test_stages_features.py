@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from openvmas.config import CONTROL_RATE
-from openvmas.data.media import SAMPLE_RATE, Media
-from openvmas.data.record import Record
+from openvmas.data.curation.record import Record
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.data.stages import STAGES, features
 from openvmas.data.stages.features import Features, Tags, open_codec
 from openvmas.data.stages.hearing import Sounds
@@ -25,6 +24,7 @@ from openvmas.data.stages.packed import (
     unpack_features,
 )
 from openvmas.errors import ModelError
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from tests.data.made_media import make_media, make_record, make_seen
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Origin, Record, make_id
+from openvmas.data.curation.record import Drop, Origin, Record, make_id
+from openvmas.data.curation.record_media import Media
 from openvmas.data.stages.files import Decode, Probe, Size, check_packets
 from tests.clips import write_clip
 from tests.data.made_media import make_info, make_media, make_record

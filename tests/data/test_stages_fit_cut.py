@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from openvmas.data.media import SAMPLE_RATE, Media
-from openvmas.data.record import Drop, Record
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.data.stages.cut import Cut, choose_borders, find_borders
 from openvmas.data.stages.fit import Fit, load_similarity
 from openvmas.data.stages.hearing import Sounds

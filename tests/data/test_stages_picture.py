@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.data.media import Media
-from openvmas.data.pictures import KeyFrames
-from openvmas.data.record import Drop, Record
+from openvmas.data.curation.key_frames import KeyFrames
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import Media
 from openvmas.data.stages.picture import (
     Glance,
     MovingPicture,

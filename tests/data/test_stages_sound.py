@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from synthetic_pieces import synthesise, write_piece
 
-from openvmas.data.media import SAMPLE_RATE
-from openvmas.data.record import Drop
+from openvmas.data.curation.record import Drop
+from openvmas.data.curation.record_media import SAMPLE_RATE
 from openvmas.data.stages.hearing import Sounds, find_sounds, hear
 from openvmas.data.stages.sound import MusicPresent, NoSpeech, Quality, Singing, find_bandwidth, measure_quality
-from openvmas.eval.pieces import synthesise, write_piece
 from openvmas.media.audio import Audio
 from tests.data.made_media import make_media, make_record
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.recipe import Chosen, LimitOptions
-from openvmas.data.record import Origin, Record, make_id
-from openvmas.data.workers import Job, Outcome, Pool
+from openvmas.data.curation.recipe import Chosen, LimitOptions
+from openvmas.data.curation.record import Origin, Record, make_id
+from openvmas.data.curation.workers import Job, Outcome, Pool
 from openvmas.errors import OpenVMASError
 
 LIMITS = LimitOptions(cpu_seconds=20, wall_seconds=60, memory_megabytes=1000)

@@ -8,16 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.train.corpus import HELD_OUT_ALBUMS, SAMPLE_RATE, Track
+from openvmas.train.codec.corpus import HELD_OUT_ALBUMS, SAMPLE_RATE, Track
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 import codec_entropy
 from codec_clips import Clip, choose_clips, open_waves, read_clip, solo_notes
+from codec_measures import CodeUse
 from codec_signals import pitches
 from codec_table import Bar, Extras, distances, judge, report, summarise, worst_clips
 from opus import align, through_opus
-
-from openvmas.eval.codec_measures import CodeUse
 
 
 @pytest.fixture(scope="module")

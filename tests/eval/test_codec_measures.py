@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from openvmas.eval.codec_measures import (
+from codec_measures import (
     BANDS,
     band_gains,
     band_slices,

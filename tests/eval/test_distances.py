@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from openvmas.eval import distances
-from openvmas.eval.distances import (
+from openvmas.eval.metrics import distances
+from openvmas.eval.metrics.distances import (
     coverage_measures,
     evaluate,
     frechet,

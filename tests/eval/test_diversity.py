@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.eval import sets
-from openvmas.eval.cache import Sound
-from openvmas.eval.diversity import evaluate_seeds, spread, style_coverage, styles, video_share
-from openvmas.eval.folder import MeasuredFile, MeasuredFolder
-from openvmas.eval.tags import MOODS, STYLES, tag_shares
+from openvmas.eval.benchmark import set_measures
+from openvmas.eval.benchmark.cache import Sound
+from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder
+from openvmas.eval.embedders.tags import MOODS, STYLES, tag_shares
+from openvmas.eval.metrics.diversity import evaluate_seeds, spread, style_coverage, styles, video_share
 
 
 def test_spread_by_hand() -> None:
@@ -90,29 +90,29 @@ def folder_of(rows: np.ndarray, ending: str = ".wav") -> MeasuredFolder:
 def test_styles_of_folders() -> None:
     real = np.zeros((6, 6))
     real[np.arange(6), 1 + np.arange(6) % 3] = 1  # rock, jazz and techno, twice each
-    same = sets.styles(folder_of(real), folder_of(real, ".scored.mp4"), CLASSES)
+    same = set_measures.styles(folder_of(real), folder_of(real, ".scored.mp4"), CLASSES)
     assert [same[f"style_{name}"].value for name in ("coverage", "contrast", "overlap")] == pytest.approx([1, 1, 1])
     assert same["styles_used"].value == pytest.approx(3) and same["styles_used"].low <= 3 <= same["styles_used"].high
     one = np.zeros((6, 6))
     one[:, 1] = 1
-    rock = sets.styles(folder_of(real), folder_of(one), CLASSES)
+    rock = set_measures.styles(folder_of(real), folder_of(one), CLASSES)
     assert rock["style_contrast"].value == pytest.approx(0) and rock["style_coverage"].value == pytest.approx(1 / 3)
-    assert sets.styles(None, folder_of(one), CLASSES).keys() == {"styles_used"}
-    assert sets.styles(folder_of(real), folder_of(one[:2]), CLASSES) == {}  # two clips say nothing
-    assert sets.styles(folder_of(real), folder_of(one), ()) == {}  # classes are not known
+    assert set_measures.styles(None, folder_of(one), CLASSES).keys() == {"styles_used"}
+    assert set_measures.styles(folder_of(real), folder_of(one[:2]), CLASSES) == {}  # two clips say nothing
+    assert set_measures.styles(folder_of(real), folder_of(one), ()) == {}  # classes are not known
 
 
 def test_agreement_is_told_of_each_file_with_true_music() -> None:
     real = np.full((5, 6), 0.02)
     real[np.arange(5), 1 + np.arange(5)] = 0.9
-    found = sets.agreement(folder_of(real), folder_of(real, ".scored.mp4"), CLASSES)
+    found = set_measures.agreement(folder_of(real), folder_of(real, ".scored.mp4"), CLASSES)
     assert [found[f"{i}.scored.mp4"]["tags_own"] for i in range(5)] == [1] * 5
     assert found["0.scored.mp4"]["tags_r"] == pytest.approx(1)
-    turned = sets.agreement(folder_of(real), folder_of(np.roll(real, 1, axis=0)), CLASSES)
+    turned = set_measures.agreement(folder_of(real), folder_of(np.roll(real, 1, axis=0)), CLASSES)
     assert all(of_file["tags_r"] < 0 for of_file in turned.values())
     silent = MeasuredFile("0.wav", {}, Sound(np.zeros((0, 6)), np.zeros((0, 6))))
     some = MeasuredFolder(Path("x"), (silent, *folder_of(real).files[1:], MeasuredFile("9.wav", {}, None)), {})
-    assert sorted(sets.agreement(folder_of(real), some, CLASSES)) == [f"{i}.wav" for i in range(1, 5)]
+    assert sorted(set_measures.agreement(folder_of(real), some, CLASSES)) == [f"{i}.wav" for i in range(1, 5)]
 
 
 def test_seeds_of_folders() -> None:
@@ -121,19 +121,21 @@ def test_seeds_of_folders() -> None:
 
     pieces = np.eye(4)
     known = [[sound(piece)] * 3 for piece in pieces]  # every video has a piece of its own, whatever the seed
-    found = sets.of_seeds(None, known)
+    found = set_measures.of_seeds(None, known)
     assert {name: item.value for name, item in found.items()} == pytest.approx({
         "seeds_vendi": 1, "seeds_distance": 0, "videos_vendi": 4, "videos_distance": 1, "video_share": 1,
     })  # fmt: skip
-    blind = sets.of_seeds(None, [[sound(piece) for piece in pieces]] * 4)  # every seed has a piece, whatever the video
+    blind = set_measures.of_seeds(
+        None, [[sound(piece) for piece in pieces]] * 4
+    )  # every seed has a piece, whatever the video
     assert blind["seeds_vendi"].value == pytest.approx(4) and blind["videos_vendi"].value == pytest.approx(1)
     assert blind["video_share"].value == pytest.approx(-1 / 3) and blind["seeds_vendi"].low == pytest.approx(4)
     far = [[sound(piece + 100)] * 3 for piece in pieces]
-    assert sets.of_seeds(None, far)["videos_vendi"].value < 1.01
-    centred = sets.of_seeds(folder_of(np.full((2, 4), 100.0)), far)["videos_vendi"].value
+    assert set_measures.of_seeds(None, far)["videos_vendi"].value < 1.01
+    centred = set_measures.of_seeds(folder_of(np.full((2, 4), 100.0)), far)["videos_vendi"].value
     assert centred == pytest.approx(4)
     silent = Sound(np.zeros((0, 4)), np.zeros((0, 0)))
-    assert sets.of_seeds(None, [[sound(pieces[0])] * 2, [sound(pieces[1]), silent]]).keys() == {
+    assert set_measures.of_seeds(None, [[sound(pieces[0])] * 2, [sound(pieces[1]), silent]]).keys() == {
         "seeds_vendi", "seeds_distance",
     }  # fmt: skip
-    assert sets.of_seeds(None, [[sound(pieces[0])]] * 3) == {} == sets.of_seeds(None, [])
+    assert set_measures.of_seeds(None, [[sound(pieces[0])]] * 3) == {} == set_measures.of_seeds(None, [])

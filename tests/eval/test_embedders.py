@@ -8,7 +8,17 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from openvmas.errors import ModelError
-from openvmas.eval.embedders import HOP, MELS, PATCH, SAMPLE_RATE, WINDOW, Yamnet, cache_folder, log_mel, mel_matrix
+from openvmas.hub.taggers import (
+    HOP,
+    MELS,
+    PATCH,
+    SAMPLE_RATE,
+    WINDOW,
+    Yamnet,
+    cache_folder,
+    log_mel,
+    mel_matrix,
+)
 
 
 @pytest.fixture(scope="module")

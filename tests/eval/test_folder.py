@@ -9,16 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_pieces import synthesise, write_piece
 
-from openvmas import cli
+from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError
-from openvmas.eval import folder as measures
-from openvmas.eval.embedders import Embedder, Embeddings, at_16k, log_mel
-from openvmas.eval.folder import MeasuredFile, MeasuredFolder, clip_name, measure_folder, pair, summarise
-from openvmas.eval.pieces import synthesise, write_piece
-from openvmas.eval.sets import compare, variety
-from openvmas.eval.tables import MEASURES, number, plain, table
+from openvmas.eval.benchmark import folder_measures as measures
+from openvmas.eval.benchmark.folder_measures import (
+    MeasuredFile,
+    MeasuredFolder,
+    clip_name,
+    measure_folder,
+    pair,
+    summarise,
+)
+from openvmas.eval.benchmark.set_measures import compare, variety
+from openvmas.eval.reports.folder_tables import MEASURES, number, plain, table
 from openvmas.generate.similarity import Aligner, similarity
+from openvmas.hub.taggers import Embedder, Embeddings, at_16k, log_mel
 from openvmas.media.audio import write_wav
 from tests.clips import write_clip
 
@@ -76,7 +83,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory, sounds: Path) -> Path:
 
 
 def run(*arguments: object) -> int:
-    return cli.main(["eval", "folder", *map(str, arguments)])
+    return main(["eval", "folder", *map(str, arguments)])
 
 
 def test_without_weights_all_else_is_printed(sounds: Path, kept: Path, cache: Path, capsys) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from openvmas.eval.frechet import (
+from openvmas.eval.metrics.frechet import (
     frechet_distance,
     gaussian_distance,
     kernel_distance,

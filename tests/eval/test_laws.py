@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import scipy.signal
 import soxr
+from codec_measures import chroma, chroma_correlation, find_onsets
+from synthetic_pieces import DRUMS, KICK, Note, Piece, synthesise, write_piece
 
-from openvmas.eval import craft, diversity, meaning, timing
-from openvmas.eval.codec_measures import chroma, chroma_correlation, find_onsets
-from openvmas.eval.distances import coverage_measures, frechet, tag_divergence
-from openvmas.eval.distances import evaluate as compare
-from openvmas.eval.embedders import Yamnet, cache_folder, log_mel
-from openvmas.eval.pieces import DRUMS, KICK, Note, Piece, synthesise, write_piece
-from openvmas.generate.codec_runner import CodecRunner
+from openvmas.codec.runtime import CodecRunner
+from openvmas.eval.metrics import diversity, retrieval, signal_quality, timing
+from openvmas.eval.metrics.distances import coverage_measures, frechet, tag_divergence
+from openvmas.eval.metrics.distances import evaluate as compare
+from openvmas.hub.taggers import Yamnet, cache_folder, log_mel
 from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.music.analysis import listen
 from openvmas.music.onsets import COMPRESSION, band_flux, moving_max, take_spectrogram
@@ -144,9 +144,9 @@ def crafted(wave: np.ndarray) -> Measured:
     return {
         "loudness_lufs": integrated_loudness(wave[None], RATE),
         "true_peak_db": true_peak(wave[None]),
-        "clipped_share": craft.clipped_share(wave),
-        "silent_share": craft.silent_share(wave, RATE),
-        "bandwidth": craft.bandwidth(wave, RATE),
+        "clipped_share": signal_quality.clipped_share(wave),
+        "silent_share": signal_quality.silent_share(wave, RATE),
+        "bandwidth": signal_quality.bandwidth(wave, RATE),
     }
 
 
@@ -174,7 +174,7 @@ def swapped_meaning(share: float) -> Measured:
     n = round(share * 24)
     written = np.concatenate([np.roll(music[:n], 1, axis=0), music[n:]])
     pictures = music + rng.normal(0, 0.02, music.shape)
-    found = meaning.evaluate_tags(music, written) | meaning.evaluate(meaning.cosines(pictures, written))
+    found = retrieval.evaluate_tags(music, written) | retrieval.evaluate(retrieval.cosines(pictures, written))
     return {name: float(x.mean()) for name, x in found.items()}
 
 
@@ -268,11 +268,13 @@ DAMAGES: dict[str, Damage] = {
     ),
     "pitch": Damage(shifted_chroma, (0, 0.2, 0.5, 1.0), {"chroma_r": -1}),
     "looped second": Damage(
-        lambda s: {"loop_seconds": craft.stuck_loop(loop_second(song("bossa"), s), RATE).seconds},
+        lambda s: {"loop_seconds": signal_quality.stuck_loop(loop_second(song("bossa"), s), RATE).seconds},
         (0, 2, 5),
         {"loop_seconds": +1},
     ),
-    "seams": Damage(lambda s: {"seam_z": craft.seam_z(cut_seams(song(), s), RATE, 1.3)}, (0, 6, 40), {"seam_z": +1}),
+    "seams": Damage(
+        lambda s: {"seam_z": signal_quality.seam_z(cut_seams(song(), s), RATE, 1.3)}, (0, 6, 40), {"seam_z": +1}
+    ),
     "silence": Damage(lambda s: crafted(silence(song(), s)), (0, 0.25, 0.5), {"silent_share": +1}),
     "gain": Damage(lambda s: crafted(song() * 10 ** (-s / 20)), (0, 6, 20), {"loudness_lufs": -1, "true_peak_db": -1}),
     "tempo drift": Damage(drifting_tempo, (0, 0.03, 0.1), {"tempo_drift": +1}),
@@ -345,10 +347,10 @@ def test_each_metric_against_itself_is_perfect() -> None:
     shares = rng.dirichlet(np.ones(8), 20)
     assert tag_divergence(shares, shares) == 0
     assert list(vars(diversity.style_coverage(shares, shares)).values()) == pytest.approx([1, 1, 1])
-    tags = meaning.tag_agreement(shares, shares)
+    tags = retrieval.tag_agreement(shares, shares)
     for values in vars(tags).values():
         assert values == pytest.approx(np.ones(20))
-    ranked = meaning.retrieval(meaning.cosines(shares, shares))
+    ranked = retrieval.retrieval(retrieval.cosines(shares, shares))
     assert (ranked.r1, ranked.r5, ranked.median_rank, ranked.own) == (1, 1, 1, 1)
     assert vars(timing.beat_scores(CUTS, CUTS, DURATION)) == dict.fromkeys(("coverage", "hit", "precision", "f1"), 1.0)
     assert timing.beat_alignment(CUTS, CUTS) == 1 and vars(timing.visual_hits(CUTS, CUTS)) == {"density": 1, "met": 1}

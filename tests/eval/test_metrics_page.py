@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.eval import diversity, meaning
-from openvmas.eval.tables import MEASURES
+from openvmas.eval.metrics import diversity, retrieval
+from openvmas.eval.reports.folder_tables import MEASURES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "eval" / "metrics.md"
 
@@ -35,4 +35,4 @@ def test_the_page_names_nothing_else() -> None:
 
 def test_every_measure_of_sets_seeds_tags_and_similarities_has_a_row() -> None:
     found = diversity.evaluate(np.eye(3), np.eye(3)) | diversity.evaluate_seeds(np.ones((2, 2, 2)))
-    assert {*found, *meaning.evaluate(np.eye(3)), *meaning.evaluate_tags(np.eye(3), np.eye(3))} <= set(MEASURES)
+    assert {*found, *retrieval.evaluate(np.eye(3)), *retrieval.evaluate_tags(np.eye(3), np.eye(3))} <= set(MEASURES)

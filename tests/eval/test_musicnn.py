@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from openvmas.errors import ModelError
-from openvmas.eval.embedders import (
+from openvmas.hub.taggers import (
     MUSICNN_HOP,
     MUSICNN_MELS,
     MUSICNN_PATCH,
@@ -19,7 +19,7 @@ from openvmas.eval.embedders import (
     slaney_matrix,
 )
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
 from musicnn_graph import CLASSES, musicnn_graph
 from tensor_bundle import MAGIC, crc32c, mask, read_bundle
 

@@ -16,23 +16,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from openvmas import cli
+from openvmas.cli.main import main
 from openvmas.errors import InputError, OpenVMASError, OptionError
-from openvmas.eval import bench, metrics, run
-from openvmas.eval.adapters import names
-from openvmas.eval.bench import Bench, BenchSetting, Compare, Made, Make
-from openvmas.eval.cache import Cache
-from openvmas.eval.embedders import Embedder, Embeddings, at_16k, log_mel
-from openvmas.eval.excerpt import prepare
-from openvmas.eval.likeness import Judge
-from openvmas.eval.run import RunResult, SystemResult, compare_pairs, spread
-from openvmas.eval.run_page import BEGIN, END, as_json, first_table, in_short, insert, lost, page
-from openvmas.eval.statistics import Interval
-from openvmas.eval.suite import read_suite
-from openvmas.eval.systems import Setting
-from openvmas.eval.tables import MEASURES
-from openvmas.eval.work_pool import Failure, WorkPool
+from openvmas.eval.benchmark import measures, run, worker
+from openvmas.eval.benchmark.cache import Cache
+from openvmas.eval.benchmark.excerpt import prepare
+from openvmas.eval.benchmark.run import RunResult, SystemResult, compare_pairs, spread
+from openvmas.eval.benchmark.suite import read_suite
+from openvmas.eval.benchmark.work_pool import Failure, WorkPool
+from openvmas.eval.benchmark.worker import Bench, BenchSetting, Compare, Made, Make
+from openvmas.eval.embedders import registry
+from openvmas.eval.metrics.cross_modal_similarity import Judge
+from openvmas.eval.metrics.statistics import Interval
+from openvmas.eval.reports.benchmark_page import BEGIN, END, as_json, first_table, in_short, insert, lost, page
+from openvmas.eval.reports.folder_tables import MEASURES
+from openvmas.eval.systems.system import Setting
 from openvmas.generate.similarity import similarity
+from openvmas.hub.taggers import Embedder, Embeddings, at_16k, log_mel
 from openvmas.media.audio import Audio, read_audio
 from tests.clips import write_clip
 
@@ -88,7 +88,7 @@ def test_failures_cost_their_cell_and_all_else_is_kept(place: Path, capsys: pyte
     add_system(place, "killer", "if seconds == '1.000': os.kill(os.getppid(), 9)")  # the worker dies, as in a crash
     systems = ["--systems", "click,rival,weak,killer,reference", "--jobs", "1"]
     outputs = ["--markdown", "page.md", "--json", "page.json", "--overwrite"]
-    assert cli.main([*ARGUMENTS, *systems, *outputs]) == 0
+    assert main([*ARGUMENTS, *systems, *outputs]) == 0
     text, data = (place / "page.md").read_text(), json.loads((place / "page.json").read_text())
     assert capsys.readouterr().out == text
     assert "- weak, s-b: weak ended with code 1 (too long for me)" in text
@@ -105,13 +105,13 @@ def test_failures_cost_their_cell_and_all_else_is_kept(place: Path, capsys: pyte
     )
     assert rows["rival"]["clips"]["s-a"]["values"]["length_error"] == pytest.approx(0, abs=0.02)
     made = calls(place, "rival")
-    assert cli.main([*ARGUMENTS, *systems, *outputs]) == 0
+    assert main([*ARGUMENTS, *systems, *outputs]) == 0
     assert calls(place, "rival") == made == ["1.000", "1.200"]  # nothing that is on record is made again
     again = json.loads((place / "page.json").read_text())
     assert [row["clips"] for row in again["systems"]] == [row["clips"] for row in data["systems"]]
     assert "8 results were kept from before" in capsys.readouterr().err  # of ten, two fail again
     add_system(place, "rival", "pass  # another version")
-    assert cli.main([*ARGUMENTS, "--systems", "rival", "--jobs", "1", "--quiet"]) == 0
+    assert main([*ARGUMENTS, "--systems", "rival", "--jobs", "1", "--quiet"]) == 0
     assert len(calls(place, "rival")) == 4
     assert capsys.readouterr().err == ""
 
@@ -189,7 +189,7 @@ class MelEmbedder(Embedder):
 
 
 def test_sets_are_compared_with_the_true_music(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(names.EMBEDDERS, "yamnet", MelEmbedder)
+    monkeypatch.setitem(registry.EMBEDDERS, "yamnet", MelEmbedder)
     suite = read_suite(place / "suite.toml")
     work = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ("yamnet",)))
     made = {
@@ -203,14 +203,14 @@ def test_sets_are_compared_with_the_true_music(place: Path, monkeypatch: pytest.
     assert repr(again.sets) == repr(sets["noise"])  # NaN is NaN
     alone = work.do(Compare("reference", "yamnet", made["reference"], ())).sets
     assert "vendi" in alone and "frechet" not in alone
-    monkeypatch.setattr(metrics, "CLIP_METRICS", (lambda heard: {"vendi": 4.2},))
-    monkeypatch.setattr(metrics, "VERSION", -1)
+    monkeypatch.setattr(measures, "CLIP_METRICS", (lambda heard: {"vendi": 4.2},))
+    monkeypatch.setattr(measures, "VERSION", -1)
     new = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ())).do(Make("noise", suite.clips[0]))
     assert new.values["vendi"] == 4.2 and not new.is_new  # measured again, not made again
 
 
 def test_other_seeds_are_of_systems_that_draw_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(names.EMBEDDERS, "yamnet", MelEmbedder)
+    monkeypatch.setitem(registry.EMBEDDERS, "yamnet", MelEmbedder)
     add_system(place, "drawn", "print('{seed}')")
     command = json.loads((place / "systems" / "drawn.toml").read_text().removeprefix("command = "))
     (place / "systems" / "drawn.toml").write_text(
@@ -279,10 +279,10 @@ def test_the_same_music_for_all_pictures_is_found_by_chance(place: Path) -> None
 def result_of(values: dict[str, dict[str, list[float]]], place: Path) -> RunResult:
     """A run whose figures are given: system, measure, one figure a clip."""
     systems = []
-    for spec, measures in values.items():
-        n = len(next(iter(measures.values())))
+    for spec, figures in values.items():
+        n = len(next(iter(figures.values())))
         made = {
-            f"c{i}": Made("k", 1.0, 2.0, 10.0, "s", {name: row[i] for name, row in measures.items()}, True)
+            f"c{i}": Made("k", 1.0, 2.0, 10.0, "s", {name: row[i] for name, row in figures.items()}, True)
             for i in range(n)
         }
         row = SystemResult(spec, f"says {spec}", made, {}, {}, {})
@@ -343,7 +343,7 @@ def test_the_table_goes_between_its_marks(place: Path) -> None:
         insert(target, "")
     with pytest.raises(InputError, match="give --table a Markdown page"):
         insert(place / "none.md", "")
-    assert cli.main([*ARGUMENTS, "--systems", "click", "--table", str(target), "--overwrite"]) == 2
+    assert main([*ARGUMENTS, "--systems", "click", "--table", str(target), "--overwrite"]) == 2
     assert not (place / "results").exists()
 
 
@@ -365,13 +365,14 @@ def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
     assert [clip.name for clip in spread(suite.clips, 1)] == ["s-a"] and len(spread(suite.clips, 9)) == 2
     jobs = [Make("click", clip, take) for clip in suite.clips for take in range(2)]
     assert (
-        len({bench.seed_of(job, 0) for job in jobs}) == 4 and bench.seed_of(jobs[0], 1) == bench.seed_of(jobs[0], 0) + 1
+        len({worker.seed_of(job, 0) for job in jobs}) == 4
+        and worker.seed_of(jobs[0], 1) == worker.seed_of(jobs[0], 0) + 1
     )
 
 
 def test_build_says_what_is_still_missing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["eval", "build", "suite.toml"]) == 0
+    assert main(["eval", "build", "suite.toml"]) == 0
     text = (place / "suite.toml").read_text()
     (place / "suite.toml").write_text(text + "count = 3\n")
-    assert cli.main(["eval", "build", "suite.toml"]) == 2
+    assert main(["eval", "build", "suite.toml"]) == 2
     assert "s: 2 of 3 found" in capsys.readouterr().out

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.eval.cache import Cache
-from openvmas.eval.excerpt import prepare
-from openvmas.eval.suite import Clip
-from openvmas.eval.systems import Setting, Task, open_system
+from openvmas.eval.benchmark.cache import Cache
+from openvmas.eval.benchmark.excerpt import prepare
+from openvmas.eval.benchmark.suite import Clip
+from openvmas.eval.systems.system import Setting, Task, open_system
 from tests.clips import write_clip
 
 transformers = pytest.importorskip("transformers")

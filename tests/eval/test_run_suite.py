@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.film import Edit, Take
+from openvmas.data.montage.video_clips import Edit, Take
 from openvmas.errors import InputError, OpenVMASError
-from openvmas.eval.lists import LISTS, Media, Row, read_pickle, youtube_ids
-from openvmas.eval.suite import build, describe_coverage, read_suite
+from openvmas.eval.benchmark.datasets import LISTS, Media, Row, read_pickle, youtube_ids
+from openvmas.eval.benchmark.suite import build, describe_coverage, read_suite
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ID, OTHER = "SJOKlqJho8U", "-b_eYbUVZeY"

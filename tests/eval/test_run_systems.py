@@ -10,24 +10,24 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from synthetic_pieces import synthesise, write_piece
 
 import openvmas
 from openvmas.condition import AXES
 from openvmas.errors import InputError, ModelError, OpenVMASError, OptionError
-from openvmas.eval import library
-from openvmas.eval.bench import write_flac
-from openvmas.eval.cache import Cache
-from openvmas.eval.captions import WORDS, caption
-from openvmas.eval.composers import Ours, Told, blind_condition
-from openvmas.eval.excerpt import Excerpt, fade_out, prepare
-from openvmas.eval.pieces import synthesise, write_piece
-from openvmas.eval.suite import Clip
-from openvmas.eval.systems import KINDS, Setting, System, Task, file_name, open_system
+from openvmas.eval.benchmark.cache import Cache
+from openvmas.eval.benchmark.excerpt import Excerpt, fade_out, prepare
+from openvmas.eval.benchmark.suite import Clip
+from openvmas.eval.benchmark.worker import write_flac
+from openvmas.eval.systems import library
+from openvmas.eval.systems.captions import WORDS, caption
+from openvmas.eval.systems.composers import Ours, Told, blind_condition
+from openvmas.eval.systems.system import KINDS, Setting, System, Task, file_name, open_system
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio, read_audio, write_wav
 from openvmas.media.probe import probe
+from openvmas.planning.lexicon import understand
 from openvmas.vision.analysis import VideoAnalysis
-from openvmas.words import understand
 from tests.clips import write_clip
 
 RATE = 24_000

@@ -15,26 +15,27 @@ import pytest
 import soxr
 import torch
 
-from openvmas import cli
-from openvmas.eval import run
-from openvmas.eval.adapters import imagebind, names
-from openvmas.eval.cache import Cache, Sound
-from openvmas.eval.embedders import Embedder
-from openvmas.eval.excerpt import prepare
-from openvmas.eval.folder import measure_folder, summarise
-from openvmas.eval.likeness import LONG_SIDE, SpaceJudge, show
-from openvmas.eval.run import RunResult
-from openvmas.eval.run_page import JUDGED, as_json, first_table, group_tables, page
-from openvmas.eval.statistics import Interval
-from openvmas.eval.suite import Suite, read_suite
-from openvmas.eval.systems import Setting
-from openvmas.eval.tables import in_order, plain, title
-from openvmas.eval.tables import page as folder_page
+from openvmas.cli.main import main
+from openvmas.eval.benchmark import run
+from openvmas.eval.benchmark.cache import Cache, Sound
+from openvmas.eval.benchmark.excerpt import prepare
+from openvmas.eval.benchmark.folder_measures import measure_folder, summarise
+from openvmas.eval.benchmark.run import RunResult
+from openvmas.eval.benchmark.suite import Suite, read_suite
+from openvmas.eval.embedders import registry
+from openvmas.eval.metrics.cross_modal_similarity import LONG_SIDE, SpaceJudge, show
+from openvmas.eval.metrics.statistics import Interval
+from openvmas.eval.reports.benchmark_page import JUDGED, as_json, first_table, group_tables, page
+from openvmas.eval.reports.folder_tables import in_order, plain, title
+from openvmas.eval.reports.folder_tables import page as folder_page
+from openvmas.eval.systems.system import Setting
+from openvmas.hub import imagebind
+from openvmas.hub.taggers import Embedder
 from openvmas.media.audio import read_audio
 from openvmas.media.video import FrameRequest, read_frames
 from tests.clips import write_clip
-from tests.eval.test_adapters import TINY, shaken
 from tests.eval.test_run import Here
+from tests.hub.test_embedders_of_others import TINY, shaken
 
 SPECS = ["noise", "reference", "silence"]
 RANKS = ("own_similarity", "retrieval_r1", "retrieval_rank")
@@ -76,7 +77,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         torch.save(shaken(imagebind.ImageBindNetwork(TINY), 0.2).state_dict(), place / "huge.pth")
         judge = f"imagebind:{place / 'huge.pth'}"
         arguments = ["suite.toml", "--systems", ",".join(SPECS), "--embedders", judge, "--results", "results"]
-        assert cli.main(["eval", "run", *arguments, "--json", "p.json", "--markdown", "p.md", "--quiet"]) == 0
+        assert main(["eval", "run", *arguments, "--json", "p.json", "--markdown", "p.md", "--quiet"]) == 0
         data, text = json.loads(Path("p.json").read_text()), Path("p.md").read_text()
         yield Judged(judge, read_suite("suite.toml"), data, text, shown)
 
@@ -102,7 +103,7 @@ def seen_and_heard(embedder: Any, video: Path, sound: Path) -> tuple[np.ndarray,
 def test_a_run_has_columns_by_imagebind(judged: Judged) -> None:
     judge, data, text, clips = judged.judge, judged.data, judged.page, judged.suite.clips
     rows = {row["system"]: row for row in data["systems"]}
-    embedder = names.open_embedder(judge)
+    embedder = registry.open_embedder(judge)
     for spec in ("noise", "reference"):
         pairs = [
             seen_and_heard(embedder, prepare(clip, Cache()).video, Path("results") / spec / f"{clip.name}.flac")
@@ -167,7 +168,7 @@ def test_videos_of_a_folder_are_judged_too(judged: Judged) -> None:
     shutil.copy(Path("clips") / path.name, path)
     shutil.copy(Path("results") / "noise" / "s-a.flac", path.parent)  # has no picture to fit
     measured = measure_folder(path.parent, judged.judge, cache=Cache())
-    seen, heard = seen_and_heard(names.open_embedder(judged.judge), path, path)
+    seen, heard = seen_and_heard(registry.open_embedder(judged.judge), path, path)
     video, sound = measured.files
     assert video.values[f"similarity:{judged.judge}"] == pytest.approx(seen @ heard, abs=2e-5)
     assert not [name for name in sound.values if ":" in name]
@@ -213,10 +214,10 @@ def test_the_pictures_shown_are_the_middles_of_fifths(tmp_path: Path) -> None:
 
 def test_who_is_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "w").write_bytes(b"")
-    both = [name for name in names.ADAPTERS if names.sees_pictures(f"{name}:{tmp_path / 'w'}")]
-    assert both == ["imagebind"] and not names.sees_pictures("yamnet") and not names.sees_pictures("musicnn")
-    monkeypatch.setitem(names.EMBEDDERS, "wheel", Wheel)
-    assert names.sees_pictures("wheel")
+    both = [name for name in registry.ADAPTERS if registry.sees_pictures(f"{name}:{tmp_path / 'w'}")]
+    assert both == ["imagebind"] and not registry.sees_pictures("yamnet") and not registry.sees_pictures("musicnn")
+    monkeypatch.setitem(registry.EMBEDDERS, "wheel", Wheel)
+    assert registry.sees_pictures("wheel")
     figures = {"similarity:wheel", "similarity", "own_similarity:b:/c/d", "similarity:a"}
     assert in_order(figures) == ["similarity", "similarity:a", "similarity:wheel", "own_similarity:b:/c/d"]
     assert title("own_similarity:b:/c/d") == "other music that fits less, b:d"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from openvmas.eval.statistics import (
+from openvmas.eval.metrics.statistics import (
     bootstrap_interval,
     cliffs_delta,
     holm,

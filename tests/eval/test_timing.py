@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_pieces import CLOSED_HAT, DRUMS, KICK, SNARE, Note, Piece, synthesise, write_piece
 
-from openvmas.eval import timing
-from openvmas.eval.pieces import CLOSED_HAT, DRUMS, KICK, SNARE, Note, Piece, synthesise, write_piece
-from openvmas.eval.timing import (
+from openvmas.eval.metrics import timing
+from openvmas.eval.metrics.timing import (
     beat_alignment,
     beat_scores,
     cut_errors,

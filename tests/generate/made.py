@@ -10,7 +10,7 @@ from openvmas.codec.autoencoder import CODEC_PRESETS, Codec
 from openvmas.condition import AXES, Condition
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
 from openvmas.timeline import Events
-from openvmas.train.export import export
+from openvmas.train.export.export_model import export
 
 
 def make_models() -> tuple[Codec, Decoder]:

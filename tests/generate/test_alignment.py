@@ -8,27 +8,27 @@ import pytest
 import torch
 
 import openvmas
+from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import Picture
-from openvmas.config import GenerateOptions
 from openvmas.errors import InputError, ModelError
-from openvmas.generate.codec_runner import CodecRunner
+from openvmas.generate.composer import Composer
 from openvmas.generate.engine import Engine
-from openvmas.generate.picture import PictureEncoder
+from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.generate.similarity import Aligner, spans
-from openvmas.generate.stream import Composer
 from openvmas.media.audio import Audio
 from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding, TimedMusic, unconditioned_hidden
 from openvmas.model.decoder import Decoder, save_decoder
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder, save_video_encoder
 from openvmas.pretrained import Weights, find_alignment, find_weights
-from openvmas.train.export import CODEC_FILES, DECODER_FILES, export, export_alignment, replace_decoder
+from openvmas.settings import GenerateOptions
+from openvmas.train.export.export_model import CODEC_FILES, DECODER_FILES, export, export_alignment, replace_decoder
 from tests.generate.made import export_debug, make_condition, make_models
 
 SPAN = 120
 
 
 def make_run(folder: Path, decoder: Decoder) -> dict[str, torch.nn.Module]:
-    """What `openvmas.train.joint` leaves, with random weights."""
+    """What `openvmas.train.joint.joint_trainer` leaves, with random weights."""
     torch.manual_seed(5)
     width = decoder.config.width
     parts: dict[str, torch.nn.Module] = {

@@ -9,8 +9,8 @@ from openvmas.generate.engine import Engine
 from openvmas.generate.pattern import undelay
 from openvmas.model.decoder import Decoder
 from openvmas.pretrained import find_weights
-from openvmas.train.export import export
-from openvmas.train.int8 import expand, negative_log_likelihood
+from openvmas.train.export.export_model import export
+from openvmas.train.export.int8 import expand, negative_log_likelihood
 from tests.generate.made import make_condition, make_models
 
 STEPS = 120

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.config import MixOptions
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
 from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.media.mix import MixReport, mix
+from openvmas.settings import MixOptions
 from tests.media.clips import tone
 from tests.media.test_loudness import by_ffmpeg, music
 

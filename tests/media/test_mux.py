@@ -14,13 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from openvmas.config import MixOptions
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import read_audio, read_audio_blocks, write_wav
 from openvmas.media.mix import mix
 from openvmas.media.mux import MUSIC_TITLE, MuxReport, choose_extension, mux, read_provenance, sound_codec
 from openvmas.media.probe import probe
 from openvmas.media.video import FrameRequest, read_frames
+from openvmas.settings import MixOptions
 from openvmas.timeline import Clock
 from tests.media.clips import make_clip, number, tone
 from tests.media.test_loudness import by_ffmpeg, music

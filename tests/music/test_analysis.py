@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from synthetic_pieces import synthesise, write_piece
 
 from openvmas.errors import InputError
-from openvmas.eval.pieces import synthesise, write_piece
 from openvmas.music.analysis import MusicAnalysis, listen
 from openvmas.timeline import Clock
 

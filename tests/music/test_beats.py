@@ -3,8 +3,8 @@
 import mir_eval
 import numpy as np
 import pytest
+from synthetic_pieces import Piece, synthesise, write_piece
 
-from openvmas.eval.pieces import Piece, synthesise, write_piece
 from openvmas.music.beats import Beats, bar_phase, chord_change, place_beats, track_beats
 
 RATE = 24_000

@@ -5,8 +5,8 @@ from fractions import Fraction
 import mir_eval
 import numpy as np
 import pytest
+from synthetic_pieces import synthesise, write_piece
 
-from openvmas.eval.pieces import synthesise, write_piece
 from openvmas.music.onsets import ONSET_RATE, onset_strength, pick_onsets, take_spectrogram, to_mono
 from openvmas.timeline import Clock
 

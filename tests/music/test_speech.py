@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from synthetic_pieces import STYLES, synthesise, write_piece
 
-from openvmas.eval.pieces import STYLES, synthesise, write_piece
 from openvmas.music import speech
 from openvmas.music.speech import find_speech
 from openvmas.timeline import Clock

@@ -9,10 +9,10 @@ import av
 import numpy as np
 
 from openvmas.media.audio import write_wav
-from openvmas.study.build import create
 from openvmas.study.session import Step, Study, pending
-from openvmas.study.settings import StudyPlan, StudySettings
 from openvmas.study.store import Answer, Store
+from openvmas.study.study_builder import create
+from openvmas.study.study_settings import StudyPlan, StudySettings
 from tests.clips import write_clip
 
 RATE = 48_000

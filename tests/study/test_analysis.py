@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from openvmas.cli.main import main
 from openvmas.errors import InputError
-from openvmas.study.analysis import Analysis, analyze, collect
-from openvmas.study.build import LOW_ANCHOR
+from openvmas.study.result_tables import as_json, page
+from openvmas.study.results import Analysis, analyze, collect
 from openvmas.study.session import Step, Study
 from openvmas.study.store import Store
-from openvmas.study.tables import as_json, page
-from tests.run_cli import cli
+from openvmas.study.study_builder import LOW_ANCHOR
 from tests.study.made import Taste, answer_all, quick_study
 
 TRUTH = {"good": 0.9, "fair": 0.3, "poor": -0.3, "bad": -0.9}
@@ -132,16 +132,16 @@ def test_who_hurries_is_dropped(tmp_path: Path) -> None:
 
 def test_the_command_prints_and_writes(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, markdown, data = str(study.folder), tmp_path / "r.md", tmp_path / "r.json"
-    assert cli.main(["study", "analyze", folder, "--markdown", str(markdown), "--json", str(data)]) == 0
+    assert main(["study", "analyze", folder, "--markdown", str(markdown), "--json", str(data)]) == 0
     out = capsys.readouterr().out
     assert markdown.read_text() == out and "| good over bad " in out and "8: failed the headphone check twice" in out
     found = json.loads(data.read_text())["results"]
     strengths = found["comparisons"]["sound_pairs"]["strengths"]
     assert strengths["low"]["good"] < strengths["values"]["good"] < strengths["high"]["good"]
-    assert cli.main(["study", "analyze", folder, "--json", str(data)]) == 2
-    assert cli.main(["study", "power", "--share", "0.6"]) == 0
+    assert main(["study", "analyze", folder, "--json", str(data)]) == 2
+    assert main(["study", "power", "--share", "0.6"]) == 0
     assert "power, simulated" in capsys.readouterr().out
-    assert cli.main(["study", "power"]) == 2
+    assert main(["study", "power"]) == 2
 
 
 def test_a_study_without_key_or_answers_says_so(tmp_path: Path) -> None:

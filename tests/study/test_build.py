@@ -10,16 +10,16 @@ import av
 import numpy as np
 import pytest
 
+from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.media.audio import read_audio
 from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.media.probe import probe
-from openvmas.study.build import FIT_ANCHOR, LOW_ANCHOR, REFERENCE, create
 from openvmas.study.session import Study
-from openvmas.study.settings import StudyPlan, StudySettings, read_plan
+from openvmas.study.study_builder import FIT_ANCHOR, LOW_ANCHOR, REFERENCE, create
+from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
 from openvmas.study.tones import headphone_triplet, low_anchor, pink_noise, shifted
 from tests.clips import write_clip
-from tests.run_cli import cli
 from tests.study.made import RATE, quick_study, tune, with_sound, write_systems
 
 
@@ -190,7 +190,7 @@ def test_what_cannot_be_made_is_said_with_the_remedy(tmp_path: Path, capsys: pyt
     with pytest.raises(InputError, match=r"only 1\.0 s to be heard"):
         create(StudyPlan(systems, None, settings), tmp_path / "x")
     assert not list(tmp_path.glob("*x*"))  # nothing half-made is left
-    assert cli.main(["study", "create", "--systems", "a", "--out", str(tmp_path / "x")]) == 2
+    assert main(["study", "create", "--systems", "a", "--out", str(tmp_path / "x")]) == 2
     assert "give --systems NAME=DIR" in capsys.readouterr().err
 
 

@@ -14,12 +14,12 @@ import uvicorn
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from openvmas.study.analysis import collect
-from openvmas.study.build import create
+from openvmas.study.results import collect
 from openvmas.study.server import make_app
 from openvmas.study.session import Study
-from openvmas.study.settings import StudyPlan, StudySettings
 from openvmas.study.store import Store
+from openvmas.study.study_builder import create
+from openvmas.study.study_settings import StudyPlan, StudySettings
 from tests.study.made import write_systems
 
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)

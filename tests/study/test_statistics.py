@@ -10,10 +10,10 @@ from scipy import optimize, stats
 
 from openvmas.errors import OptionError
 from openvmas.study.agreement import krippendorff_alpha
-from openvmas.study.analysis import differences
 from openvmas.study.power import draw_points, preference_needs, rating_needs
 from openvmas.study.preference import fit_strengths, resampled_strengths, share_of, strengths, wilson
 from openvmas.study.ratings import fit_mixed
+from openvmas.study.results import differences
 
 PAIRS = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
 BAND = (0.915, 0.98)  # of 300 intervals of 95 %: 0.95 +- 2.8 standard errors

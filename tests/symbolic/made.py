@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.conduct import to_condition
-from openvmas.score_plan import Hit, ScorePlan, Section
+from openvmas.planning.conditioning import to_condition
+from openvmas.planning.schema import Hit, ScorePlan, Section
+from openvmas.planning.tempo_map import TempoMark
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.notes import Composition, Note
 from openvmas.symbolic.write import write
-from openvmas.tempo_map import TempoMark
 
 TEXTS = (
     "calm piano", "ambient, spacious", "epic cinematic", "funny, playful", "electronic", "happy pop", "rock", "lofi",

@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from midi_scores import read_midi
 
 import openvmas
-from openvmas.conduct import to_condition
-from openvmas.config import GenerateOptions
-from openvmas.data.midi import read_midi
 from openvmas.errors import OptionError, OutputError
 from openvmas.generate.scorer import NoteComposer, Scorer
 from openvmas.media.audio import read_audio
 from openvmas.music.analysis import listen
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
+from openvmas.planning.conditioning import to_condition
 from openvmas.pretrained import find_weights
+from openvmas.settings import GenerateOptions
 from openvmas.symbolic.composer import Composer
 from tests.clips import write_clip
 from tests.symbolic.made import make_plan

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.config import SAMPLE_RATE_OUT
 from openvmas.errors import ModelError
 from openvmas.pretrained import find_weights
+from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.symbolic.instruments import Bank, darken
 from openvmas.symbolic.notes import Composition, Note, Part
 from openvmas.symbolic.render import BLOCK, Room, envelope, render

@@ -7,15 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from openvmas.conduct import to_condition
-from openvmas.score_plan import Section
+from openvmas.planning.conditioning import to_condition
+from openvmas.planning.lexicon import understand
+from openvmas.planning.schema import Section
 from openvmas.symbolic.brief import read_brief
 from openvmas.symbolic.form import shape
 from openvmas.symbolic.notes import Composition
+from openvmas.symbolic.scoring import density_correlation
 from openvmas.symbolic.styles import STYLES, choose_style
-from openvmas.symbolic.worth import density_correlation
 from openvmas.symbolic.write import REACH, write
-from openvmas.words import understand
 from tests.symbolic.made import STYLES as NAMES
 from tests.symbolic.made import TEXTS, UNPITCHED, brief_of, make_plan, notes_of, write_plan
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from openvmas.condition import AXES
-from openvmas.config import CONTROL_RATE
-from openvmas.data.bank import Bank
+from openvmas.data.montage.bank import Bank
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
-from openvmas.train.examples import Example, Examples
-from openvmas.train.joint_model import JointRecipe
+from openvmas.train.decoder.examples import Example, Examples
+from openvmas.train.joint.joint_model import JointRecipe
 
 WIDTH, STEPS = 16, 103  # of features; of a clip
 TINY = JointRecipe(

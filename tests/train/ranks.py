@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
-from openvmas.train import joint
 from openvmas.train.distributed import World, joined
+from openvmas.train.joint import joint_trainer
 from tests.train.made import TINY, make_bank, make_examples
 
 SHARED = replace(TINY, batch=16, share_music=0.5, share_montage=0.5, test_pairs=4)
@@ -26,7 +26,7 @@ class LeaveError(Exception):
 
 def run(folder: Path, sharding: str = "ddp", parts: int = 1, stop: int = 0, world: World | None = None) -> None:
     """One training run of four steps on made data."""
-    follow, dropout = joint.follow, torch.nn.Dropout.forward
+    follow, dropout = joint_trainer.follow, torch.nn.Dropout.forward
     calls: list[int] = []
 
     def follow_or_stop(*arguments) -> None:
@@ -39,16 +39,16 @@ def run(folder: Path, sharding: str = "ddp", parts: int = 1, stop: int = 0, worl
         follow(*arguments)
 
     bank, examples = make_bank(), make_examples()
-    options = joint.JointOptions(float("inf"), log_every=1, sharding=sharding)
+    options = joint_trainer.JointOptions(float("inf"), log_every=1, sharding=sharding)
     recipe = replace(SHARED, accumulate=parts)
-    joint.follow = follow_or_stop
+    joint_trainer.follow = follow_or_stop
     torch.nn.Dropout.forward = lambda self, x: x  # every process draws masks of its own
     try:
-        joint.train(examples, examples, (bank, bank), folder, recipe, options, world=world)
+        joint_trainer.train(examples, examples, (bank, bank), folder, recipe, options, world=world)
     except LeaveError:
         pass
     finally:
-        joint.follow, torch.nn.Dropout.forward = follow, dropout
+        joint_trainer.follow, torch.nn.Dropout.forward = follow, dropout
 
 
 if __name__ == "__main__":

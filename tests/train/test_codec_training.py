@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec
-from openvmas.train.augment import augment, gap, make_tones, read_changed
-from openvmas.train.calibrate import apply_gains, find_gains
-from openvmas.train.codec import CodecRecipe, Trainer
-from openvmas.train.discriminators import Discriminators
-from openvmas.train.losses import Overlap, SpectralLoss
+from openvmas.train.codec.augment import augment, gap, make_tones, read_changed
+from openvmas.train.codec.calibrate import apply_gains, find_gains
+from openvmas.train.codec.codec_trainer import CodecRecipe, Trainer
+from openvmas.train.codec.discriminators import Discriminators
+from openvmas.train.codec.losses import Overlap, SpectralLoss
 
 RATE = 32_000
 

@@ -14,8 +14,8 @@ import pytest
 from openvmas.errors import InputError
 from openvmas.model.decoder import load_decoder
 from openvmas.train.distributed import World, newest_checkpoint
-from openvmas.train.joint import Batches
-from openvmas.train.pairs import MontagePairs, Music
+from openvmas.train.joint.joint_trainer import Batches
+from openvmas.train.joint.pairs import MontagePairs, Music
 from tests.train.made import STEPS, WIDTH, make_bank, make_examples
 from tests.train.ranks import SHARED, run
 
@@ -93,7 +93,7 @@ def test_a_lost_worker_starts_again_from_the_last_checkpoint(folder):
 
 def test_a_run_of_one_process_is_not_shared_out(folder):
     from openvmas.train.distributed import SharedRun
-    from openvmas.train.joint_model import JointModel
+    from openvmas.train.joint.joint_model import JointModel
 
     model = JointModel(SHARED, feature_width=WIDTH)
     with pytest.raises(InputError, match=r"last\.pt is of one process .* go on with one, or begin a new run with"):

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from openvmas.errors import InputError
-from openvmas.train.codec import CodecRecipe, open_batches
-from openvmas.train.corpus import Crops, Track
-from openvmas.train.crops import draw_ahead
-from openvmas.train.device_crops import DeviceCrops
-from openvmas.train.muon import BatchedMuon
+from openvmas.train.codec.codec_trainer import CodecRecipe, open_batches
+from openvmas.train.codec.corpus import Crops, Track
+from openvmas.train.codec.crops import draw_ahead
+from openvmas.train.codec.device_crops import DeviceCrops
+from openvmas.train.optim import BatchedMuon
 
 RATE = 32_000
 LENGTH = 12_800

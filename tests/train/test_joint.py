@@ -12,18 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from openvmas.data.bank import Bank
-from openvmas.data.montage_curves import watch
+from openvmas.data.montage.bank import Bank
+from openvmas.data.montage.curves import watch
 from openvmas.errors import InputError
 from openvmas.model.alignment import unconditioned
 from openvmas.model.decoder import load_decoder
 from openvmas.model.video_encoder import load_video_encoder
-from openvmas.train import joint
-from openvmas.train.examples import Examples
-from openvmas.train.joint import JointOptions, evaluate, train
-from openvmas.train.joint_model import JointModel, JointRecipe
-from openvmas.train.loop import Run, make_optimizers
-from openvmas.train.pairs import (
+from openvmas.train.decoder.examples import Examples
+from openvmas.train.joint import joint_trainer
+from openvmas.train.joint.joint_model import JointModel, JointRecipe
+from openvmas.train.joint.joint_trainer import JointOptions, evaluate, train
+from openvmas.train.joint.pairs import (
     MontagePairs,
     Music,
     PairBatch,
@@ -35,6 +34,7 @@ from openvmas.train.pairs import (
     see,
     split_bank,
 )
+from openvmas.train.loop import Run, make_optimizers
 from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 
 ALIGNED = ["music.", "temperature.", "video_timed.", "music_timed.", "timed_temperature."]
@@ -200,12 +200,12 @@ def test_each_contrastive_part_shapes_what_it_is_made_of(model, batch, other):
 
 def test_who_is_told_what():
     recipe = replace(TINY, drop_events=0.2, drop_meaning=0.3, drop_picture=0.4, only_picture=0.5, drop_all=0.0)
-    keep = joint.draw_keep(np.random.default_rng(0), recipe, 4000, 2000).numpy()
+    keep = joint_trainer.draw_keep(np.random.default_rng(0), recipe, 4000, 2000).numpy()
     assert np.allclose(keep[:, 2000:].mean(1), [0.8, 0.7, 0.6], atol=0.03)  # music
     assert np.allclose(keep[:, :2000].mean(1), [0.4, 0.35, 0.8], atol=0.03)  # pairs
-    silent = joint.draw_keep(np.random.default_rng(0), replace(recipe, drop_all=0.5), 4000, 0).numpy()
+    silent = joint_trainer.draw_keep(np.random.default_rng(0), replace(recipe, drop_all=0.5), 4000, 0).numpy()
     assert silent.any(0).mean() == pytest.approx(0.5 * (1 - 0.2 * 0.3 * 0.4), abs=0.03)
-    no_video = joint.draw_keep(np.random.default_rng(0), replace(recipe, video="none"), 4000, 2000).numpy()
+    no_video = joint_trainer.draw_keep(np.random.default_rng(0), replace(recipe, video="none"), 4000, 2000).numpy()
     assert np.allclose(no_video.mean(1), [0.8, 0.7, 0.6], atol=0.03)  # no clip is left with nothing by design
 
 
@@ -268,7 +268,7 @@ def same(a: Any, b: Any) -> bool:
 
 def test_a_killed_run_goes_on_bit_for_bit(examples, bank, tmp_path, monkeypatch):
     whole = run(examples, bank, tmp_path / "whole")
-    follow: Callable[..., None] = joint.follow
+    follow: Callable[..., None] = joint_trainer.follow
     calls: list[int] = []
 
     def killed(*arguments: Any) -> None:
@@ -278,7 +278,7 @@ def test_a_killed_run_goes_on_bit_for_bit(examples, bank, tmp_path, monkeypatch)
         follow(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(joint, "follow", killed)
+        patch.setattr(joint_trainer, "follow", killed)
         with pytest.raises(KeyboardInterrupt):
             run(examples, bank, tmp_path / "killed")
     assert torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["step"] == 2

@@ -3,10 +3,10 @@
 import torch
 
 from openvmas.condition import AXES, CURVES
-from openvmas.model.hub_musicgen import MusicGenConfig, MusicGenDecoder
-from openvmas.train.joint import JointModel, JointRecipe
+from openvmas.hub.musicgen import MusicGenConfig, MusicGenDecoder
+from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
+from openvmas.train.joint.pairs import PairBatch
 from openvmas.train.loop import make_optimizers
-from openvmas.train.pairs import PairBatch
 
 B, PAIRS, STEPS, FRAMES, WIDTH = 4, 2, 40, 2, 16
 RECIPE = JointRecipe(preset="debug", batch=B, steps_per_crop=STEPS, queue=4, stand_in_weight=0.1)

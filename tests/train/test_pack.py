@@ -15,11 +15,11 @@ import soundfile
 import soxr
 
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.train import crops as crops_module
-from openvmas.train.corpus import SAMPLE_RATE, Crops, build
-from openvmas.train.crops import FileCrops, PackedCrops, draw_ahead, open_crops, read_pieces, resample_polyphase
-from openvmas.train.pack import PackOptions, encode_opus, pack
-from openvmas.train.unpack import unpack
+from openvmas.train.codec import crops as crops_module
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build
+from openvmas.train.codec.crops import FileCrops, PackedCrops, draw_ahead, open_crops, read_pieces, resample_polyphase
+from openvmas.train.codec.pack import PackOptions, encode_opus, pack
+from openvmas.train.codec.unpack import unpack
 
 TRACKS = {  # name: (seconds, sample rate)
     "first/music/e.wav": (23.0, 44_100),
@@ -191,7 +191,7 @@ def test_the_split_and_the_choice_are_respected(music, parts, tmp_path):
 
 
 def test_packing_goes_on_after_kill_9_and_ends_with_the_same_bytes(music, parts, tmp_path):
-    command = [sys.executable, "-m", "openvmas.train.pack", str(music / "listing.csv"), str(music / "deb")]
+    command = [sys.executable, "-m", "openvmas.train.codec.pack", str(music / "listing.csv"), str(music / "deb")]
     command += [str(tmp_path), "--kbps", "64", "--part-megabytes", "0.3"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and "part-000.tar" in process.stdout.readline()
@@ -276,7 +276,7 @@ import sys, numpy
 for name in ("av", "soxr", "onnxruntime", "scipy", "click", "yaml", "torch"):
     sys.modules[name] = None
 from pathlib import Path
-from openvmas.train.crops import open_crops
+from openvmas.train.codec.crops import open_crops
 print(open_crops(Path(sys.argv[1])).crop(numpy.random.default_rng(0), 1000).shape)
 """
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from openvmas.condition import AXES
-from openvmas.config import CONTROL_RATE
-from openvmas.data.bank import Bank
-from openvmas.data.sets import Split, make_set
-from openvmas.data.shards import ShardOptions, write_shards
+from openvmas.data.curation.set_splits import Split, make_set
+from openvmas.data.montage.bank import Bank
+from openvmas.data.shards.tar_shards import ShardOptions, write_shards
 from openvmas.data.stages.packed import pack_codes, pack_curve, pack_events, pack_features, pack_unit
 from openvmas.errors import InputError
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
-from openvmas.train.examples import Example, Examples
-from openvmas.train.other_pairs import ShardPairs, WeakPairs
-from openvmas.train.pair_pool import PairPool, PooledPairs, coarsen
-from openvmas.train.pairs import MontagePairs
+from openvmas.train.decoder.examples import Example, Examples
+from openvmas.train.joint.other_pairs import ShardPairs, WeakPairs
+from openvmas.train.joint.pair_pool import PairPool, PooledPairs, coarsen
+from openvmas.train.joint.pairs import MontagePairs
 from tests.data.made_sets import make_record, write_work
 from tests.train import made as made_up
 

@@ -11,19 +11,19 @@ import torch
 
 from openvmas.codec.autoencoder import load_codec
 from openvmas.condition import AXES
-from openvmas.config import GenerateOptions
-from openvmas.generate.stream import Composer
+from openvmas.generate.composer import Composer
 from openvmas.model.decoder import load_decoder
 from openvmas.music.analysis import listen
 from openvmas.pretrained import find_weights
-from openvmas.train import codec as codec_training
-from openvmas.train import model as model_training
-from openvmas.train.codec import CodecRecipe
-from openvmas.train.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
-from openvmas.train.examples import Examples, change_speed, condition_of, encode_all, listen_all, read_wave
-from openvmas.train.export import export
+from openvmas.settings import GenerateOptions
+from openvmas.train.codec import codec_trainer as codec_training
+from openvmas.train.codec.codec_trainer import CodecRecipe
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
+from openvmas.train.decoder import decoder_trainer as model_training
+from openvmas.train.decoder.decoder_trainer import ModelRecipe
+from openvmas.train.decoder.examples import Examples, change_speed, condition_of, encode_all, listen_all, read_wave
+from openvmas.train.export.export_model import export
 from openvmas.train.loop import RunOptions
-from openvmas.train.model import ModelRecipe
 from tests.generate.made import make_condition
 
 FOREVER = float("inf")  # a share of a finite time would move the first step's weights by a rounding

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from openvmas import cli
+from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError
-from openvmas.train import joint, model
-from openvmas.train.joint_model import PRESETS, JointRecipe
+from openvmas.train.decoder import decoder_trainer
+from openvmas.train.joint import joint_trainer
+from openvmas.train.joint.joint_model import PRESETS, JointRecipe
 from openvmas.train.recipe_file import TRAINERS, groups_of, make_recipe, read_recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "train"
@@ -71,10 +72,10 @@ def test_files_that_are_no_recipes(tmp_path):
         read_recipe(tmp_path / "bad.toml")
     with pytest.raises(InputError, match=r"none\.toml cannot be read .*; give a recipe in TOML"):
         read_recipe(tmp_path / "none.toml")
-    (tmp_path / "model.toml").write_text("trainer = 'model'")
+    (tmp_path / "decoder_trainer.toml").write_text("trainer = 'model'")
     with pytest.raises(OptionError, match=r"a recipe for train\.model, not train\.joint; give it to that one"):
-        read_recipe(tmp_path / "model.toml", "joint")
-    (tmp_path / "mixed.toml").write_text("like = 'model.toml'\ntrainer = 'codec'")
+        read_recipe(tmp_path / "decoder_trainer.toml", "joint")
+    (tmp_path / "mixed.toml").write_text("like = 'decoder_trainer.toml'\ntrainer = 'codec'")
     with pytest.raises(OptionError, match=r"is for train\.codec, but model\.toml for train\.model; choose one"):
         read_recipe(tmp_path / "mixed.toml")
 
@@ -88,17 +89,17 @@ def test_options_go_before_the_file_and_the_file_before_defaults(tmp_path, monke
     class Nothing:
         music = held_out = None
 
-    monkeypatch.setattr(model, "train", train)
-    monkeypatch.setattr(model, "read_packed", lambda folder: Nothing)
+    monkeypatch.setattr(decoder_trainer, "train", train)
+    monkeypatch.setattr(decoder_trainer, "read_packed", lambda folder: Nothing)
     (tmp_path / "one.toml").write_text("trainer = 'model'\n[recipe]\nbatch = 5\nsteps = 7\n[run]\ntime_limit = 9")
     said = ["--recipe", str(tmp_path / "one.toml"), "--steps", "8", "--loaders", "2"]
-    assert cli.main(["train", "run", said[1], str(tmp_path), str(tmp_path / "run"), *said[2:]]) == 0
+    assert main(["train", "run", said[1], str(tmp_path), str(tmp_path / "run"), *said[2:]]) == 0
     recipe, options = given["recipe"], given["options"]
     assert (recipe.batch, recipe.steps, recipe.warmup) == (5, 8, 60)
     assert (options.time_limit, options.loaders, options.threads) == (9, 2, 1)
     assert json.loads((tmp_path / "run" / "recipe.json").read_text())["steps"] == 8
     with pytest.raises(OptionError, match="learning_rate cannot be 7"):
-        model.main([str(tmp_path), str(tmp_path / "run"), "--learning-rate", "7"])
+        decoder_trainer.main([str(tmp_path), str(tmp_path / "run"), "--learning-rate", "7"])
 
 
 def test_every_trainer_says_what_its_options_mean(capsys):
@@ -107,5 +108,5 @@ def test_every_trainer_says_what_its_options_mean(capsys):
             for item in vars(group)["__dataclass_fields__"].values():
                 assert item.metadata["help"].endswith((".", "latent_width=32")), item.name
     with pytest.raises(SystemExit):
-        joint.main(["--help"])
+        joint_trainer.main(["--help"])
     assert "--accumulate" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""What scripts/speedrun.sh stands on: its shell, its recipes, and the material it makes from nothing."""
+"""What tools/speedrun.sh stands on: its shell, its recipes, and the material it makes from nothing."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from midi_scores import Note
+from rule_scores import BANDS, compose
 
 from openvmas.condition import AXES
-from openvmas.data.bank import Bank
-from openvmas.data.compose import BANDS, compose
-from openvmas.data.midi import Note
-from openvmas.train.corpus import build, read_index
-from openvmas.train.examples import is_usable, read_wave
-from openvmas.train.pairs import split_bank
+from openvmas.data.montage.bank import Bank
+from openvmas.train.codec.corpus import build, read_index
+from openvmas.train.decoder.examples import is_usable, read_wave
+from openvmas.train.joint.pairs import split_bank
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "scripts" / "speedrun.sh"
+SCRIPT = ROOT / "tools" / "speedrun.sh"
 
 
 @pytest.fixture(scope="module")
 def data():
-    spec = importlib.util.spec_from_file_location("make_speedrun_data", ROOT / "scripts" / "make_speedrun_data.py")
+    spec = importlib.util.spec_from_file_location("make_speedrun_data", ROOT / "tools" / "make_speedrun_data.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -54,7 +54,7 @@ def test_a_note_sounds_at_its_pitch_and_dies_away(data):
 
 
 def test_the_material_is_a_corpus_with_pictures(data, tmp_path):
-    command = [sys.executable, str(ROOT / "scripts" / "make_speedrun_data.py"), str(tmp_path)]
+    command = [sys.executable, str(ROOT / "tools" / "make_speedrun_data.py"), str(tmp_path)]
     subprocess.run([*command, "--pieces", "4", "--seconds", "6", "--pictures", "10"], check=True, cwd=ROOT)
     build(tmp_path / "listing.csv", tmp_path / "music", tmp_path / "waves")
     tracks = sorted(read_index(tmp_path / "waves"), key=lambda track: track.name)

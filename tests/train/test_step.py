@@ -19,14 +19,14 @@ import torch
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, save_codec
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
-from openvmas.train import joint
 from openvmas.train.distributed import World, settle
-from openvmas.train.joint import JointOptions
-from openvmas.train.joint_model import JointModel
+from openvmas.train.joint import joint_trainer
+from openvmas.train.joint.joint_model import JointModel
+from openvmas.train.joint.joint_trainer import JointOptions
+from openvmas.train.joint.pairs import MontagePairs, Music, collate
+from openvmas.train.joint.step import learn
 from openvmas.train.logs import write_codes
 from openvmas.train.loop import Run, rate_at
-from openvmas.train.pairs import MontagePairs, Music, collate
-from openvmas.train.step import learn
 from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,9 +110,9 @@ def losses_of(run: Path) -> list[dict[str, float]]:
 
 
 def test_a_run_killed_from_outside_goes_on_to_the_last_bit(packed, tmp_path):
-    joint.main(arguments(packed, tmp_path / "whole"))
+    joint_trainer.main(arguments(packed, tmp_path / "whole"))
     whole = losses_of(tmp_path / "whole")
-    command = [sys.executable, "-m", "openvmas.train.joint", *arguments(packed, tmp_path / "killed")]
+    command = [sys.executable, "-m", "openvmas.train.joint.joint_trainer", *arguments(packed, tmp_path / "killed")]
     log = tmp_path / "killed" / "steps.jsonl"
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL) as process:
@@ -120,7 +120,7 @@ def test_a_run_killed_from_outside_goes_on_to_the_last_bit(packed, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL and 6 <= len(log.read_text().splitlines()) < 12
-    joint.main(arguments(packed, tmp_path / "killed"))
+    joint_trainer.main(arguments(packed, tmp_path / "killed"))
     assert [record["step"] for record in whole] == list(range(1, 13))
     assert losses_of(tmp_path / "killed") == whole  # every loss, rate and norm, all digits
 
@@ -142,7 +142,7 @@ def test_tensorboard_has_curves_pictures_and_sound(tmp_path):
     save_codec(Codec(CODEC_PRESETS["debug"]), str(tmp_path / "codec.pt"))
     options = JointOptions(math.inf, log_every=1, tensorboard=True, codec=str(tmp_path / "codec.pt"))
     recipe = replace(TINY, steps=2, test_pairs=2)
-    joint.train(examples, examples, (bank, bank), tmp_path / "run", recipe, options)
+    joint_trainer.train(examples, examples, (bank, bank), tmp_path / "run", recipe, options)
     found = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"audio": 0, "images": 0})
     found.Reload()
     steps = losses_of(tmp_path / "run")

@@ -4,10 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from openvmas.condition import AXES
-from openvmas.eval.embedders import SAMPLE_RATE, Embeddings, log_mel
-from openvmas.train.tags import (
+from music_tags import (
     CLASSES,
     FITTED_AXES,
     RawWindows,
@@ -20,6 +17,9 @@ from openvmas.train.tags import (
     measure,
     unit,
 )
+
+from openvmas.condition import AXES
+from openvmas.hub.taggers import SAMPLE_RATE, Embeddings, log_mel
 
 NAMES = tuple(sorted({name for names in CLASSES.values() for name in names} - {"Scary music"}))
 ALL_CLASSES = ("Speech", "Music", *NAMES, "Scary music", "Wind")

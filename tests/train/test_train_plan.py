@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from openvmas import cli
+from openvmas.cli.main import main
 from openvmas.errors import OptionError
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder
-from openvmas.train.joint_model import JointModel, JointRecipe
-from openvmas.train.plan import Counted, PlanOptions, count, estimate, make_plan, parts_of
+from openvmas.train.joint.joint_model import JointModel, JointRecipe
+from openvmas.train.resource_plan import Counted, PlanOptions, count, estimate, make_plan, parts_of
 
 
 def decoder_flops(config: DecoderConfig, n_steps: int) -> float:
@@ -105,8 +105,8 @@ def test_the_table_says_what_was_assumed(capsys):
     text = make_plan(PlanOptions(preset="debug", batch=64), (8, 16))
     assert re.search(r"2,200,000 clips, 47,000 h: \S+ FLOP an epoch, 0\.\d+ TB", text)
     assert "989 TFLOP/s at 35%" in text and len(re.findall(r"^ +(8|16) ", text, re.M)) == 2
-    assert cli.main(["train", "plan", "--preset", "debug", "--gpus", "4", "--mfu", "0.5"]) == 0
+    assert main(["train", "plan", "--preset", "debug", "--gpus", "4", "--mfu", "0.5"]) == 0
     assert "at 50%" in capsys.readouterr().out
     for wrong in (["--mfu", "2"], ["--preset", "giant"], ["--gpus", "0"], ["--batch", "7"]):
-        assert cli.main(["train", "plan", *wrong]) == 2
+        assert main(["train", "plan", *wrong]) == 2
     assert "choose from" in capsys.readouterr().err

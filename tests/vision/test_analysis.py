@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.config import CONTROL_RATE
 from openvmas.errors import InputError
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis, analyze
 from openvmas.vision.beats import MIN_GAP, energy_curve, peaks, smooth, strongest_apart

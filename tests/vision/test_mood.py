@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from openvmas.condition import AXES, MOOD_AXES
-from openvmas.config import CONTROL_RATE
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
 from openvmas.vision.backbone import read_class_names

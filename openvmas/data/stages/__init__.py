@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from openvmas.data.fingerprints import PicturePrint, SoundPrint
 from openvmas.data.stages.cut import Cut
 from openvmas.data.stages.features import Features, Tags
 from openvmas.data.stages.files import Decode, Probe, Size
+from openvmas.data.stages.fingerprints import PicturePrint, SoundPrint
 from openvmas.data.stages.fit import Fit
 from openvmas.data.stages.picture import Glance, MovingPicture, Picture, Shots
 from openvmas.data.stages.sound import MusicPresent, NoSpeech, Quality, Singing

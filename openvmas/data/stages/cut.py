@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from openvmas.config import option
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Record, make_id
+from openvmas.data.curation.record import Drop, Record, make_id
+from openvmas.data.curation.record_media import Media
 from openvmas.data.stages.hearing import Sounds, hear
+from openvmas.settings import option
 
 NEAR = 0.12  # s: a cut this near a downbeat is a border of both
 SHOT_ONLY = 0.1  # what a cut away from any downbeat costs as a border, against 0 for both

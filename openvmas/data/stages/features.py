@@ -11,15 +11,15 @@ from typing import ClassVar
 import av
 import numpy as np
 
-from openvmas.config import option
-from openvmas.data.media import SAMPLE_RATE, Media
-from openvmas.data.record import Drop, Record
+from openvmas.codec.runtime import CodecRunner
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.data.stages.hearing import hear
 from openvmas.data.stages.packed import pack_codes, pack_curve, pack_events, pack_features, pack_unit
 from openvmas.errors import ModelError
-from openvmas.generate.codec_runner import CodecRunner
 from openvmas.media.audio import Audio, resample
 from openvmas.pretrained import find_weights
+from openvmas.settings import option
 from openvmas.vision.analysis import FEATURE_FPS, LOOKS, VideoAnalysis, look_of
 from openvmas.vision.backbone import Backbone, picture_size, read_class_names
 from openvmas.vision.mood import describe

@@ -13,12 +13,12 @@ from av.audio.stream import AudioStream
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
-from openvmas.config import option
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Record
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import Media
 from openvmas.errors import InputError
 from openvmas.media.audio import audio_stream
 from openvmas.media.probe import open_media, packets, picture_stream
+from openvmas.settings import option
 
 _INDEXED = ("mov", "matroska", "avi", "asf", "flv")  # containers whose header says how long they are
 

@@ -13,12 +13,12 @@ from typing import ClassVar
 import numpy as np
 import onnxruntime
 
-from openvmas.config import option
-from openvmas.data.media import SAMPLE_RATE, Media
-from openvmas.data.record import Drop, Record
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.errors import ModelError
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import sync_z
+from openvmas.settings import option
 
 # features [F, D] float32, their times [F] s, wave [L] float32 mono, its rate in Hz → similarity in [-1, 1]
 Similarity = Callable[[np.ndarray, np.ndarray, np.ndarray, int], float]

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.data.media import SAMPLE_RATE, Media
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.music import speech
 
 SOUND_RATE = Fraction(10)  # steps per second of the curves that are kept

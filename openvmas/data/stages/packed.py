@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.config import CONTROL_RATE
+from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
 
 CURVE_RATE = Fraction(10)  # steps per second of slow curves (energy, novelty, motion)

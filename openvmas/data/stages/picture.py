@@ -12,10 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from openvmas.config import option
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Record
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import Media
 from openvmas.errors import InputError
+from openvmas.settings import option
 from openvmas.vision.analysis import VideoAnalysis
 
 CELL = 8  # px of key frames: changes are judged cell by cell

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from openvmas.config import option
-from openvmas.data.media import Media
-from openvmas.data.record import Drop, Record
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record_media import Media
 from openvmas.data.stages.hearing import hear
+from openvmas.settings import option
 
 BLOCK = 0.05  # s, over which silence is judged
 SILENCE_DB = -65.0  # dBFS: what lossy codecs leave of digital silence lies below

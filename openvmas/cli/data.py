@@ -1,0 +1,79 @@
+"""`openvmas data`: training sets from piles of videos and music. Heavy modules are imported by the command itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from openvmas.errors import OptionError, OutputError
+
+MAX_WORKERS = 1024
+
+
+@click.group()
+def data() -> None:
+    """Training sets from folders, tars and lists of addresses.
+
+    Try: openvmas data build recipe.toml
+    """
+
+
+@data.command()
+@click.argument("recipe", metavar="RECIPE")
+@click.option("-o", "--output", metavar="PATH", help="Folder of the set; the one that the recipe names if left out.")
+@click.option("--workers", type=int, default=0, metavar="NUMBER", help="Worker processes; the recipe's if left out.")
+@click.option("--ray", metavar="ADDRESS", help="Work on this Ray cluster; its nodes must see the same folders.")
+@click.option("--quiet", is_flag=True, help="Print no progress, only the funnel and errors.")
+def build(recipe: str, output: str | None, workers: int, ray: str | None, quiet: bool) -> int:
+    """Build a set from a recipe (TOML), or go on with it; prints how many records each stage refused and why."""
+    from openvmas.data.curation.recipe import read_recipe
+    from openvmas.data.curation.set_builder import build as build_set
+
+    if not 0 <= workers <= MAX_WORKERS:
+        raise OptionError(f"workers cannot be {workers}; give a number from 0 to {MAX_WORKERS}.")
+
+    def say(text: str) -> None:
+        if not quiet:
+            click.echo(text, err=True)
+
+    made = build_set(read_recipe(recipe), Path(output) if output else None, workers, ray, say)
+    click.echo(made.funnel.table())
+    click.echo(f"{made.output}: {made.funnel.n_kept:,} records")
+    return 0
+
+
+@data.command()
+@click.argument("dataset", metavar="DATASET")
+@click.option("-o", "--output", metavar="PATH", help="Path of the result; DATASET/report.html if left out.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+def report(dataset: str, output: str | None, overwrite: bool) -> int:
+    """Write a page about a set: funnel, examples of what was refused, distributions and licences (HTML)."""
+    from openvmas.data.report.set_page import write_page
+
+    target = Path(output) if output else Path(dataset) / "report.html"
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} exists already; give --overwrite to replace it or another name with --output.")
+    write_page(Path(dataset), target)
+    click.echo(f"{target}")
+    return 0
+
+
+@data.command()
+@click.argument("dataset", required=False, metavar="[DATASET]")
+@click.option("--clips", type=int, default=2_200_000, metavar="NUMBER", help="Clips wanted. [default: 2200000]")
+@click.option("--nodes", type=int, default=100, metavar="NUMBER", help="Machines. [default: 100]")
+@click.option("--cores", type=int, default=16, metavar="NUMBER", help="Processor cores of each. [default: 16]")
+@click.option("--length", type=float, metavar="NUMBER", help="Seconds of a clip; as in DATASET, or 77 without one.")
+def plan(dataset: str | None, clips: int, nodes: int, cores: int, length: float | None) -> int:
+    """Say what a large set costs in core-hours, storage and days, from the measured costs of a build."""
+    from openvmas.data.report.costs import USUAL_LENGTH, make_plan, read_costs
+
+    for name, value in (("clips", clips), ("nodes", nodes), ("cores", cores)):
+        if value < 1:
+            raise OptionError(f"{name} cannot be {value}; give a number of 1 or more.")
+    if length is not None and not 0 < length < 1e6:
+        raise OptionError(f"length cannot be {length:g}; give seconds above 0.")
+    costs = read_costs(Path(dataset) if dataset else None)
+    click.echo(make_plan(costs, clips, nodes, cores, length if dataset else length or USUAL_LENGTH))
+    return 0

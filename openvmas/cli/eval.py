@@ -1,0 +1,199 @@
+"""`openvmas eval`: figures about finished videos and music. Heavy modules are imported by the command itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from openvmas.generate.outputs import Outputs
+
+
+@click.group()
+def eval() -> None:
+    """Measure finished videos and music, from any program.
+
+    Try: openvmas eval folder DIR
+    """
+
+
+def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> dict[str, Path]:
+    """The hidden files to write to. Raises OutputError."""
+    asked = (("json", json_path, "--json"), ("page", markdown, "--markdown"))
+    return {kind: outputs.reserve(path, option) for kind, path, option in asked if path}
+
+
+def write(targets: dict[str, Path], page: str, data: dict[str, Any], table: str = "") -> None:
+    """The page, the figures and another page with the table into the reserved files. Raises OutputError."""
+    from openvmas.generate.outputs import explain_write_errors
+
+    texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "table": table}
+    for kind, hidden in targets.items():
+        with explain_write_errors(hidden.parent):
+            hidden.write_text(texts[kind], encoding="utf-8")
+
+
+@eval.command()
+@click.argument("folder", metavar="DIR")
+@click.option("--reference", metavar="DIR", help="Compare with this folder; files of the same name are paired.")
+@click.option("--json", "json_path", metavar="PATH", help="Write the figures of every file and all tables here.")
+@click.option("--markdown", metavar="PATH", help="Write the tables here.")
+@click.option(
+    "--embedder", default="yamnet", metavar="NAME", help="yamnet, musicnn or NAME:PATH (docs/hub.md). [default: yamnet]"
+)
+@click.option("--border", type=float, metavar="NUMBER", help="Look for seams at every multiple of so many seconds.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+@click.option("--quiet", is_flag=True, help="Print no progress, only the tables and errors.")
+def folder(
+    folder: str,
+    reference: str | None,
+    json_path: str | None,
+    markdown: str | None,
+    embedder: str,
+    border: float | None,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
+    """Measure every video or sound in a folder: timing, craft and variety with intervals, distances from a reference.
+
+    What was measured is kept by content, so the next run is quick.
+    """
+    from openvmas.errors import ModelError
+    from openvmas.eval.benchmark import folder_measures as measures
+    from openvmas.eval.benchmark import set_measures
+    from openvmas.eval.embedders.registry import open_embedder
+    from openvmas.eval.reports.folder_tables import as_json, page
+    from openvmas.generate.outputs import Outputs
+
+    def say(text: str) -> None:
+        if not quiet or text.startswith("left out"):
+            click.echo(text, err=True)
+
+    def measure(path: Path) -> measures.MeasuredFolder:
+        return measures.measure_folder(path, known, border, say)
+
+    known: str | None = embedder
+    with Outputs(folder, overwrite) as outputs:
+        targets = reserve(outputs, json_path, markdown)
+        paths = [Path(name) for name in (folder, reference) if name]
+        for path in paths:
+            measures.media_files(path)
+        try:
+            found = [measure(path) for path in paths]
+        except ModelError as error:
+            click.echo(f"note: {error} Until then no distances and no variety are printed.", err=True)
+            known = None
+            found = [measure(path) for path in paths]
+        made, real = found[0], found[1] if reference else None
+        classes: tuple[str, ...] = ()
+        with contextlib.suppress(ModelError):  # all that is heard may be known from before, without the weights
+            classes = open_embedder(known).classes if known else ()
+        if real:
+            made = measures.with_values(made, set_measures.agreement(real, made, classes))
+        variety = set_measures.variety(made) | set_measures.styles(real, made, classes)
+        parts: dict[str, Any] = {"summary": measures.summarise(made), "variety": variety}
+        if real:
+            parts |= {"reference": real, "compared": set_measures.compare(real, made)}
+            parts["pairs"] = measures.pair(real, made)
+        text = page(made, embedder=known, **parts)
+        write(targets, text, as_json(made, embedder=known, **parts))
+        outputs.commit()
+    click.echo(text, nl=False)
+    return 0
+
+
+@eval.command()
+@click.argument("suite", metavar="SUITE")
+@click.option(
+    "--systems",
+    default="ours,waveform,waveform-blind,text,reference,codec,click,noise,silence",
+    metavar="LIST",
+    help="Systems with commas between them; the others are compared with the first. [default: what needs no library]",
+)
+@click.option("--media", metavar="DIR", help="Where the suite's media lie. [default: corpora beside its folder]")
+@click.option("--results", metavar="DIR", help="Finished sounds and records; a stopped run goes on there.")
+@click.option("--library", metavar="DIR", help="Real tracks, for the systems retrieval and random.")
+@click.option("--systems-folder", default="systems", metavar="DIR", help="Command files. [default: systems]")
+@click.option(
+    "--embedders",
+    default="yamnet,musicnn",
+    metavar="LIST",
+    help="As --embedder of `eval folder`; imagebind:FILE also judges music and picture. [default: yamnet,musicnn]",
+)
+@click.option("--jobs", type=int, metavar="NUMBER", help="Worker processes. [default: as many as processors]")
+@click.option("--seed", type=int, default=0, metavar="NUMBER", help="Of everything that is drawn. [default: 0]")
+@click.option("--seeds", type=int, metavar="NUMBER", help="Of systems that draw, on some clips. [default: the suite's]")
+@click.option("--limit", type=int, metavar="NUMBER", help="Only so many clips, evenly from the whole suite.")
+@click.option("--finished", is_flag=True, help="Only clips that all systems have results for: a run so far.")
+@click.option("--timeout", type=float, default=1800.0, metavar="SECONDS", help="Of one clip. [default: 1800]")
+@click.option("--json", "json_path", metavar="PATH", help="Write every figure here.")
+@click.option("--markdown", metavar="PATH", help="Write the page here.")
+@click.option("--table", metavar="PATH", help="Put the result in short between the marks of this page.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+@click.option("--quiet", is_flag=True, help="Print no progress, only the page and errors.")
+def run(
+    suite: str, systems: str, json_path: str | None, markdown: str | None, overwrite: bool, quiet: bool, **more: Any
+) -> int:
+    """Compare systems on the clips of a suite: one page with intervals, tests and failures.
+
+    Every result is kept, so a run that was stopped goes on and a repeated one is quick. Systems: ours, symbolic,
+    waveform, waveform-blind, text, musicgen, retrieval, random, reference, codec, click, noise, silence, folder:DIR,
+    and the files of systems/; options follow a colon, as ours:candidates=1:guidance=2.
+    """
+    import os
+
+    from openvmas.eval.benchmark import run as runs
+    from openvmas.eval.benchmark.suite import describe_coverage, read_suite
+    from openvmas.eval.reports.benchmark_page import as_json, in_short, insert, page, systems_in_order
+    from openvmas.eval.systems.system import Setting
+    from openvmas.generate.outputs import Outputs
+
+    def say(text: str) -> None:
+        if not quiet or "failed:" in text or text.startswith("left out"):
+            click.echo(text, err=True)
+
+    found = read_suite(suite, more["media"])
+    for line in describe_coverage(found):
+        say(line)
+    folders = {name: Path(more[name]) if more[name] else None for name in ("library", "systems_folder")}
+    setting = Setting(folders["library"], folders["systems_folder"])
+    command = f"openvmas eval run {Path(suite).name} --systems {systems}"
+    command += "".join(f" --{name} {more[name]}" for name in ("seed", "seeds", "limit") if more[name])
+    command += " --finished" * more["finished"]
+    with Outputs(suite, overwrite) as outputs:
+        targets = reserve(outputs, json_path, markdown)
+        table = more["table"]
+        if table:
+            targets["table"] = outputs.reserve(table, "--table")
+            insert(table, "")  # whether it has the marks shows now and not in an hour
+        result = runs.run(
+            found, systems_in_order(systems), Path(more["results"] or f"{found.name}.results"), setting,
+            embedders=systems_in_order(more["embedders"]), jobs=more["jobs"] or min(os.cpu_count() or 1, 8),
+            seed=more["seed"], seeds=more["seeds"], limit=more["limit"], finished=more["finished"],
+            timeout=more["timeout"], say=say,
+        )  # fmt: skip
+        text = page(result, command)
+        write(targets, text, as_json(result, command), insert(table, in_short(result, command)) if table else "")
+        outputs.commit()
+    say(f"{result.wall:.0f} s; {result.n_kept} results were kept from before")
+    click.echo(text, nl=False)
+    return 0
+
+
+@eval.command()
+@click.argument("suite", metavar="SUITE")
+@click.argument("media", metavar="[DIR]", required=False)
+def build(suite: str, media: str | None) -> int:
+    """Build what is missing of a suite, by the commands that it names; DIR is where its media go."""
+    from openvmas.eval.benchmark import suite as suites
+
+    found = suites.read_suite(suite, media)
+    suites.build(found, lambda text: click.echo(text, err=True))
+    again = suites.read_suite(suite, media)
+    for line in suites.describe_coverage(again):
+        click.echo(line)
+    return 0 if all(covered.found >= covered.listed for covered in again.coverage) else 2

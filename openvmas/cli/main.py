@@ -1,0 +1,278 @@
+"""The command line. Options come from the dataclasses of `config`: one name, default and sentence for each.
+
+Results go to standard output, progress and errors to standard error. Exit code 0: all fine; 2: something the user can
+mend; 1: a fault of ours; 130: interrupted. Heavy modules are imported by the command that needs them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import click
+
+from openvmas import __version__
+from openvmas.errors import OpenVMASError, OptionError, OutputError
+from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions, value_type
+
+if TYPE_CHECKING:
+    from openvmas.cli.progress import Report
+    from openvmas.generate.scorer import ScoreResult
+
+ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
+PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
+MAX_WORKERS = 64
+SHORT = {"output": ("-o",)}
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def click_option(item: Field[Any], group: type, **changes: Any) -> Callable[[Any], Any]:
+    """One field as an option; ranges are left to `config.checked`, so that Python and shell say the same."""
+    kind, _, is_tuple = value_type(item, group)
+    default = item.default if item.default is not MISSING else None
+    text = item.metadata["help"]
+    if kind is bool:
+        return click.option(flag(item.name), item.name, is_flag=True, help=text)
+    metavar = "PATH" if group is OutputOptions and kind is str else {float: "NUMBER", int: "NUMBER"}.get(kind, "TEXT")
+    if default is not None:
+        text += f" [default: {default:g}]" if kind is float else f" [default: {default}]"
+    settings = {"type": kind, "multiple": is_tuple, "metavar": metavar, "help": text, **changes}
+    return click.option(*SHORT.get(item.name, ()), flag(item.name), item.name, **settings)
+
+
+def options_of(*groups: type, only: Sequence[str] = ()) -> Callable[[Any], Any]:
+    """The fields of the dataclasses (or some of them) as options of a command, in their order."""
+
+    def decorate(command: Any) -> Any:
+        items = [(item, group) for group in groups for item in fields(group) if not only or item.name in only]
+        for item, group in reversed(items):
+            command = click_option(item, group)(command)
+        return command
+
+    return decorate
+
+
+def output_options(what: str) -> Callable[[Any], Any]:
+    """--output and --overwrite for a command whose result is not a video."""
+
+    def decorate(command: Any) -> Any:
+        overwrite = next(item for item in fields(OutputOptions) if item.name == "overwrite")
+        command = click_option(overwrite, OutputOptions)(command)
+        return click.option("-o", "--output", metavar="PATH", help=f"Path of the result; {what} if left out.")(command)
+
+    return decorate
+
+
+quiet_option = click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
+
+
+class Commands(click.Group):
+    """Commands of this module, and groups of commands that are imported when they are asked for."""
+
+    groups: ClassVar[dict[str, str]] = {
+        "codec": "openvmas.cli.codec",
+        "data": "openvmas.cli.data",
+        "eval": "openvmas.cli.eval",
+        "studio": "openvmas.cli.studio",
+        "study": "openvmas.cli.study",
+        "train": "openvmas.cli.train",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.groups])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.groups:
+            return getattr(importlib.import_module(self.groups[cmd_name]), cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="openvmas", message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show the whole traceback of an unexpected error.")
+def app(debug: bool) -> None:
+    """Background music for your video.
+
+    Try: openvmas score clip.mp4
+    """
+
+
+@app.command()
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@options_of(*GROUPS.values())
+@click.option("--workers", type=int, default=1, metavar="NUMBER", help="Videos scored at a time. [default: 1]")
+@quiet_option
+def score(videos: tuple[str, ...], workers: int, quiet: bool, **values: Any) -> int:
+    """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each."""
+    given = {name: value for name, value in values.items() if value not in (None, ())}
+    options = Options.of(**given)
+    if not 1 <= workers <= MAX_WORKERS:
+        raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
+    if len(videos) == 1:
+        score_one(videos[0], given, quiet)
+        return 0
+    for name in ONE_VIDEO_ONLY:
+        if getattr(options.output, name) is not None:
+            raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
+    from openvmas.cli.batch import score_many
+
+    arguments = [part for name, value in given.items() for part in as_arguments(name, value)]
+    return score_many(videos, arguments + ["--quiet"] * quiet, workers)
+
+
+def as_arguments(name: str, value: Any) -> list[str]:
+    """An option as it would be typed for another process."""
+    if isinstance(value, bool):
+        return [flag(name)] if value else []
+    return [f"{flag(name)}={part}" for part in (value if isinstance(value, tuple) else (value,))]
+
+
+def score_one(video: str, given: dict[str, Any], quiet: bool) -> None:
+    """Score one video in this process. given: the options that the user gave, so that a plan's seed can count."""
+    from openvmas.cli.progress import show_progress
+    from openvmas.generate import scorer
+
+    with show_progress(Path(video).name, quiet) as progress:
+        model = scorer.load(given.get("model", OutputOptions().model))
+        results = model.score_variations(video, progress, **given)
+    for result in results:
+        note_unknown(result.report["unknown_words"], quiet)
+        click.echo(describe(result))
+
+
+def note_unknown(words: Sequence[str], quiet: bool) -> None:
+    """Say which of the user's words changed nothing."""
+    if words and not quiet:
+        click.echo(f"note: these words are not in the list and changed nothing: {', '.join(words)}", err=True)
+
+
+def describe(result: ScoreResult) -> str:
+    """The one line that is printed for a finished video."""
+    report = result.report
+    return (
+        f"{result.path}: {report['duration']:.1f} s of music at {report['tempo']:.0f} BPM, "
+        f"seed {report['options']['seed']}, made in {sum(report['seconds'].values()):.1f} s"
+    )
+
+
+@app.command()
+@click.argument("video", metavar="VIDEO")
+@options_of(PlanOptions, GenerateOptions, only=(*PLAN_FIELDS, "seed"))
+@output_options("NAME.plan.yaml beside VIDEO")
+@click.option("--earlier", metavar="PATH", help="A plan of the same video whose locked sections and own hits are kept.")
+@quiet_option
+def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
+    """Write a plan that can be edited and given to `openvmas score --plan`."""
+    from openvmas.generate import scorer
+    from openvmas.planning.planner import write_plan
+
+    given = {name: value for name, value in values.items() if value not in (None, ())}
+    target = Path(output or Path(video).with_suffix(".plan.yaml"))
+    with result_of(video, target, overwrite, quiet) as (hidden, progress):
+        kept = scorer.open_plan(earlier) if earlier else None
+        made = scorer.plan(video, progress, kept, **given)
+        hidden.write_text(write_plan(made), encoding="utf-8")
+    note_unknown(made.unknown_words, quiet)
+    click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits")
+    return 0
+
+
+@app.command()
+@click.argument("video", metavar="VIDEO")
+@output_options("NAME.analysis.json beside VIDEO")
+@quiet_option
+def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
+    """Write what the picture says: shots, cuts and visual beats (JSON), or with an output in .npz its curves too."""
+    from openvmas.generate import scorer
+    from openvmas.generate.report import summarize
+
+    target = Path(output or Path(video).with_suffix(".analysis.json"))
+    if target.suffix not in (".json", ".npz"):
+        raise OutputError(f"an analysis is written as JSON or NPZ; end {target} in .json or .npz.")
+    with result_of(video, target, overwrite, quiet) as (hidden, progress):
+        made = scorer.analyze(video, progress)
+        if target.suffix == ".npz":
+            made.save(hidden)
+        else:
+            hidden.write_text(json.dumps(summarize(made), indent=2) + "\n", encoding="utf-8")
+    click.echo(f"{target}: {len(made.shots)} shots, {len(made.visual_beats)} visual beats")
+    return 0
+
+
+@app.command()
+@click.argument("video", metavar="VIDEO")
+@output_options("NAME.report.html beside VIDEO; the same figures go to NAME.report.json")
+@quiet_option
+def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
+    """Write a page that shows how well picture and music fit, for any video with music (HTML and JSON)."""
+    from openvmas.cli.progress import show_progress
+    from openvmas.eval.reports.video_report import write_report
+
+    target = Path(output or Path(video).with_suffix(".report.html"))
+    with show_progress(Path(video).name, quiet) as progress:
+        made = write_report(video, target, overwrite, progress)
+    click.echo(
+        f"{target}: {len(made.picture.cuts)} cuts, {len(made.music.onsets)} onsets, sync z {made.sync.z:.1f}, "
+        f"{made.loudness.integrated_lufs:.1f} LUFS"
+    )
+    return 0
+
+
+@contextlib.contextmanager
+def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterator[tuple[Path, Report]]:
+    """Checks video and target, then gives a hidden file to write and a progress function; renames at the end."""
+    from openvmas.cli.progress import show_progress
+    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.media.probe import probe
+
+    probe(video)
+    with Outputs(video, overwrite) as outputs, explain_write_errors(target.parent):
+        hidden = outputs.reserve(target)
+        with show_progress(Path(video).name, quiet) as progress:
+            yield hidden, progress
+        outputs.commit()
+
+
+def complain(message: str) -> None:
+    click.echo(f"error: {message}", err=True)
+
+
+def stop(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return the exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        return app.main(arguments, prog_name="openvmas", standalone_mode=False) or 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return 2
+    except click.ClickException as error:
+        complain(error.format_message())
+        return 2
+    except OpenVMASError as error:
+        complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        complain("interrupted; nothing was left behind.")
+        return 130
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        complain(f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it.")
+        return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)

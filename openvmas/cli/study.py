@@ -1,0 +1,202 @@
+"""`openvmas study`: listening studies. Heavy modules are imported by the command that needs them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openvmas.errors import OptionError
+from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
+
+HIDDEN_SETTINGS = {"consent"}  # a text of several paragraphs belongs into the TOML file
+
+
+def setting_options(command: Any) -> Any:
+    """The fields of StudySettings as options."""
+    for item in reversed([item for item in fields(StudySettings) if item.name not in HIDDEN_SETTINGS]):
+        default = "" if item.default is None else f" [default: {item.default}]"
+        kind: Any = {"int": int, "float": float}.get(str(item.type), str)
+        metavar = "TEXT" if kind is str else "NUMBER"
+        name = "--" + item.name.replace("_", "-")
+        command = click.option(name, item.name, type=kind, metavar=metavar, help=item.metadata["help"] + default)(
+            command
+        )
+    return command
+
+
+@click.group()
+def study() -> None:
+    """Hold a listening study: from folders of finished videos to a table with intervals.
+
+    Try: openvmas study create --systems ours=DIR --systems theirs=DIR2 --out STUDY
+    """
+
+
+@study.command()
+@click.argument("plan", required=False, metavar="[STUDY.toml]")
+@click.option(
+    "--systems", multiple=True, metavar="NAME=DIR", help="A system and its folder of videos or music; repeat."
+)
+@click.option("--reference", metavar="DIR", help="Folder of the true music: takes part as a hidden reference.")
+@click.option("--out", required=True, metavar="FOLDER", help="Where the study is made.")
+@setting_options
+@click.option("--overwrite", is_flag=True, help="Replace a study, with all answers in it.")
+@click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
+def create(
+    plan: str | None,
+    systems: tuple[str, ...],
+    reference: str | None,
+    out: str,
+    overwrite: bool,
+    quiet: bool,
+    **values: Any,
+) -> int:
+    """Make a study from folders that hold the same clips by different systems."""
+    from openvmas.study import study_builder
+
+    given = {name: value for name, value in values.items() if value is not None}
+    if plan is not None:
+        if systems or reference or given:
+            raise OptionError(f"systems and settings are already in {plan}; leave out either it or the options.")
+        wanted = read_plan(plan)
+    else:
+        folders = dict(named_folder(text) for text in systems)
+        if len(folders) != len(systems):
+            raise OptionError("two systems have the same name; give each its own with --systems NAME=DIR.")
+        wanted = StudyPlan(folders, Path(reference) if reference else None, StudySettings.of(**given))
+    made = study_builder.create(wanted, out, overwrite, progress(quiet))
+    click.echo(
+        f"{out}: {len(made['sound'])} clips, {len(made['files'])} sounds, about {made['minutes']} minutes a listener"
+    )
+    return 0
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    """NAME=DIR. Raises OptionError."""
+    name, sign, folder = text.partition("=")
+    if not sign or not name or not folder:
+        raise OptionError(f"{text} does not name a system; give --systems NAME=DIR, e.g. ours=videos/ours.")
+    return name, Path(folder)
+
+
+def progress(quiet: bool) -> Callable[[str], None]:
+    """Lines to standard error; what was left out is always said."""
+    return lambda text: None if quiet and not text.startswith(("left out", "note")) else click.echo(text, err=True)
+
+
+@study.command()
+@click.argument("folder", metavar="FOLDER")
+@click.option("--host", default="127.0.0.1", metavar="TEXT", help="Address to listen at. [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, metavar="NUMBER", help="Port. [default: 8765]")
+@click.option(
+    "--token",
+    envvar="OPENVMAS_STUDY_TOKEN",
+    metavar="TEXT",
+    help="Opens the results; also read from OPENVMAS_STUDY_TOKEN. Made up if left out; needed beyond this computer.",
+)
+def serve(folder: str, host: str, port: int, token: str | None) -> int:
+    """Show a study to listeners until Ctrl-C. Needs the extra web."""
+    try:
+        from openvmas.study import server
+    except ImportError as error:
+        raise OptionError(f"the page needs {error.name}; run: pip install 'openvmas[web]'.") from error
+    from openvmas.study.session import Study
+
+    server.serve(Study(folder), host, port, token, lambda text: click.echo(text))
+    return 0
+
+
+@study.command()
+@click.argument("folder", metavar="FOLDER")
+@click.option("--json", "json_path", metavar="PATH", help="Write all figures here.")
+@click.option("--markdown", metavar="PATH", help="Write the tables here.")
+@click.option("--keep-all", is_flag=True, help="Drop no listener, to see what screening changes.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: bool, overwrite: bool) -> int:
+    """Print what listeners preferred, with intervals, and who was dropped and why. Needs the extra eval."""
+    try:
+        from openvmas.study import result_tables, results
+    except ImportError as error:
+        raise OptionError(f"the analysis needs {error.name}; run: pip install 'openvmas[eval]'.") from error
+    from openvmas.generate.outputs import Outputs, explain_write_errors
+
+    with Outputs(folder, overwrite) as outputs:
+        targets = {
+            name: outputs.reserve(name, flag)
+            for name, flag in ((json_path, "--json"), (markdown, "--markdown"))
+            if name
+        }
+        found = results.analyze(folder, keep_all)
+        text = result_tables.page(found)
+        for name, hidden in targets.items():
+            data = (
+                json.dumps(result_tables.as_json(found), indent=1, ensure_ascii=False) + "\n"
+                if name == json_path
+                else text
+            )
+            with explain_write_errors(Path(name).parent):
+                hidden.write_text(data, encoding="utf-8")
+        outputs.commit()
+    click.echo(text, nl=False)
+    return 0
+
+
+@study.command()
+@click.option("--share", type=float, metavar="NUMBER", help="Preference share you expect, e.g. 0.6: against one half.")
+@click.option("--difference", type=float, metavar="NUMBER", help="Difference of mean ratings you expect, e.g. 0.3.")
+@click.option(
+    "--likeness",
+    type=float,
+    default=0.1,
+    metavar="NUMBER",
+    help="Correlation of one listener's choices. [default: 0.1]",
+)
+@click.option(
+    "--spread",
+    type=float,
+    default=0.9,
+    metavar="NUMBER",
+    help="Standard deviation of a listener's ratings. [default: 0.9]",
+)
+@click.option(
+    "--taste",
+    type=float,
+    default=0.5,
+    metavar="NUMBER",
+    help="How far listeners differ in their differences. [default: 0.5]",
+)
+@click.option("--alpha", type=float, default=0.05, metavar="NUMBER", help="Chance of a false finding. [default: 0.05]")
+@click.option(
+    "--power", type=float, default=0.8, metavar="NUMBER", help="Chance of finding what is there. [default: 0.8]"
+)
+@click.option(
+    "--comparisons", type=int, default=1, metavar="NUMBER", help="Pairs tested, for Holm's correction. [default: 1]"
+)
+def power(
+    share: float | None, difference: float | None, alpha: float, power: float, comparisons: int, **values: float
+) -> int:
+    """Print how many listeners a claim needs, by formula and by simulation. Needs the extra eval.
+
+    Try: openvmas study power --share 0.6
+    """
+    try:
+        from openvmas.study import power as needs
+        from openvmas.study.result_tables import power_table
+    except ImportError as error:
+        raise OptionError(f"power needs {error.name}; run: pip install 'openvmas[eval]'.") from error
+
+    if (share is None) == (difference is None):
+        raise OptionError("give either --share 0.6 (a preference) or --difference 0.3 (of mean ratings).")
+    common = {"alpha": alpha, "power": power, "comparisons": comparisons}
+    if share is not None:
+        found = needs.preference_needs(share, values["likeness"], **common)
+        click.echo(power_table(found, "comparisons of this pair per listener"), nl=False)
+    elif difference is not None:
+        found = needs.rating_needs(difference, values["spread"], values["taste"], **common)
+        click.echo(power_table(found, "ratings of each system per listener"), nl=False)
+    return 0

@@ -1,0 +1,1 @@
+"""From a recipe to a finished set: records, stages, workers and splits."""

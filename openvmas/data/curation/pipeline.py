@@ -1,0 +1,230 @@
+"""From a recipe to a finished set, in steps that can each be cut off at any moment and gone on with.
+
+Work is kept in OUTPUT/work. The sources are listed into pieces of equal size (`input-00012.jsonl`); a piece is worked
+on record by record into a journal, and when all its records are done its files are renamed into place,
+`done-00012.json` last. That file holds the key of everything the piece depends on: its input, the stages with their
+thresholds and the limits. A piece whose key is still the same is never made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.data.curation.catalogue import drop_line
+from openvmas.data.curation.recipe import Recipe
+from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.workers import Job, Outcome, Pool, refuse
+from openvmas.data.sources.address_tables import is_address
+from openvmas.data.sources.fetch import Fetcher
+from openvmas.data.sources.licences import refusal
+from openvmas.data.sources.records import find_place, list_records, local_path
+from openvmas.errors import InputError
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The work on one piece of the input, for any runner: picklable, and of the same result wherever it runs.
+
+    work: the build's work folder, which all runners see. n_workers: processes for this piece.
+    """
+
+    recipe: Recipe
+    work: Path
+    n_workers: int = 1
+
+    def __call__(self, index: int) -> dict[str, bytes]:
+        """The piece's files by name, for `keep_files`; does nothing else that can be seen."""
+        with Pool(self.recipe.stages, self.recipe.limits, self.work / "scratch", self.n_workers) as pool:
+            return self.run(index, pool)
+
+    def run(self, index: int, pool: Pool) -> dict[str, bytes]:
+        """The same with workers that are there already."""
+        records = read_input(self.work, index)
+        key = self.key(index)
+        folder = self.work / "partial" / f"{index:05d}-{key[:16]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        with Journal(folder / "journal.jsonl") as journal:
+            for job in self._prepare(records, journal, folder):
+                if isinstance(job, Outcome):
+                    journal.add(job)
+            for outcome in pool.run(job for job in self._prepare(records, journal, folder) if isinstance(job, Job)):
+                journal.add(outcome)
+            outcomes = [journal.outcomes[place] for place in range(len(records))]
+            return shard_files(index, key, outcomes, folder)
+
+    def key(self, index: int) -> str:
+        """Hash of everything that the piece's result depends on."""
+        text = (self.work / f"input-{index:05d}.jsonl").read_bytes()
+        return hashlib.sha256(self.recipe.key().encode() + text).hexdigest()
+
+    def _prepare(self, records: Sequence[Record], journal: Journal, folder: Path) -> Iterator[Job | Outcome]:
+        places = {source.name: find_place(source, self.recipe.folder) for source in self.recipe.sources}
+        fetcher = Fetcher(self.work / "media", self.recipe.fetch, self.recipe.licences)
+        for index, record in enumerate(records):
+            if index in journal.outcomes:
+                continue
+            if drop := refused(record, self.recipe):
+                yield refuse(index, record, drop.stage, drop.reason, drop.detail)
+                continue
+            path = local_path(record, places[record.origin.source])
+            if is_address(record.origin.uri):
+                found = fetcher.result(record)
+                if isinstance(found, Drop):
+                    yield refuse(index, record, found.stage, found.reason, found.detail)
+                    continue
+                record, path = found
+            yield Job(index, record, str(path), str(folder / f"{index:05d}.npz"))
+
+
+def refused(record: Record, recipe: Recipe) -> Drop | None:
+    """Why a record is not even opened: a bad entry of its list, or its licence."""
+    if problem := record.facts.get("source.problem"):
+        return Drop(record, "source", "bad entry", problem)
+    asked = is_address(record.origin.uri) and not record.origin.licence  # its page will say
+    if not asked and (problem := refusal(record.origin, recipe.licences, is_address(record.origin.uri))):
+        return Drop(record, "licence", "licence", problem)
+    return None
+
+
+class Journal:
+    """Outcomes of a piece as they come, one line each; a line that a crash cut off is forgotten."""
+
+    def __init__(self, path: Path) -> None:
+        self.outcomes: dict[int, Outcome] = {}
+        self._file = path.open("a+b")
+        with contextlib.suppress(OSError):  # some shared disks have no locks
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file.seek(0)
+        whole = 0
+        for line in self._file:
+            try:
+                outcome = Outcome.from_json(line.decode())
+            except (ValueError, KeyError, TypeError):
+                break
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+            self.outcomes[outcome.index] = outcome
+        self._file.truncate(whole)
+        self._file.seek(0, os.SEEK_END)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, outcome: Outcome) -> None:
+        """Keep an outcome."""
+        self._file.write(outcome.to_json().encode() + b"\n")
+        self._file.flush()
+        self.outcomes[outcome.index] = outcome
+
+
+def shard_files(index: int, key: str, outcomes: Sequence[Outcome], folder: Path) -> dict[str, bytes]:
+    """Name → bytes of a finished piece: equal outcomes give equal bytes, but for the costs."""
+    records = [record for outcome in outcomes for record in outcome.records]
+    drops = [drop for outcome in outcomes for drop in outcome.drops]
+    seen: dict[str, int] = {}
+    costs: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for stage, count in outcome.seen.items():
+            seen[stage] = seen.get(stage, 0) + count
+        for stage, seconds in outcome.costs.items():
+            before = costs.get(stage, [0, 0.0])
+            costs[stage] = [before[0] + outcome.seen[stage], before[1] + seconds]
+    arrays: dict[str, np.ndarray] = {}
+    for outcome in outcomes:
+        if any(record.arrays for record in outcome.records):
+            with np.load(folder / f"{outcome.index:05d}.npz") as data:
+                arrays |= {name: data[name] for name in data.files}
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # pyright: ignore[reportArgumentType]
+    done = {"key": key, "n": len(outcomes), "kept": len(records), "dropped": len(drops), "seen": seen}
+    return {
+        f"records-{index:05d}.jsonl": "".join(record.to_json() + "\n" for record in records).encode(),
+        f"records-{index:05d}.npz": packed.getvalue(),
+        f"drops-{index:05d}.jsonl": "".join(drop_line(drop) + "\n" for drop in drops).encode(),
+        f"costs-{index:05d}.json": json.dumps(costs, sort_keys=True).encode(),
+        f"done-{index:05d}.json": json.dumps(done, sort_keys=True).encode(),
+    }
+
+
+def keep_files(work: Path, files: dict[str, bytes]) -> None:
+    """Put a finished piece into the work folder, the file that says it is whole last."""
+    names = sorted(files, key=lambda name: (name.startswith("done-"), name))
+    for name in names:
+        if name.startswith("done-"):
+            (work / name).unlink(missing_ok=True)
+    for name in names:
+        write_file(work / name, files[name])
+    for name in names:
+        if name.startswith("done-"):
+            for folder in (work / "partial").glob(f"{name[5:10]}-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write beside the place and rename."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+
+
+def read_input(work: Path, index: int) -> list[Record]:
+    """The records of one piece, in order."""
+    text = (work / f"input-{index:05d}.jsonl").read_text(encoding="utf-8")
+    return [Record.from_json(line) for line in text.splitlines()]
+
+
+def list_input(recipe: Recipe, work: Path) -> int:
+    """List all sources into pieces and return how many there are; a piece that has not changed is left alone."""
+    lines: list[str] = []
+    n_pieces = 0
+
+    def put() -> None:
+        nonlocal n_pieces
+        path, data = work / f"input-{n_pieces:05d}.jsonl", "".join(lines).encode()
+        if not path.exists() or path.read_bytes() != data:
+            write_file(path, data)
+        n_pieces += 1
+        lines.clear()
+
+    for source in recipe.sources:
+        for record in list_records(source, recipe.folder):
+            lines.append(record.to_json() + "\n")
+            if len(lines) == recipe.build.shard:
+                put()
+    if lines:
+        put()
+    if not n_pieces:
+        raise InputError("the recipe's sources hold no media file; correct their paths and what media they hold.")
+    for path in work.glob("*-[0-9][0-9][0-9][0-9][0-9]*.*"):  # of an input that was longer
+        number = path.stem.rpartition("-")[2]
+        if number.isdigit() and int(number) >= n_pieces:
+            path.unlink()
+    return n_pieces
+
+
+def is_done(work: Path, index: int, key: str) -> bool:
+    """Whether a piece is there whole and of this recipe and input."""
+    try:
+        return bool(json.loads((work / f"done-{index:05d}.json").read_bytes())["key"] == key)
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def missing_shards(task: ShardTask, n_pieces: int) -> list[int]:
+    """Which pieces must still be made."""
+    return [index for index in range(n_pieces) if not is_done(task.work, index, task.key(index))]

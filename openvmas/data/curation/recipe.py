@@ -1,0 +1,263 @@
+"""What to build, as the user writes it: a TOML file, checked at the door; every default is a field below.
+
+A stage's or set stage's settings are the fields of its own dataclass, under `[stages.NAME]` and `[sets.NAME]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from openvmas.errors import InputError, OptionError
+from openvmas.settings import checked, option
+
+FREE_LICENCES = ("CC0*", "CC-BY", "CC-BY-[0-9]*", "CC-BY-SA*", "PD*")
+SOURCE_KINDS = ("folder", "tar", "manifest")
+MEDIA_KINDS = ("video", "audio", "image")
+FORMAT_VERSION = 1  # of the work folder; part of every shard's key
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """`[[sources]]`: one place where media come from. Paths are relative to the recipe."""
+
+    name: str = option("", "What the source is called in records and reports; its names must differ.")
+    kind: str = option("", "folder (of media files), tar (WebDataset) or manifest (CSV, Parquet or JSONL table).")
+    path: str = option("", "The folder; a tar, a folder of tars or a pattern such as a/*.tar; the table.")
+    media: str = option("video", "What is there: video, audio or image.")
+    root: str = option("", "Folder of the files that a manifest names by path; the manifest's own if left out.")
+    licence: str = option("", "Licence of whatever does not say its own, as an SPDX identifier.")
+    author: str = option("", "Author of whatever does not say its own.")
+    address: str = option("", "Column of a manifest with the address or path; found by its name if left out.")
+    start: str = option("", "Column with the begin of the time span, in s or h:mm:ss; found by its name if left out.")
+    end: str = option("", "Column with the end of the time span; found by its name if left out.")
+    max_records: int = option(0, "Take only so many records, the first ones; 0 means all.", min=0)
+
+
+@dataclass(frozen=True)
+class LicenceOptions:
+    """`[licences]`: what may be taken."""
+
+    allow: tuple[str, ...] = option(
+        tuple, "Licences that are taken, as patterns such as CC-BY*; left out: free ones for addresses, any for files."
+    )
+    unknown: bool = option(True, "Take files without a stated licence. Addresses without one are always left out.")
+
+
+@dataclass(frozen=True)
+class FetchOptions:
+    """`[fetch]`: how addresses of a manifest are fetched."""
+
+    via: str = option("auto", "direct (HTTP), program, or auto: direct where the address names a media file.")
+    program: str = option("yt-dlp", "The program that fetches pages with video; you install it yourself.")
+    arguments: tuple[str, ...] = option(tuple, "More arguments for that program.")
+    format: str = option("b[height<=480]/b", "Which of a page's files it takes, in its own words.")
+    pause: float = option(2.0, "Seconds between two requests to one host; never more than one at a time.", min=0)
+    timeout: float = option(30.0, "Seconds without an answer after which a request counts as failed.", min=1)
+    tries: int = option(3, "Attempts for failures that may pass; a missing file is asked for once.", min=1, max=20)
+    max_megabytes: float = option(2000.0, "Larger files are left out.", min=0.001)
+    max_seconds: float = option(3600.0, "Longest time for one file.", min=1)
+    hosts: int = option(8, "Different hosts that are asked at the same time.", min=1, max=64)
+    private_hosts: bool = option(False, "Allow addresses inside your own network.")
+    keep: bool = option(True, "Keep fetched files; else they are deleted when their features are made.")
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """`[limits]`: of one record, in a process of its own."""
+
+    cpu_seconds: float = option(600.0, "Processor time for all stages of one record.", min=1)
+    wall_seconds: float = option(3600.0, "Time on the clock for all stages of one record.", min=1)
+    memory_megabytes: int = option(4000, "Memory of a worker process.", min=256)
+    scratch_megabytes: int = option(8000, "Largest file that a worker may write.", min=1)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """`[build]`: the whole."""
+
+    name: str = option("", "Name of the set; the recipe's file name if left out.")
+    output: str = option("", "Folder of the set, relative to the recipe; the set's name if left out.")
+    workers: int = option(0, "Worker processes; 0 means one per processor core.", min=0, max=1024)
+    shard: int = option(64, "Records per piece of work that is finished and kept as a whole.", min=1, max=100_000)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A stage or set stage by name with the settings that the recipe gives it."""
+
+    name: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe. folder: where relative paths begin; stages, sets: in the order in which they run."""
+
+    folder: Path
+    build: BuildOptions
+    sources: tuple[SourceOptions, ...]
+    licences: LicenceOptions
+    fetch: FetchOptions
+    limits: LimitOptions
+    stages: tuple[Chosen, ...]
+    sets: tuple[Chosen, ...]
+
+    @property
+    def output(self) -> Path:
+        """Folder of the finished set."""
+        return self.folder / (self.build.output or self.build.name)
+
+    def key(self) -> str:
+        """Hash of all that the work on one record depends on: stages with every threshold, licences and limits."""
+        stages = [(chosen.name, asdict(make_stage(chosen))) for chosen in self.stages]
+        text = json.dumps([FORMAT_VERSION, stages, asdict(self.licences), asdict(self.limits)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read and check a recipe. Raises InputError for a file that is none, OptionError for what it says wrong."""
+    path = Path(path)
+    return parse_recipe(read_toml(path), path.parent, path.stem)
+
+
+def read_toml(path: Path, wanted: str = "a recipe in TOML") -> dict[str, Any]:
+    """The tables of a TOML file. wanted: what is asked for where it cannot be read. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"{path} cannot be read ({reason}); give {wanted}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}; correct that line.") from error
+
+
+def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Recipe:
+    """Check the tables of a recipe. name: of the set if the recipe gives none. Raises OptionError."""
+    known = ("build", "sources", "licences", "fetch", "limits", "stages", "sets")
+    for table in data:
+        if table not in known:
+            raise OptionError(f"the recipe has a table [{table}] that does not exist; {nearest(table, known)}")
+    sources = data.get("sources")
+    if not isinstance(sources, list) or not sources or not all(isinstance(item, Mapping) for item in sources):
+        raise OptionError("the recipe names no source; add a table [[sources]] with name, kind and path.")
+    build = read_table(BuildOptions, data.get("build", {}), "[build]")
+    fetch = read_table(FetchOptions, data.get("fetch", {}), "[fetch]")
+    one_of("via", fetch.via, ("auto", "direct", "program"), "[fetch]")
+    return Recipe(
+        folder=folder,
+        build=build if build.name else BuildOptions(**{**asdict(build), "name": name}),
+        sources=read_sources(sources),
+        licences=read_table(LicenceOptions, data.get("licences", {}), "[licences]"),
+        fetch=fetch,
+        limits=read_table(LimitOptions, data.get("limits", {}), "[limits]"),
+        stages=choose(data.get("stages", {}), "stages", stage_types()),
+        sets=choose(data.get("sets", {}), "sets", set_stage_types()),
+    )
+
+
+def read_sources(tables: Iterable[Mapping[str, Any]]) -> tuple[SourceOptions, ...]:
+    """All `[[sources]]`. Raises OptionError."""
+    sources: list[SourceOptions] = []
+    for number, table in enumerate(tables, 1):
+        where = f"source {table.get('name') or number}"
+        source = read_table(SourceOptions, table, where)
+        for field in ("name", "kind", "path"):
+            if not getattr(source, field):
+                raise OptionError(f'{where} has no {field}; add {field} = "...".')
+        one_of("kind", source.kind, SOURCE_KINDS, where)
+        one_of("media", source.media, MEDIA_KINDS, where)
+        if any(source.name == other.name for other in sources):
+            raise OptionError(f"two sources are called {source.name}; rename one.")
+        sources.append(source)
+    return tuple(sources)
+
+
+def read_table(kind: type[T], table: Any, where: str) -> T:
+    """A table of the recipe as its dataclass. Raises OptionError that names the table and the nearest key."""
+    if not isinstance(table, Mapping):
+        raise OptionError(f"{where} must be a table of keys and values, not {table!r}.")
+    assert is_dataclass(kind)
+    items = {item.name: item for item in fields(kind)}
+    for key in table:
+        if key not in items:
+            raise OptionError(f"{where} has no key {key}; {nearest(key, items)}")
+    try:
+        return kind(**{key: checked(items[key], kind, value) for key, value in table.items()})
+    except (OptionError, ValueError) as error:
+        raise OptionError(f"{where}: {error}") from error
+
+
+def choose(table: Any, what: str, known: Mapping[str, type]) -> tuple[Chosen, ...]:
+    """Which stages run, in order: `use` as the recipe lists them, else all known ones by cost. Raises OptionError."""
+    if not isinstance(table, Mapping):
+        raise OptionError(f"[{what}] must be a table.")
+    default = sorted(known, key=lambda name: getattr(known[name], "cost", 0))
+    use = table.get("use", default)
+    if not isinstance(use, list) or not all(isinstance(name, str) for name in use):
+        raise OptionError(f"[{what}] use cannot be {use!r}; give a list of names.")
+    settings = {key: value for key, value in table.items() if key != "use"}
+    for name in (*use, *settings):
+        if name not in known and ":" not in name:
+            raise OptionError(f"there is no {what[:-1]} called {name}; {nearest(name, known)}")
+    for name in settings:
+        if name not in use:
+            raise OptionError(f"[{what}.{name}] has settings, but {name} is not in use; add it to use or delete them.")
+    if len(set(use)) < len(use):
+        raise OptionError(f"[{what}] use names a stage twice; name each once.")
+    chosen = tuple(Chosen(name, dict(settings.get(name, {}))) for name in use)
+    for item in chosen:
+        make_stage(item, known)
+    return chosen
+
+
+def make_stage(chosen: Chosen, known: Mapping[str, type] | None = None) -> Any:
+    """The stage with its settings. A name with a colon is a class of the user's own, `module:Class`."""
+    if ":" in chosen.name:
+        module, _, name = chosen.name.partition(":")
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise OptionError(f"the stage {chosen.name} cannot be imported ({error}); check its name.") from error
+    else:
+        types = stage_types() if known is None else known
+        kind = types[chosen.name]
+    return read_table(kind, chosen.settings, f"[{chosen.name}]")
+
+
+def stage_types() -> Mapping[str, type]:
+    """Every stage by name."""
+    from openvmas.data.stages import STAGES
+
+    return STAGES
+
+
+def set_stage_types() -> Mapping[str, type]:
+    """Every set stage by name."""
+    from openvmas.data.curation.set_splits import SET_STAGES
+
+    return SET_STAGES
+
+
+def one_of(key: str, value: str, allowed: Iterable[str], where: str) -> None:
+    """Raises OptionError if a value is not among those allowed."""
+    allowed = tuple(allowed)
+    if value not in allowed:
+        raise OptionError(f"{where}: {key} cannot be {value!r}; {nearest(value, allowed)}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown word."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."

@@ -1,0 +1,1 @@
+"""Fingerprints and near-duplicates over a whole set."""

@@ -1,0 +1,1 @@
+"""Music videos made by rule from a bank of pictures and footage."""

@@ -1,0 +1,1 @@
+"""What a finished set holds, costs and refused."""

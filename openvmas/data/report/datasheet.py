@@ -1,0 +1,234 @@
+"""The datasheet of a finished set, written by machine: what is in it, where it came from, what was refused and why.
+
+The questions follow Gebru et al. (2021), Datasheets for datasets, as far as a program can answer them. The page shows
+what `datasheet.json` holds and nothing else; names that came with the media are escaped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from openvmas.data.curation.catalogue import SPLITS, duration_of, read_records
+from openvmas.data.curation.record import Record
+from openvmas.data.shards.tar_shards import write_whole
+from openvmas.data.sources.address_tables import read_rows
+from openvmas.errors import InputError
+
+LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")
+LABELS_EACH = 3  # where every label has a weight
+ADDRESSES = ("address", "url", "uri", "path", "video_id", "id")  # columns by which a published list names its entries
+LENGTHS = (5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)  # s, borders of the histogram
+MOST = 20  # rows of a table on the page; datasheet.json has all
+SAMPLED = 50_000  # values of a measurement from which quantiles are taken
+
+
+def write_datasheet(output: Path, title: str = "", published: Path | None = None) -> dict[str, Any]:
+    """Write `datasheet.json` and `datasheet.html` of a finished set; give the first as a dict.
+
+    published: a table (CSV, Parquet, JSONL) of which it is said how much of it the set holds. Raises InputError.
+    """
+    manifest = _read_json(output / "manifest.json")
+    sheet = describe(read_records(output / "set.jsonl"))
+    funnel = output / "funnel.json"
+    sheet |= {
+        "title": title or output.resolve().name,
+        "arrays": manifest["arrays"],
+        "bytes": sum(shard["bytes"] for split in manifest["splits"].values() for shard in split["shards"]),
+        "shards": {name: len(split["shards"]) for name, split in manifest["splits"].items()},
+        "funnel": _read_json(funnel) if funnel.exists() else None,
+        "coverage": coverage(output / "set.jsonl", published) if published else None,
+    }
+    write_whole(output / "datasheet.json", (json.dumps(sheet, indent=1, sort_keys=True) + "\n").encode())
+    write_whole(output / "datasheet.html", draw_page(sheet).encode())
+    return sheet
+
+
+def describe(records: Iterable[Record]) -> dict[str, Any]:
+    """Counts and distributions of records, in memory that grows only with how many names there are."""
+    tables: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(lambda: [0, 0.0]))
+    measures: dict[str, list[float]] = defaultdict(list)
+    seen: Counter[str] = Counter()
+    lengths = [0] * (len(LENGTHS) + 1)
+    clusters: set[str] = set()
+    for record in records:
+        seconds = duration_of(record)
+        lengths[int(np.searchsorted(LENGTHS, seconds, side="right"))] += 1
+        clusters.add(str(record.facts.get("duplicates.cluster", record.id)))
+        for table, value in _named(record):
+            row = tables[table][value]
+            row[0] += 1
+            row[1] += seconds
+        for name, value in record.facts.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                seen[name] += 1
+                # The first values stand for all: which ones they are must not depend on chance.
+                if len(measures[name]) < SAMPLED:
+                    measures[name].append(float(value))
+    split_rows = tables.get("split", {})
+    return {
+        "records": int(sum(row[0] for row in split_rows.values())),
+        "hours": round(sum(row[1] for row in split_rows.values()) / 3600, 4),
+        "clusters": len(clusters),
+        "lengths": lengths,
+        "tables": {
+            name: [[value, int(row[0]), round(row[1] / 3600, 4)] for value, row in _largest(rows)]
+            for name, rows in sorted(tables.items())
+        },
+        "measures": {name: [seen[name], *_quantiles(values)] for name, values in sorted(measures.items())},
+    }
+
+
+def coverage(set_path: Path, published: Path) -> dict[str, Any]:
+    """How many entries of a published list the set holds; several spans of one address are one entry each."""
+    held = {_entry(name) for record in read_records(set_path) for name in (record.origin.uri, record.origin.page)}
+    held.discard("")
+    n_listed = n_held = 0
+    column = ""
+    for row in read_rows(published):
+        if not n_listed:
+            by_low = {name.lower(): name for name in row}
+            column = next((by_low[name] for name in ADDRESSES if name in by_low), "")
+            if not column:
+                raise InputError(f"{published} has no column with addresses; name it one of {', '.join(ADDRESSES)}.")
+        n_listed += 1
+        n_held += _entry(str(row.get(column) or "")) in held
+    return {"list": published.name, "listed": n_listed, "held": n_held, "share": round(n_held / max(n_listed, 1), 6)}
+
+
+def draw_page(sheet: dict[str, Any]) -> str:
+    """The page of a datasheet."""
+    template = Template(resources.files("openvmas.data.report").joinpath("datasheet.html").read_text(encoding="utf-8"))
+    facts = [
+        ("Records", f"{sheet['records']:,}"),
+        ("Hours", f"{sheet['hours']:,.2f}"),
+        ("Clusters", f"{sheet['clusters']:,}"),
+        ("Size", _size(sheet["bytes"])),
+    ]
+    if sheet["coverage"]:
+        facts.append((f"Of {sheet['coverage']['list']}", f"{sheet['coverage']['share']:.1%}"))
+    tiles = "".join(f"<div class=tile><h3>{escape(n)}</h3><p class=figure>{escape(v)}</p></div>" for n, v in facts)
+    order = [
+        "split",
+        "kind",
+        "licence",
+        "source",
+        *sorted(set(sheet["tables"]) - {"split", "kind", "licence", "source"}),
+    ]
+    tables = "".join(_names_table(name, sheet["tables"][name]) for name in order if name in sheet["tables"])
+    return template.substitute(
+        title=escape(sheet["title"]),
+        tiles=tiles,
+        funnel=_funnel_table(sheet["funnel"]),
+        tables=tables,
+        lengths=_lengths(sheet["lengths"]),
+        measures=_table(
+            ("measurement", "records", "least", "5 %", "median", "95 %", "most"),
+            [[name, f"{row[0]:,}", *(f"{value:.4g}" for value in row[1:])] for name, row in sheet["measures"].items()],
+        ),
+        arrays=_table(
+            ("array", "type", "records"),
+            [[name, entry["dtype"], f"{entry['records']:,}"] for name, entry in sheet["arrays"].items()],
+        ),
+    )
+
+
+def _named(record: Record) -> Iterable[tuple[str, str]]:
+    """Tables and the values under which a record is counted in them."""
+    origin = record.origin
+    yield "split", str(record.facts.get("split.name", ""))
+    yield "kind", record.kind
+    yield "licence", origin.licence or "(not stated)"
+    yield "source", origin.source
+    yield "collection", origin.collection or "(none)"
+    yield "author", origin.author or "(not stated)"
+    for name, value in record.facts.items():
+        if name.rpartition(".")[2] in LABELS:
+            for item in _strongest(value) if isinstance(value, dict) else value if isinstance(value, list) else [value]:
+                yield name, str(item)
+
+
+def _strongest(weights: dict[str, float]) -> list[str]:
+    """The labels that say most about a record: at most LABELS_EACH, with a weight above zero."""
+    named = sorted((name for name, weight in weights.items() if weight > 0), key=lambda name: -weights[name])
+    return named[:LABELS_EACH]
+
+
+def _entry(name: str) -> str:
+    """How two spellings of one address become equal."""
+    return name.strip().partition("://")[2].removeprefix("www.").rstrip("/") if "://" in name else name.strip()
+
+
+def _largest(rows: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
+    known = {name: place for place, name in enumerate(SPLITS)}
+    return sorted(rows.items(), key=lambda item: (known.get(item[0], len(SPLITS)), -item[1][0], item[0]))
+
+
+def _quantiles(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in np.quantile(np.array(values), (0, 0.05, 0.5, 0.95, 1))]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read; build the set again.") from error
+
+
+def _size(n_bytes: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000  # type: ignore[assignment]
+    return f"{n_bytes:.3g} TB"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="table"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _names_table(name: str, rows: list[list[Any]]) -> str:
+    shown = [[value, f"{count:,}", f"{hours:,.2f}"] for value, count, hours in rows[:MOST]]
+    more = f"<p>{len(rows) - MOST:,} more in datasheet.json.</p>" if len(rows) > MOST else ""
+    return f"<section><h2>By {escape(name)}</h2>{_table((name, 'records', 'hours'), shown)}{more}</section>"
+
+
+def _funnel_table(funnel: dict[str, Any] | None) -> str:
+    if funnel is None:
+        return "<p>The build kept no funnel.</p>"
+    rows = [["listed", "", f"{funnel['n_listed']:,}", "", ""]]
+    for step in funnel["steps"]:
+        rows.append([step["name"], "", f"{step['came']:,}", f"{sum(step['reasons'].values()):,}", ""])
+        for reason, count in sorted(step["reasons"].items()):
+            examples = step["examples"].get(reason, [])
+            shown = "; ".join(f"{uri} ({detail})" if detail else uri for uri, detail in examples)
+            rows.append(["", reason, "", f"{count:,}", shown])
+    rows.append(["kept", "", f"{funnel['n_kept']:,}", "", ""])
+    return _table(("stage", "reason", "came", "refused", "examples"), rows)
+
+
+def _lengths(counts: list[int]) -> str:
+    edges = [f"{edge:g}" for edge in LENGTHS]
+    names = [
+        f"under {edges[0]} s",
+        *(f"{a} to {b} s" for a, b in itertools.pairwise(edges)),
+        f"over {edges[-1]} s",
+    ]
+    most = max(max(counts), 1)
+    rows = (
+        f"<tr><td>{escape(name)}</td><td>{count:,}</td><td><span class=bar style='width:{100 * count / most:.0f}px'>"
+        "</span></td></tr>"
+        for name, count in zip(names, counts, strict=True)
+    )
+    return f'<div class="table"><table><tbody>{"".join(rows)}</tbody></table></div>'

@@ -1,0 +1,140 @@
+"""How many records came to each stage, how many it refused and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from openvmas.data.curation.workers import STAGE as WORKER
+from openvmas.data.sources.fetch import LINK_ROT
+from openvmas.data.sources.fetch import STAGE as FETCH
+from openvmas.errors import InputError
+
+EARLY = ("source", "licence", FETCH)  # before the stages
+EXAMPLES = 3  # kept per reason
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage. came: records that reached it; reasons: reason → how many it refused; examples: reason → addresses."""
+
+    name: str
+    came: int
+    reasons: dict[str, int]
+    examples: dict[str, list[list[str]]]
+
+    @property
+    def refused(self) -> int:
+        return sum(self.reasons.values())
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """n_listed: records of all sources; n_kept: of the finished set (more than one per file where files were cut)."""
+
+    n_listed: int
+    n_kept: int
+    n_addresses: int
+    steps: tuple[Step, ...]
+
+    @property
+    def link_rot(self) -> int:
+        """Addresses that gave no file any more."""
+        return sum(
+            n for step in self.steps if step.name == FETCH for reason, n in step.reasons.items() if reason in LINK_ROT
+        )
+
+    def to_json(self) -> str:
+        """All of it."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Funnel:
+        """Read what `to_json` wrote."""
+        data = json.loads(text)
+        return Funnel(**{**data, "steps": tuple(Step(**step) for step in data["steps"])})
+
+    def table(self) -> str:
+        """For the terminal: a line per stage and reason."""
+        width = max([len(step.name) for step in self.steps] + [len(r) + 2 for s in self.steps for r in s.reasons] + [8])
+        lines = [f"{'listed':<{width}}  {self.n_listed:>9,}"]
+        for step in self.steps:
+            lines.append(f"{step.name:<{width}}  {step.came:>9,}  {-step.refused if step.refused else 0:>+9,}")
+            lines += [f"  {reason:<{width - 2}}  {'':>9}  {-n:>+9,}" for reason, n in sorted(step.reasons.items())]
+        lines.append(f"{'kept':<{width}}  {self.n_kept:>9,}")
+        if self.n_addresses:
+            share = self.link_rot / self.n_addresses
+            lines.append(f"link rot: {self.link_rot:,} of {self.n_addresses:,} addresses ({share:.1%}) gave no file")
+        return "\n".join(lines)
+
+
+def count_funnel(work: Path, stages: Sequence[str]) -> Funnel:
+    """Count over all finished pieces. stages: names in the order in which they ran. Raises InputError without any."""
+    pieces = sorted(work.glob("done-*.json"))
+    if not pieces:
+        raise InputError(f"{work} holds no finished piece of a build; run `openvmas data build` first.")
+    seen: dict[str, int] = {}
+    n_listed = 0
+    for path in pieces:
+        done = json.loads(path.read_bytes())
+        n_listed += done["n"]
+        for stage, count in done["seen"].items():
+            seen[stage] = seen.get(stage, 0) + count
+    reasons: dict[str, dict[str, int]] = {}
+    examples: dict[str, dict[str, list[list[str]]]] = {}
+    set_order: list[str] = []
+    for path in sorted(work.glob("drops-*.jsonl")):  # drops-set.jsonl comes last
+        with path.open(encoding="utf-8") as file:
+            for line in file:
+                drop = json.loads(line)
+                stage, reason = drop["stage"], drop["reason"]
+                if path.stem == "drops-set" and stage not in set_order:
+                    set_order.append(stage)
+                counts = reasons.setdefault(stage, {})
+                counts[reason] = counts.get(reason, 0) + 1
+                shown = examples.setdefault(stage, {}).setdefault(reason, [])
+                if len(shown) < EXAMPLES:
+                    shown.append([drop["record"]["origin"]["uri"], drop["detail"]])
+    return _in_order(work, stages, n_listed, seen, reasons, examples, set_order)
+
+
+def _in_order(
+    work: Path,
+    stages: Sequence[str],
+    n_listed: int,
+    seen: dict[str, int],
+    reasons: dict[str, dict[str, int]],
+    examples: dict[str, dict[str, list[list[str]]]],
+    set_order: Sequence[str],
+) -> Funnel:
+    steps = []
+    came = n_listed
+    for name in EARLY:
+        if name == FETCH:
+            n_addresses = _count_addresses(work)
+            if not n_addresses:
+                continue
+        elif name not in reasons:
+            continue
+        steps.append(Step(name, came, reasons.get(name, {}), examples.get(name, {})))
+        came -= steps[-1].refused
+    for name in (WORKER, *stages):
+        if name in seen or name in reasons:
+            count = seen.get(name, 0) if name != WORKER else came
+            steps.append(Step(name, count, reasons.get(name, {}), examples.get(name, {})))
+    n_kept = sum(json.loads(path.read_bytes())["kept"] for path in work.glob("done-*.json"))
+    for name in set_order:
+        steps.append(Step(name, n_kept, reasons[name], examples[name]))
+        n_kept -= steps[-1].refused
+    return Funnel(n_listed, n_kept, _count_addresses(work), tuple(steps))
+
+
+def _count_addresses(work: Path) -> int:
+    """How many listed records must be fetched."""
+    count = 0
+    for path in sorted(work.glob("input-*.jsonl")):
+        with path.open(encoding="utf-8") as file:
+            count += sum('"uri": "http' in line for line in file)
+    return count

@@ -1,0 +1,1 @@
+"""Finished sets as tar shards, written and read."""

@@ -1,0 +1,302 @@
+"""A set as WebDataset tar shards with an index: what training reads, byte for byte the same on every machine.
+
+Layout after Aizman, Maltzahn & Breuel (2019): each record is a run of tar members with one stem, `<id>.json` and
+`<id>.<array>.npy`, so the `webdataset` package and plain `tar` read them. The Parquet index says where each run lies,
+so that a loader can fetch any record with one read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvmas.data.curation.catalogue import SPLITS, Arrays, duration_of, read_records, walk
+from openvmas.data.curation.record import Record
+from openvmas.errors import InputError, OutputError
+from openvmas.settings import option
+
+FORMAT_VERSION = 1
+INDEX_ROWS = 50_000  # rows of the index in memory
+
+
+@dataclass(frozen=True)
+class ShardOptions:
+    """How a set is packed."""
+
+    max_records: int = option(1000, "Records in one shard.", min=1)
+    leave_out: tuple[str, ...] = option(
+        lambda: ("sound_print", "picture_print"), "Arrays that are not packed: training does not need fingerprints."
+    )
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A shard before it is written: its name, and a hash of all that decides its bytes."""
+
+    name: str
+    n_records: int
+    key: str
+
+
+def write_shards(output: Path, work: Path | None = None, options: ShardOptions | None = None) -> dict[str, Any]:
+    """Pack `set.jsonl` of an output folder and the arrays of its work folder (`work` inside it); give the manifest.
+
+    Writes `shards/{train,valid,test}-000000.tar`, `index.parquet` and `manifest.json`. Shards that are there and whole
+    are kept, those of an older set are removed. Raises InputError, OutputError.
+    """
+    options, work = options or ShardOptions(), work or output / "work"
+    set_path, folder, notes = output / "set.jsonl", output / "shards", work / "shards"
+    if not set_path.is_file():
+        raise InputError(f"{set_path} is not there; run the set stages first.")
+    folder.mkdir(exist_ok=True)
+    notes.mkdir(exist_ok=True)
+    plan = _plan(set_path, work, options)
+    missing = {shard.name for shard in plan if not _is_whole(shard, folder, notes)}
+    keys = {shard.name: shard.key for shard in plan}
+    for path in (*folder.glob("*.tar"), *folder.glob("*.part"), *notes.glob("*.json")):
+        if path.stem not in keys:
+            path.unlink()
+    if missing:
+        sizes = {shard.name: shard.n_records for shard in plan}
+        with contextlib.closing(_Packer(folder, notes, keys, sizes, missing, options)) as packer:
+            for record, arrays in survivors(set_path, work):
+                packer.add(record, arrays)
+    write_index(output / "index.parquet", set_path, notes, options)
+    return _write_manifest(output, notes, plan)
+
+
+def survivors(set_path: Path, work: Path) -> Iterator[tuple[Record, Arrays]]:
+    """Records of a set with their arrays, in order. Raises InputError if a record is not in the work folder."""
+    stored = walk(work)
+    for record in read_records(set_path):
+        for candidate, arrays in stored:
+            if candidate.id == record.id:
+                yield record, arrays
+                break
+        else:
+            raise InputError(f"{record.id} of {set_path} is not in {work}; run the set stages again.")
+
+
+def shard_names(set_path: Path, options: ShardOptions) -> Iterator[tuple[Record, str]]:
+    """Every record of a set with the name of its shard."""
+    counts = dict.fromkeys(SPLITS, 0)
+    for record in read_records(set_path):
+        split = str(record.facts.get("split.name"))
+        if split not in counts:
+            raise InputError(f"{set_path}: {record.id} has no split; use the set stage split.")
+        yield record, f"{split}-{counts[split] // options.max_records:06d}"
+        counts[split] += 1
+
+
+def pack_record(
+    tar: tarfile.TarFile, record: Record, arrays: Arrays, leave_out: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Append a record to a tar; give where it lies: `offset`, `size` (bytes) and `arrays` (name → dtype)."""
+    offset = tar.offset
+    kinds: dict[str, str] = {}
+    _add(tar, f"{record.id}.json", record.to_json().encode())
+    for name in sorted(set(record.arrays) - set(leave_out)):
+        values = arrays(name)
+        kinds[name] = str(values.dtype)
+        data = io.BytesIO()
+        np.save(data, values, allow_pickle=False)
+        _add(tar, f"{record.id}.{name}.npy", data.getvalue())
+    return {"id": record.id, "offset": offset, "size": tar.offset - offset, "arrays": kinds}
+
+
+def read_run(data: bytes) -> dict[str, Any]:
+    """A record's bytes of a shard: `__key__`, `record` and its arrays by name. Raises InputError."""
+    found: dict[str, Any] = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as tar:
+            for member in tar:
+                stem, _, kind = member.name.partition(".")
+                content = data[member.offset_data : member.offset_data + member.size]
+                found["__key__"] = stem
+                if kind == "json":
+                    found["record"] = Record.from_json(content.decode())
+                else:
+                    found[kind.removesuffix(".npy")] = np.load(io.BytesIO(content), allow_pickle=False)
+    except (tarfile.TarError, ValueError, EOFError) as error:
+        raise InputError(f"a shard is damaged ({error}); build it again.") from error
+    if "record" not in found:
+        raise InputError("a shard has no record where its index says so; build it again.")
+    return found
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)  # no date, no owner
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _plan(set_path: Path, work: Path, options: ShardOptions) -> list[_Planned]:
+    """Shards in order of their names."""
+    base = hashlib.sha256(f"{FORMAT_VERSION} {options}".encode())
+    for path in sorted(work.glob("done-*.json")):  # what the arrays were made with
+        base.update(path.read_bytes())
+    hashes: dict[str, Any] = {}
+    counts: dict[str, int] = {}
+    for record, name in shard_names(set_path, options):
+        hashes.setdefault(name, base.copy()).update(record.to_json().encode())
+        counts[name] = counts.get(name, 0) + 1
+    return [_Planned(name, counts[name], hashes[name].hexdigest()) for name in sorted(hashes)]
+
+
+def _is_whole(shard: _Planned, folder: Path, notes: Path) -> bool:
+    note, tar = notes / f"{shard.name}.json", folder / f"{shard.name}.tar"
+    if not note.is_file() or not tar.is_file():
+        return False
+    held = json.loads(note.read_text(encoding="utf-8"))
+    return held["key"] == shard.key and held["bytes"] == tar.stat().st_size
+
+
+class _Packer:
+    """Writes those shards that are missing, one of each split at a time."""
+
+    def __init__(
+        self,
+        folder: Path,
+        notes: Path,
+        keys: dict[str, str],
+        sizes: dict[str, int],
+        missing: set[str],
+        options: ShardOptions,
+    ) -> None:
+        self._folder, self._notes, self._keys, self._sizes = folder, notes, keys, sizes
+        self._missing, self._options = missing, options
+        self._open: dict[str, tuple[str, tarfile.TarFile, list[dict[str, Any]]]] = {}
+        self._counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+
+    def add(self, record: Record, arrays: Arrays) -> None:
+        split = str(record.facts["split.name"])
+        name = f"{split}-{self._counts[split] // self._options.max_records:06d}"
+        self._counts[split] += 1
+        if name not in self._missing:
+            return
+        if split not in self._open:
+            path = self._folder / f"{name}.tar.part"
+            tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed when the shard is full
+            self._open[split] = (name, tar, [])
+        _, tar, rows = self._open[split]
+        rows.append(pack_record(tar, record, arrays, self._options.leave_out))
+        if len(rows) == self._sizes[name]:
+            self._close(split)
+
+    def close(self) -> None:
+        """Let go of what was cut off; whole shards are closed already."""
+        for _, tar, _ in self._open.values():
+            if tar.fileobj is not None:
+                tar.fileobj.close()
+
+    def _close(self, split: str) -> None:
+        name, tar, rows = self._open.pop(split)
+        tar.close()
+        part = self._folder / f"{name}.tar.part"
+        with part.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        note = {"key": self._keys[name], "sha256": digest, "bytes": part.stat().st_size, "rows": rows}
+        # The note comes last: a shard without one is written again.
+        (self._notes / f"{name}.json").unlink(missing_ok=True)
+        part.replace(self._folder / f"{name}.tar")
+        write_whole(self._notes / f"{name}.json", json.dumps(note, sort_keys=True).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write beside the target and rename."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
+
+
+def write_index(path: Path, set_path: Path, notes: Path, options: ShardOptions) -> None:
+    """One row a record, in the order of the shards' names. Raises OutputError without pyarrow."""
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise OutputError("writing the index needs pyarrow; install openvmas[data].") from error
+    texts = ("id", "split", "shard", "kind", "source", "collection", "uri", "title", "author", "licence", "page")
+    schema = pa.schema(
+        [(name, pa.string()) for name in texts]
+        + [("sha256", pa.string()), ("cluster", pa.string()), ("arrays", pa.list_(pa.string()))]
+        + [(name, pa.int64()) for name in ("offset", "size")]
+        + [(name, pa.float64()) for name in ("start", "end", "seconds")]
+        + [("facts", pa.string())]
+    )
+    part = path.with_name(path.name + ".part")
+    with pq.ParquetWriter(part, schema, compression="zstd", store_schema=False) as writer:
+        for split in SPLITS:
+            rows: list[dict[str, Any]] = []
+            for row in _index_rows(split, set_path, notes, options):
+                rows.append(row)
+                if len(rows) == INDEX_ROWS:
+                    writer.write_table(pa.Table.from_pylist(rows, schema))
+                    rows = []
+            if rows:
+                writer.write_table(pa.Table.from_pylist(rows, schema))
+    part.replace(path)
+
+
+def _index_rows(split: str, set_path: Path, notes: Path, options: ShardOptions) -> Iterator[dict[str, Any]]:
+    held: tuple[str, list[dict[str, Any]]] = ("", [])
+    at = 0
+    for record, shard in shard_names(set_path, options):
+        if not shard.startswith(f"{split}-"):
+            continue
+        if shard != held[0]:
+            held, at = (shard, json.loads((notes / f"{shard}.json").read_text(encoding="utf-8"))["rows"]), 0
+        place = held[1][at]
+        at += 1
+        origin = record.origin
+        yield {
+            **{name: getattr(origin, name) for name in ("source", "collection", "uri", "title")},
+            **{name: getattr(origin, name) for name in ("author", "licence", "page")},
+            **{name: getattr(record, name) for name in ("id", "kind", "sha256", "start", "end")},
+            **{"split": split, "shard": shard, "offset": place["offset"], "size": place["size"]},
+            "seconds": duration_of(record),
+            "cluster": str(record.facts.get("duplicates.cluster", "")),
+            "arrays": sorted(place["arrays"]),
+            "facts": json.dumps(record.facts, sort_keys=True, ensure_ascii=False),
+        }
+
+
+def _write_manifest(output: Path, notes: Path, plan: list[_Planned]) -> dict[str, Any]:
+    splits: dict[str, Any] = {}
+    arrays: dict[str, Any] = {}
+    for shard in plan:
+        note = json.loads((notes / f"{shard.name}.json").read_text(encoding="utf-8"))
+        split = splits.setdefault(shard.name.partition("-")[0], {"records": 0, "seconds": 0.0, "shards": []})
+        split["records"] += shard.n_records
+        split["shards"].append(
+            {"name": f"{shard.name}.tar", "records": shard.n_records, "bytes": note["bytes"], "sha256": note["sha256"]}
+        )
+        for row in note["rows"]:
+            for name, dtype in row["arrays"].items():
+                entry = arrays.setdefault(name, {"dtype": dtype, "records": 0})
+                entry["records"] += 1
+    for record in read_records(output / "set.jsonl"):
+        splits[record.facts["split.name"]]["seconds"] += duration_of(record)
+    for split in splits.values():
+        split["seconds"] = round(split["seconds"], 3)
+    with (output / "index.parquet").open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    manifest = {
+        "format": FORMAT_VERSION,
+        "records": sum(split["records"] for split in splits.values()),
+        "seconds": round(sum(split["seconds"] for split in splits.values()), 3),
+        "splits": splits,
+        "arrays": arrays,
+        "index": {"name": "index.parquet", "sha256": digest},
+    }
+    write_whole(output / "manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    return manifest

@@ -1,0 +1,1 @@
+"""Where records come from: folders, tars, tables of addresses, and their licences."""

@@ -1,0 +1,220 @@
+"""Where records come from: folders of media files, WebDataset tars, and tables with addresses and time spans.
+
+Everything is listed in an order that does not depend on the machine, one record at a time, so that a table of millions
+of rows needs no more memory than one of ten. A record's `uri` is relative to its source, so ids are the same wherever
+the source lies. A row or member that cannot be used becomes a record with the fact `source.problem`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from openvmas.data.curation.recipe import SourceOptions
+from openvmas.data.curation.record import Kind, Origin, Record, make_id
+from openvmas.data.sources.address_tables import Columns, is_address, read_rows
+from openvmas.data.sources.licences import is_free, normalise_licence
+from openvmas.errors import InputError
+
+_ENDINGS = {
+    "video": "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts flv wmv ogv 3gp mxf",
+    "audio": "wav flac ogg oga opus mp3 m4a aac aiff aif wma mka ape wv tta caf au",
+    "image": "jpg jpeg png webp bmp tif tiff gif",
+}
+ENDINGS = {kind: frozenset(text.split()) for kind, text in _ENDINGS.items()}
+MAX_SIDECAR = 1 << 20  # bytes of a JSON file beside a medium
+Span = tuple[float, float | None]
+_SIDE_KEYS = {  # what a sidecar calls a field of Origin, best first: own names, yt-dlp, video2dataset
+    "title": ("title", "fulltitle", "caption"),
+    "author": ("author", "artist", "uploader", "channel"),
+    "collection": ("collection", "album", "channel_id", "playlist_id", "channel"),
+    "licence": ("licence", "license", "licenseurl"),
+    "page": ("page", "webpage_url", "url", "original_url"),
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A source with its folder on this machine. root: what a record's uri is relative to."""
+
+    options: SourceOptions
+    root: Path
+
+    @property
+    def kind(self) -> Kind:
+        return self.options.media  # type: ignore[return-value]
+
+
+def find_place(options: SourceOptions, folder: Path) -> Place:
+    """Where a source lies. folder: the recipe's. Raises InputError if it is not there."""
+    path = folder / options.path
+    if options.kind == "folder":
+        if not path.is_dir():
+            raise InputError(f"source {options.name}: {path} is not a folder; correct its path.")
+        return Place(options, path)
+    if options.kind == "tar":
+        tars = find_tars(path)
+        if not tars:
+            raise InputError(f"source {options.name}: there is no tar at {path}; correct its path.")
+        return Place(options, tars[0].parent)
+    if not path.is_file():
+        raise InputError(f"source {options.name}: there is no table {path}; correct its path.")
+    root = folder / options.root if options.root else path.parent
+    return Place(options, root)
+
+
+def list_records(options: SourceOptions, folder: Path) -> Iterator[Record]:
+    """All records of a source, in order. folder: the recipe's. Raises InputError if the source itself is unusable."""
+    place = find_place(options, folder)
+    listing = {"folder": _list_folder, "tar": _list_tars, "manifest": _list_manifest}[options.kind](place, folder)
+    for count, record in enumerate(listing):
+        if options.max_records and count >= options.max_records:
+            return
+        yield record
+
+
+def local_path(record: Record, place: Place) -> Path:
+    """Where a record of a file lies; of a tar's member `TAR!MEMBER`, which `Media` understands."""
+    return place.root / record.origin.uri
+
+
+def _record(place: Place, uri: str, origin: dict[str, str], facts: dict[str, Any], span: Span = (0.0, None)) -> Record:
+    options = place.options
+    known = {"licence": options.licence, "author": options.author} | {k: v for k, v in origin.items() if v}
+    known["licence"] = normalise_licence(known["licence"])
+    identity = make_id(options.name, uri, *span)
+    return Record(identity, place.kind, Origin(options.name, uri, **known), *span, facts=facts)
+
+
+def _readable(name: str) -> str:
+    """A file name as text that can be written anywhere; bytes that are not UTF-8 are spelled out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _list_folder(place: Place, folder: Path) -> Iterator[Record]:
+    endings = ENDINGS[place.kind]
+    for parent, folders, names in os.walk(place.root):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(parent) / name
+            if path.suffix.lower().lstrip(".") not in endings or name.startswith("."):
+                continue
+            uri = _readable(path.relative_to(place.root).as_posix())
+            inside = PurePosixPath(uri).parent
+            # Files that lie in the source itself have nothing in common that a split would have to keep together.
+            origin = {"collection": "" if inside == PurePosixPath() else str(inside), "title": _readable(path.stem)}
+            origin |= _sidecar(path)
+            facts = {"source.bytes": path.stat().st_size if path.exists() else 0}
+            yield _record(place, uri, origin, facts)
+
+
+def _sidecar(path: Path) -> dict[str, str]:
+    """Fields of Origin from NAME.json or yt-dlp's NAME.info.json beside a file; a broken one says nothing."""
+    for beside in (path.with_suffix(".json"), path.with_suffix(".info.json")):
+        if beside.is_file() and beside.stat().st_size <= MAX_SIDECAR:
+            return from_sidecar(beside.read_bytes())
+    return {}
+
+
+def from_sidecar(text: bytes) -> dict[str, str]:
+    """Fields of Origin from the JSON that downloaders write beside a medium."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    found = {}
+    for name, keys in _SIDE_KEYS.items():
+        value = next((data[key] for key in keys if isinstance(data.get(key), str) and data[key]), "")
+        if value:
+            found[name] = value[:1000]
+    return found
+
+
+def find_tars(path: Path) -> list[Path]:
+    """The tars that a path means: one file, all in a folder, or those that fit a pattern."""
+    if path.is_dir():
+        return sorted(path.glob("*.tar"))
+    if path.is_file():
+        return [path]
+    return sorted(path.parent.glob(path.name)) if path.parent.is_dir() and re.search(r"[*?\[]", path.name) else []
+
+
+def _list_tars(place: Place, folder: Path) -> Iterator[Record]:
+    for path in find_tars(folder / place.options.path):
+        yield from _list_tar(place, path)
+
+
+def _list_tar(place: Place, path: Path) -> Iterator[Record]:
+    """Media members of one tar with what the JSON member of the same key says (WebDataset's convention)."""
+    key = ""
+    sides: dict[str, str] = {}
+    waiting: list[Record] = []
+    try:
+        with tarfile.open(path, "r:") as tar:  # not compressed, so that members can be read in place
+            for member in tar:
+                if not member.isreg() or member.issparse():
+                    continue
+                here, _, ending = member.name.rpartition("/")[2].partition(".")
+                here = member.name[: len(member.name) - len(ending)]
+                if here != key:
+                    yield from (_with_sides(record, sides) for record in waiting)
+                    key, sides, waiting = here, {}, []
+                if ending.lower() == "json" and member.size <= MAX_SIDECAR:
+                    text = tar.extractfile(member)
+                    sides = from_sidecar(text.read()) if text is not None else {}
+                elif ending.lower().rpartition(".")[2] in ENDINGS[place.kind]:
+                    waiting.append(_member(place, path, member))
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # else all members stay in memory
+    except (tarfile.TarError, OSError, EOFError) as error:
+        yield from (_with_sides(record, sides) for record in waiting)
+        facts = {"source.problem": f"the tar is compressed or damaged ({error}); unpack it or copy it again"}
+        yield _record(place, _readable(path.name), {}, facts)
+        return
+    yield from (_with_sides(record, sides) for record in waiting)
+
+
+def _member(place: Place, path: Path, member: tarfile.TarInfo) -> Record:
+    facts = {"tar.offset": member.offset_data, "tar.size": member.size}
+    uri = f"{_readable(path.name)}!{_readable(member.name)}"
+    return _record(
+        place, uri, {"collection": _readable(path.name), "title": _readable(member.name)}, facts, (0.0, None)
+    )
+
+
+def _with_sides(record: Record, sides: dict[str, str]) -> Record:
+    if not sides:
+        return record
+    if "licence" in sides:
+        sides = {**sides, "licence": normalise_licence(sides["licence"])}
+    return replace(record, origin=replace(record.origin, **sides))
+
+
+def _list_manifest(place: Place, folder: Path) -> Iterator[Record]:
+    """Rows of a table: those under free licences first, the rest in a second reading."""
+    path = folder / place.options.path
+    for wanted in (True, False):
+        columns: Columns | None = None
+        for number, row in enumerate(read_rows(path), 1):
+            columns = columns or Columns.find(row, place.options, str(path))
+            record = _row_record(place, columns, row, number)
+            if is_free(record.origin.licence) is wanted:
+                yield record
+
+
+def _row_record(place: Place, columns: Columns, row: dict[str, Any], number: int) -> Record:
+    uri, origin, span, problem = columns.read(row)
+    facts: dict[str, Any] = {"source.row": number}
+    if problem:
+        facts["source.problem"] = problem
+        uri, span = uri or f"row {number}", (0.0, None)
+    elif not is_address(uri) and (PurePosixPath(uri).is_absolute() or ".." in PurePosixPath(uri).parts):
+        facts["source.problem"] = "the path leads out of the source's folder; set root and give paths inside it"
+    return _record(place, uri, origin, facts, span)

@@ -1,0 +1,1 @@
+"""Systems on a suite of clips: made, measured, compared and resumed."""

@@ -1,0 +1,90 @@
+"""What was measured or made for measuring, kept by content so that it is done once whatever a file is called."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.errors import InputError
+from openvmas.generate.outputs import explain_write_errors
+from openvmas.hub.taggers import cache_folder
+from openvmas.vision.analysis import VideoAnalysis, analyze
+
+PICTURE_VERSION = 1  # of what is kept of a video
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What an embedder heard: embeddings [P, D], logits [P, n_classes], of the patches that sound."""
+
+    embeddings: np.ndarray
+    logits: np.ndarray
+
+
+class Cache:
+    """What was measured, one file per content and kind, in a folder that may be deleted at any time."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or cache_folder() / "measured"
+
+    def key(self, path: Path) -> str:
+        """sha256 of a file's content. Raises InputError if it cannot be read."""
+        try:
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions or copy it.") from error
+
+    def values(self, key: str, kind: str, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """The kept figures, or new ones."""
+        place = self._folder / f"{key}.{kind}.json"
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(place.read_text(encoding="utf-8"))
+        found = make()
+        self._keep(place, lambda hidden: hidden.write_text(json.dumps(found), encoding="utf-8"))
+        return found
+
+    def sound(self, key: str, kind: str, make: Callable[[], Sound]) -> Sound:
+        """The kept embeddings, or new ones."""
+        place = self._folder / f"{key}.{kind}.npz"
+        with contextlib.suppress(OSError, ValueError, KeyError), np.load(place) as data:
+            return Sound(data["embeddings"], data["logits"])
+        found = make()
+        self._keep(place, lambda hidden: np.savez_compressed(hidden, embeddings=found.embeddings, logits=found.logits))
+        return found
+
+    def file(self, key: str, kind: str, make: Callable[[Path], object]) -> Path:
+        """A kept file, made by `make` at the path that it is given. Raises OutputError if nothing can be kept."""
+        place = self._folder / f"{key}.{kind}"
+        if not place.exists():
+            with explain_write_errors(self._folder):
+                self._write(place, make)
+        return place
+
+    def picture(self, key: str, path: Path) -> VideoAnalysis:
+        """What a video shows. key: of what is looked at. Raises InputError."""
+        place = self.file(key, f"picture-{PICTURE_VERSION}.npz", lambda hidden: analyze(path).save(hidden))
+        return VideoAnalysis.load(place)
+
+    def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
+        """A cache that cannot be written costs time, not the result."""
+        with contextlib.suppress(OSError):
+            self._write(place, write)
+
+    def _write(self, place: Path, write: Callable[[Path], object]) -> None:
+        """Write whole or not at all."""
+        hidden = place.with_name(f".{secrets.token_hex(4)}{place.suffix}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(hidden)
+            os.replace(hidden, place)
+        finally:
+            hidden.unlink(missing_ok=True)

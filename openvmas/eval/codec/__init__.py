@@ -1,0 +1,1 @@
+"""What a codec keeps of a sound."""

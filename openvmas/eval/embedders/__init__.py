@@ -1,0 +1,1 @@
+"""Waveforms as embeddings and class scores, by name."""

@@ -1,0 +1,1 @@
+"""Metrics: arrays in, numbers out, with their sources; nothing is read or written."""

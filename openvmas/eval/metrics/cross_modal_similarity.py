@@ -1,0 +1,181 @@
+"""How well pieces fit pictures: every piece under every picture, by the learned comparison or by an embedder.
+
+`Judge` is the learned comparison (`openvmas.similarity`), `SpaceJudge` any embedder that puts pictures and sounds into
+one space, such as ImageBind. What a picture and a piece are is worked out once and kept by content; a comparison is
+then a few products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.codec.runtime import CodecRunner
+from openvmas.eval.benchmark.cache import Cache, Sound
+from openvmas.eval.embedders.registry import weights_key
+from openvmas.eval.metrics import retrieval
+from openvmas.generate.similarity import Aligner, Vectors
+from openvmas.hub.taggers import Embedder, PictureEmbedder
+from openvmas.media.audio import Audio
+from openvmas.media.video import FrameRequest, probe, read_frames
+from openvmas.planning.conditioning import picture_of
+from openvmas.pretrained import find_alignment, find_weights
+from openvmas.settings import CONTROL_RATE
+from openvmas.vision.analysis import VideoAnalysis
+
+MODEL = "mini"  # whose codec and alignment judge
+LONGEST = 60.0  # s of a picture that are compared
+N_PICTURES = 5  # of a video, shown to an embedder
+LONG_SIDE = 640  # px of such a picture: more than any embedder looks at, and less than a film has
+SEEN_VERSION = 1  # of what an embedder is shown: another number makes the cache forget
+MANY = 5  # pieces, above which it says something that the own one is among the first five
+
+
+class Judge:
+    """The learned comparison and what it heard before. name: as pages call it; key: of its weights."""
+
+    def __init__(self, cache: Cache, model: str | Path = MODEL) -> None:
+        """Raises ModelError where the model has no alignment."""
+        self._cache, self._model, self._weights = cache, find_weights(model), find_alignment(model)
+        self.name = f"{self._weights.name} {self._weights.version}"
+        self.key = self._weights.sha256[:12]
+
+    @cached_property
+    def aligner(self) -> Aligner:
+        """Opened when something is seen or heard for the first time."""
+        return Aligner(self._weights, CodecRunner(self._model, threads=1))
+
+    def see(self, picture: VideoAnalysis) -> Vectors:
+        """What a picture is. Not kept: it takes a few milliseconds."""
+        n_steps = count_steps(picture)
+        return self.aligner.see(picture_of(picture, n_steps), n_steps)
+
+    def hear(self, key: str, open_sound: Callable[[], Audio], n_steps: int) -> Vectors:
+        """What the first n_steps of a sound are. key: of its content."""
+
+        def make(place: Path) -> None:
+            audio = open_sound()
+            needed = round((n_steps / float(CONTROL_RATE) + 1) * audio.sample_rate)
+            codes = self.aligner.encode(Audio(audio.wave[:, :needed], audio.sample_rate))
+            save(self.aligner.hear(codes[:, :n_steps]), place)
+
+        return load(self._cache.file(key, f"heard-{self.key}-{n_steps}.npz", make))
+
+    def hear_places(self, key: str, path: Path, hop: int) -> Vectors:
+        """What a whole track is from every `hop` steps on."""
+
+        def make(place: Path) -> None:
+            save(self.aligner.hear(self.aligner.encode(path), hop), place)
+
+        return load(self._cache.file(key, f"places-{self.key}-{hop}.npz", make))
+
+    def measure(self, pairs: Mapping[str, tuple[Vectors, Vectors]]) -> dict[str, dict[str, float]]:
+        """Pictures and their own music, by name of the clip: similarities and ranks among all, by clip and measure.
+
+        Nothing is said of music shorter than a second, and no ranks of a single clip.
+        """
+        names = [name for name, (seen, heard) in pairs.items() if seen.places and heard.places]
+        seen, heard = ([pairs[name][side] for name in names] for side in (0, 1))
+        found: dict[str, dict[str, float]] = {}
+        for name in names:
+            own = self.aligner.fit(*pairs[name])
+            parts = {"meaning": own.meaning, "timing": own.timing}
+            found[name] = {"similarity": own.combined} | {f"similarity_{part}": x for part, x in parts.items()}
+        if len(names) > 1:
+            table = retrieval.similarities(seen, heard, lambda x, y: self.aligner.fit(x, y).combined)
+            for name, places in rank(names, table).items():
+                found[name] |= places
+        return found
+
+
+class SpaceJudge:
+    """An embedder that puts pictures and sounds into one space, so that a cosine says how well they fit.
+
+    A video is five pictures, the middles of its fifths; a piece is all of its windows that sound, brought to one level,
+    as `eval.benchmark.folder_measures.embed_file` hears them. Each is the mean of its unit vectors, of length 1.
+    ImageBind's own code
+    (Girdhar et al. 2023) means so over five clips of two frames in three crops, and over three windows of 2 s.
+    """
+
+    def __init__(self, name: str, cache: Cache, opened: Callable[[], Embedder]) -> None:
+        """name: of the embedder, as the user gave it; opened: loads it, if it has not been."""
+        self.name, self._cache, self._opened = name, cache, opened
+
+    def see(self, key: str, find: Callable[[], Path]) -> np.ndarray:
+        """What a video is: [D] of length 1. key: of its content; find: gives the file. Raises InputError."""
+
+        def make(place: Path) -> None:
+            embedder = self._opened()
+            assert isinstance(embedder, PictureEmbedder)
+            with place.open("wb") as file:
+                np.save(file, mean_direction(embedder.embed_pictures(show(find()))))
+
+        return np.load(self._cache.file(key, f"seen-{weights_key(self.name)}-{SEEN_VERSION}.npy", make))
+
+    def measure(self, pairs: Mapping[str, tuple[np.ndarray, Sound]]) -> dict[str, dict[str, float]]:
+        """As `Judge.measure`, each figure as MEASURE:EMBEDDER. Nothing is said of music that is silent."""
+        names = [name for name, (_, heard) in pairs.items() if len(heard.embeddings)]
+        if not names:
+            return {}
+        seen = np.stack([pairs[name][0] for name in names])
+        heard = np.stack([mean_direction(pairs[name][1].embeddings) for name in names])
+        table = retrieval.cosines(seen, heard)
+        found = {name: {"similarity": float(own)} for name, own in zip(names, table.diagonal(), strict=True)}
+        if len(names) > 1:
+            for name, places in rank(names, table).items():
+                found[name] |= places
+        return {name: {f"{m}:{self.name}": value for m, value in values.items()} for name, values in found.items()}
+
+
+def rank(names: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]:
+    """The measures of ranks by name and measure, from similarities [N, N] of pictures and music, N at least 2."""
+    ranked = retrieval.evaluate(table)
+    if len(names) <= MANY:
+        del ranked["retrieval_r5"]  # all of them are among the first five
+    return {name: {measure: float(values[i]) for measure, values in ranked.items()} for i, name in enumerate(names)}
+
+
+def mean_direction(embeddings: np.ndarray) -> np.ndarray:
+    """The mean of the unit vectors of embeddings [P, D], P at least 1, brought to length 1: [D] float64."""
+    rows = np.asarray(embeddings, np.float64)
+    mean = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).mean(axis=0)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+
+
+def show(video: Path) -> np.ndarray:
+    """The pictures of a video that an embedder is shown: [N_PICTURES, h, w, 3] uint8 RGB. Raises InputError."""
+    info = probe(video)
+    side = min(LONG_SIDE, max(info.width, info.height))
+    # Two samples for each part, of which the second is its middle.
+    request = FrameRequest(Fraction(2 * N_PICTURES) / info.duration, side)
+    return np.concatenate([chunk.frames for chunk in read_frames(video, [request], info)])[1::2]
+
+
+def count_steps(picture: VideoAnalysis) -> int:
+    """Steps of a picture that are compared."""
+    return min(len(picture.motion), round(LONGEST * float(CONTROL_RATE)))
+
+
+def save(vectors: Vectors, path: Path) -> None:
+    """Write an NPZ file; `load` gives back the same."""
+    nothing = np.zeros((0, 1), np.float32)
+    with path.open("wb") as file:
+        np.savez(
+            file,
+            places=np.array(vectors.places, np.int64).reshape(-1, 2),
+            embeddings=np.stack(vectors.embeddings) if vectors.places else nothing,
+            moments=np.concatenate(vectors.moments) if vectors.places else nothing,
+            counts=np.array([len(rows) for rows in vectors.moments], np.int64),
+        )
+
+
+def load(path: Path) -> Vectors:
+    """Read what `save` wrote."""
+    with np.load(path) as data:
+        places = [(int(a), int(b)) for a, b in data["places"]]
+        moments = np.split(data["moments"], np.cumsum(data["counts"])[:-1]) if places else []
+        return Vectors(places, list(data["embeddings"]), moments)

@@ -1,0 +1,1 @@
+"""What can be compared: our composers, baselines, libraries of tracks, and programs of others."""

@@ -1,0 +1,199 @@
+"""Systems that write music: ours with any options, our decoder with less than it could know, and text-to-music."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import asdict, fields, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from openvmas.condition import Condition
+from openvmas.errors import ModelError, OpenVMASError, OptionError
+from openvmas.eval.systems.captions import caption
+from openvmas.eval.systems.system import Setting, System, Task
+from openvmas.generate.scorer import Scorer, exactly, load
+from openvmas.media.audio import Audio, WavReader
+from openvmas.media.mix import mix
+from openvmas.planning.lexicon import understand
+from openvmas.planning.planner import ScorePlan, Section, TempoMark, make_plan, to_condition
+from openvmas.pretrained import find_weights
+from openvmas.settings import GROUPS, SAMPLE_RATE_OUT, MixOptions, Options, value_type
+from openvmas.timeline import Clock
+
+TEMPI = (80.0, 140.0)  # BPM, of music that is told no tempo
+MUSICGEN_FILES = ("config.json", "preprocessor_config.json")
+
+
+def finished(wave: np.ndarray, duration: Fraction, options: MixOptions, scratch: Path) -> Audio:
+    """A wave [C, L] at 48 kHz as long as the picture and at the loudness of finished videos."""
+    target = scratch / "finished.wav"
+    mix(wave, None, duration, options, output=target)
+    with_sound = WavReader(target)
+    return Audio(np.array(with_sound.read(0, with_sound.n_samples)), with_sound.sample_rate)
+
+
+def typed(spec: str, options: dict[str, str]) -> dict[str, object]:
+    """Options as text in the types of `config`. Raises OptionError."""
+    kinds = option_kinds()
+    found: dict[str, object] = {}
+    for name, text in options.items():
+        kind = kinds.get(name, str)
+        try:
+            found[name] = text.lower() in ("1", "true", "yes", "on") if kind is bool else kind(text)
+        except ValueError as error:
+            raise OptionError(f"{spec}: {name} cannot be {text!r}; give a number.") from error
+    Options.of(**found)
+    return found
+
+
+@functools.cache
+def option_kinds() -> dict[str, type]:
+    """The type of every option of `openvmas score`, by name."""
+    return {item.name: value_type(item, group)[0] for group in GROUPS.values() for item in fields(group)}
+
+
+class Ours(System):
+    """OpenVMAS as `openvmas score` runs it, with any of its options."""
+
+    says = "OpenVMAS as `openvmas score` runs it"
+    known = None
+    defaults: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
+        super().__init__(spec, options, setting)
+        self._given = typed(spec, {**self.defaults, **options})
+        self._options = Options.of(**self._given)
+        self._weights = find_weights(self._options.output.model)
+
+    def describe(self) -> str:
+        given = ", ".join(f"{name} {value}" for name, value in self._given.items())
+        model = f"model {self._weights.name} {self._weights.version}"
+        return f"{self.says}{f' ({given})' if given else ''}; {model}"
+
+    def version(self) -> str:
+        return f"{super().version()} {self._weights.sha256}"
+
+    @functools.cached_property
+    def _scorer(self) -> Scorer:
+        return load(self._options.output.model)
+
+    def make(self, task: Task) -> Audio:
+        picture = task.excerpt.picture
+        plan = make_plan(picture, self._options.plan, task.seed)
+        asked: dict[str, Any] = asdict(self._options.generate) | {"seed": task.seed}
+        wave = np.concatenate(list(self._scorer.compose(plan, picture, **asked)), axis=1)
+        return finished(wave, task.excerpt.duration, self._options.mix, task.scratch)
+
+
+class Symbolic(Ours):
+    """The rule-based composer with sampled instruments."""
+
+    says = "a composer by rules, played on sampled instruments"
+    defaults: ClassVar[dict[str, str]] = {"model": "symbolic"}
+
+
+class Told(Ours):
+    """Our decoder alone, told less than the picture says. One candidate: there is nothing to choose by."""
+
+    defaults: ClassVar[dict[str, str]] = {"candidates": "1"}
+
+    def condition(self, task: Task) -> Condition:
+        """What the decoder is told."""
+        raise NotImplementedError
+
+    def make(self, task: Task) -> Audio:
+        options = replace(self._options.generate, seed=task.seed)
+        blocks: Iterator[np.ndarray] = self._scorer.composer.stream(self.condition(task), options)
+        length = Clock(Fraction(SAMPLE_RATE_OUT)).count(task.excerpt.duration)
+        wave = np.concatenate(list(exactly(blocks, length)), axis=1)
+        return finished(wave, task.excerpt.duration, self._options.mix, task.scratch)
+
+
+class Waveform(Told):
+    """Conditioned on the video without both alignments: tempo and levels of the plan, no moments and no meaning."""
+
+    says = "our decoder told tempo and section levels of the plan, but no moments and no meaning of the picture"
+
+    def condition(self, task: Task) -> Condition:
+        plan = make_plan(task.excerpt.picture, self._options.plan, task.seed)
+        sections = tuple(replace(section, picture={}) for section in plan.sections)
+        return to_condition(replace(plan, sections=sections), None, events="off", seed=task.seed)
+
+
+class Blind(Told):
+    """Told the length alone; a steady tempo is drawn."""
+
+    says = "our decoder told nothing of the picture but its length, and a tempo drawn by lot"
+
+    def condition(self, task: Task) -> Condition:
+        return blind_condition(task.excerpt.duration, task.seed)
+
+
+class Text(Told):
+    """A caption of the picture, by the rule of `eval.systems.captions`, then our decoder with those words and no
+    events."""
+
+    says = "a caption made from the picture by rule, then our decoder with those words alone and event guidance 0"
+    defaults: ClassVar[dict[str, str]] = {"candidates": "1", "event_guidance": "0"}
+
+    def condition(self, task: Task) -> Condition:
+        return blind_condition(task.excerpt.duration, task.seed, caption(task.excerpt.picture).music)
+
+
+def blind_condition(duration: Fraction, seed: int, text: str | None = None) -> Condition:
+    """A condition of which only the length, a steady tempo and perhaps words are known."""
+    tempo = understand(text).tempo or float(np.random.default_rng(seed).uniform(*TEMPI))
+    plan = ScorePlan(duration, (Section(0.0, float(duration)),), (TempoMark(0.0, tempo),), text=text, seed=seed)
+    return to_condition(plan, None, events="off", seed=seed)
+
+
+class MusicGen(System):
+    """MusicGen (Copet et al. 2023) through transformers, from a folder with its weights, told a caption."""
+
+    says = "MusicGen told a caption made from the picture by rule"
+    known = frozenset({"folder", "guidance"})
+
+    def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
+        super().__init__(spec, options, setting)
+        self._folder = Path(options.get("folder", "musicgen-small"))
+        lacking = next((name for name in MUSICGEN_FILES if not (self._folder / name).is_file()), None)
+        if lacking:
+            raise ModelError(
+                f"{self._folder} holds no {lacking} of MusicGen; download facebook/musicgen-small from the Hugging "
+                "Face hub and give its folder as musicgen:folder=DIR, or leave musicgen out."
+            )
+
+    def version(self) -> str:
+        sizes = [f"{path.name} {path.stat().st_size}" for path in sorted(self._folder.iterdir())]
+        return f"{super().version()} {sizes}"
+
+    @functools.cached_property
+    def _parts(self) -> tuple:
+        try:
+            import transformers
+        except ImportError as error:
+            raise ModelError("MusicGen needs transformers; run `pip install 'openvmas[hub]'`.") from error
+        processor = transformers.AutoProcessor.from_pretrained(self._folder, local_files_only=True)
+        kind = transformers.MusicgenForConditionalGeneration
+        return processor, kind.from_pretrained(self._folder, local_files_only=True).eval()
+
+    def make(self, task: Task) -> Audio:
+        import torch
+
+        processor, model = self._parts
+        said = task.excerpt.clip.caption or str(caption(task.excerpt.picture))
+        inputs = processor(text=[said], padding=True, return_tensors="pt")
+        codec = model.config.audio_encoder
+        steps = int(np.ceil(task.excerpt.duration * codec.frame_rate)) + model.config.decoder.num_codebooks
+        guidance = float(self.options.get("guidance", "3"))
+        with torch.random.fork_rng(), torch.inference_mode():
+            torch.manual_seed(task.seed)
+            made = model.generate(**inputs, do_sample=True, guidance_scale=guidance, max_new_tokens=steps)
+        wave = made[0].float().numpy()
+        if not wave.size or not np.isfinite(wave).all():
+            raise OpenVMASError(f"MusicGen gave no sound for {task.excerpt.clip.name}; check its weights.")
+        return Audio(wave[:, : round(task.excerpt.duration * codec.sampling_rate)], codec.sampling_rate)

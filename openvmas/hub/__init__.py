@@ -1,0 +1,1 @@
+"""Other people's networks and weights, from files that the user has on disk."""

@@ -1,0 +1,104 @@
+"""The application: all paths, one form for every error, the static page, and the guard around it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.staticfiles import StaticFiles
+
+from openvmas import __version__
+from openvmas.errors import OpenVMASError
+from openvmas.studio.api import job_routes, plan_routes, project_routes, take_routes, upload_routes
+from openvmas.studio.api.context import STATUS, Studio
+from openvmas.studio.api.guard import COOKIE, Guard
+
+STATIC = Path(__file__).parent.parent / "static"
+PHRASES = {
+    404: "there is nothing at this address; see /api/openapi.json.",
+    405: "this address does not take that method; see /api/openapi.json.",
+}
+
+
+def create_app(studio: Studio) -> Guard:
+    """The whole server."""
+    options = studio.options
+
+    @contextlib.asynccontextmanager
+    async def live(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        studio.is_closing.set()
+        studio.database.close()
+
+    app = FastAPI(
+        title="OpenVMAS studio", version=__version__, lifespan=live, openapi_url="/api/openapi.json", docs_url=None,
+        redoc_url=None, description="Music for a video: upload, plan, score, hear, change, download.",
+    )  # fmt: skip
+    app.state.studio = studio
+    for api in (project_routes, upload_routes, plan_routes, job_routes, take_routes):
+        app.include_router(api.router)
+    app.add_exception_handler(OpenVMASError, say_why)
+    app.add_exception_handler(RequestValidationError, say_where)
+    app.add_exception_handler(HTTPException, say_what)
+    describe_tokens(app, bool(options.token))
+    if (STATIC / "index.html").exists():
+        app.mount("/static", StaticFiles(directory=STATIC))
+        app.get("/", include_in_schema=False)(page)
+    return Guard(app, options.token, options.host)
+
+
+def page() -> FileResponse:
+    return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
+
+
+def say(status: int, sentence: str, headers: Any = None) -> JSONResponse:
+    return JSONResponse({"error": sentence}, status, headers)
+
+
+def say_why(request: Request, error: Exception) -> JSONResponse:
+    """Our own errors: their sentence, and 422 where nothing else is said of their kind."""
+    assert isinstance(error, OpenVMASError)
+    status = STATUS.get(type(error), 422)
+    # A body that is too large is not read to its end.
+    return say(status, str(error), {"connection": "close"} if status == 413 else None)
+
+
+def say_where(request: Request, error: Exception) -> JSONResponse:
+    """The first field of a request that is not as described."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
+    return say(422, f"{place[:200]}: {first['msg'][:300]}; see /api/openapi.json.")
+
+
+def say_what(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return say(error.status_code, PHRASES.get(error.status_code, str(error.detail)), error.headers)
+
+
+def describe_tokens(app: FastAPI, is_needed: bool) -> None:
+    """Put the two ways of showing a token into the description, where one is needed."""
+    if not is_needed:
+        return
+    original = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        description = original()
+        schemes = {
+            "bearer": {"type": "http", "scheme": "bearer"},
+            "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        }
+        description.setdefault("components", {})["securitySchemes"] = schemes
+        for path, methods in description["paths"].items():
+            for operation in methods.values():
+                if path != "/api/session":
+                    operation["security"] = [{"bearer": []}, {"cookie": []}]
+        return description
+
+    app.openapi = openapi  # type: ignore[method-assign]

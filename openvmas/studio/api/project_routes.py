@@ -1,0 +1,143 @@
+"""Sessions, projects and what is known of their videos."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from openvmas.condition import FEELING_AXES, MOOD_AXES
+from openvmas.planning.lexicon import lexicon
+from openvmas.studio.api import schemas
+from openvmas.studio.api.context import Owner, Studio, TheStudio, WrongTokenError, body_of, errors, send_file
+from openvmas.studio.api.guard import COOKIE, match_token
+from openvmas.studio.api.views import read_json, session
+from openvmas.studio.options_schema import check_options
+from openvmas.studio.storage import projects
+from openvmas.studio.storage.folders import ProjectFolder
+from openvmas.studio.storage.projects import NotFoundError
+
+MEDIA = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+}  # fmt: skip
+ANY = "*/*"
+
+router = APIRouter(prefix="/api")
+
+
+@functools.cache
+def mood_words() -> list[str]:
+    """Single words that say a mood or feeling, and nothing of style or instruments."""
+    known = {*MOOD_AXES, *FEELING_AXES}
+    return sorted(word for word, entry in lexicon().items() if word.isalpha() and entry and set(entry) <= known)
+
+
+@router.get("/session", operation_id="readSession")
+def read_session(studio: TheStudio, request: Request) -> schemas.Session:
+    """Whether a token is needed, limits, models, options with their ranges, and the words for moods."""
+    return session(studio.options, request.state.owner, mood_words())
+
+
+@router.post("/session", status_code=204, responses=errors(), operation_id="signIn")
+def sign_in(studio: TheStudio, sent: schemas.SignIn, request: Request, response: Response) -> None:
+    """Exchange the token for a cookie."""
+    if studio.options.token and match_token(sent.token, studio.options.token) is None:
+        raise WrongTokenError("this token is not right; copy it from where `openvmas studio` was started.")
+    if studio.options.token:
+        response.set_cookie(
+            COOKIE, sent.token, httponly=True, samesite="strict", path="/", secure=request.url.scheme == "https"
+        )
+
+
+@router.delete("/session", status_code=204, responses=errors(), operation_id="signOut")
+def sign_out(response: Response) -> None:
+    """Forget the cookie."""
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
+
+
+@router.post("/projects", status_code=201, responses=errors(429), operation_id="createProject")
+def create(studio: TheStudio, owner: Owner, sent: schemas.NewProject) -> schemas.Project:
+    """A new project; then upload its video."""
+    project = projects.create(studio.database, owner, sent.name)
+    return show(studio, owner, project)
+
+
+def show(studio: Studio, owner: str, project: str) -> schemas.Project:
+    """A project, its jobs and takes as they were at one moment, so that a job that has just ended is not shown beside a
+    project that still waits for it."""
+    projects.find(studio.database, owner, project)
+    with studio.database.read():
+        return studio.views.project(projects.read(studio.database, owner, project))
+
+
+@router.get("/projects", responses=errors(), operation_id="listProjects")
+def list_all(studio: TheStudio, owner: Owner) -> schemas.Projects:
+    """All projects of this token, the newest first, without their jobs and takes."""
+    with studio.database.read():
+        rows = studio.database.rows("SELECT * FROM projects WHERE owner = ? ORDER BY created DESC, id", (owner,))
+        return schemas.Projects(projects=[studio.views.project(row, is_whole=False) for row in rows])
+
+
+@router.get("/projects/{id}", responses=errors(404), operation_id="readProject")
+def read(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Project:
+    """A project with its jobs and takes."""
+    return show(studio, owner, id)
+
+
+@router.patch("/projects/{id}", responses=errors(404), operation_id="changeProject")
+def change(studio: TheStudio, owner: Owner, id: schemas.Id, sent: schemas.ProjectChange) -> schemas.Project:
+    """Give a project another name, or keep settings with it."""
+    projects.find(studio.database, owner, id)
+    settings = None
+    if sent.settings is not None:
+        settings = json.dumps(check_options(sent.settings, ("plan", "generate", "mix")))
+    projects.change(studio.database, "projects", id, name=sent.name, settings=settings)
+    return show(studio, owner, id)
+
+
+@router.delete("/projects/{id}", status_code=204, responses=errors(404), operation_id="deleteProject")
+def delete(studio: TheStudio, owner: Owner, id: schemas.Id) -> None:
+    """Delete a project with everything that was made in it."""
+    projects.find(studio.database, owner, id)
+    projects.remove(studio.database, id)
+
+
+@router.get("/projects/{id}/video", response_class=FileResponse, responses={**errors(404), **body_of(ANY, 200, 206)},
+            operation_id="readVideo")  # fmt: skip
+def video(studio: TheStudio, owner: Owner, id: schemas.Id, download: bool = False) -> FileResponse:
+    """The original video; ranges are answered."""
+    row = projects.find(studio.database, owner, id)
+    if row["video"] is None:
+        raise NotFoundError("there is no video yet; upload one.")
+    path = ProjectFolder(studio.database.folder, id).source(row["suffix"])
+    media = MEDIA.get(row["suffix"], "application/octet-stream")
+    return send_file(path, media, row["filename"] if download else None)
+
+
+@router.get("/projects/{id}/filmstrip", response_class=FileResponse, responses={**errors(404), **body_of("image/jpeg")},
+            operation_id="readFilmstrip")  # fmt: skip
+def filmstrip(
+    studio: TheStudio, owner: Owner, id: schemas.Id, ready: Annotated[int | None, Query(ge=0)] = None
+) -> FileResponse:
+    """Small pictures of the whole video in one JPEG; `ready` only makes the address another one."""
+    projects.find(studio.database, owner, id)
+    return send_file(ProjectFolder(studio.database.folder, id).filmstrip, "image/jpeg")
+
+
+@router.get("/projects/{id}/analysis", responses=errors(404), operation_id="readAnalysis")
+def analysis(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Analysis:
+    """What the picture says over time: shots, cuts, visual beats and curves."""
+    projects.find(studio.database, owner, id)
+    return schemas.Analysis(**found_analysis(studio, id))
+
+
+def found_analysis(studio: Studio, project: str) -> dict[str, Any]:
+    """Raises NotFoundError before the video has been watched."""
+    path = ProjectFolder(studio.database.folder, project).summary
+    try:
+        return read_json(path)
+    except OSError as error:
+        raise NotFoundError("there is no analysis yet; wait for the job `analyze`.") from error

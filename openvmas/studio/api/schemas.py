@@ -1,0 +1,348 @@
+"""What the API takes and gives, as the OpenAPI description says it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+
+from openvmas.pretrained import list_presets
+from openvmas.settings import GROUPS, value_type
+from openvmas.studio.limits import MAX_VARIATIONS
+
+
+def whole(value: Any) -> Any:
+    """In JSON 5.0 is a whole number, too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+# The bounds come before the validator, or the description would not have them.
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(whole)]
+Size = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(whole)]
+Number = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
+Variations = Annotated[int, Field(ge=1, le=MAX_VARIATIONS), BeforeValidator(whole)]
+Seconds = float
+Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]*$")]
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
+TakeState = Literal["waiting", "writing", "finishing", "done", "failed", "cancelled"]
+Kind = Literal["analyze", "score", "redo", "mix"]
+
+
+class Sent(BaseModel):
+    """A body from a client: no field that is not known, and no text where a number is wanted."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+def options_shape(name: str, *groups: str) -> type[Sent]:
+    """The fields of some groups of options as a body, all of which may be left out; nothing that names a file."""
+    wanted: dict[str, Any] = {}
+    for group in groups:
+        for item in fields(GROUPS[group]):
+            kind, _, is_tuple = value_type(item, GROUPS[group])
+            bounds: dict[str, Any] = {"ge": item.metadata.get("min"), "le": item.metadata.get("max")}
+            longest: Any = {"max_length": 1000}
+            of_one: Any = longest if kind is str else bounds
+            of_all: Any = longest if is_tuple else {}
+            one: Any = Annotated[kind, Field(**of_one)]
+            if kind is int:
+                one = Annotated[one, BeforeValidator(whole)]
+            field: Any = Field(default=None, description=item.metadata["help"], **of_all)
+            wanted[item.name] = (list[one] if is_tuple else one, field)
+    if "generate" in groups:
+        names = Literal[tuple(list_presets())]  # type: ignore[valid-type]
+        wanted["model"] = (names, Field(default=None, description="What writes the music."))
+    return create_model(name, __base__=Sent, **wanted)
+
+
+if TYPE_CHECKING:
+    JobOptions = ProjectSettings = Sent
+else:
+    JobOptions = options_shape("JobOptions", "generate", "mix")
+    ProjectSettings = options_shape("ProjectSettings", "plan", "generate", "mix")
+
+
+class Error(BaseModel):
+    error: str = Field(description="One sentence that ends with the remedy.")
+
+
+class SignIn(Sent):
+    token: str = Field(max_length=1000)
+
+
+class LimitsShape(BaseModel):
+    max_bytes: int
+    max_minutes: float
+    max_pixels: int
+    expire_days: float
+
+
+class ModelShape(BaseModel):
+    name: str
+    has_midi: bool
+    has_stems: bool
+    can_redo: bool
+
+
+class OptionShape(BaseModel):
+    name: str
+    group: Literal["plan", "generate", "mix"]
+    type: Literal["number", "integer", "boolean", "text", "numbers"]
+    default: float | bool | str | list[float] | None
+    min: float | None
+    max: float | None
+    help: str
+
+
+class Session(BaseModel):
+    needs_token: bool
+    signed_in: bool
+    version: str
+    limits: LimitsShape
+    models: list[ModelShape]
+    options: list[OptionShape]
+    moods: list[str]
+    axes: list[str]
+
+
+class NewProject(Sent):
+    name: Name
+
+
+class ProjectChange(Sent):
+    name: Name | None = None
+    settings: ProjectSettings | None = Field(None, description="Options by name; replaces those that were kept.")
+
+
+class TakeChange(Sent):
+    name: Name
+
+
+class NewUpload(Sent):
+    filename: Name
+    size: Size
+
+
+class Upload(BaseModel):
+    filename: str
+    size: int
+    offset: int
+    chunk: int = Field(description="Most bytes that one PATCH may carry.")
+
+
+class Filmstrip(BaseModel):
+    n: int
+    ready: int
+    columns: int
+    width: int
+    height: int
+
+
+class Video(BaseModel):
+    filename: str
+    duration: Seconds
+    fps: float
+    frame_interval: Seconds
+    n_frames: int
+    width: int
+    height: int
+    codec: str
+    container: str
+    has_audio: bool
+    is_playable: bool
+    filmstrip: Filmstrip
+
+
+class JobTake(BaseModel):
+    id: Id
+    state: TakeState
+    n_blocks: int
+    seconds: Seconds = Field(description="Of music that is written.")
+
+
+class Job(BaseModel):
+    id: Id
+    project: Id
+    kind: Kind
+    state: JobState
+    stage: str
+    progress: float
+    time_left: Seconds | None
+    place: int | None
+    created: float
+    started: float | None
+    finished: float | None
+    interruptions: int
+    error: str | None
+    takes: list[JobTake]
+    options: dict[str, Any]
+
+
+class Part(BaseModel):
+    start: Seconds
+    end: Seconds
+
+
+class Take(BaseModel):
+    id: Id
+    project: Id
+    job: Id
+    kind: Kind
+    parent: Id | None
+    name: str
+    created: float
+    state: TakeState
+    seed: int
+    model: str
+    options: dict[str, Any]
+    plan_version: int
+    duration: Seconds
+    n_blocks: int
+    n_blocks_total: int
+    part: Part | None
+    loudness_lufs: float | None
+    match_gain_db: float | None
+    sync_z: float | None
+    has_midi: bool
+    has_stems: list[str]
+    can_redo: bool
+    filename: str
+
+
+class TakeWithReport(Take):
+    report: dict[str, Any] | None
+
+
+class Project(BaseModel):
+    id: Id
+    name: str
+    created: float
+    used: float
+    expires: float
+    state: Literal["empty", "uploading", "analyzing", "ready", "refused"]
+    error: str | None
+    upload: Upload | None
+    video: Video | None
+    analysis_job: Id | None
+    plan_version: int
+    can_undo: bool
+    can_redo: bool
+    settings: dict[str, Any]
+    jobs: list[Job]
+    takes: list[Take]
+
+
+class Projects(BaseModel):
+    projects: list[Project]
+
+
+class Analysis(BaseModel):
+    duration: Seconds
+    fps: float
+    n_frames: int
+    shots: list[dict[str, Any]]
+    cuts: list[Seconds]
+    flashes: list[Seconds]
+    visual_beats: list[Seconds]
+    visual_beat_strengths: list[float]
+    camera_share: float
+    is_static: bool
+    curves_rate: float
+    energy: list[float]
+    motion: list[float]
+    novelty: list[float]
+    speech: list[float] | None
+
+
+class TempoMarkShape(BaseModel):
+    time: Seconds
+    tempo: float
+    beat: int = 1
+
+
+class SectionShape(BaseModel):
+    start: Seconds
+    end: Seconds
+    energy: float = 0.7
+    text: str | None = None
+    mood: dict[str, float] = {}
+    picture: dict[str, float] = {}
+    tempo: float | None = None
+    locked: bool = False
+
+
+class HitShape(BaseModel):
+    time: Seconds
+    strength: float = 1.0
+    source: Literal["user", "picture"] = "user"
+
+
+class FitShape(BaseModel):
+    on_beat: float | None
+    on_beat_chance: float | None
+    on_downbeat: float | None
+    on_downbeat_chance: float | None
+
+
+class Plan(BaseModel):
+    version: int
+    can_undo: bool
+    can_redo: bool
+    duration: Seconds
+    seed: int
+    text: str | None
+    mood: str | None
+    beats_per_bar: int
+    tempo_map: list[TempoMarkShape]
+    sections: list[SectionShape]
+    hits: list[HitShape]
+    energy_curve: list[tuple[float, float]]
+    tempo: float
+    beats: list[Seconds]
+    downbeats: list[Seconds]
+    unknown_words: list[str]
+    fit: FitShape
+
+
+class PlanVersion(BaseModel):
+    version: int
+    made_at: float
+    note: str
+
+
+class PlanHistory(BaseModel):
+    versions: list[PlanVersion]
+    current: int
+
+
+class Restore(Sent):
+    version: Number
+
+
+class Suggest(Sent):
+    text: str | None = Field(None, max_length=2000)
+    mood: str | None = Field(None, max_length=200)
+    tempo: float | None = None
+    hit: list[Seconds] = Field(default=[], max_length=1000)
+    seed: Seed | None = None
+    keep: bool = Field(True, description="Keep locked sections and own hits of the plan that is there.")
+
+
+class NewJob(Sent):
+    kind: Kind
+    options: JobOptions = Field(
+        default_factory=JobOptions, description="Of composing and mixing; `mix` takes mixing's."
+    )
+    variations: Variations = 1
+    take: Id | None = None
+    section: Number | None = None
+    start: Seconds | None = Field(None, ge=0)
+    end: Seconds | None = Field(None, ge=0)
+
+
+class Peaks(BaseModel):
+    per_second: int
+    min: list[float]
+    max: list[float]

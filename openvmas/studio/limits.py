@@ -1,0 +1,77 @@
+"""Defaults and limits of the studio, each once. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from openvmas.errors import OptionError
+from openvmas.settings import checked, option
+
+MIN_TOKEN = 16  # characters; shorter ones can be guessed
+MAX_FRAME_RATE = 250  # frames per second, above which a file is made to waste time
+MAX_VARIATIONS = 8
+
+
+@dataclass(frozen=True)
+class StudioOptions:
+    """What `openvmas studio` can be told."""
+
+    host: str = option("127.0.0.1", "Address to listen on; any but this machine's own loopback needs --token.")
+    port: int = option(8765, "Port to listen on; 0 takes a free one.", min=0, max=65535)
+    max_upload: int = option(4000, "Largest video that may be uploaded, MB.", min=1, max=1_000_000)
+    max_minutes: float = option(30.0, "Longest video, minutes.", min=0.01, max=600)
+    max_pixels: int = option(
+        8_912_896, "Most pixels of a frame, width times height (the default is 4096 by 2176).", min=1024, max=35_389_440
+    )
+    jobs: int = option(1, "Worker processes: jobs that are done at a time.", min=1, max=64)
+    token: tuple[str, ...] = option(
+        tuple, "Secret word that a user must give, 16 characters or more; may be given several times, one per user."
+    )
+    folder: str | None = option(None, "Folder of projects and queue; .openvmas/studio in your home if left out.")
+    expire_days: float = option(30.0, "Projects that nobody opened for so many days are deleted.", min=0.001, max=36500)
+    no_browser: bool = option(False, "Do not open the page in a browser.")
+
+    @classmethod
+    def of(cls, **values: Any) -> StudioOptions:
+        """Check types and ranges, and that others than this machine need a token. Raises OptionError."""
+        known = {item.name: item for item in fields(cls)}
+        made = cls(**{name: checked(known[name], cls, value) for name, value in values.items()})
+        for token in made.token:
+            if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
+                raise OptionError(
+                    f"token must be {MIN_TOKEN} or more ASCII characters without spaces; "
+                    "make one with: python -c 'import secrets; print(secrets.token_urlsafe())'"
+                )
+        if len(set(made.token)) != len(made.token):
+            raise OptionError("token was given twice with the same word; give each user another.")
+        if not is_loopback(made.host) and not made.token:
+            raise OptionError(
+                f"host {made.host} can be reached by others; give --token, or leave out --host for this machine only."
+            )
+        return made
+
+    @property
+    def home(self) -> Path:
+        """The folder of everything that is kept."""
+        return Path(self.folder) if self.folder else Path.home() / ".openvmas" / "studio"
+
+    @property
+    def threads(self) -> int:
+        """Of the picture network in one job: the cores shared among the workers."""
+        return max(1, (os.cpu_count() or 1) // self.jobs)
+
+    @property
+    def max_bytes(self) -> int:
+        return self.max_upload * 1_000_000
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

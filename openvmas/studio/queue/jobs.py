@@ -1,0 +1,215 @@
+"""The queue: jobs in SQLite, each done by one worker at a time that must keep saying it is alive.
+
+A worker takes a job with a lease and an attempt number. Whatever it writes later is only accepted with that number, so
+a worker that was thought dead cannot finish a job which another one has begun again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from openvmas.studio.storage.database import Database
+from openvmas.studio.storage.folders import new_id
+
+LEASE = 20.0  # s without a beat after which a worker counts as dead
+MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tried again
+ALIVE = 5.0  # s without a beat after which a process is not counted as running
+PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2}
+FINAL = ("done", "failed", "cancelled", "interrupted")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A job that this worker may do. options: of the user; arguments: what else the job needs."""
+
+    id: str
+    project: str
+    kind: str
+    options: dict[str, Any]
+    arguments: dict[str, Any]
+    worker: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job stands. share: of the whole, 0 to 1; time_left: s, None where nobody knows."""
+
+    stage: str = ""
+    share: float = 0.0
+    time_left: float | None = None
+
+
+def submit(
+    connection: sqlite3.Connection, project: str, kind: str, options: dict[str, Any], arguments: dict[str, Any]
+) -> str:
+    """Put a job into the queue, inside a transaction of the caller; returns its id."""
+    job = new_id()
+    connection.execute(
+        "INSERT INTO jobs(id, project, kind, priority, state, created, options, arguments) VALUES (?,?,?,?,?,?,?,?)",
+        (job, project, kind, PRIORITY[kind], "queued", time.time(), json.dumps(options), json.dumps(arguments)),
+    )
+    return job
+
+
+def claim(database: Database, worker: str) -> Claim | None:
+    """Take the next job, if there is one."""
+    if database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is None:
+        return None  # most of the time: no transaction needed
+    now = time.time()
+    with database.write() as connection:
+        row = connection.execute(
+            """UPDATE jobs SET state = 'running', worker = ?, attempt = attempt + 1, lease = ?,
+                 started = coalesce(started, ?), stage = '', progress = 0, time_left = NULL
+               WHERE number = (SELECT number FROM jobs WHERE state = 'queued' ORDER BY priority, number LIMIT 1)
+               RETURNING *""",
+            (worker, now + LEASE, now),
+        ).fetchone()
+    if row is None:
+        return None
+    return Claim(
+        row["id"], row["project"], row["kind"], json.loads(row["options"]), json.loads(row["arguments"]), worker,
+        row["attempt"],
+    )  # fmt: skip
+
+
+OWNED = "id = ? AND worker = ? AND attempt = ? AND state = 'running'"
+
+
+def beat(database: Database, claim: Claim, progress: Progress) -> str:
+    """Say that the job is being worked on; returns "go", "cancel", or "lost" if it is somebody else's now."""
+    with database.write() as connection:
+        row = connection.execute(
+            f"UPDATE jobs SET lease = ?, stage = ?, progress = ?, time_left = ? WHERE {OWNED} RETURNING is_cancelled",
+            (
+                time.time() + LEASE, progress.stage, progress.share, progress.time_left,
+                claim.id, claim.worker, claim.attempt,
+            ),
+        ).fetchone()  # fmt: skip
+    if row is None:
+        return "lost"
+    return "cancel" if row["is_cancelled"] else "go"
+
+
+def is_owned(connection: sqlite3.Connection, claim: Claim) -> bool:
+    """Whether the job is still this worker's; inside a transaction that stays true until its end."""
+    values = (claim.id, claim.worker, claim.attempt)
+    return connection.execute(f"SELECT 1 FROM jobs WHERE {OWNED}", values).fetchone() is not None
+
+
+def finish(database: Database, claim: Claim, state: str, error: str | None = None) -> bool:
+    """End a job; False if it was not this worker's any more."""
+    with database.write() as connection:
+        if not is_owned(connection, claim):
+            return False
+        _end(connection, claim.id, state, error)
+    return True
+
+
+def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None) -> None:
+    """The final state of a job and of what hangs on it."""
+    connection.execute(
+        "UPDATE jobs SET state = ?, error = ?, finished = ?, time_left = NULL, lease = NULL, "
+        "progress = CASE WHEN ? = 'done' THEN 1 ELSE progress END WHERE id = ?",
+        (state, error, time.time(), state, job),
+    )
+    if state == "done":
+        return
+    unfinished = "cancelled" if state == "cancelled" else "failed"
+    connection.execute("UPDATE takes SET state = ? WHERE job = ? AND state <> 'done'", (unfinished, job))
+    row = connection.execute("SELECT kind, project FROM jobs WHERE id = ?", (job,)).fetchone()
+    if row is not None and row["kind"] == "analyze":
+        said = error or "watching this video was stopped; start it again or delete the project."
+        connection.execute(
+            "UPDATE projects SET state = 'refused', error = ? WHERE id = ? AND state = 'analyzing'",
+            (said, row["project"]),
+        )
+
+
+def give_back(database: Database, claim: Claim) -> None:
+    """Put a job back unchanged, because this worker was asked to leave."""
+    with database.write() as connection:
+        if is_owned(connection, claim):
+            _requeue(connection, claim.id, 0)
+
+
+def _requeue(connection: sqlite3.Connection, job: str, interruptions: int) -> None:
+    connection.execute(
+        "UPDATE jobs SET state = 'queued', worker = NULL, lease = NULL, stage = '', progress = 0, time_left = NULL, "
+        "interruptions = interruptions + ? WHERE id = ?",
+        (interruptions, job),
+    )
+    connection.execute("UPDATE takes SET state = 'waiting' WHERE job = ? AND state IN ('writing', 'finishing')", (job,))
+
+
+def sweep(database: Database, dead_worker: str | None = None) -> int:
+    """Requeue the jobs of workers that died (or of one that is known to be dead); returns how many were found.
+
+    In one transaction, so of several processes that sweep only one finds each job.
+    """
+    condition, values = ("worker = ?", (dead_worker,)) if dead_worker else ("lease < ?", (time.time(),))
+    if database.row(f"SELECT 1 FROM jobs WHERE state = 'running' AND {condition} LIMIT 1", values) is None:
+        return 0
+    with database.write() as connection:
+        found = connection.execute(f"SELECT * FROM jobs WHERE state = 'running' AND {condition}", values).fetchall()
+        for row in found:
+            if row["is_cancelled"]:
+                _end(connection, row["id"], "cancelled", None)
+            elif row["interruptions"] + 1 >= MAX_INTERRUPTIONS:
+                connection.execute("UPDATE jobs SET interruptions = interruptions + 1 WHERE id = ?", (row["id"],))
+                said = f"the work broke off {MAX_INTERRUPTIONS} times; try a shorter or smaller video."
+                _end(connection, row["id"], "interrupted", said)
+            else:
+                _requeue(connection, row["id"], 1)
+    return len(found)
+
+
+def cancel(database: Database, job: str) -> bool:
+    """Stop a job: at once while it waits, else its worker is told; False if it has ended already."""
+    with database.write() as connection:
+        row = connection.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()
+        if row is None or row["state"] in FINAL:
+            return False
+        if row["state"] == "queued":
+            _end(connection, job, "cancelled", None)
+        else:
+            connection.execute("UPDATE jobs SET is_cancelled = 1 WHERE id = ?", (job,))
+    return True
+
+
+def refuse_waiting(database: Database, said: str) -> int:
+    """End the jobs that wait, because nobody can do them; returns how many there were."""
+    if database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is None:
+        return 0
+    with database.write() as connection:
+        found = connection.execute("SELECT id FROM jobs WHERE state = 'queued'").fetchall()
+        for row in found:
+            _end(connection, row["id"], "failed", said)
+    return len(found)
+
+
+def say_alive(database: Database, process: str, kind: str, pid: int) -> None:
+    """Note that a process is running: "server", "worker", or "beginner", a worker that has no model yet."""
+    with database.write() as connection:
+        connection.execute(
+            "INSERT INTO processes VALUES (?,?,?,?) "
+            "ON CONFLICT(id) DO UPDATE SET beat = excluded.beat, kind = excluded.kind",
+            (process, kind, pid, time.time()),
+        )
+        connection.execute("DELETE FROM processes WHERE beat < ?", (time.time() - 3600,))
+
+
+def say_gone(database: Database, process: str) -> None:
+    with database.write() as connection:
+        connection.execute("DELETE FROM processes WHERE id = ?", (process,))
+
+
+def alive(database: Database, *kinds: str, within: float = ALIVE) -> list[int]:
+    """Numbers of the processes of some kinds that were heard of lately."""
+    marks = ", ".join("?" * len(kinds))
+    sql = f"SELECT pid FROM processes WHERE kind IN ({marks}) AND beat > ?"
+    return [row["pid"] for row in database.rows(sql, (*kinds, time.time() - within))]

@@ -1,0 +1,166 @@
+// The tab "Sound": how strongly the music follows, how it is mixed, how loud it is delivered. Names, defaults, ranges
+// and help come from the server (openvmas/settings.py); what differs from the defaults is kept in the project.
+import * as api from "./api.js";
+import { byId, make, notify, refill } from "./elements.js";
+import { choiceField, numberField, sliderField, tickField } from "./fields.js";
+import { PLATFORMS, platformOf } from "./platforms.js";
+import { signed } from "./units.js";
+
+const times = (value) => (value === 0 ? "off" : value === 1 ? "1 (plain)" : `× ${value}`);
+const SLIDERS = {
+  guidance: { label: "Follow meaning", step: 0.25, show: times },
+  event_guidance: { label: "Follow cuts and moves", step: 0.25, show: times },
+  music_gain: { label: "Music against original sound", step: 0.5, show: (value) => signed(value, "dB") },
+  duck: {
+    label: "Music under speech",
+    step: 0.5,
+    show: (value) => (value === 0 ? "not lowered" : signed(value, "dB")),
+  },
+  loudness: { label: "Loudness", step: 0.5, show: (value) => signed(value, "LUFS") },
+  true_peak: { label: "Highest true peak", step: 0.1, show: (value) => signed(value, "dBTP") },
+  temperature: { label: "Daring", step: 0.05, show: (value) => value.toFixed(2) },
+  candidates: { label: "Continuations tried", step: 1, show: (value) => `${value}` },
+  top_k: { label: "Choose among", step: 1, show: (value) => (value ? `${value} codes` : "all codes") },
+  top_p: { label: "Choose within probability", step: 0.01, show: (value) => value.toFixed(2) },
+};
+const SOUND = [
+  "guidance",
+  "event_guidance",
+  "music_gain",
+  "duck",
+  "loudness",
+  "true_peak",
+  "temperature",
+  "candidates",
+  "top_k",
+  "top_p",
+  "seed",
+  "replace_audio",
+];
+
+export class Settings {
+  constructor(workspace, element) {
+    Object.assign(this, { workspace, element });
+    workspace.on("project session", () => this.draw());
+    this.draw();
+  }
+
+  get #options() {
+    return Object.fromEntries((this.workspace.session?.options ?? []).map((option) => [option.name, option]));
+  }
+
+  /** What the user has set, as a job takes it. */
+  get chosen() {
+    const known = this.#options;
+    return Object.fromEntries(
+      Object.entries(this.workspace.project?.settings ?? {}).filter(([name]) => SOUND.includes(name) && name in known),
+    );
+  }
+
+  /** All options of the mix as they are set, defaults too: a take's own may differ from them. */
+  get levels() {
+    const mix = Object.values(this.#options).filter((option) => option.group === "mix" && SOUND.includes(option.name));
+    return Object.fromEntries(mix.map(({ name }) => [name, this.value(name)]));
+  }
+
+  value(name) {
+    return this.chosen[name] ?? this.#options[name]?.default;
+  }
+
+  async set(changes) {
+    const { workspace } = this;
+    const settings = { ...workspace.project.settings, ...changes };
+    for (const [name, value] of Object.entries(settings)) {
+      if (value === null || value === this.#options[name]?.default) delete settings[name];
+    }
+    workspace.project.settings = settings;
+    this.draw();
+    try {
+      await api.patch(`/projects/${workspace.id}`, { settings });
+    } catch (error) {
+      notify(error.message, "fault");
+    }
+  }
+
+  draw() {
+    const options = this.#options;
+    const { project } = this.workspace;
+    if (!project || !Object.keys(options).length) return;
+    const hasSound = Boolean(project.video?.has_audio);
+    const isAlone = this.value("replace_audio");
+    const slider = (name, disabled = false) => {
+      const { label, ...rest } = SLIDERS[name];
+      const { min, max, help } = options[name];
+      return sliderField(label, this.value(name), (value) => this.set({ [name]: value }), {
+        key: name,
+        min,
+        max,
+        help,
+        disabled,
+        ...rest,
+      });
+    };
+    refill(
+      this.element,
+      make("fieldset", {}, make("legend", {}, "How the music follows"), slider("guidance"), slider("event_guidance")),
+      make(
+        "fieldset",
+        {},
+        make("legend", {}, "Mix"),
+        hasSound ? null : make("p", { class: "help" }, "This video has no sound of its own; the music is heard alone."),
+        hasSound
+          ? tickField("Drop the original sound", isAlone, (value) => this.set({ replace_audio: value }), {
+              key: "replace_audio",
+            })
+          : null,
+        hasSound ? [slider("music_gain", isAlone), slider("duck", isAlone)] : null,
+      ),
+      this.#delivery(slider),
+      make(
+        "details",
+        { class: "more", open: Boolean(byId("more-sound")?.open), id: "more-sound" },
+        make("summary", {}, "More"),
+        numberField("Seed", this.chosen.seed ?? null, (seed) => this.set({ seed }), {
+          key: "seed",
+          min: 0,
+          max: 4294967295,
+          step: 1,
+          placeholder: "the plan's",
+          help: options.seed?.help,
+        }),
+        ["candidates", "temperature", "top_k", "top_p"].filter((name) => name in options).map((name) => slider(name)),
+      ),
+    );
+  }
+
+  #delivery(slider) {
+    const platform = platformOf(this.value("loudness"), this.value("true_peak"));
+    const entries = [
+      ...PLATFORMS.map(({ id, name, loudness }) => [id, `${name}: ${signed(loudness, "LUFS")}`]),
+      ["", "My own target"],
+    ];
+    const choose = (id) => {
+      const chosen = PLATFORMS.find((entry) => entry.id === id);
+      if (chosen) this.set({ loudness: chosen.loudness, true_peak: chosen.true_peak });
+    };
+    // YouTube's numbers are several platforms' numbers; what was chosen by name is shown by name.
+    const shown =
+      platform &&
+      PLATFORMS.find(
+        (entry) =>
+          entry.id === this.platform && entry.loudness === platform.loudness && entry.true_peak === platform.true_peak,
+      );
+    const current = shown ?? platform;
+    return make(
+      "fieldset",
+      {},
+      make("legend", {}, "Delivered for"),
+      choiceField("Platform", current?.id ?? "", entries, (id) => ((this.platform = id), choose(id), this.draw()), {
+        key: "platform",
+        help: current?.source ?? "ITU-R BS.1770, over the whole video.",
+      }),
+      slider("loudness"),
+      slider("true_peak"),
+    );
+  }
+}

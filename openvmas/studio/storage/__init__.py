@@ -1,0 +1,1 @@
+"""Projects on disk and in SQLite, and the forms in which they leave."""

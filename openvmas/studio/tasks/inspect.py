@@ -1,0 +1,172 @@
+"""Confined: an uploaded video is checked, watched and listened to; filmstrip, curves, speech and a first plan."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvmas.errors import InputError
+from openvmas.eval.reports.video_report import jpeg
+from openvmas.generate.report import plain, summarize
+from openvmas.generate.scorer import SPEECH_RATE, watched
+from openvmas.media.audio import read_audio_blocks
+from openvmas.media.mux import choose_extension
+from openvmas.media.probe import VideoInfo, probe
+from openvmas.media.video import FrameRequest
+from openvmas.music.speech import find_speech
+from openvmas.planning.planner import make_plan, write_plan
+from openvmas.settings import CONTROL_RATE, PlanOptions
+from openvmas.studio.limits import MAX_FRAME_RATE
+from openvmas.studio.storage.folders import ProjectFolder
+from openvmas.vision.analysis import Glimpse, VideoAnalysis, analyze
+
+STRIP_WIDTH, STRIP_HEIGHT, STRIP_COLUMNS, MAX_STRIP = 160, 90, 10, 120  # px, and numbers of pictures
+CURVES_RATE = 10  # per second, of the curves that the page draws
+PLAYED_BY_BROWSERS = {"h264", "vp8", "vp9", "av1"}
+
+
+def examine(source: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """What the project says of its video. Raises InputError for what is no video or beyond the limits."""
+    info = probe(source)
+    name = request["name"]
+    if info.duration > 60 * request["max_minutes"]:
+        raise InputError(
+            f"{name} lasts {float(info.duration) / 60:.1f} minutes, more than the {request['max_minutes']:g} allowed "
+            "here; cut it, or start the studio with a greater --max-minutes."
+        )
+    if info.width * info.height > request["max_pixels"]:
+        raise InputError(
+            f"{name} has {info.width} by {info.height} pixels, more than the {request['max_pixels']} allowed here; "
+            "scale it down, or start the studio with a greater --max-pixels."
+        )
+    if info.fps > MAX_FRAME_RATE:
+        raise InputError(f"{name} has {float(info.fps):.0f} frames per second; convert it to {MAX_FRAME_RATE} or less.")
+    choose_extension(info)  # raises InputError for a picture that no container written here can hold
+    n, (width, height) = strip_shape(info)
+    return plain(
+        {
+            "filename": name,
+            "duration": info.duration,
+            "fps": info.fps,
+            "frame_interval": info.frame_interval,
+            "n_frames": info.n_frames,
+            "width": info.width,
+            "height": info.height,
+            "codec": info.codec,
+            "container": info.container,
+            "has_audio": info.has_audio,
+            "is_playable": info.codec in PLAYED_BY_BROWSERS and info.container.startswith(("mov", "matroska")),
+            "filmstrip": {"n": n, "ready": 0, "columns": STRIP_COLUMNS, "width": width, "height": height},
+        }
+    )
+
+
+def strip_shape(info: VideoInfo) -> tuple[int, tuple[int, int]]:
+    """How many pictures the filmstrip has, their width and height in px."""
+    n = min(max(8, math.ceil(info.duration)), MAX_STRIP, max(1, info.n_frames))
+    scale = min(Fraction(STRIP_WIDTH, info.width), Fraction(STRIP_HEIGHT, info.height))
+    return n, (max(8, round(info.width * scale)), max(8, round(info.height * scale)))
+
+
+class Strip:
+    """Collects the pictures of the filmstrip and rewrites its file as they come."""
+
+    def __init__(self, path: Path, n: int, size: tuple[int, int], tell: Any) -> None:
+        width, height = size
+        self._path, self._n, self._tell = path, n, tell
+        self._sheet = np.zeros((-(-n // STRIP_COLUMNS) * height, STRIP_COLUMNS * width, 3), np.uint8)
+        self._size, self._seen, self._drawn = size, 0, 0
+
+    def push(self, times: np.ndarray, frames: np.ndarray, /) -> None:
+        """Of the samples every second one is used: those in the middle of each picture's span."""
+        width, height = self._size
+        for frame in frames:
+            if self._seen % 2 and self._seen // 2 < self._n:
+                row, column = divmod(self._seen // 2, STRIP_COLUMNS)
+                self._sheet[row * height : (row + 1) * height, column * width : (column + 1) * width] = frame
+            self._seen += 1
+        self.draw()
+
+    def draw(self) -> None:
+        ready = min(self._seen // 2, self._n)
+        if ready > self._drawn:
+            hidden = self._path.with_suffix(".part")
+            hidden.write_bytes(jpeg(self._sheet))
+            os.replace(hidden, self._path)
+            self._drawn = ready
+            self._tell({"filmstrip": ready})
+
+
+def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
+    """All that is done with a new video. Returns the plan as YAML."""
+    source, folder = Path(request["source"]), ProjectFolder(Path(request["home"]), request["project"])
+    folder.glimpse.unlink(missing_ok=True)  # an attempt that broke off may have left its own
+    found = examine(source, request)
+    tell({"video": found})
+    info = probe(source)
+    n, (width, height) = strip_shape(info)
+    strip = Strip(folder.filmstrip, n, (width, height), tell)
+    # In chunks of two pictures the strip grows while the video is watched.
+    wanted = FrameRequest(Fraction(2 * n) / info.duration, (width, height), chunk=4)
+
+    def show(seen: Glimpse) -> None:
+        hidden = folder.glimpse.with_suffix(".tmp")
+        hidden.write_text(json.dumps(glimpse_of(seen)), encoding="utf-8")
+        os.replace(hidden, folder.glimpse)
+
+    analysis = analyze(
+        source, lambda done: tell({"stage": "watch", "done": done}), request["threads"], [(wanted, strip)], show
+    )
+    speech = None
+    if info.has_audio:
+        blocks = read_audio_blocks(source, SPEECH_RATE, 1, SPEECH_RATE, info)
+        tell({"stage": "listen", "done": 0.0})
+        heard = watched(blocks, info.duration, SPEECH_RATE, lambda done: tell({"stage": "listen", "done": done}))
+        speech = find_speech(heard, SPEECH_RATE)
+        np.save(folder.speech, speech)
+    tell({"stage": "plan", "done": 0.0})
+    made = make_plan(analysis, PlanOptions())
+    analysis.save(folder.analysis)
+    folder.summary.write_text(json.dumps(summary_of(analysis, info, speech)), encoding="utf-8")
+    folder.glimpse.unlink(missing_ok=True)
+    return {"plan": write_plan(made), "filmstrip": n}
+
+
+def thin(curve: np.ndarray) -> list[float]:
+    """A curve of the control clock at CURVES_RATE."""
+    return [round(float(value), 3) for value in curve[:: round(float(CONTROL_RATE) / CURVES_RATE)]]
+
+
+def glimpse_of(seen: Glimpse) -> dict[str, Any]:
+    """What the page draws while the video is being watched: of `summary_of` what is known, up to `until` s."""
+    return plain(
+        {
+            "until": seen.until,
+            "shots": [asdict(shot) for shot in seen.shots],
+            "cuts": seen.cuts,
+            "visual_beats": seen.visual_beats,
+            "visual_beat_strengths": seen.visual_beat_strengths,
+            "curves_rate": float(CURVES_RATE),
+            "energy": thin(seen.energy),
+        }
+    )
+
+
+def summary_of(analysis: VideoAnalysis, info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
+    """What the page draws: moments, and curves thinned to CURVES_RATE."""
+    return summarize(analysis) | {
+        "n_frames": info.n_frames,
+        "is_static": bool(analysis.is_static),
+        "curves_rate": float(CURVES_RATE),
+        "energy": thin(analysis.events.energy),
+        "motion": thin(analysis.motion),
+        "novelty": thin(analysis.events.novelty),
+        "speech": None if speech is None else thin(speech),
+    }

@@ -1,0 +1,110 @@
+"""Written music on its way to a browser: one-second WAV files, a WAV file that grows, and peaks for the waveform.
+
+Music lies on disk as interleaved stereo float32 at 48 kHz without a header; browsers get 16-bit samples.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.settings import SAMPLE_RATE_OUT
+
+CHANNELS = 2
+FLOAT_FRAME, FRAME = 4 * CHANNELS, 2 * CHANNELS  # bytes of one sample of all channels, on disk and as sent
+HEADER = 44  # bytes of the files that are sent
+WAV_HEADER = 58  # bytes of the float files of `media.audio.write_wav`
+PEAKS_RATE = 100  # pairs per second on disk
+PEAK_SPAN = SAMPLE_RATE_OUT // PEAKS_RATE
+
+
+def n_written(path: Path) -> int:
+    """Samples of music that are on disk; 0 where nothing is."""
+    try:
+        return path.stat().st_size // FLOAT_FRAME
+    except OSError:
+        return 0
+
+
+def read_wave(path: Path, start: int, stop: int, offset: int = 0) -> np.ndarray:
+    """Samples start .. stop-1, as far as they are there: [2, n] float32. offset: bytes of a header before them."""
+    with path.open("rb") as file:
+        file.seek(offset + start * FLOAT_FRAME)
+        data = file.read(max(0, stop - start) * FLOAT_FRAME)
+    return np.frombuffer(data[: len(data) // FLOAT_FRAME * FLOAT_FRAME], "<f4").reshape(-1, CHANNELS).T
+
+
+def to_pcm(wave: np.ndarray) -> bytes:
+    """[2, n] float → interleaved 16-bit samples."""
+    return np.rint(np.clip(wave, -1, 1).T * 32767).astype("<i2").tobytes()
+
+
+def wav_header(n_samples: int) -> bytes:
+    """44 bytes of a 16-bit stereo WAV file at 48 kHz."""
+    size = n_samples * FRAME
+    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, CHANNELS, SAMPLE_RATE_OUT, SAMPLE_RATE_OUT * FRAME, FRAME, 16)
+    return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + fmt + struct.pack("<4sI", b"data", size)
+
+
+def wav_bytes(path: Path, n_samples: int, start: int, stop: int, offset: int = 0) -> bytes:
+    """Bytes start .. stop-1 of the 16-bit WAV file of n_samples that the music on disk makes, as far as it goes."""
+    head = wav_header(n_samples)[start:stop] if start < HEADER else b""
+    first, last = max(start - HEADER, 0), max(stop - HEADER, 0)
+    low, high = first // FRAME, -(-last // FRAME)
+    data = to_pcm(read_wave(path, low, high, offset)) if last > first else b""
+    return head + data[first - low * FRAME : last - low * FRAME]
+
+
+class SoundWriter:
+    """Appends blocks of music and their peaks; every block can be read as soon as `write` returns."""
+
+    def __init__(self, wave: Path, peaks: Path) -> None:
+        wave.parent.mkdir(parents=True, exist_ok=True)
+        self._wave, self._peaks = wave.open("wb"), peaks.open("wb")
+        self._rest = np.zeros(0, np.float32)
+        self.n_samples = 0
+
+    def write(self, block: np.ndarray) -> None:
+        """block: [2, n] float32."""
+        self._wave.write(np.ascontiguousarray(block.T, "<f4").tobytes())
+        self._wave.flush()
+        self.n_samples += block.shape[1]
+        self._rest = np.concatenate([self._rest, block.mean(axis=0, dtype=np.float32)])
+        n = len(self._rest) // PEAK_SPAN
+        self._peaks.write(peaks_of(self._rest[: n * PEAK_SPAN]).tobytes())
+        self._peaks.flush()
+        self._rest = self._rest[n * PEAK_SPAN :]
+
+    def close(self) -> None:
+        self._wave.flush()
+        os.fsync(self._wave.fileno())
+        self._wave.close()
+        self._peaks.close()
+
+
+def peaks_of(mono: np.ndarray) -> np.ndarray:
+    """Lowest and highest of every PEAK_SPAN samples: [n, 2] float32."""
+    spans = mono[: len(mono) // PEAK_SPAN * PEAK_SPAN].reshape(-1, PEAK_SPAN)
+    return np.stack([spans.min(axis=1), spans.max(axis=1)], axis=1).astype("<f4")
+
+
+def peaks_of_file(path: Path, n_samples: int, offset: int = 0) -> np.ndarray:
+    """As `peaks_of`, of music on disk, a minute at a time."""
+    step = 60 * SAMPLE_RATE_OUT
+    parts = [peaks_of(read_wave(path, start, start + step, offset).mean(axis=0)) for start in range(0, n_samples, step)]
+    return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
+
+
+def thin_peaks(pairs: np.ndarray, per_second: int) -> tuple[list[float], list[float]]:
+    """Pairs [n, 2] at PEAKS_RATE → lows and highs at another rate, as far as whole spans go."""
+    n = len(pairs) * per_second // PEAKS_RATE
+    starts = np.arange(n) * PEAKS_RATE // per_second
+    if n == 0:
+        return [], []
+    used = pairs[: -(-n * PEAKS_RATE // per_second)]
+    low = np.minimum.reduceat(used[:, 0], starts)
+    high = np.maximum.reduceat(used[:, 1], starts)
+    return [round(float(v), 4) for v in low], [round(float(v), 4) for v in high]

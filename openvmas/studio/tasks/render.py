@@ -1,0 +1,181 @@
+"""Confined: written music becomes a finished video by the stages of `generate.scorer`, and is measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvmas.condition import Condition
+from openvmas.eval.reports.video_report import TOLERANCE, fit, nearest
+from openvmas.eval.reports.video_report import plain as rounded
+from openvmas.generate.outputs import Hidden, check_space, space_needed
+from openvmas.generate.report import Prepared, Stages, plain
+from openvmas.generate.scorer import Scorer
+from openvmas.media.audio import WavReader
+from openvmas.media.mux import choose_extension
+from openvmas.media.probe import probe
+from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
+from openvmas.music.sync import energy_correlation, hit_rate, sync_z
+from openvmas.planning.planner import ScorePlan, read_plan
+from openvmas.pretrained import Weights
+from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, Options
+from openvmas.studio.options_schema import NAMES
+from openvmas.studio.storage.folders import ProjectFolder
+from openvmas.studio.tasks.preview_sound import WAV_HEADER, peaks_of_file, read_wave
+from openvmas.vision.analysis import VideoAnalysis
+
+BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
+
+
+class Written:
+    """Stands for a composer: the music that a worker has written, read back."""
+
+    def __init__(self, path: Path, report: dict[str, Any]) -> None:
+        self._path, self._report = path, report
+
+    def stream(
+        self, condition: Condition, options: GenerateOptions, report: dict[str, Any] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Blocks [2, n]."""
+        if report is not None:
+            report.update(self._report)
+        start = 0
+        while (block := read_wave(self._path, start, start + BLOCK)).shape[1]:
+            yield block
+            start += block.shape[1]
+
+
+def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
+    """Mix, mux and measure one take. Returns what the take's row says of it."""
+    source, project = Path(request["source"]), ProjectFolder(Path(request["home"]), request["project"])
+    folder = project.take(request["take"], request["attempt"])
+    info = probe(source)
+    plan, analysis = read_plan(request["plan"]), VideoAnalysis.load(project.analysis)
+    speech = np.load(project.speech) if project.speech.exists() else None
+    suffix = choose_extension(info)[0]
+    options = Options.of(**request["options"])
+    check_space(folder.path, space_needed(info, 1))
+    hidden = Hidden(
+        folder.video(suffix), folder.report, folder.music, folder.path / "tune.wav", folder.mixed,
+        folder.path / "alone.wav",
+    )  # fmt: skip
+    share = {"compose": (0.0, 0.05), "mix": (0.05, 0.6), "mux": (0.65, 0.15)}
+
+    def progress(stage: str, done: float) -> None:
+        start, length = share[stage]
+        tell({"stage": "finish", "done": start + length * done})
+
+    model = request["model"]
+    weights = Weights(model["name"], model["version"], model["licence"], Path(), {}, model["sha256"])
+    stages = Stages(progress)
+    prepared = Prepared(info, analysis, plan, speech)
+    report = Scorer(Written(folder.wave, request["composed"]), weights).finish(hidden, prepared, options, stages)
+    for scratch in (hidden.music, hidden.alone):
+        scratch.unlink(missing_ok=True)
+    heard = WavReader(folder.mixed)
+    folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, WAV_HEADER).tobytes())
+    measured = measure(folder.wave, plan, analysis)
+    tell({"stage": "finish", "done": 1.0})
+    for name in set(NAMES["output"]) - {"model"}:  # where things lie is no option here
+        del report["options"][name]
+    report["input"]["path"] = request["name"]
+    report["seconds"] |= request["seconds"] | {"finish": sum(stages.seconds.values())}
+    report["measured"] = measured
+    folder.report.write_text(json.dumps(plain(report), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return {
+        "loudness_lufs": plain(report["mix"]["loudness_lufs"]),
+        "sync_z": measured["sync"]["z"],
+        "suffix": suffix,
+    }
+
+
+def hear(path: Path) -> np.ndarray:
+    """Written music in mono at the rate that analyses want: [L] float32, in memory that one minute needs."""
+    import soxr
+
+    stream = soxr.ResampleStream(SAMPLE_RATE_OUT, ANALYSIS_RATE, 1, dtype="float32", quality="MQ")
+    parts, start = [], 0
+    while (block := read_wave(path, start, start + 60 * BLOCK)).shape[1]:
+        parts.append(stream.resample_chunk(block.mean(axis=0, dtype=np.float32)))
+        start += block.shape[1]
+    parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate(parts)
+
+
+def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, Any]:
+    """How well the music fits the picture, as a whole, by sections and at every moment that counts."""
+    wave = hear(path)
+    heard = listen(wave, ANALYSIS_RATE)
+    strength = onset_strength(wave, ANALYSIS_RATE)
+    end = float(analysis.duration)
+    hits = np.array([hit.time for hit in plan.hits if hit.source == "user"])
+    cut_to = {
+        f"cut_to_{name}": fit(analysis.cuts, marks, end)
+        for name, marks in (("beat", heard.beats), ("onset", heard.onsets))
+    }
+    return rounded(
+        {
+            "tempo": float(plan.tempo),
+            "onsets": heard.onsets,
+            "onset_strengths": heard.onset_strengths,
+            "beats": heard.beats,
+            "downbeats": heard.downbeats,
+            "visual_beats": analysis.visual_beats,
+            "cuts": analysis.cuts,
+            "hits": hits,
+            "sync": vars(sync_z(strength, analysis.visual_beats, analysis.duration)),
+            "energy_correlation": energy_correlation(analysis.events.energy, heard.events.energy),
+            **{
+                name: {"within": found.within, "chance": found.chance, "median": found.median}
+                for name, found in cut_to.items()
+            },
+            "moments": moments(analysis, hits, heard.onsets),
+            "tolerance": TOLERANCE,
+            "sections": [of_section(section, plan, analysis, heard, strength) for section in plan.sections],
+        }
+    )
+
+
+def moments(analysis: VideoAnalysis, hits: np.ndarray, onsets: np.ndarray) -> list[dict[str, Any]]:
+    """Every own hit, cut and other visual beat with the distance of the nearest onset; each moment once."""
+    found: dict[float, str] = {}
+    for kind, times in (("visual_beat", analysis.visual_beats), ("cut", analysis.cuts), ("hit", hits)):
+        found |= {round(float(time), 4): kind for time in times}
+    times = np.array(sorted(found))
+    errors = nearest(times, onsets)
+    return [
+        {
+            "time": float(time),
+            "kind": found[float(time)],
+            "error": float(error),
+            "fits": bool(abs(error) <= TOLERANCE + 1e-9),
+        }
+        for time, error in zip(times, errors, strict=True)
+    ]
+
+
+def of_section(
+    section: Any, plan: ScorePlan, analysis: VideoAnalysis, heard: MusicAnalysis, strength: np.ndarray
+) -> dict[str, Any]:
+    """The measures of one section."""
+    rate = float(ONSET_RATE)
+    part = strength[round(section.start * rate) : round(section.end * rate)]
+    inside = (analysis.visual_beats >= section.start) & (analysis.visual_beats < section.end)
+    beats = analysis.visual_beats[inside] - section.start
+    hits = np.array([hit.time for hit in plan.hits if section.start <= hit.time < section.end])
+    steps = slice(*(round(time * float(analysis.events.rate)) for time in (section.start, section.end)))
+    correlation = energy_correlation(analysis.events.energy[steps], heard.events.energy[steps])
+    sync = sync_z(part, beats, section.end - section.start)
+    return {
+        "start": section.start,
+        "end": section.end,
+        "sync_z": sync.z if sync.n_beats else math.nan,
+        "hit_rate": hit_rate(hits, heard.onsets) if len(hits) else math.nan,
+        "energy_correlation": correlation,
+    }

@@ -1,0 +1,117 @@
+"""Results of a study as Markdown that reads well in a terminal too, and the same figures as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openvmas import __version__
+from openvmas.eval.reports.folder_tables import number, plain, span, table
+from openvmas.study.power import Need
+from openvmas.study.results import Analysis, Comparisons, Ratings
+from openvmas.study.screening import REASONS
+
+PARTS = {
+    "picture_pairs": "Which music fits the video better? (with picture)",
+    "sound_pairs": "Which piece do you like better? (without picture)",
+}
+SCALES = {"quality": "How good is the music? (1 to 5)", "fit": "How well does it fit the video? (1 to 5)"}
+
+
+def page(found: Analysis) -> str:
+    """All tables as Markdown."""
+    parts = [f"## {found.title}", who(found)]
+    for part, compared in found.comparisons.items():
+        parts += [f"### {PARTS[part]}", *comparison_tables(compared)]
+    for scale, rated in found.ratings.items():
+        parts += [f"### {SCALES[scale]}", *rating_tables(rated)]
+    parts.append(
+        "Shares: a tie counts half; Wilson's interval with as many answers as the listeners' likeness leaves (design "
+        "effect). Strengths: Bradley-Terry with Davidson's ties, bootstrap over listeners; a difference of two is the "
+        "log-odds of a preference. Means: mixed-effects model (REML) with listeners and clips as random effects. "
+        "Differences: over listeners. p: signs of listeners' means flipped, Holm's correction within the table. "
+        "Intervals: 95 %. They speak of other listeners; of other clips only the means do."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def who(found: Analysis) -> str:
+    """Who took part and who was dropped for what."""
+    lines = [f"{found.n_listeners} listeners gave consent, {found.n_kept} are counted."]
+    if found.dropped:
+        lines.append("Dropped (one may have several reasons):")
+        lines.append(
+            "\n".join(f"- {n}: {REASONS[name]}" for name, n in sorted(found.dropped.items(), key=lambda x: -x[1]))
+        )
+    if found.n_headphones_failed:
+        lines.append(f"{found.n_headphones_failed} failed the headphone check twice.")
+    return "\n\n".join(lines)
+
+
+def comparison_tables(compared: Comparisons) -> list[str]:
+    """Shares, strengths and the two notes."""
+    rows = []
+    for item in compared.shares:
+        figures = [number(item.share.value, 3), span(item.share, 3), number(item.p, 4), str(item.n), str(item.n_ties)]
+        rows.append([f"{item.first} over {item.second}", *figures, number(item.design_effect, 2)])
+    head = ("pair", "share", "95 % interval", "p (Holm)", "answers", "ties", "design effect")
+    found = compared.strengths
+    order = sorted(range(len(compared.systems)), key=lambda i: -found.values[i])
+    strong = [
+        [
+            compared.systems[i],
+            number(float(found.values[i]), 2),
+            f"{number(float(found.low[i]), 2)} to {number(float(found.high[i]), 2)}",
+            number(float(found.best[i]), 3),
+        ]
+        for i in order
+    ]
+    side = compared.first_side
+    notes = (
+        f"Agreement of listeners (Krippendorff's alpha, nominal): {number(compared.agreement, 3) or 'not known'}. "
+        f"Side A was preferred in {number(side.value, 3)} of decided answers ({span(side, 3)})."
+    )
+    return [table(head, rows), table(("system", "strength", "95 % interval", "best in resamples"), strong), notes]
+
+
+def rating_tables(rated: Ratings) -> list[str]:
+    """Means of all conditions, differences of systems, the note on agreement."""
+    means = [
+        [name, number(mean.value, 2), span(mean, 2), str(rated.n[name])]
+        for name, mean in sorted(rated.means.items(), key=lambda item: -item[1].value)
+    ]
+    parts = [table(("system", "mean", "95 % interval", "ratings"), means)]
+    if rated.differences:
+        rows = [
+            [
+                f"{d.second} less {d.first}",
+                number(d.value.value, 2),
+                span(d.value, 2),
+                number(d.p, 4),
+                str(d.n_listeners),
+            ]
+            for d in rated.differences
+        ]
+        parts.append(table(("systems", "difference", "95 % interval", "p (Holm)", "listeners"), rows))
+    note = f"Agreement of listeners (Krippendorff's alpha, ordinal): {number(rated.agreement, 3) or 'not known'}."
+    if rated.variances:
+        shares = ", ".join(f"{name} {number(value, 2)}" for name, value in rated.variances.items())
+        note += f" Variances: {shares}."
+    return [*parts, note]
+
+
+def as_json(found: Analysis) -> dict[str, Any]:
+    """Everything of `page` as plain values; what cannot be said is None."""
+    data = plain({"made_by": f"OpenVMAS {__version__}", "results": found})
+    for compared in data["results"]["comparisons"].values():
+        strengths = compared["strengths"]
+        for name in ("values", "low", "high", "best"):
+            strengths[name] = dict(zip(compared["systems"], map(float, strengths[name]), strict=True))
+    return data
+
+
+def power_table(needs: list[Need], trials: str) -> str:
+    """How many listeners are needed: trials, closed form, simulated power at that number."""
+    rows = [
+        [str(n.n_trials), str(n.n_listeners), str(n.n_listeners * n.n_trials), number(n.simulated, 3)] for n in needs
+    ]
+    return table((trials, "listeners", "answers in all", "power, simulated"), rows) + "\n"

@@ -1,0 +1,255 @@
+"""From a study folder to results: who counts, what was preferred, how it was rated, and how sure all of it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from openvmas.errors import InputError
+from openvmas.eval.metrics.statistics import Interval, holm, paired_permutation_test
+from openvmas.study.agreement import krippendorff_alpha
+from openvmas.study.preference import LOSE, TIE, WIN, Share, Strengths, share_of, strengths, wilson
+from openvmas.study.ratings import fit_mixed
+from openvmas.study.screening import Listener, screen
+from openvmas.study.session import Study, headphones_passed
+from openvmas.study.store import ANSWERS, Store
+from openvmas.study.study_builder import KEY
+
+SCALES = ("quality", "fit")
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """One part of comparisons. shares: of each pair, p corrected by Holm within the part. agreement: Krippendorff's
+    alpha, nominal. first_side: how often A was preferred among decided answers, whatever it was; 0.5 without bias."""
+
+    shares: tuple[Share, ...]
+    systems: tuple[str, ...]
+    strengths: Strengths
+    agreement: float
+    first_side: Interval
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean rating of `second` minus that of `first`, over the listeners who rated both. p: after Holm's correction."""
+
+    first: str
+    second: str
+    value: Interval
+    n_listeners: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """One scale. means: by condition; agreement: Krippendorff's alpha, ordinal. variances: of listeners, clips and
+    the rest, on the scale squared."""
+
+    means: dict[str, Interval]
+    n: dict[str, int]
+    differences: tuple[Difference, ...]
+    agreement: float
+    variances: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """title: of the study. n_listeners: who gave consent. dropped: listeners by reason, one may have several.
+    n_headphones_failed: both attempts, dropped or not."""
+
+    title: str
+    n_listeners: int
+    n_kept: int
+    dropped: dict[str, int]
+    n_headphones_failed: int
+    comparisons: dict[str, Comparisons]
+    ratings: dict[str, Ratings]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything that is needed, with the names of systems. stimuli: clip, condition, mode and seconds by name."""
+
+    title: str
+    systems: tuple[str, ...]
+    conditions: tuple[str, ...]
+    pairs: tuple[tuple[int, int], ...]
+    stimuli: dict[str, dict[str, Any]]
+    listeners: tuple[Listener, ...]
+
+    @property
+    def kept(self) -> list[Listener]:
+        return [listener for listener in self.listeners if not listener.reasons]
+
+
+def collect(folder: str | Path) -> Collected:
+    """Read a study with its key and its answers. Raises InputError."""
+    folder, study = Path(folder), Study(folder)
+    try:
+        key = json.loads((folder / KEY).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder / KEY} cannot be read, and only it says who is who; copy it from where the study was created."
+        ) from error
+    if key["study"] != study.facts["id"]:
+        raise InputError(f"{folder / KEY} belongs to another study; copy the one that was created with it.")
+    if not (folder / ANSWERS).exists():
+        raise InputError(f"{folder} holds no answers yet; show it to listeners with `openvmas study serve`.")
+    store = Store(folder)
+    answers = store.everything()
+    # What only the page itself made (the tones of the headphone check) is no part of any trial.
+    seconds = {name: facts["seconds"] for name, facts in key["stimuli"].items() if "seconds" in facts}
+    needs = study.facts["headphones_policy"] == "required"
+    listeners = tuple(
+        screen(session.number, study.plan(session.block), answers.get(session.number, []), seconds, needs)
+        for session in store.sessions()
+    )
+    return Collected(
+        study.facts["title"],
+        tuple(key["systems"]),
+        tuple(key["conditions"]),
+        tuple((i, j) for i, j in study.facts["pairs"]),
+        key["stimuli"],
+        listeners,
+    )
+
+
+def analyze(folder: str | Path, keep_all: bool = False) -> Analysis:
+    """All results. keep_all: nobody is dropped, to see what screening changes. Raises InputError."""
+    found = collect(folder)
+    if keep_all:
+        found = replace(found, listeners=tuple(replace(listener, reasons=()) for listener in found.listeners))
+    if not found.kept:
+        raise InputError(f"none of {len(found.listeners)} listeners can be counted; see --keep-all for what there is.")
+    return Analysis(
+        title=found.title,
+        n_listeners=len(found.listeners),
+        n_kept=len(found.kept),
+        dropped=dict(Counter(reason for listener in found.listeners for reason in listener.reasons)),
+        n_headphones_failed=sum(failed_headphones(listener) for listener in found.listeners),
+        comparisons={
+            part: compared
+            for part in ("picture_pairs", "sound_pairs")
+            if (compared := compare(found, part)) is not None
+        },
+        ratings={scale: rated for scale in SCALES if (rated := rate(found, scale)) is not None},
+    )
+
+
+def failed_headphones(listener: Listener) -> bool:
+    choices = {i: answer.choice for i, answer in listener.answers.items()}
+    return headphones_passed(listener.steps, choices, 2) is False
+
+
+def compare(found: Collected, part: str) -> Comparisons | None:
+    """The comparisons of a part; None if there are none."""
+    place = {pair: row for row, pair in enumerate(found.pairs)}
+    counts = np.zeros((len(found.kept), len(found.pairs), 3))
+    units: list[str] = []
+    values: list[int] = []
+    sides: Counter[str | None] = Counter()
+    for row, listener in enumerate(found.kept):
+        for step, answer in listener.trials:
+            if step.kind != "pair" or step.part != part:
+                continue
+            facts = [found.stimuli[name] for name in step.media]
+            a, b = (found.systems.index(item["condition"]) for item in facts)
+            pair = (min(a, b), max(a, b))
+            chosen = {"a": a, "b": b}.get(answer.choice or "")
+            outcome = TIE if chosen is None else WIN if chosen == pair[0] else LOSE
+            counts[row, place[pair], outcome] += 1
+            # Twice, once with the systems exchanged: alpha must not depend on which of a pair is called the first.
+            units += [f"{facts[0]['clip']} {pair}", f"{facts[0]['clip']} {pair[::-1]}"]
+            values += [outcome, {WIN: LOSE, LOSE: WIN, TIE: TIE}[outcome]]
+            sides[answer.choice] += 1
+    if not values:
+        return None
+    names = found.systems
+    shares = [share_of(names[i], names[j], counts[:, row]) for row, (i, j) in enumerate(found.pairs)]
+    shares = [share for share in shares if share.n]
+    corrected = holm(np.array([share.p for share in shares]))
+    n_decided = sides["a"] + sides["b"]
+    first_side = sides["a"] / n_decided if n_decided else math.nan
+    return Comparisons(
+        tuple(replace(share, p=float(p)) for share, p in zip(shares, corrected, strict=True)),
+        names,
+        strengths(counts, found.pairs, len(names)),
+        krippendorff_alpha(np.array(units), np.array(values), "nominal"),
+        Interval(first_side, *wilson(first_side, n_decided)),
+    )
+
+
+def rate(found: Collected, scale: str) -> Ratings | None:
+    """The ratings on one scale; None if there are none."""
+    rows = [
+        (row, found.stimuli[step.media[0]], step.media[0], getattr(answer, scale))
+        for row, listener in enumerate(found.kept)
+        for step, answer in listener.trials
+        if step.kind == "rating" and getattr(answer, scale) is not None
+    ]
+    if not rows:
+        return None
+    heard = sorted({facts["condition"] for _, facts, _, _ in rows}, key=found.conditions.index)
+    columns = np.array([heard.index(facts["condition"]) for _, facts, _, _ in rows])
+    listeners = np.unique([row for row, _, _, _ in rows], return_inverse=True)[1]
+    clips = np.unique([facts["clip"] for _, facts, _, _ in rows], return_inverse=True)[1]
+    values = np.array([value for _, _, _, value in rows], dtype=np.float64)
+    means, variances = _means(values, columns, listeners, clips, heard)
+    return Ratings(
+        means=means,
+        n={name: int(np.sum(columns == i)) for i, name in enumerate(heard)},
+        differences=differences(values, columns, listeners, [name for name in heard if name in found.systems], heard),
+        agreement=krippendorff_alpha(np.array([name for _, _, name, _ in rows]), values, "ordinal"),
+        variances=variances,
+    )
+
+
+def _means(
+    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, clips: np.ndarray, heard: Sequence[str]
+) -> tuple[dict[str, Interval], dict[str, float]]:
+    """Means of all conditions by the mixed model; without intervals where one listener or too few answers are all."""
+    fixed = np.eye(len(heard))[columns]
+    groups = {name: group for name, group in (("listeners", listeners), ("clips", clips)) if group.max() > 0}
+    if "listeners" not in groups or len(values) <= len(heard) + 1 or np.ptp(values) == 0:
+        averages = (float(values[columns == i].mean()) for i in range(len(heard)))
+        return {name: Interval(v, math.nan, math.nan) for name, v in zip(heard, averages, strict=True)}, {}
+    fit = fit_mixed(values, fixed, list(groups.values()))
+    means = {name: fit.contrast(row) for name, row in zip(heard, np.eye(len(heard)), strict=True)}
+    return means, dict(zip([*groups, "rest"], fit.variances.tolist(), strict=True))
+
+
+def differences(
+    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, systems: Sequence[str], heard: Sequence[str]
+) -> tuple[Difference, ...]:
+    """Every two systems: mean of the listeners' own differences, Student's t over listeners, signs flipped for p."""
+    own = {
+        name: {
+            int(who): float(values[(columns == heard.index(name)) & (listeners == who)].mean())
+            for who in np.unique(listeners[columns == heard.index(name)])
+        }
+        for name in systems
+    }
+    made: list[Difference] = []
+    for i, first in enumerate(systems):
+        for second in systems[i + 1 :]:
+            both = sorted(own[first].keys() & own[second].keys())
+            if len(both) < 2:
+                continue
+            gaps = np.array([own[second][who] - own[first][who] for who in both])
+            reach = float(stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps)))
+            centre = float(gaps.mean())
+            p = paired_permutation_test(np.zeros(len(gaps)), gaps)
+            made.append(Difference(first, second, Interval(centre, centre - reach, centre + reach), len(gaps), p))
+    if not made:
+        return ()
+    corrected = holm(np.array([item.p for item in made]))
+    return tuple(replace(item, p=float(p)) for item, p in zip(made, corrected, strict=True))

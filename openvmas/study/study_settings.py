@@ -1,0 +1,86 @@
+"""What a study asks and of how many: every setting once, with its sentence; read from TOML or from options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from openvmas.data.curation.recipe import read_toml
+from openvmas.errors import InputError, OptionError
+from openvmas.settings import checked, option
+
+HEADPHONES = ("required", "asked", "off")
+CONSENT = """\
+You will hear short pieces of music, some of them under short videos, and say which you prefer or how good they are.
+You need about {minutes} minutes and a quiet room, best with headphones.
+
+Taking part is voluntary. You can stop at any time by closing the page, come back later with the link in its address, or
+delete your answers with the button at the bottom.
+
+Your answers are stored under a random number, together with how long you took. No name, no address of your device and
+nothing else that could identify you is stored. Answers are used to compare ways of making music and may be published.
+
+The music is set to one loudness. Please choose a comfortable volume at the start and then leave it alone."""
+
+
+@dataclass(frozen=True)
+class StudySettings:
+    """How a study is made."""
+
+    title: str = option("Listening study", "What listeners see at the top of the page.")
+    seed: int = option(0, "The same seed, settings and files give the same study.", min=0, max=2**32 - 1)
+    seconds: float = option(12.0, "Longest stimulus; all of one clip are cut to the same length, s.", min=2, max=120)
+    loudness: float = option(-23.0, "Loudness of every stimulus, LUFS; lower where a peak would clip.", min=-40, max=-9)
+    picture_pairs: int = option(6, "Comparisons with picture for each listener.", min=0, max=100)
+    sound_pairs: int = option(6, "Comparisons without picture for each listener.", min=0, max=100)
+    rounds: int = option(1, "How often each listener rates every system and anchor (MOS).", min=0, max=20)
+    checks: int = option(1, "Attention checks in each of these three parts.", min=0, max=5)
+    headphones: str = option(
+        "required", "Headphone check: required (who fails is left out), asked (it is only reported) or off."
+    )
+    focus: str | None = option(None, "Compare this system with every other, and no two others with each other.")
+    consent: str = option(CONSENT, "What listeners agree to; {minutes} stands for the time needed.")
+
+    @classmethod
+    def of(cls, **values: Any) -> StudySettings:
+        """Check names, types and ranges. Raises OptionError."""
+        known = {item.name: item for item in fields(cls)}
+        for name in values.keys() - known.keys():
+            raise OptionError(f"there is no study setting called {name}; choose from {', '.join(known)}.")
+        made = cls(**{name: checked(known[name], cls, value) for name, value in values.items()})
+        if made.headphones not in HEADPHONES:
+            raise OptionError(f"headphones cannot be {made.headphones}; choose from {', '.join(HEADPHONES)}.")
+        if not (made.picture_pairs or made.sound_pairs or made.rounds):
+            raise OptionError("a study needs something to ask; give --picture-pairs, --sound-pairs or --rounds.")
+        return made
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a study is made from. systems: name to folder; reference: folder of the true music, or None."""
+
+    systems: dict[str, Path]
+    reference: Path | None
+    settings: StudySettings
+
+
+def read_plan(path: str | Path) -> StudyPlan:
+    """A STUDY.toml: settings at the top, `reference`, and a table [systems]; folders count from where it lies.
+
+    Raises InputError, OptionError.
+    """
+    path = Path(path)
+    values = read_toml(path, "a study in TOML as in docs/study.md")
+    systems, reference = values.pop("systems", {}), values.pop("reference", None)
+    folders = [
+        *(systems.values() if isinstance(systems, dict) else [None]),
+        *([] if reference is None else [reference]),
+    ]
+    if not all(isinstance(folder, str) for folder in folders):
+        raise InputError(f'{path}: systems and reference are folders, e.g. ours = "videos/ours"; see docs/study.md.')
+    return StudyPlan(
+        systems={name: path.parent / folder for name, folder in systems.items()},
+        reference=None if reference is None else path.parent / reference,
+        settings=StudySettings.of(**values),
+    )

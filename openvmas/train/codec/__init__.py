@@ -1,0 +1,1 @@
+"""Training of the codec, and the recorded music that it reads."""

@@ -1,0 +1,87 @@
+"""Give a trained codec back the level of what it hears, band by band, by scaling the rows of its last layer.
+
+    python -m openvmas.train.codec.calibrate MUSIC CODEC.pt OUT.pt
+
+Losses that average over what cannot be known (phase above all) make a decoder too soft: the mean of uncertain spectra
+is smaller than each of them. The gain of a band is the median over training crops of its energy in the original
+against that in the reconstruction.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from openvmas.codec.autoencoder import Codec, load_codec, save_codec
+from openvmas.train.codec.corpus import SAMPLE_RATE
+from openvmas.train.codec.crops import open_crops
+
+N_BANDS = 28
+MAX_GAIN_DB = 4.0
+N_FFT = 2048
+
+
+def band_energies(wave: Tensor, edges: np.ndarray) -> Tensor:
+    """Mean energy of each band [B, N] of waves [B, L]; edges in Hz, N + 1 of them."""
+    spectrum = torch.stft(wave, N_FFT, N_FFT // 4, window=torch.hann_window(N_FFT), return_complex=True)
+    power = spectrum.abs().square().mean(-1)
+    bins = np.arange(power.shape[1]) * SAMPLE_RATE / N_FFT
+    which = torch.from_numpy(np.clip(np.searchsorted(edges, bins, side="right") - 1, 0, len(edges) - 2))
+    return torch.zeros(len(wave), len(edges) - 1).index_add_(1, which, power)
+
+
+@torch.no_grad()
+def find_gains(codec: Codec, waves: Tensor, n_codebooks: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of bands in Hz [N] and the gain in dB that each needs [N]: the mean over numbers of codebooks."""
+    edges = np.concatenate([[0.0], np.geomspace(60, SAMPLE_RATE / 2, N_BANDS)])
+    wanted = band_energies(waves, edges)
+    heard = wanted > 1e-6 * wanted.sum(1, keepdim=True)  # bands 60 dB under the crop say nothing
+    gains = []
+    for n in n_codebooks:
+        found = band_energies(codec.decode(codec.encode(waves, n)), edges)
+        ratio = 10 * torch.log10((wanted + 1e-9) / (found + 1e-9))
+        ratio[~heard] = float("nan")
+        gains.append(torch.nanmedian(ratio, dim=0).values)
+    gain = torch.nan_to_num(torch.stack(gains).mean(0)).clamp(-MAX_GAIN_DB, MAX_GAIN_DB).numpy()
+    return (edges[:-1] + edges[1:]) / 2, gain
+
+
+@torch.no_grad()
+def apply_gains(codec: Codec, centres: np.ndarray, gains: np.ndarray) -> None:
+    """Scale the rows of the last layer that make each bin, in place."""
+    leave = codec.decoder.leave
+    last = leave[-1] if isinstance(leave, nn.Sequential) else leave
+    assert isinstance(last, nn.Linear)
+    bins = np.arange(codec.config.window_length // 2 + 1) * SAMPLE_RATE / codec.config.window_length
+    scale = torch.from_numpy(10 ** (np.interp(bins, centres, gains) / 20)).float().repeat_interleave(2)
+    last.weight.mul_(scale[:, None])
+    last.bias.mul_(scale)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("music", type=Path)
+    parser.add_argument("codec")
+    parser.add_argument("out")
+    parser.add_argument("--crops", type=int, default=120, help="of 4 s")
+    parser.add_argument("--rounds", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    codec = load_codec(arguments.codec)
+    crops, generator = open_crops(arguments.music), np.random.default_rng(7)
+    length = 4 * SAMPLE_RATE // codec.config.hop_length * codec.config.hop_length
+    drawn = [crops.crop(generator, length) for _ in range(arguments.crops)]
+    waves = torch.from_numpy(np.stack([wave for wave in drawn if np.sqrt(np.mean(wave**2)) > 0.003]))
+    for _ in range(arguments.rounds):
+        centres, gains = find_gains(codec, waves, (codec.config.n_codebooks, codec.config.n_codebooks // 2))
+        print("gains, dB:", " ".join(f"{f:.0f} Hz {g:+.1f}" for f, g in zip(centres, gains, strict=True)))
+        apply_gains(codec, centres, gains)
+    save_codec(codec, arguments.out)
+
+
+if __name__ == "__main__":
+    main()

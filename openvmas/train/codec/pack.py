@@ -1,0 +1,277 @@
+"""Pack a training set into parts that a machine without network can be fed: tar files of Ogg Opus.
+
+    python -m openvmas.train.codec.pack LISTING ROOT OUT                 # part-000.tar ...: what is trained on
+    python -m openvmas.train.codec.pack LISTING ROOT OUT --held-out      # held-out-000.tar ... beside them, to
+    measure on
+
+Every part holds pieces of at most five minutes, not compressed again, and last its own `index.jsonl`, so any subset of
+the parts is a training set; the order is random and fixed, so it is a fair sample, too.
+`train.codec.crops.PackedCrops` reads
+them by random access. A part appears under its name when it is whole; run the same command again after a stop.
+
+96 kbps for one channel: 24 dB SNR (median of crops), far above what a codec of a few kbps can learn to keep.
+Opus: RFC 6716; the encoder's delay is in the header (pre-skip) and readers take it off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import random
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import soundfile
+import soxr
+from av.audio.stream import AudioStream
+
+from openvmas.errors import InputError, OpenVMASError, OptionError, OutputError
+from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, find_tracks, is_held_out
+from openvmas.train.codec.crops import INDEX_NAME, Piece, read_pieces, to_channels
+
+SAMPLE_RATE = 48_000  # Hz; Opus knows no other full-band rate
+PIECE_SECONDS = 300.0
+_FRAME = 960  # samples of an Opus frame, 20 ms
+
+
+@dataclass(frozen=True)
+class PackOptions:
+    """kbps: of all channels together; part_bytes: the most that a finished part may have."""
+
+    kbps: float = 96.0
+    channels: int = 1
+    part_bytes: int = 60_000_000
+    held_out: bool = False
+    max_parts: int | None = None
+    excerpt_seconds: float | None = None  # of every track only so much, from a place drawn by its name
+
+    def __post_init__(self) -> None:
+        if not 16 <= self.kbps <= 256 * self.channels:
+            raise OptionError(f"{self.kbps:g} kbps is no rate for music in Opus; give 16 to {256 * self.channels}.")
+        if self.piece_seconds < 5:
+            raise OptionError("The parts are too small for a piece of music; give --part-megabytes 0.5 or more.")
+        if self.excerpt_seconds is not None and not 5 <= self.excerpt_seconds <= self.piece_seconds:
+            raise OptionError(
+                f"An excerpt has 5 to {self.piece_seconds} s; {self.excerpt_seconds:g} s is not possible."
+            )
+
+    @property
+    def piece_seconds(self) -> int:
+        """Tracks are cut after so many seconds; at most a quarter of a part, so that parts are well filled."""
+        return int(min(PIECE_SECONDS, self.part_bytes / 4 / (self.kbps * 125)))
+
+
+def encode_opus(wave: np.ndarray, kbps: float) -> bytes:
+    """An Ogg Opus file of a wave [C, L] at 48 kHz; the same bytes every time, and the same L when decoded."""
+    target = io.BytesIO()
+    layout = "stereo" if len(wave) == 2 else "mono"
+    with av.open(target, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libopus", rate=SAMPLE_RATE, options={"vbr": "constrained"})
+        assert isinstance(stream, AudioStream)
+        stream.layout, stream.bit_rate = layout, round(kbps * 1000)  # type: ignore[assignment]
+        for start in range(0, wave.shape[1], _FRAME):
+            samples = np.ascontiguousarray(wave[:, start : start + _FRAME].T, dtype=np.float32).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
+            frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), start
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return target.getvalue()
+
+
+class PartWriter:
+    """Fills `KIND-NNN.tar.tmp` and renames it when the next piece would make it larger than allowed."""
+
+    def __init__(self, folder: Path, kind: str, part_bytes: int) -> None:
+        self.folder, self.kind, self.part_bytes = folder, kind, part_bytes
+        numbers = [int(path.stem.rsplit("-", 1)[1]) for path in folder.glob(f"{kind}-*.tar")]
+        self.next_number = max(numbers, default=-1) + 1
+        self.n_bytes, self.n_parts, self.seconds = 0, 0, 0.0
+        self._tar: tarfile.TarFile | None = None
+        self._lines: list[str] = []
+        self._part_seconds = 0.0
+
+    def add(self, piece: Piece, data: bytes) -> None:
+        """Append a piece; its `file`, `offset` and `size` are set here. Raises OutputError if it can never fit."""
+        if self._tar is not None and self._size_with(data, self._line(piece, len(data))) > self.part_bytes:
+            self.finish()
+        if self._tar is None:
+            self._tar = tarfile.open(self._path(".tar.tmp"), "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        line = self._line(piece, len(data))
+        if self._size_with(data, line) > self.part_bytes:
+            raise OutputError(f"A piece of {piece.name} does not fit into a part; make --part-megabytes larger.")
+        self._append(f"{len(self._lines):05d}.opus", data)
+        self._lines.append(line)
+        self._part_seconds += piece.length / piece.sample_rate
+
+    def finish(self) -> None:
+        """Close the part at work, if there is one, and give it its name."""
+        if self._tar is None:
+            return
+        self._append(INDEX_NAME, "".join(self._lines).encode())
+        self._tar.close()
+        path = self._path(".tar")
+        self._path(".tar.tmp").rename(path)
+        size = path.stat().st_size
+        print(f"{path.name}: {len(self._lines)} pieces, {size / 1e6:.1f} MB", flush=True)
+        self.n_bytes, self.n_parts, self.next_number = self.n_bytes + size, self.n_parts + 1, self.next_number + 1
+        self.seconds += self._part_seconds
+        self._tar, self._lines, self._part_seconds = None, [], 0.0
+
+    def abandon(self) -> None:
+        """Throw the part at work away."""
+        if self._tar is not None:
+            self._tar.close()
+            self._path(".tar.tmp").unlink()
+            self._tar, self._lines, self._part_seconds = None, [], 0.0
+
+    def _path(self, suffix: str) -> Path:
+        return self.folder / f"{self.kind}-{self.next_number:03d}{suffix}"
+
+    def _line(self, piece: Piece, size: int) -> str:
+        offset = (self._tar.offset if self._tar else 0) + tarfile.BLOCKSIZE
+        entry = {**asdict(piece), "file": f"{len(self._lines):05d}.opus", "offset": offset, "size": size}
+        return json.dumps(entry) + "\n"
+
+    def _append(self, name: str, data: bytes) -> None:
+        assert self._tar is not None
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        self._tar.addfile(member, io.BytesIO(data))
+
+    def _size_with(self, data: bytes, line: str) -> int:
+        """Bytes of the finished part if this piece were its last one: headers, index, end marks and padding."""
+        assert self._tar is not None
+        index = sum(len(x.encode()) for x in self._lines) + len(line.encode())
+        blocks = sum(1 + -(-size // tarfile.BLOCKSIZE) for size in (len(data), index)) + 2
+        size = self._tar.offset + blocks * tarfile.BLOCKSIZE
+        return -(-size // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
+def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartWriter:
+    """Write all parts that are missing. Raises InputError if no track is found, OutputError if parts disagree."""
+    rows = find_tracks(listing, root)
+    if not rows:
+        raise InputError(f"No track of {listing} lies in {root}; unpack each package into a folder of its name there.")
+    random.Random(0).shuffle(rows)
+    folder.mkdir(parents=True, exist_ok=True)
+    done = read_done(folder, options)
+    writer = PartWriter(folder, "held-out" if options.held_out else "part", options.part_bytes)
+    for row, path in rows:
+        name, album = row["track"], row["track"].split("/", 1)[0]
+        is_wanted = is_held_out(name, album) == options.held_out and album not in EXCLUDED_ALBUMS
+        there = done.get(name, [])
+        if not is_wanted or is_complete(there) or (there and options.excerpt_seconds):
+            continue
+        starts = {piece.start for piece in there}
+        try:
+            for start, wave, is_last in excerpt(path, name, options) if options.excerpt_seconds else cut(path, options):
+                if start in starts:
+                    continue
+                piece = Piece(
+                    name, album, start, wave.shape[1], is_last, SAMPLE_RATE, options.channels, float(options.kbps),
+                    is_held_out(name, album), float(row["singing_share"] or 0), float(row["speech_share"] or 0),
+                )  # fmt: skip
+                writer.add(piece, encode_opus(wave, options.kbps))
+                if options.max_parts is not None and writer.n_parts >= options.max_parts:
+                    writer.abandon()
+                    return writer
+        except soundfile.LibsndfileError as error:
+            print(f"{path} left out: {error}", flush=True)
+    writer.finish()
+    return writer
+
+
+def cut(path: Path, options: PackOptions) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """A track as (start, wave [C, n], is_last) at 48 kHz; all pieces but the last are of one length."""
+    length, start = options.piece_seconds * SAMPLE_RATE, 0
+    waiting = np.zeros((0, options.channels), dtype=np.float32)
+    for block in decode(path, options.channels):
+        waiting = np.concatenate([waiting, block])
+        while len(waiting) > length:
+            yield start, waiting[:length].T, False
+            waiting, start = waiting[length:], start + length
+    if len(waiting):
+        yield start, waiting.T, True
+
+
+def excerpt(path: Path, name: str, options: PackOptions) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """One piece of a track as `cut` gives them, from a place that depends on the name; short tracks come whole."""
+    assert options.excerpt_seconds is not None
+    with soundfile.SoundFile(path) as file:
+        length = min(file.frames, round(options.excerpt_seconds * file.samplerate))
+        first = round(random.Random(name).random() * (file.frames - length))
+        file.seek(first)
+        block = to_channels(file.read(length, dtype="float32", always_2d=True), options.channels)
+        wave = soxr.resample(block, file.samplerate, SAMPLE_RATE, quality="HQ")
+        yield first * SAMPLE_RATE // file.samplerate, wave.reshape(-1, options.channels).T, True
+
+
+def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
+    """A file at 48 kHz in blocks [n, C], by the decoder that train.codec.corpus uses.
+
+    (FFmpeg begins some Vorbis files 128 samples earlier, and the codes and curves of a track would not fit.)
+    """
+    with soundfile.SoundFile(path) as file:
+        stream = None
+        if file.samplerate != SAMPLE_RATE:
+            stream = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, channels, dtype="float32", quality="HQ")
+        for block in file.blocks(10 * file.samplerate, dtype="float32", always_2d=True):
+            wave = np.ascontiguousarray(to_channels(block, channels))
+            yield wave if stream is None else stream.resample_chunk(wave).reshape(-1, channels)
+        if stream is not None:
+            rest = stream.resample_chunk(np.zeros((0, channels), dtype=np.float32), last=True)
+            yield rest.reshape(-1, channels)
+
+
+def read_done(folder: Path, options: PackOptions) -> dict[str, list[Piece]]:
+    """What whole parts hold already, by track. Raises OutputError if it was made with other settings."""
+    done: dict[str, list[Piece]] = {}
+    for path in sorted(folder.glob("*.tar")):
+        for piece in read_pieces(path):
+            if (piece.kbps, piece.channels) != (options.kbps, options.channels):
+                made = f"{piece.kbps:g} kbps in {piece.channels} channel(s)"
+                raise OutputError(f"{folder} holds parts of {made}; use the same settings or another folder.")
+            done.setdefault(piece.name, []).append(piece)
+    return done
+
+
+def is_complete(pieces: list[Piece]) -> bool:
+    """Whether the pieces, the last one among them, make up a whole track."""
+    ends = [piece.start + piece.length for piece in pieces if piece.is_last]
+    return bool(ends) and sum(piece.length for piece in pieces) == ends[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("listing", type=Path, help="CSV with the columns track, singing_share, speech_share")
+    parser.add_argument("root", type=Path, help="folder with one unpacked package per subfolder")
+    parser.add_argument("out", type=Path, help="where the parts go")
+    parser.add_argument("--kbps", type=float, default=96, help="of all channels together (default 96)")
+    parser.add_argument("--part-megabytes", type=float, default=60, help="the most that a part may have, in 10^6 bytes")
+    parser.add_argument("--parts", type=int, help="stop after so many new parts")
+    parser.add_argument("--stereo", action="store_true", help="two channels instead of one")
+    parser.add_argument("--excerpt-seconds", type=float, help="of every track only so much: more tracks in fewer bytes")
+    parser.add_argument("--held-out", action="store_true", help="the held-out tracks instead of the others")
+    arguments = parser.parse_args()
+    try:
+        options = PackOptions(
+            arguments.kbps, 2 if arguments.stereo else 1, int(arguments.part_megabytes * 1e6),
+            arguments.held_out, arguments.parts, arguments.excerpt_seconds,
+        )  # fmt: skip
+        written = pack(arguments.listing, arguments.root, arguments.out, options)
+    except OpenVMASError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    kbps = written.n_bytes * 8e-3 / written.seconds if written.seconds else 0.0
+    print(f"{written.seconds / 3600:.2f} h, {written.n_bytes / 1e6:.1f} MB, {kbps:.1f} kbps in {written.n_parts} parts")
+
+
+if __name__ == "__main__":
+    main()

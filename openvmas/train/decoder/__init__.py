@@ -1,0 +1,1 @@
+"""Training of the decoder on codes of music."""

@@ -1,0 +1,330 @@
+"""Training examples of the decoder: codes of a track and everything a condition is made of, all from the music itself.
+
+    python -m openvmas.train.decoder.examples listen WAVES EXAMPLES          # curves, beats (needs no codec)
+    python -m openvmas.train.decoder.examples encode WAVES EXAMPLES CODEC    # codes, by codec.pt or a preset
+    python -m openvmas.train.decoder.examples pack WAVES EXAMPLES TAGS OUT   # all that training reads, in two files
+
+The first two skip what is there already, so several processes share the work. `Examples` then draws crops of codes with
+their conditions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvmas.codec.runtime import CodecRunner
+from openvmas.condition import AXES, Condition
+from openvmas.errors import InputError
+from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.pretrained import find_weights
+from openvmas.settings import CONTROL_RATE
+from openvmas.timeline import Events
+from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, SAMPLE_RATE, Track, read_index
+
+MAX_SINGING, MAX_SPEECH = 0.35, 0.15  # shares of a track; the model is to write instrumental music
+GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess, and the model is told that there is none
+CURVE_NAMES = ("accents", "energy", "novelty")
+_RAGGED = ("beats", "downbeats", "axis_times", "axes")
+ENDING_DB = -20.0  # a track ends by itself if its last quarter second is this much softer than the whole
+
+
+def key_of(track: Track) -> str:
+    return hashlib.sha256(track.name.encode()).hexdigest()[:16]
+
+
+def is_usable(track: Track) -> bool:
+    """Whether the decoder may learn from a track: instrumental, and of a licence that is known."""
+    is_instrumental = track.singing_share <= MAX_SINGING and track.speech_share <= MAX_SPEECH
+    return is_instrumental and track.album not in EXCLUDED_ALBUMS and track.length > SAMPLE_RATE
+
+
+def read_wave(folder: Path, track: Track) -> np.ndarray:
+    """[L] float32."""
+    waves = np.memmap(folder / "waves.s16", dtype="<i2", mode="r")
+    return waves[track.start : track.start + track.length].astype(np.float32) / 32768
+
+
+def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
+    """What would be heard if the piece were played so much faster (and higher)."""
+    events = heard.events
+    n_steps = round(events.n_steps / speed)
+    places = (np.arange(n_steps) * speed).clip(0, max(0, events.n_steps - 1))
+    accents = np.zeros(n_steps, dtype=np.float32)
+    where = np.flatnonzero(events.accents)
+    np.maximum.at(accents, np.round(where / speed).astype(int).clip(0, n_steps - 1), events.accents[where])
+    energy, novelty = (
+        np.interp(places, np.arange(events.n_steps), curve).astype(np.float32)
+        for curve in (events.energy, events.novelty)
+    )
+    return replace(
+        heard, duration=heard.duration / Fraction(speed), events=Events(events.rate, accents, energy, novelty),
+        onsets=heard.onsets / speed, beats=heard.beats / speed, downbeats=heard.downbeats / speed,
+        tempo=heard.tempo * speed,
+    )  # fmt: skip
+
+
+def codes_folder(examples: Path, semitones: float) -> Path:
+    """Where the codes of all tracks lie, as they are or played higher."""
+    return examples / (f"codes{semitones:+g}" if semitones else "codes")
+
+
+def listen_all(waves: Path, examples: Path) -> None:
+    (examples / "heard").mkdir(parents=True, exist_ok=True)
+    for track in read_index(waves):
+        path = examples / "heard" / f"{key_of(track)}.npz"
+        if not path.exists() and is_usable(track):
+            listen(read_wave(waves, track), SAMPLE_RATE).save(path)
+
+
+def encode_all(waves: Path, examples: Path, codec: str, seconds: int = 60, semitones: float = 0) -> None:
+    """Codes [K, T] of every track as uint16, as if each had gone through the codec in one piece.
+
+    codec: a checkpoint (.pt), or a preset or folder of exported weights, which needs no PyTorch. semitones: the
+    training tracks are played higher (and faster) by so much first.
+    """
+    import soxr
+
+    encode = encoder_of(codec, seconds)
+    folder = codes_folder(examples, semitones)
+    folder.mkdir(parents=True, exist_ok=True)
+    for track in read_index(waves):
+        path = folder / f"{key_of(track)}.npy"
+        if path.exists() or not is_usable(track) or (semitones and track.is_held_out):
+            continue
+        path.touch()  # another process takes the next track
+        wave = read_wave(waves, track)
+        if semitones:
+            wave = soxr.resample(wave, SAMPLE_RATE * 2 ** (semitones / 12), SAMPLE_RATE, quality="MQ")
+        np.save(path.with_suffix(".tmp.npy"), encode(wave).astype(np.uint16))
+        path.with_suffix(".tmp.npy").rename(path)
+
+
+def encoder_of(codec: str, seconds: int = 60) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes codes [K, L // hop_length] of a wave [L]. seconds: that go through a checkpoint at once."""
+    if not codec.endswith(".pt"):
+        runner = CodecRunner(find_weights(codec), threads=1)
+        return lambda wave: runner.encode(wave[: len(wave) // runner.hop_length * runner.hop_length])
+    import torch
+
+    from openvmas.codec.autoencoder import load_codec
+
+    network = load_codec(codec)
+    hop, margin = network.config.hop_length, 50
+    piece = seconds * SAMPLE_RATE // hop
+
+    def encode(wave: np.ndarray) -> np.ndarray:
+        n_steps = len(wave) // hop
+        parts = []
+        for start in range(0, n_steps, piece):  # overlapping, so that no piece has an edge inside a track
+            first, last = max(0, start - margin), min(n_steps, start + piece + margin)
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                latent = network.encode_latent(torch.from_numpy(wave[None, first * hop : last * hop])).float()
+            codes = network.quantizer.encode(latent)[0, :, start - first : start - first + min(piece, n_steps - start)]
+            parts.append(codes.numpy())
+        return np.concatenate(parts, axis=1)
+
+    return encode
+
+
+@dataclass(frozen=True)
+class Example:
+    """One track: codes [K, T], curves at CONTROL_RATE, beats and downbeats in s (none where the grid is a guess), and
+    semantic axes [N, A] at times [N] s (none if never tagged)."""
+
+    codes: np.ndarray
+    events: Events
+    beats: np.ndarray
+    downbeats: np.ndarray
+    axis_times: np.ndarray
+    axes: np.ndarray
+    has_ending: bool
+
+
+class Examples:
+    """Random crops of codes [K, T] with their Condition."""
+
+    def __init__(self, examples: list[Example]) -> None:
+        self.examples = examples
+        self.has_endings = any(example.has_ending for example in examples)
+        self.ends = np.cumsum([example.codes.shape[1] for example in examples])
+
+    @classmethod
+    def collect(cls, waves: Path, examples: Path, tags: Path, held_out: bool = False, semitones: float = 0) -> Examples:
+        """From waves, the folder of `listen` and `encode`, and the NPZ of tools/tag_music.py."""
+        speed = 2 ** (semitones / 12)
+        with np.load(tags) as data:
+            spans = dict(
+                zip(data["tracks"].tolist(), zip(data["start"][:-1], data["start"][1:], strict=True), strict=True)
+            )
+            times, axes = data["times"], data["axes"].astype(np.float32)
+        found: list[Example] = []
+        for track in read_index(waves):
+            codes_path = codes_folder(examples, semitones) / f"{key_of(track)}.npy"
+            heard_path = examples / "heard" / f"{key_of(track)}.npz"
+            is_there = codes_path.exists() and codes_path.stat().st_size and heard_path.exists()
+            if track.is_held_out != held_out or not is_usable(track) or not is_there:
+                continue
+            first, last = spans.get(track.name, (0, 0))
+            heard, wave = MusicAnalysis.load(heard_path), read_wave(waves, track)
+            tail, whole = (float(np.sqrt(np.mean(x**2)) + 1e-6) for x in (wave[-SAMPLE_RATE // 4 :], wave))
+            if semitones:
+                heard = change_speed(heard, speed)
+            beats, downbeats = heard.beats, heard.downbeats
+            if heard.confidence < GRID_CONFIDENCE:
+                beats, downbeats = np.zeros(0), np.zeros(0)
+            found.append(
+                Example(
+                    np.load(codes_path), heard.events, beats, downbeats, times[first:last] / speed, axes[first:last],
+                    20 * np.log10(tail / whole) < ENDING_DB,
+                )
+            )  # fmt: skip
+        return cls(found)
+
+    def save(self, path: Path, n_codebooks: int) -> None:
+        """One NPZ file with everything; curves are rounded to 1 / 255."""
+        lists = {name: [getattr(x, name) for x in self.examples] for name in _RAGGED}
+        lists["axes"] = [axes.astype(np.float16) for axes in lists["axes"]]
+        lists["codes"] = [x.codes[:n_codebooks].T.astype(np.uint16) for x in self.examples]
+        for name in CURVE_NAMES:
+            curves = [getattr(x.events, name)[: x.codes.shape[1]] for x in self.examples]
+            lists[name] = [np.round(255 * np.clip(curve, 0, 1)).astype(np.uint8) for curve in curves]
+        arrays = {name: np.concatenate(rows) for name, rows in lists.items()}
+        counts = {f"n_{name}": np.array([len(row) for row in rows]) for name, rows in lists.items()}
+        everything: dict[str, Any] = {**arrays, **counts, "has_ending": np.array([x.has_ending for x in self.examples])}
+        np.savez_compressed(path, **everything)
+
+    @classmethod
+    def load(cls, path: Path) -> Examples:
+        """What `save` wrote. Raises InputError if the file is not there."""
+        if not path.is_file():
+            raise InputError(f"{path} is not there; make it with python -m openvmas.train.decoder.examples pack.")
+        with np.load(path) as data:
+            rows = {name: np.split(data[name], np.cumsum(data[f"n_{name}"])[:-1]) for name in (*_RAGGED, *CURVE_NAMES)}
+            codes = np.split(data["codes"], np.cumsum(data["n_codes"])[:-1])
+            endings = data["has_ending"].tolist()
+        examples = []
+        for i, (steps, has_ending) in enumerate(zip(codes, endings, strict=True)):
+            curves = (rows[name][i].astype(np.float32) / 255 for name in CURVE_NAMES)
+            events = Events(CONTROL_RATE, *curves)
+            examples.append(
+                Example(
+                    np.ascontiguousarray(steps.T), events, rows["beats"][i], rows["downbeats"][i],
+                    rows["axis_times"][i], rows["axes"][i].astype(np.float32), has_ending,
+                )
+            )  # fmt: skip
+        return cls(examples)
+
+    def choose(self, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
+        """Which example and from which step; beginnings and endings come more often than by chance."""
+        place = generator.random()
+        if not self.has_endings:
+            place = max(place, 0.1)
+        while True:
+            index = int(np.searchsorted(self.ends, int(generator.integers(self.ends[-1])), side="right"))
+            example = self.examples[index]
+            room = example.codes.shape[1] - n_steps
+            if room >= 0 and (place >= 0.1 or example.has_ending):
+                break
+        start = int(generator.integers(room + 1))
+        return index, room if place < 0.1 else 0 if place < 0.16 else start
+
+    def draw(self, generator: np.random.Generator, n_steps: int) -> tuple[np.ndarray, Condition]:
+        """Codes [K, n_steps] and condition of a crop."""
+        index, start = self.choose(generator, n_steps)
+        example = self.examples[index]
+        codes = example.codes[:, start : start + n_steps].astype(np.int64)
+        return codes, condition_of(example, start, n_steps, generator)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A folder of `pack`. n_pieces: tracks in the music, if copies of all at other pitches come after the first."""
+
+    music: Examples
+    held_out: Examples
+    n_pieces: int | None
+
+
+def read_packed(folder: Path) -> Packed:
+    """Raises InputError if music or held-out music is not there."""
+    paths = sorted(folder.glob("music*.npz")) or [folder / "music.npz"]
+    found = [Examples.load(path) for path in paths]
+    # Packs of one corpus at other pitches hold the same tracks in the same order.
+    n_pieces = len(found[0].examples) if len({len(part.examples) for part in found}) == 1 else None
+    music = Examples([example for part in found for example in part.examples])
+    return Packed(music, Examples.load(folder / "held-out.npz"), n_pieces)
+
+
+def condition_of(example: Example, start: int, n_steps: int, generator: np.random.Generator | None = None) -> Condition:
+    """The condition of a crop, from the music itself; with a generator, imperfect as a picture's would be.
+
+    Imperfection: accents are missed (a fifth), shift by a step, vary in strength; each semantic axis is known with
+    probability 0.5, all of them or none in a tenth of the crops each; energy is smoothed by chance.
+    """
+    events, rate = example.events, float(CONTROL_RATE)
+    accents, energy, novelty = (
+        np.pad(getattr(events, name)[start : start + n_steps], (0, max(0, start + n_steps - events.n_steps)))
+        for name in CURVE_NAMES
+    )
+    if generator is not None:
+        accents = blur_accents(accents, generator)
+    beats, downbeats = (marks - start / rate for marks in (example.beats, example.downbeats))
+    times = (start + np.arange(n_steps)) / rate
+    semantics = np.full((n_steps, len(AXES)), np.nan, dtype=np.float32)
+    if len(example.axes):
+        semantics = np.stack([np.interp(times, example.axis_times, a) for a in example.axes.T], axis=1).astype(
+            np.float32
+        )
+        if generator is not None:
+            share = generator.choice([0.0, 0.15, 0.5, 1.0], p=[0.05, 0.4, 0.45, 0.1])
+            semantics[:, generator.random(len(AXES)) >= share] = np.nan
+    left = example.codes.shape[1] / rate - times if example.has_ending else np.full(n_steps, np.inf)
+    return Condition(Events(CONTROL_RATE, accents, energy, novelty), beats, downbeats, semantics, left, times)
+
+
+def blur_accents(accents: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Miss a fifth of the accents, move some by one step, vary their strength."""
+    blurred = np.zeros_like(accents)
+    where = np.flatnonzero(accents > 0)
+    where = where[generator.random(len(where)) >= 0.2]
+    moved = np.clip(where + generator.choice([-1, 0, 1], len(where), p=[0.15, 0.7, 0.15]), 0, len(accents) - 1)
+    blurred[moved] = np.clip(accents[where] * generator.uniform(0.7, 1.3, len(where)), 0, 1)
+    return blurred
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    steps = parser.add_subparsers(dest="step", required=True)
+    for step, names in (("listen", []), ("encode", ["codec"]), ("pack", ["tags", "out"])):
+        one = steps.add_parser(step)
+        for name in ("waves", "examples", *names):
+            one.add_argument(name, type=str if name == "codec" else Path)
+        one.add_argument("--semitones", type=float, default=0, help="copies played higher (encode), or of those (pack)")
+        if step == "pack":
+            one.add_argument("--codebooks", type=int, default=4, help="how many the decoder is to write (default 4)")
+    arguments = parser.parse_args()
+    if arguments.step == "listen":
+        listen_all(arguments.waves, arguments.examples)
+    elif arguments.step == "encode":
+        encode_all(arguments.waves, arguments.examples, arguments.codec, semitones=arguments.semitones)
+    else:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        sets = [("music", False), ("held-out", True)]
+        if arguments.semitones:
+            sets = [(f"music{arguments.semitones:+g}", False)]
+        for name, held_out in sets:
+            found = Examples.collect(arguments.waves, arguments.examples, arguments.tags, held_out, arguments.semitones)
+            found.save(arguments.out / f"{name}.npz", arguments.codebooks)
+            print(f"{name}: {len(found.examples)} tracks")
+
+
+if __name__ == "__main__":
+    main()

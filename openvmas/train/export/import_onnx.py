@@ -1,0 +1,167 @@
+"""Back from the files that ship to checkpoints, so that training goes on from what is in the repository.
+
+    python -m openvmas.train.export.import_onnx mini OUT        # OUT/codec.pt and OUT/decoder.pt
+
+Weights come back as they are used: rounded to 8 bits (docs/LOG.md says what that costs), codebooks to fp16. What only
+training knows (moments of the optimiser, how often codebook entries are used) begins anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from openvmas.codec.autoencoder import Codec, CodecConfig, save_codec
+from openvmas.errors import ModelError
+from openvmas.model.decoder import Decoder, DecoderConfig, save_decoder
+from openvmas.pretrained import Weights, find_weights
+from openvmas.train.export.step_graph import PARTS
+
+
+class Graph:
+    """The constants of an ONNX file as float32 arrays, by the names that PyTorch gave them."""
+
+    def __init__(self, path: Path) -> None:
+        import onnx
+        from onnx import numpy_helper
+
+        graph = onnx.load(str(path)).graph
+        self._values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self._makers = {name: node for node in graph.node for name in node.output}
+        self.nodes = list(graph.node)
+        # Of parameters with the same values the exporter keeps one.
+        twins = [node for node in graph.node if node.op_type == "Identity" and node.input[0] in self._values]
+        every = self._values | {node.output[0]: self._values[node.input[0]] for node in twins}
+        self.named = {name: value.astype(np.float32) for name, value in every.items() if "::" not in name}
+
+    def constant(self, name: str) -> np.ndarray:
+        """A constant, unpacked if `train.export.export_model` packed it."""
+        if name in self._values:
+            return self._values[name]
+        node = self._makers[name]
+        inputs = [self.constant(part) for part in node.input]
+        if node.op_type == "Cast":
+            return inputs[0].astype(np.float32)
+        if node.op_type == "Mul":
+            return inputs[0] * inputs[1]
+        if node.op_type == "Reshape":
+            return inputs[0].reshape(inputs[1])
+        raise ModelError(f"{name} is made by {node.op_type}, which no export of openvmas does; give one of its models.")
+
+    def matrices(self) -> dict[str, np.ndarray]:
+        """Weights of matrix products [out, in] by the module that owns them."""
+        found = {}
+        for node in self.nodes:
+            if node.op_type == "MatMulNBits":
+                found[node.input[1].removesuffix("_Q8")] = unpack_blocks(node, self._values)
+            elif node.op_type == "MatMul" and (node.input[1] in self._values or node.input[1] in self._makers):
+                try:
+                    found[module_name(node.name)] = self.constant(node.input[1]).T
+                except (KeyError, ModelError):
+                    continue  # a product of two activations
+        return found
+
+
+def module_name(node: str) -> str:
+    """`/leave/leave.2/MatMul` → `leave.2`; `/blocks.0/widen/MatMul` → `blocks.0.widen`."""
+    parts: list[str] = []
+    for part in node.strip("/").split("/")[:-1]:
+        if parts and part.startswith(parts[-1] + "."):
+            parts.pop()
+        parts.append(part)
+    return ".".join(parts)
+
+
+def unpack_blocks(node: Any, values: dict[str, np.ndarray]) -> np.ndarray:
+    """Weights [out, in] of a MatMulNBits node with 8 bits."""
+    sizes = {item.name: item.i for item in node.attribute}
+    if sizes["bits"] != 8:
+        raise ModelError(f"{node.name} has weights of {sizes['bits']} bits; only models with 8 can be recovered.")
+    packed, scales, zeros = (values[name] for name in node.input[1:4])
+    scales, zeros = (array.reshape(packed.shape[0], -1, 1).astype(np.float32) for array in (scales, zeros))
+    return ((packed.astype(np.float32) - zeros) * scales).reshape(len(packed), -1)[:, : sizes["K"]]
+
+
+def fill(module: nn.Module, named: dict[str, np.ndarray], matrices: dict[str, np.ndarray], prefix: str = "") -> None:
+    """Put named constants and matrices into a module. prefix: of its names. Raises ModelError where one is missing."""
+    for name, parameter in module.named_parameters():
+        value = named.get(prefix + name)
+        if value is None:
+            value = matrices.get((prefix + name).removesuffix(".weight"))
+        if value is None or value.shape != tuple(parameter.shape):
+            raise ModelError(f"{name} is not in the file; give a model that this version of openvmas exported.")
+        parameter.data.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+
+
+def recover_decoder(weights: Weights) -> Decoder:
+    """The decoder with its condition encoder."""
+    sizes = weights.sizes
+    graph, condition = Graph(weights.file("decoder")), Graph(weights.file("condition"))
+    matrices = graph.matrices()
+    if not {"embedding", "gains"} <= graph.named.keys():
+        raise ModelError(
+            f"{weights.file('decoder')} is from a version before 0.4; give a model that this version exported."
+        )
+    events = condition.named["events_in.weight"]
+    config = DecoderConfig(
+        n_codebooks=sizes["n_codebooks"], codebook_size=sizes["codebook_size"], width=sizes["width"],
+        n_layers=sizes["n_layers"], n_heads=sizes["width"] // sizes["head_width"], n_groups=sizes["n_groups"],
+        hidden=matrices["from_hidden.0"].shape[1], narrow=sizes["narrow"], wide=sizes["wide"],
+        n_curves=events.shape[1], n_axes=condition.matrices()["meaning_in"].shape[1] // 2, curve_kernel=events.shape[2],
+    )  # fmt: skip
+    named = {f"layers.{i}.condition_gain": gain for i, gain in enumerate(graph.named["gains"])}
+    named["embedding.weight"] = graph.named["embedding"]
+    for i in range(config.n_layers):
+        for part in PARTS:
+            matrices[f"layers.{i}.{part}"] = matrices[f"{part}.{i}"]
+    decoder = Decoder(config)
+    fill(decoder.condition, condition.named, condition.matrices())
+    for part in ("embedding.", "layers.", "heads."):
+        fill(getattr(decoder, part[:-1]), named, matrices, part)
+    return decoder.eval()
+
+
+def recover_codec(weights: Weights) -> Codec:
+    """Encoder, codebooks and decoder of the codec."""
+    sizes = weights.sizes
+    encoder, decoder = Graph(weights.file("codec_encoder")), Graph(weights.file("codec"))
+    into, out = encoder.matrices(), decoder.matrices()
+    n_blocks = [sum(name.endswith(".widen") for name in matrices) for matrices in (into, out)]
+    with np.load(weights.file("codebooks")) as data:
+        books = torch.from_numpy(data["codebooks"].astype(np.float32))
+    config = CodecConfig(
+        sample_rate=sizes["sample_rate"], hop_length=sizes["hop_length"], window_length=sizes["window_length"],
+        encoder_width=len(into["enter"]), encoder_blocks=n_blocks[0], decoder_width=len(out["enter"]),
+        decoder_blocks=n_blocks[1], head_width=len(out["leave.0"]) if "leave.0" in out else 0,
+        latent_width=books.shape[2], n_codebooks=books.shape[0], codebook_size=books.shape[1],
+        kernel_size=decoder.named["blocks.0.depthwise.weight"].shape[2],
+        look_ahead=sizes["codec_look_ahead"] // n_blocks[1],
+    )  # fmt: skip
+    codec = Codec(config)
+    fill(codec.encoder, encoder.named, into)
+    fill(codec.decoder, decoder.named, out)
+    codec.quantizer.codebooks.copy_(books)
+    codec.quantizer.sums.copy_(books)
+    codec.quantizer.is_ready.fill_(True)
+    return codec.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="preset or folder")
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    weights = find_weights(arguments.model)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    save_codec(recover_codec(weights), str(arguments.folder / "codec.pt"))
+    save_decoder(recover_decoder(weights), str(arguments.folder / "decoder.pt"))
+    print(f"{arguments.folder}: codec.pt, decoder.pt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Joint training of decoder, video encoder and alignment."""

@@ -1,0 +1,142 @@
+"""What compares picture and music, learned alone: the states of a finished decoder and many pairs in every batch.
+
+    python -m openvmas.train.joint.align PACKED POOLS DECODER.pt OUT --steps 300 --batch 48
+
+The decoder stays as it is and its states of every pair of a pool are computed once, so that a batch may hold many
+pairs: a joint step can afford eight, and eight wrong answers teach an embedding of meaning nothing (docs/LOG.md). OUT
+gets `decoder.pt`, `video_encoder.pt` and `alignment.pt`, for `openvmas.train.export.export_model --joint OUT`. The
+video encoder's
+`steps` are not trained: this is for comparing, not for writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from openvmas.model.alignment import contrastive_loss, onset_loss, ranks_of, timed_loss, unconditioned_hidden
+from openvmas.model.decoder import load_decoder
+from openvmas.train.decoder.examples import Examples, read_packed
+from openvmas.train.joint.joint_model import JointModel, JointRecipe
+from openvmas.train.joint.joint_trainer import save_parts
+from openvmas.train.joint.pair_pool import TEST_ROUND, PairPool, PooledPairs
+from openvmas.train.joint.pairs import collate
+
+CHUNK = 32  # pairs that go through the decoder at once
+
+
+def begin(decoder: Path, preset: str, fps: float, feature_width: int) -> JointModel:
+    """A new video encoder and new embeddings of a preset around a decoder of that preset."""
+    made = JointModel(JointRecipe(preset=preset, fps=fps), load_decoder(str(decoder)), feature_width)
+    made.decoder.requires_grad_(False)
+    return made
+
+
+class States:
+    """Every pair of a pool: untold states [N, S, D], the picture's curves and features, onsets, pieces."""
+
+    def __init__(self, made: JointModel, examples: Examples, pool: PairPool, n_pieces: int | None = None) -> None:
+        assert made.video is not None
+        source = PooledPairs(examples, pool, made.video.config.fps, n_pieces=n_pieces)
+        n_steps, config = pool.curves.shape[1], made.decoder.config
+        parts: list[tuple[Tensor, ...]] = []
+        for start in range(0, len(pool), CHUNK):
+            rows = range(start, min(start + CHUNK, len(pool)))
+            clips = [
+                source.clip(source.row(r), np.random.default_rng(r), n_steps - config.n_codebooks + 1) for r in rows
+            ]
+            batch = collate(clips, config, source.fps, pool.features.shape[2])
+            with torch.no_grad():
+                hidden = unconditioned_hidden(made.decoder, batch.tokens)
+            parts.append((hidden.half(), batch.picture, batch.features.half(), batch.onsets, batch.pieces))
+        self.hidden, self.picture, self.features, self.onsets, self.pieces = (
+            torch.cat(x) for x in zip(*parts, strict=True)
+        )
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+
+def losses(made: JointModel, states: States, rows: Tensor) -> Tensor:
+    """InfoNCE of meaning and of time, and of the onsets that time is read from."""
+    assert made.video is not None
+    hidden, labels = states.hidden[rows].float(), states.pieces[rows]
+    seen = made.video(states.features[rows].float(), states.picture[rows])
+    timed = made.video_timed(seen.motion), made.music_timed(hidden)
+    heard = (states.onsets[rows] > 0).float()
+    return (
+        contrastive_loss(seen.embedding, made.music(hidden), made.temperature(), labels)
+        + timed_loss(*timed, made.timed_temperature(), made.video_timed.read.out_channels)
+        + onset_loss(made.music_timed.read(hidden), heard, torch.ones_like(heard))
+    )
+
+
+@torch.no_grad()
+def measure(made: JointModel, states: States) -> dict[str, float]:
+    """How many times more often than chance a picture finds its music among TEST_ROUND: by meaning, in time, both."""
+    assert made.video is not None
+    made.eval()
+    ranks: dict[str, list[Tensor]] = {"meaning": [], "in time": [], "both": []}
+    for start in range(0, len(states) - TEST_ROUND + 1, TEST_ROUND):
+        rows = slice(start, start + TEST_ROUND)
+        hidden = states.hidden[rows].float()
+        seen = made.video(states.features[rows].float(), states.picture[rows])
+        meaning = seen.embedding @ made.music(hidden).T
+        in_time = made.video_timed(seen.motion) @ made.music_timed(hidden).T
+        both = made.temperature() * meaning + made.timed_temperature() * in_time
+        for name, matrix in zip(ranks, (meaning, in_time, both), strict=True):
+            ranks[name].append(ranks_of(matrix))
+    made.train()
+    made.decoder.eval()
+    return {name: round(TEST_ROUND * (torch.cat(x) < 0.5).float().mean().item(), 1) for name, x in ranks.items()}
+
+
+def align(made: JointModel, training: States, testing: States, steps: int, batch: int, rate: float) -> None:
+    """Train all but the decoder; prints what `measure` finds ten times."""
+    parts = (made.video, made.music, made.video_timed, made.music_timed, made.temperature, made.timed_temperature)
+    weights = [weight for part in parts if part is not None for weight in part.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
+    made.train()
+    for step in range(steps + 1):
+        if step % max(steps // 10, 1) == 0:
+            print(step, measure(made, testing), flush=True)
+        if step == steps:
+            return
+        loss = losses(made, training, torch.randperm(len(training))[:batch])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("packed", "pools", "decoder", "out"):
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--preset", default="small", help="of the decoder")
+    parser.add_argument("--fps", type=float, default=2.0, help="pictures a second that the video encoder is given")
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    torch.manual_seed(given.seed)
+    found, pool = read_packed(given.packed), PairPool.load(given.pools / "train.npz")
+    made = begin(given.decoder, given.preset, given.fps, pool.features.shape[2])
+    training = States(made, found.music, pool, found.n_pieces)
+    testing = States(made, found.held_out, PairPool.load(given.pools / "test.npz"))
+    align(made, training, testing, given.steps, given.batch, given.learning_rate)
+    given.out.mkdir(parents=True, exist_ok=True)
+    save_parts(made, made, given.out, is_first=True)
+
+
+if __name__ == "__main__":
+    main()
