@@ -21,7 +21,7 @@ from fractions import Fraction
 import numpy as np
 
 from openvmas.condition import AXES, Condition
-from openvmas.generate.composer import Composer
+from openvmas.generate.composer import ModelComposer
 from openvmas.generate.engine import Engine
 from openvmas.generate.sampling import plan_branches
 from openvmas.pretrained import Weights, find_weights
@@ -104,12 +104,12 @@ def main() -> None:
     print("\nA step is one thread's; several candidates are heard, and their branches stepped, side by side.")
     print("\n| threads | candidates | guidance | times real time: wall | own time |\n|---|---|---|---|---|")
     for threads, candidates, guidance in itertools.product(arguments.threads, (1, 2, 3), (1.0, 3.0)):
-        composer = Composer(weights, threads)
+        composer = ModelComposer(weights, threads)
         condition = make_condition(round(arguments.seconds * composer.engine.frame_rate), composer.engine.frame_rate)
         options = GenerateOptions(candidates=candidates, guidance=guidance, event_guidance=guidance)
         assert len(plan_branches(options)) == (1 if guidance == 1 else 2)
-        next(composer.stream(condition, options))  # what happens once is not counted
-        found = spend(lambda: [len(block) for block in composer.stream(condition, options, {})])  # noqa: B023
+        next(composer.compose(condition, None, options))  # what happens once is not counted
+        found = spend(lambda: [len(block) for block in composer.compose(condition, None, options)])  # noqa: B023
         row = threads, candidates, guidance, *(f"{arguments.seconds / x:.1f}" for x in (found.wall, found.own))
         print("|", *(f"{cell} |" for cell in row), flush=True)
     print(f"\nbars: ratio at most {MAX_RATIO}, at least {MIN_SPEED} times real time on 2 cores")

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from openvmas.generate.scorer import Composer, load
+from openvmas.generate.piece import Composer
+from openvmas.generate.scorer import load
 from openvmas.music.analysis import listen
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
 from openvmas.planning.conditioning import to_condition
@@ -35,7 +36,7 @@ def compose(composer: Composer, condition, options: GenerateOptions, path: Path)
     """The wave [2, L] of a condition, from the file if it is there."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        wave = np.concatenate(list(composer.stream(condition, options)), axis=1)
+        wave = np.concatenate(list(composer.compose(condition, None, options)), axis=1)
         soundfile.write(path, wave.T, 48_000, subtype="FLOAT")
     wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
     return wave.T, rate

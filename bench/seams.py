@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.generate.composer import Composer
+from openvmas.generate.composer import ModelComposer
 from openvmas.generate.seams import find_seams
 from openvmas.planning.planner import make_plan, to_condition
 from openvmas.pretrained import find_weights
@@ -44,22 +44,22 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, default=4)
     parser.add_argument("--model", default="mini")
     arguments = parser.parse_args()
-    composer, analysis = Composer(find_weights(arguments.model)), analyze(arguments.video)
+    composer, analysis = ModelComposer(find_weights(arguments.model)), analyze(arguments.video)
     rate = int(composer.engine.sizes["sample_rate"])
     found: dict[str, list[list[float]]] = {"written again": [], "as it was": [], "replaced": []}
     for seed in range(arguments.pieces):
         condition = to_condition(make_plan(analysis, PlanOptions(text=TEXTS[seed % len(TEXTS)]), seed), analysis)
         options = GenerateOptions(candidates=1, seed=seed)
-        codes = np.concatenate(list(composer.write(condition, options)), axis=1)
+        codes = np.concatenate([segment.codes for segment in composer.write(condition, options)], axis=1)
         n_steps = codes.shape[1]
         for start, length in ((n_steps // 3, 250), (n_steps // 2, 150)):
             end = min(start + length, n_steps - 50)
-            new = composer.rewrite(codes, condition, start, end, GenerateOptions(seed=seed + 100))
+            new = composer.inpaint(codes, start, end, condition, None, GenerateOptions(seed=seed + 100)).codes
             other = codes.copy()
             other[:, start:end] = np.roll(codes, 173, axis=1)[:, start:end]
             times = [start / float(condition.rate), end / float(condition.rate)]
             for name, piece in zip(found, (new, codes, other), strict=True):
-                wave = composer.hear(piece)
+                wave = composer.judge.decode(piece)
                 seams, clicks = find_seams(wave, rate, times), click_ranks(wave, rate, times)
                 ranks = [[getattr(seam, kind) for kind in KINDS] for seam in seams]
                 found[name] += [[click, *rank] for click, rank in zip(clicks, ranks, strict=True)]

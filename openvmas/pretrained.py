@@ -53,15 +53,24 @@ def list_presets() -> list[str]:
     return sorted(path.parent.name for path in manifests if path.parent.name != ALIGNMENT)
 
 
+def folder_of(name_or_path: str | Path) -> Path:
+    """The folder of a preset, or the path itself where there is no such preset."""
+    preset = PRESETS_FOLDER / str(name_or_path)
+    return preset if (preset / MANIFEST).is_file() else Path(name_or_path)
+
+
+def is_weights(name_or_path: str | Path) -> bool:
+    """Whether this is a preset or a folder with a manifest."""
+    return (folder_of(name_or_path) / MANIFEST).is_file()
+
+
 def find_weights(name_or_path: str | Path) -> Weights:
     """Find a preset or a folder of exported weights and check every file's SHA-256.
 
     Raises ModelError where it is missing, damaged or of another format.
     """
-    folder = PRESETS_FOLDER / str(name_or_path)
-    if not (folder / MANIFEST).is_file():
-        folder = Path(name_or_path)
-    if not (folder / MANIFEST).is_file():
+    folder = folder_of(name_or_path)
+    if not is_weights(folder):
         presets = ", ".join(list_presets()) or "none"
         raise ModelError(
             f"there is no model called {name_or_path}; presets here: {presets}; or give a folder that holds {MANIFEST}."

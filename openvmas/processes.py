@@ -15,14 +15,14 @@ R = TypeVar("R")
 MOST = 3  # threads: as many branches as guidance can have
 
 
-class Hands:
+class ThreadPool:
     """n threads, the caller's included. n: all cores up to MOST if left out, or OPENVMAS_THREADS of the environment."""
 
     def __init__(self, n: int | None = None) -> None:
         self.n = n or count_threads()
         self._others = ThreadPoolExecutor(self.n - 1) if self.n > 1 else None
 
-    def each(self, function: Callable[[Any], R], items: Sequence[Any] | np.ndarray) -> list[R]:
+    def map(self, function: Callable[[Any], R], items: Sequence[Any] | np.ndarray) -> list[R]:
         """function of every item, in order."""
         if self._others is None or len(items) < 2:
             return [function(item) for item in items]
@@ -31,7 +31,7 @@ class Hands:
 
 
 def count_threads() -> int:
-    """As `Hands` says. Raises OptionError."""
+    """Threads to compute with: OPENVMAS_THREADS of the environment, or all cores up to MOST. Raises OptionError."""
     asked = os.environ.get("OPENVMAS_THREADS", "")
     if not asked:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -42,5 +42,5 @@ def count_threads() -> int:
 
 
 def share_of_cores(n: int) -> dict[str, str]:
-    """The environment of one of n processes that work side by side: its hands do not take the others' cores."""
+    """The environment of one of n processes that work side by side: its threads do not take the others' cores."""
     return {**os.environ, "OPENVMAS_THREADS": str(max(1, count_threads() // n))}

@@ -11,6 +11,9 @@ import av
 import numpy as np
 
 from openvmas.condition import Condition
+from openvmas.generate.piece import Composer, Piece
+from openvmas.planning.schema import ScorePlan
+from openvmas.pretrained import Weights
 from openvmas.settings import GenerateOptions
 
 SAMPLE_RATE = 48_000
@@ -69,12 +72,15 @@ def make_sound(kind: str, n_samples: int) -> np.ndarray:
     return np.stack([tone, tone]).astype(np.float32)
 
 
-class SineComposer:
+class SineComposer(Composer):
     """A steady chord whose root depends on the seed, and a decaying louder tone at each accent of the condition."""
 
-    def stream(
-        self, condition: Condition, options: GenerateOptions, report: dict[str, Any] | None = None
-    ) -> Iterator[np.ndarray]:
+    weights = Weights("sines", "1", "none needed", Path(), {}, "0" * 64)
+
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        return Piece(self.blocks(condition, options), {"chosen": 0})
+
+    def blocks(self, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
         step = SAMPLE_RATE // 50
         n_samples = condition.n_steps * step
         times = np.arange(n_samples) / SAMPLE_RATE
@@ -86,7 +92,5 @@ class SineComposer:
         for index in np.flatnonzero(condition.events.accents > 0.5):
             part = wave[index * step : index * step + len(decay)]
             part += 0.3 * decay[: len(part)]
-        if report is not None:
-            report["chosen"] = 0
         for start in range(0, n_samples, SAMPLE_RATE):
             yield np.stack([wave[start : start + SAMPLE_RATE]] * 2).astype(np.float32)

@@ -12,14 +12,13 @@ from pathlib import Path
 from openvmas.cli import batch
 from openvmas.cli.main import main
 from openvmas.generate import scorer
-from openvmas.pretrained import Weights
 from tests.clips import SineComposer
 
-WEIGHTS = Weights("sines", "1", "none needed", Path(), {}, "0" * 64)
+WEIGHTS = SineComposer.weights
 
 
 def load(name_or_path: str | Path = "mini") -> scorer.Scorer:
-    return scorer.Scorer(SineComposer(), WEIGHTS)
+    return scorer.Scorer(SineComposer())
 
 
 if __name__ == "__main__":

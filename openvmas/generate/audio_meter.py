@@ -1,4 +1,4 @@
-"""What finished music sounds like, measured while it passes, and one sentence about it."""
+"""Measures of finished music, taken while it passes, and one sentence about them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from openvmas.music.sync import energy_correlation, sync_z
 
 STUCK_STEPS = 50  # this many steps with almost no new code of the first codebook are a stuck loop
 SILENCE_DB = -50.0
-BLOCK = 8  # s that are listened to at once: long enough that the edges of the onset curve hardly count
+BLOCK = 8  # s that are measured at once: long enough that the edges of the onset curve hardly count
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What the music sounds like. Shares are in [0, 1]; `fit` is sync z at the accents (0 is chance)."""
+    """Measures of one piece. Shares are in [0, 1]; `fit` is sync z at the accents (0 is chance)."""
 
     level_db: float
     peak: float
@@ -41,7 +41,7 @@ class Measures:
         return found
 
 
-class Listener:
+class AudioMeter:
     """Takes a mono wave as it comes and keeps only numbers."""
 
     def __init__(self, sample_rate: int) -> None:
@@ -55,19 +55,19 @@ class Listener:
         self._left = np.concatenate([self._left, wave])
         block = BLOCK * self._rate
         while len(self._left) >= block:
-            self._hear(self._left[:block])
+            self._measure(self._left[:block])
             self._left = self._left[block:]
 
-    def _hear(self, part: np.ndarray) -> None:
+    def _measure(self, part: np.ndarray) -> None:
         half = self._rate // 2
         self._peak = max(self._peak, float(np.abs(part).max()))
         self._power.append((part[: len(part) // half * half].reshape(-1, half).astype(np.float64) ** 2).mean(1))
         self._strengths.append(onset_strength(part, self._rate))
 
     def measure(self, codes: np.ndarray, condition: Condition) -> Measures:
-        """Of all that was pushed; codes: [K, T] it was made of."""
+        """Measures of the whole wave that was pushed; codes: [K, T] it was made of."""
         if len(self._left):
-            self._hear(self._left)
+            self._measure(self._left)
             self._left = self._left[:0]
         power = np.concatenate(self._power) + 1e-10
         level = 10 * np.log10(power)
@@ -85,28 +85,28 @@ class Listener:
         )
 
 
-def describe(time: float, found: list[Judgement], values: list[float], winner: int) -> dict[str, Any]:
+def describe_choice(time: float, judgements: list[Judgement], values: list[float], winner: int) -> dict[str, Any]:
     """One choice at `time`, s, for the report."""
-    best = found[winner]
+    best = judgements[winner]
     return {
         "time": round(time, 2),
         "chosen": winner,
         "values": [round(value, 2) for value in values],
         "accents": round(best.accents, 2),
         "level_error": round(best.level_error, 1),
-        "failures": [list(judgement.failures) for judgement in found],
+        "failures": [list(judgement.failures) for judgement in judgements],
     }
 
 
-def explain(measures: Measures, notes: list[dict[str, Any]], candidates: int) -> str:
+def explain(measures: Measures, choices: list[dict[str, Any]], candidates: int) -> str:
     """One sentence on the choices."""
-    heard = f"sync z {measures.fit:.1f}, energy correlation {measures.energy_correlation:.2f}"
+    found = f"sync z {measures.fit:.1f}, energy correlation {measures.energy_correlation:.2f}"
     if measures.failures:
-        heard += f"; gates not passed: {', '.join(measures.failures)}"
-    if not notes:
-        return f"one candidate, nothing to choose from: {heard}."
-    failed = sum(bool(f) for note in notes for f in note["failures"])
+        found += f"; gates not passed: {', '.join(measures.failures)}"
+    if not choices:
+        return f"one candidate, nothing to choose from: {found}."
+    failed = sum(bool(f) for choice in choices for f in choice["failures"])
     return (
-        f"{len(notes)} times the best of {candidates} continuations by accents, level and gates was kept "
-        f"({failed} of {len(notes) * candidates} failed a gate): {heard}."
+        f"{len(choices)} times the best of {candidates} continuations by accents, level and gates was kept "
+        f"({failed} of {len(choices) * candidates} failed a gate): {found}."
     )

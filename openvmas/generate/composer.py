@@ -1,9 +1,10 @@
-"""The composer: a condition in, blocks of music out while they are being written; and parts written again."""
+"""The composer that writes codec tokens with the exported decoder, and music out of them block by block."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -12,13 +13,15 @@ import numpy as np
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.audio_meter import Listener, describe, explain
-from openvmas.generate.batch_decoder import FREE, Pen, outline
+from openvmas.generate.audio_meter import AudioMeter, describe_choice, explain
+from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template
 from openvmas.generate.engine import Engine
-from openvmas.generate.steering import FIRST_LEVEL, Judgement, judge, plan_choices
+from openvmas.generate.piece import Composer, Piece
+from openvmas.generate.steering import FIRST_LEVEL, CandidateJudge, plan_choices
 from openvmas.generate.stereo import finish
+from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
-from openvmas.processes import Hands
+from openvmas.processes import ThreadPool
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.timeline import Clock
 
@@ -27,59 +30,76 @@ FIRST_CHUNKS = (64, *16 * (25,))  # at the beginning somebody waits: a second of
 HISTORY = 40  # steps before a segment that are decoded with it; at least the codec's history
 
 
-class Composer:
+@dataclass(frozen=True)
+class Segment:
+    """Codes [K, n] that are final, and how they were chosen among the candidates (None if there was but one)."""
+
+    codes: np.ndarray
+    choice: dict[str, Any] | None
+
+
+class ModelComposer(Composer):
     """Writes music with one model. Any length in constant memory; the same seed gives the same music."""
 
     def __init__(self, weights: Weights, threads: int | None = None) -> None:
-        """threads: as `Hands`; the music does not depend on them."""
-        self.engine, self.hands = Engine(weights), Hands(threads)
+        """threads: as in `ThreadPool`; the music does not depend on them."""
+        self.weights, self.engine, self.threads = weights, Engine(weights), ThreadPool(threads)
+        self.judge = CandidateJudge(self.engine)
 
-    def stream(
-        self,
-        condition: Condition,
-        options: GenerateOptions,
-        report: dict[str, Any] | None = None,
-        codes: list[np.ndarray] | None = None,
-    ) -> Iterator[np.ndarray]:
-        """Blocks [2, n] float32 at 48 kHz, together as long as the condition.
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        """A piece of stereo blocks; they come while the rest is being written.
 
-        Every few seconds the best of the candidates is kept (generate.steering), so blocks come while the rest is being
-        written. report: is given, when all is written, what was chosen and why and the music's measures. codes: is
-        given chunks [K, n] uint16 as they become final; joined they are what `rewrite` and `render` take. Raises
-        ModelError where the condition's clock is not the codec's.
+        Every few seconds the best of the candidates is kept (generate.steering). Its codes are what `inpaint` and
+        `render` take. Raises ModelError where the condition's clock is not the codec's.
         """
         self.check(condition)
-        notes: list[dict[str, Any]] = []
-        written: list[np.ndarray] = [] if codes is None else codes
-        ear = Listener(self.engine.sizes["sample_rate"]) if report is not None else None
-        yield from self._sound(kept(self.write(condition, options, notes), written), condition, ear)
-        if report is not None and ear is not None and written:
-            measures = ear.measure(np.concatenate(written, axis=1), condition)
-            report["candidates"] = options.candidates
-            report["music"] = {**vars(measures), "failures": measures.failures}
-            report["choices"] = notes
-            report["reason"] = explain(measures, notes, options.candidates)
+        piece = Piece()
+        piece.blocks = self._compose(piece, condition, options)
+        return piece
 
-    def render(self, codes: np.ndarray, condition: Condition) -> Iterator[np.ndarray]:
-        """The blocks that `stream` gave, or would give, for codes [K, T] of the condition."""
+    def _compose(self, piece: Piece, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
+        choices: list[dict[str, Any]] = []
+
+        def noted(segments: Iterator[Segment]) -> Iterator[np.ndarray]:
+            for segment in segments:
+                if segment.choice is not None:
+                    choices.append(segment.choice)
+                yield segment.codes
+
+        meter = AudioMeter(self.judge.sample_rate)
+        yield from self._sound(piece.keep_codes(noted(self.write(condition, options))), condition, meter)
+        if piece.codes is not None:
+            measures = meter.measure(piece.codes, condition)
+            piece.report["candidates"] = options.candidates
+            piece.report["music"] = {**vars(measures), "failures": measures.failures}
+            piece.report["choices"] = choices
+            piece.report["reason"] = explain(measures, choices, options.candidates)
+
+    def render(self, codes: np.ndarray, condition: Condition) -> Piece:
+        """The piece that `compose` gave, or would give, for codes [K, T] of the condition. Raises ModelError."""
         self.check(condition, codes)
-        yield from self._sound(iter([codes.astype(np.int64)]), condition, None)
+        return Piece(self._sound(iter([codes]), condition), codes=codes)
 
-    def rewrite(
+    def inpaint(
         self,
-        codes: np.ndarray,
-        condition: Condition,
+        codes: np.ndarray | None,
         start: int,
         end: int,
+        condition: Condition,
+        plan: ScorePlan | None,
         options: GenerateOptions,
-        report: dict[str, Any] | None = None,
         progress: Callable[[float], None] | None = None,
-    ) -> np.ndarray:
-        """Codes [K, T] with other music in steps [start, end): see `generate.inpainting.rewrite`."""
-        from openvmas.generate.inpainting import rewrite  # whoever only scores does not load it
+    ) -> Piece:
+        """A piece with other music in steps [start, end): see `generate.inpainting`. Raises ModelError, OptionError."""
+        from openvmas.generate.inpainting import inpaint  # whoever only scores does not load it
 
+        if codes is None:
+            raise ModelError("this piece has no codes; compose it again.")
         self.check(condition, codes)
-        return rewrite(self, codes, condition, start, end, options, report, progress)
+        made = inpaint(self.engine, self.threads, codes, condition, start, end, options, progress)
+        piece = self.render(made.codes, condition)
+        piece.report |= {"choices": made.choices, "seams": [vars(seam) for seam in made.seams]}
+        return piece
 
     def check(self, condition: Condition, codes: np.ndarray | None = None) -> None:
         """Raises ModelError where clock or codes are not this model's."""
@@ -97,76 +117,57 @@ class Composer:
                 f"{size - 1} are needed; compose the piece again."
             )
 
-    def write(
-        self, condition: Condition, options: GenerateOptions, notes: list[dict[str, Any]] | None = None
-    ) -> Iterator[np.ndarray]:
-        """Codes [K, n] as they become final; `notes` is given what was chosen and why."""
+    def write(self, condition: Condition, options: GenerateOptions) -> Iterator[Segment]:
+        """Codes as they become final."""
         sizes = self.engine.sizes
         n, n_codebooks, empty = options.candidates, sizes["n_codebooks"], sizes["codebook_size"]
-        given = outline(np.full((n_codebooks, condition.n_steps), FREE), empty)
+        given = delay_template(np.full((n_codebooks, condition.n_steps), FREE), empty)
         # A single piece's steps are too short to share out.
-        hands = self.hands if n > 1 else None
-        pen = Pen(self.engine, condition, options, n, np.full(n_codebooks, empty), hands=hands)
+        threads = self.threads if n > 1 else None
+        decoder = BatchDecoder(self.engine, condition, options, n, np.full(n_codebooks, empty), threads=threads)
         total = given.shape[1]
         choices = {*plan_choices(condition, n == 1), total - 1}
         final, level = 0, FIRST_LEVEL  # codes before step `final` are given out
         for step in range(total):
-            pen.step(given[:, step])
+            decoder.step(given[:, step])
             if step not in choices:
                 continue
-            codes, winner = pen.codes(), 0
+            codes, winner, choice = decoder.codes(), 0, None
             if n > 1:
-                waves = self.hands.each(self.hear, codes)
-                found = [
-                    self.judge(w, c, pen.first, final, condition, level) for w, c in zip(waves, codes, strict=True)
+                waves = self.threads.map(self.judge.decode, codes)
+                judgements = [
+                    self.judge.judge(wave, rows, decoder.first, final, condition, level)
+                    for wave, rows in zip(waves, codes, strict=True)
                 ]
-                winner = max(range(n), key=lambda i: found[i].value)
-                level += 0.3 * (found[winner].level_error if not found[winner].failures else 0.0)
-                if notes is not None:
-                    values = [judgement.value for judgement in found]
-                    notes.append(describe(final / float(condition.rate), found, values, winner))
-                pen.spread(winner)
-            yield codes[winner, :, final - pen.first :]
-            final = pen.first + codes.shape[2]
-            pen.forget(final - HISTORY)
+                winner = max(range(n), key=lambda i: judgements[i].value)
+                level += 0.3 * (judgements[winner].level_error if not judgements[winner].failures else 0.0)
+                values = [judgement.value for judgement in judgements]
+                choice = describe_choice(final / float(condition.rate), judgements, values, winner)
+                decoder.fork_from(winner)
+            yield Segment(codes[winner, :, final - decoder.first :], choice)
+            final = decoder.first + codes.shape[2]
+            decoder.drop_before(final - HISTORY)
 
-    def hear(self, codes: np.ndarray) -> np.ndarray:
-        """The wave [L] of codes [K, n] at the codec's rate, as if there were nothing around them."""
-        return CodecStream(self.engine).push(codes.astype(np.int64), is_last=True)
-
-    def judge(
-        self, wave: np.ndarray, codes: np.ndarray, first: int, final: int, condition: Condition, level: float
-    ) -> Judgement:
-        """Judge what comes after step `final` in codes [K, n], which begin at step `first`, and their wave."""
-        rate = float(condition.rate)
-        fresh = codes[0, final - first :]
-        return judge(wave, fresh, self.engine.sizes["sample_rate"], final / rate, first / rate, condition, level)
-
-    def _sound(self, chunks: Iterator[np.ndarray], condition: Condition, ear: Listener | None) -> Iterator[np.ndarray]:
-        """Codes [K, n] as they come → blocks [2, n] at 48 kHz, as long as the condition."""
+    def _sound(
+        self, chunks: Iterator[np.ndarray], condition: Condition, meter: AudioMeter | None = None
+    ) -> Iterator[np.ndarray]:
+        """Blocks [2, n] at 48 kHz, together as long as the condition, of codes [K, n] as they come."""
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(Fraction(condition.n_steps) / condition.rate)
         ends = bool(np.isfinite(condition.time_left).all()) if condition.n_steps else False
-        waves = self.decode(evenly(chunks, CHUNK, FIRST_CHUNKS))
-        yield from finish(heard(waves, ear), n_samples, self.engine.sizes["sample_rate"], ends)
+        waves = self._decode(rechunk(chunks, CHUNK, FIRST_CHUNKS))
+        yield from finish(metered(waves, meter), n_samples, self.judge.sample_rate, ends)
 
-    def decode(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Chunks of codes [K, n] → chunks of mono wave at the codec's rate."""
+    def _decode(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        """Chunks of mono wave at the codec's rate, of chunks of codes [K, n]."""
         stream = CodecStream(self.engine)
         for chunk in chunks:
-            wave = stream.push(chunk)
+            wave = stream.push(chunk.astype(np.int64))
             if len(wave):
                 yield wave
         yield stream.push(np.zeros((self.engine.sizes["n_codebooks"], 0), np.int64), is_last=True)
 
 
-def kept(chunks: Iterator[np.ndarray], written: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """The same chunks, each also appended to `written` as 16-bit codes."""
-    for chunk in chunks:
-        written.append(chunk.astype(np.uint16))
-        yield chunk
-
-
-def evenly(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ()) -> Iterator[np.ndarray]:
+def rechunk(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ()) -> Iterator[np.ndarray]:
     """The same codes in chunks [K, size], the first ones of the sizes that are given; the last is shorter."""
     left: np.ndarray | None = None
     sizes = itertools.chain(first, itertools.repeat(size))
@@ -180,9 +181,9 @@ def evenly(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ())
         yield left
 
 
-def heard(waves: Iterator[np.ndarray], ear: Listener | None) -> Iterator[np.ndarray]:
-    """The same waves, each also told to the ear."""
+def metered(waves: Iterator[np.ndarray], meter: AudioMeter | None) -> Iterator[np.ndarray]:
+    """The same waves, each also measured by the meter."""
     for wave in waves:
-        if ear is not None:
-            ear.push(wave)
+        if meter is not None:
+            meter.push(wave)
         yield wave

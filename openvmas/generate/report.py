@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -22,6 +22,7 @@ from openvmas.media.probe import VideoInfo
 from openvmas.planning.planner import ScorePlan, write_plan
 from openvmas.vision.analysis import VideoAnalysis
 
+CHANNELS = 2
 Progress = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)
 
 
@@ -49,6 +50,17 @@ class Stages:
         yield functools.partial(self._progress, stage)
         self._progress(stage, 1.0)
         self.seconds[stage] = round(time.perf_counter() - began, 3)
+
+
+def watched(
+    blocks: Iterable[np.ndarray], duration: Fraction, sample_rate: int, progress: Callable[[float], None]
+) -> Iterator[np.ndarray]:
+    """The same blocks; `progress` is called with the share of the duration that has passed."""
+    total, done = float(duration) * sample_rate, 0
+    for block in blocks:
+        done += block.shape[1]
+        progress(min(done / total, 1.0))
+        yield block
 
 
 def summarize(analysis: VideoAnalysis) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a video file to a finished one with music: every stage by itself, and all of them in a row.
 
-probe → outputs checked → analyze → listen for speech → plan → compose → mix → mux → renamed
+probe → outputs checked → inspect (analyze, listen for speech, plan) → compose → deliver (mix, mux) → renamed
 """
 
 from __future__ import annotations
@@ -8,67 +8,37 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
-from openvmas import __version__
-from openvmas.condition import Condition
-from openvmas.errors import OptionError, PlanError
-from openvmas.generate.outputs import Hidden, Outputs, check_space, explain_write_errors, name_targets, space_needed
-from openvmas.generate.report import Prepared, Progress, Stages, describe_making, plain
-from openvmas.media.audio import read_audio_blocks, write_wav
-from openvmas.media.mix import MixReport, mix
-from openvmas.media.mux import mux, sound_codec
-from openvmas.media.video import VideoInfo, probe
+from openvmas.errors import ModelError, OptionError, PlanError
+from openvmas.generate.deliver import deliver
+from openvmas.generate.outputs import Outputs, check_space, name_targets, space_needed
+from openvmas.generate.piece import Composer, Piece
+from openvmas.generate.report import CHANNELS, Prepared, Progress, Stages, watched
+from openvmas.media.audio import read_audio_blocks
+from openvmas.media.probe import VideoInfo, probe
+from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
 from openvmas.planning.planner import ScorePlan, make_plan, read_plan, to_condition
-from openvmas.pretrained import Weights, find_weights
-from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, Options, PlanOptions
+from openvmas.pretrained import Weights, find_weights, is_weights
+from openvmas.settings import SAMPLE_RATE_OUT, Options, PlanOptions
 from openvmas.timeline import Clock
-from openvmas.vision.analysis import VideoAnalysis
+from openvmas.vision.analysis import Glimpse, Sink, VideoAnalysis
 from openvmas.vision.analysis import analyze as analyze_video
 
-SPEECH_RATE = 16_000  # Hz, what the voice detector hears
-CHANNELS = 2
-
-
-class Composer(Protocol):
-    """What writes music: `generate.composer.Composer`, or anything with this method."""
-
-    def stream(
-        self, condition: Condition, options: GenerateOptions, report: dict[str, Any] | None = None
-    ) -> Iterator[np.ndarray]:
-        """Blocks [C, n] at 48 kHz, C 1 or 2, together as long as the condition.
-
-        report: is given the candidates' measures, which was chosen and why.
-        """
-        ...
-
-
-@runtime_checkable
-class NoteComposer(Protocol):
-    """What writes notes before it plays them: `symbolic.composer.Composer`. It reads the plan too."""
-
-    def stream(
-        self,
-        condition: Condition,
-        options: GenerateOptions,
-        report: dict[str, Any] | None = None,
-        plan: ScorePlan | None = None,
-    ) -> Iterator[np.ndarray]: ...
-
-    def write(self, condition: Condition, options: GenerateOptions, plan: ScorePlan | None = None) -> Any: ...
-
-    def save_midi(self, piece: Any, path: Path) -> None: ...
-
-    def save_stems(self, piece: Any, folder: Path) -> None: ...
+SPEECH_RATE = 16_000  # Hz, of what the voice detector is given
+ENTRY_POINTS = "openvmas.composers"  # the group in which other packages name their composers
+BUILT_IN = {  # whether the weights are instruments → who opens them; modules, so that only one is imported
+    True: ("openvmas.symbolic.composer", "SymbolicComposer"),
+    False: ("openvmas.generate.composer", "ModelComposer"),
+}
 
 
 @dataclass(frozen=True)
@@ -82,41 +52,34 @@ class ScoreResult:
 
 
 class Scorer:
-    """A loaded model and the way from a video to a scored one."""
+    """A loaded composer and the way from a video to a scored one."""
 
-    def __init__(self, composer: Composer | NoteComposer, weights: Weights) -> None:
+    def __init__(self, composer: Composer) -> None:
         self.composer = composer
-        self.weights = weights
+
+    @property
+    def weights(self) -> Weights:
+        """Name, version and licence of the composer, and its files."""
+        return self.composer.weights
 
     def analyze(self, path: str | Path, progress: Progress | None = None) -> VideoAnalysis:
-        """What the picture says over time. Raises InputError."""
+        """The picture over time. Raises InputError."""
         return analyze(path, progress)
 
     def plan(self, video: str | Path | VideoAnalysis, progress: Progress | None = None, **options: Any) -> ScorePlan:
         """Sections, tempo, beats and hits for a video: see the function `plan`."""
         return plan(video, progress, **options)
 
-    def compose(
-        self,
-        plan: ScorePlan,
-        analysis: VideoAnalysis | None = None,
-        report: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> Iterator[np.ndarray]:
-        """Music for a plan in blocks [2, n] float32 at 48 kHz, to the sample as long as the plan.
+    def compose(self, plan: ScorePlan, analysis: VideoAnalysis | None = None, **options: Any) -> Piece:
+        """Music for a plan: a piece of blocks [2, n] float32 at 48 kHz, to the sample as long as the plan.
 
-        options: the fields of GenerateOptions. report: is filled by the composer.
+        options: the fields of GenerateOptions.
         """
-        condition = to_condition(plan, analysis)
-        chosen = Options.of(**options).generate
-        if isinstance(self.composer, NoteComposer):
-            blocks = self.composer.stream(condition, chosen, report, plan)
-        else:
-            blocks = self.composer.stream(condition, chosen, report)
-        yield from exactly(blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration))
+        piece = self.composer.compose(to_condition(plan, analysis), plan, Options.of(**options).generate)
+        return fit_length(piece, plan.duration)
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
-        """Write a scored video and its sidecar; options are the fields of all dataclasses in `config`.
+        """Write a scored video and its sidecar; options are the fields of all dataclasses in `settings`.
 
         Raises InputError, OutputError, PlanError, OptionError; then nothing is left behind.
         """
@@ -127,7 +90,7 @@ class Scorer:
     def score_variations(self, path: str | Path, progress: Progress | None = None, **options: Any) -> list[ScoreResult]:
         """As `score`, with `variations` results, each with the next seed; finished ones stay if a later one fails."""
         given = Options.of(**options)
-        if (given.output.midi_out or given.output.stems_out) and not isinstance(self.composer, NoteComposer):
+        if (given.output.midi_out or given.output.stems_out) and not self.composer.writes_notes:
             raise OptionError(
                 f"model {self.weights.name} writes sound, not notes; "
                 "give --model symbolic with --midi-out or --stems-out."
@@ -136,90 +99,40 @@ class Scorer:
         targets = name_targets(info, given)
         stages, results = Stages(progress), []
         with contextlib.ExitStack() as stack:
-            doors = [stack.enter_context(Outputs(path, given.output.overwrite)) for _ in targets]
-            hidden = [door.reserve_all(target) for door, target in zip(doors, targets, strict=True)]
+            outputs = [stack.enter_context(Outputs(path, given.output.overwrite)) for _ in targets]
+            files = [output.reserve_all(target) for output, target in zip(outputs, targets, strict=True)]
             check_space(targets[0].video.parent, space_needed(info, len(targets)))
-            prepared = prepare(info, given, stages)
+            prepared = inspect(info, given, stages)
             seed = prepared.plan.seed if given.output.plan and "seed" not in options else given.generate.seed
             for index, target in enumerate(targets):
                 generate = dataclasses.replace(given.generate, seed=(seed + index) % 2**32)
                 chosen = dataclasses.replace(given, generate=generate)
-                report = self.finish(hidden[index], prepared, chosen, stages)
-                doors[index].commit()
+                piece = self.compose(prepared.plan, prepared.analysis, **dataclasses.asdict(generate))
+                report = deliver(piece, prepared, chosen, files[index], stages, self.weights.describe())
+                outputs[index].commit()
                 results.append(ScoreResult(target.video, target.sidecar, target.audio, report))
         return results
 
-    def finish(self, hidden: Hidden, prepared: Prepared, options: Options, stages: Stages) -> dict[str, Any]:
-        """Compose, mix and write one variation into its hidden files; returns its report."""
-        info, composed = prepared.info, {}
-        with explain_write_errors(hidden.video.parent):
-            with stages.run("compose") as progress:
-                asked = dataclasses.asdict(options.generate)
-                blocks = self.compose(prepared.plan, prepared.analysis, composed, **asked)
-                write_wav(hidden.music, watched(blocks, info.duration, SAMPLE_RATE_OUT, progress), SAMPLE_RATE_OUT)
-                self._write_notes(hidden, prepared, options.generate)
-            with stages.run("mix") as progress:
-                codec = sound_codec(hidden.video)
-                original = None
-                if prepared.speech is not None:
-                    original = read_audio_blocks(info.path, SAMPLE_RATE_OUT, CHANNELS, info=info)
-                mixed = mix(
-                    hidden.music, original, info.duration, options.mix, prepared.speech,
-                    output=hidden.mixed, codec=codec, progress=progress,
-                )  # fmt: skip
-                alone = self._music_alone(hidden, mixed, info, options)
-            with stages.run("mux") as progress:
-                provenance = {"generated_by": f"OpenVMAS {__version__}", "model": self.weights.describe()}
-                # A file that is passed on does not say where things lay on its maker's disk; the sidecar does.
-                told = {name: getattr(options, name) for name in ("plan", "generate", "mix")}
-                chosen = {key: value for group in told.values() for key, value in dataclasses.asdict(group).items()}
-                track = alone if options.mix.separate_track else None
-                muxed = mux(
-                    info.path, info, hidden.mixed, hidden.video,
-                    music=track, metadata=provenance | {"options": chosen}, overwrite=True, progress=progress,
-                )  # fmt: skip
-            report = (
-                provenance | {"options": options.flat()} | describe_making(prepared, composed, mixed, muxed, stages)
-            )
-            hidden.sidecar.write_text(json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        return report
-
-    def _write_notes(self, hidden: Hidden, prepared: Prepared, options: GenerateOptions) -> None:
-        """The notes of the music and its parts one by one, where they are wanted."""
-        if not isinstance(self.composer, NoteComposer) or not (hidden.midi or hidden.stems):
-            return
-        piece = self.composer.write(to_condition(prepared.plan, prepared.analysis), options, prepared.plan)
-        if hidden.midi:
-            self.composer.save_midi(piece, hidden.midi)
-        if hidden.stems:
-            self.composer.save_stems(piece, hidden.stems)
-
-    def _music_alone(self, hidden: Hidden, mixed: MixReport, info: VideoInfo, options: Options) -> Path:
-        """The music by itself at the asked loudness: the mix where nothing else is in it."""
-        if hidden.audio is None and not options.mix.separate_track:
-            return hidden.mixed
-        alone = hidden.audio or hidden.alone
-        if mixed.has_original:
-            mix(hidden.music, None, info.duration, options.mix, output=alone)
-        else:
-            shutil.copyfile(hidden.mixed, alone)
-        return alone
-
 
 def load(name_or_path: str | Path = "mini") -> Scorer:
-    """Open a preset or a folder of exported weights, or of instruments. Raises ModelError."""
+    """Open a preset, a folder of exported weights or of instruments, or a composer of another package.
+
+    Other packages enter a composer under the entry point group `openvmas.composers`: its name there is what --model
+    takes, and it is called without arguments. Raises ModelError.
+    """
+    entries = () if is_weights(name_or_path) else metadata.entry_points(group=ENTRY_POINTS, name=str(name_or_path))
+    for entry in entries:
+        composer = entry.load()()
+        if not isinstance(composer, Composer):
+            raise ModelError(f"{entry.value} of {name_or_path} is no composer; ask its author to mend it.")
+        return Scorer(composer)
     weights = find_weights(name_or_path)
-    if "instruments" in weights.files:
-        from openvmas.symbolic.composer import Composer as NoteWriter
-
-        return Scorer(NoteWriter(weights), weights)
-    from openvmas.generate.composer import Composer as ModelComposer
-
-    return Scorer(ModelComposer(weights), weights)
+    module, name = BUILT_IN["instruments" in weights.files]
+    return Scorer(getattr(import_module(module), name)(weights))
 
 
 def analyze(path: str | Path, progress: Progress | None = None) -> VideoAnalysis:
-    """What the picture of a video says over time. Raises InputError."""
+    """The picture of a video over time. Raises InputError."""
     return analyze_video(path, None if progress is None else functools.partial(progress, "analyze"))
 
 
@@ -244,8 +157,8 @@ def score(path: str | Path, progress: Progress | None = None, **options: Any) ->
     return load(Options.of(**options).output.model).score(path, progress, **options)
 
 
-def stream(video: str | Path | VideoAnalysis, **options: Any) -> Iterator[np.ndarray]:
-    """Music for a video (or its analysis) in blocks [2, n] float32 at 48 kHz of about a second.
+def stream(video: str | Path | VideoAnalysis, **options: Any) -> Piece:
+    """Music for a video (or its analysis): a piece of blocks [2, n] float32 at 48 kHz of about a second.
 
     options: the fields of PlanOptions, GenerateOptions and `model`.
     """
@@ -256,10 +169,20 @@ def stream(video: str | Path | VideoAnalysis, **options: Any) -> Iterator[np.nda
     return scorer.compose(made, analysis, **dataclasses.asdict(given.generate))
 
 
-def prepare(info: VideoInfo, options: Options, stages: Stages) -> Prepared:
-    """Look, listen and plan once for all variations."""
+def inspect(
+    info: VideoInfo,
+    options: Options,
+    stages: Stages,
+    n_threads: int = 1,
+    others: Sequence[tuple[FrameRequest, Sink]] = (),
+    watch: Callable[[Glimpse], None] | None = None,
+) -> Prepared:
+    """Analyze the picture, find speech in the original sound, and plan: once for all variations.
+
+    n_threads, others, watch: as in `vision.analysis.analyze`. Raises InputError, PlanError, OptionError.
+    """
     with stages.run("analyze") as progress:
-        analysis = analyze_video(info.path, progress)
+        analysis = analyze_video(info.path, progress, n_threads, others, watch)
     speech = None
     with stages.run("listen") as progress:
         if info.has_audio and not options.mix.replace_audio:
@@ -298,15 +221,10 @@ def open_plan(path: str | Path) -> ScorePlan:
     return read_plan(text, str(path))
 
 
-def watched(
-    blocks: Iterator[np.ndarray], duration: Fraction, sample_rate: int, progress: Callable[[float], None]
-) -> Iterator[np.ndarray]:
-    """The same blocks; tells how much of the duration has passed."""
-    total, done = float(duration) * sample_rate, 0
-    for block in blocks:
-        done += block.shape[1]
-        progress(min(done / total, 1.0))
-        yield block
+def fit_length(piece: Piece, duration: Fraction) -> Piece:
+    """The same piece in stereo, cut or followed by silence to be as long as `duration` (s), to the sample."""
+    piece.blocks = exactly(piece.blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(duration))
+    return piece
 
 
 def exactly(blocks: Iterator[np.ndarray], n_samples: int) -> Iterator[np.ndarray]:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
+from openvmas.generate.engine import Engine
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 
 SHORTEST, LONGEST = 75, 150  # steps between choices
-# And between the first ones, because somebody waits: a second of sound can be decoded then (stream.FIRST_CHUNKS), and
+# And between the first ones, because somebody waits: a second of sound can be decoded then (composer.FIRST_CHUNKS), and
 # what comes next is there before it has been played.
 FIRST = ((68, 100), (50, 75), (75, 100), (75, 100))
 SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
@@ -67,18 +69,18 @@ def judge(
     codes: np.ndarray,
     sample_rate: int,
     start: float,
-    heard_from: float,
+    wave_start: float,
     condition: Condition,
     level: float,
 ) -> Judgement:
     """Judge a candidate.
 
-    wave: [L] of what is decoded, beginning at `heard_from` s; codes: [n] of the first codebook in the segment; the
+    wave: [L] of what is decoded, beginning at `wave_start` s; codes: [n] of the first codebook in the segment; the
     segment begins at `start` s and lasts to the end of the wave; level: dB that an energy of ENERGY_MEAN should have.
     """
     rate = float(condition.rate)
     strength = moving_max(onset_strength(wave, sample_rate), REACH, REACH)
-    first = round((start - heard_from) * float(ONSET_RATE))
+    first = round((start - wave_start) * float(ONSET_RATE))
     here = strength[first:]
     end = start + len(here) / float(ONSET_RATE)
     steps = slice(round(start * rate), round(end * rate))
@@ -89,7 +91,7 @@ def judge(
     fit = 0.0
     if len(index):
         fit = float((np.average(here[index], weights=accents[where]) - here.mean()) / (here.std() + LEAST_SPREAD))
-    segment = wave[round((start - heard_from) * sample_rate) :].astype(np.float64)
+    segment = wave[round((start - wave_start) * sample_rate) :].astype(np.float64)
     level_db = float(10 * np.log10(np.mean(segment**2) + 1e-10)) if len(segment) else -100.0
     energy = float(condition.events.energy[steps].mean()) if len(accents) else ENERGY_MEAN
     asked = level + ENERGY_RANGE * (energy - ENERGY_MEAN)
@@ -101,6 +103,24 @@ def judge(
     if np.abs(wave).max(initial=0) > LOUD:
         failures.append("blown up")
     return Judgement(fit, level_db, level_db - asked, tuple(failures))
+
+
+class CandidateJudge:
+    """Decodes candidates with one model's codec and judges them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self.sample_rate = engine, int(engine.sizes["sample_rate"])
+
+    def decode(self, codes: np.ndarray) -> np.ndarray:
+        """The wave [L] of codes [K, n] at the codec's rate, as if there were nothing around them."""
+        return CodecStream(self._engine).push(codes.astype(np.int64), is_last=True)
+
+    def judge(
+        self, wave: np.ndarray, codes: np.ndarray, first: int, final: int, condition: Condition, level: float
+    ) -> Judgement:
+        """Judge what comes after step `final` in codes [K, n], which begin at step `first`, and their wave."""
+        rate = float(condition.rate)
+        return judge(wave, codes[0, final - first :], self.sample_rate, final / rate, first / rate, condition, level)
 
 
 def is_stuck(codes: np.ndarray) -> bool:

@@ -1,4 +1,4 @@
-"""A composer by rule behind the same door as the model: a condition in, blocks of music out; or notes, for MIDI.
+"""The composer by rule: it writes notes and plays them on samples.
 
 In the spirit of the Controllable Music Transformer (Di et al. 2021): the picture's timing sets tempo and strong notes,
 its motion density and loudness. Here rules write the notes, so that they are in key, lead somewhere and end.
@@ -7,13 +7,14 @@ its motion density and loudness. Here rules write the notes, so that they are in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from openvmas.condition import Condition
+from openvmas.generate.piece import Composer, Piece
 from openvmas.media.audio import write_wav
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
@@ -27,50 +28,52 @@ from openvmas.symbolic.scoring import Worth, weigh
 from openvmas.symbolic.write import write
 
 
-class Composer:
+class SymbolicComposer(Composer):
     """Writes pieces and plays them with one bank of instruments. The same seed, condition and plan give the same."""
 
+    writes_notes = True
+
     def __init__(self, weights: Weights) -> None:
-        self.bank = Bank(weights.file("instruments"))
+        self.weights, self.bank = weights, Bank(weights.file("instruments"))
 
-    def write(
-        self,
-        condition: Condition,
-        options: GenerateOptions,
-        plan: ScorePlan | None = None,
-        report: dict[str, Any] | None = None,
-    ) -> Composition:
-        """The best of `options.candidates` pieces by the rules of `worth`. report: is given how it was made.
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        """The best of `options.candidates` pieces by the rules of `scoring`, in blocks [2, n].
 
-        plan: what the condition was made from; with it hits are exact, else they lie on the condition's steps.
+        plan: what the condition was made from; with it hits and length are exact, without it they lie on the
+        condition's steps.
         """
-        brief = read_brief(condition, plan)
-        pieces = [write(brief, (options.seed, k)) for k in range(options.candidates)]
-        worths = [weigh(piece, brief) for piece in pieces]
-        best = max(range(len(pieces)), key=lambda k: worths[k].value)
-        if report is not None:
-            report.update(describe(pieces[best], brief, worths, best))
-        return pieces[best]
+        piece = Piece()
+        piece.blocks = self._play(piece, condition, plan, options)
+        return piece
 
-    def stream(
-        self,
-        condition: Condition,
-        options: GenerateOptions,
-        report: dict[str, Any] | None = None,
-        plan: ScorePlan | None = None,
+    def _play(
+        self, piece: Piece, condition: Condition, plan: ScorePlan | None, options: GenerateOptions
     ) -> Iterator[np.ndarray]:
-        """Blocks [2, n] float32 at 48 kHz, together as long as the condition (or exactly as its plan)."""
-        yield from render(self.write(condition, options, plan, report), self.bank)
+        brief = read_brief(condition, plan)
+        written = [write(brief, (options.seed, k)) for k in range(options.candidates)]
+        worths = [weigh(composition, brief) for composition in written]
+        best = max(range(len(written)), key=lambda k: worths[k].value)
+        piece.notes = PlayedNotes(written[best], self.bank)
+        piece.report |= describe(written[best], brief, worths, best)
+        yield from render(written[best], self.bank)
 
-    def save_midi(self, piece: Composition, path: Path) -> None:
-        """The notes as a Standard MIDI File."""
-        write_midi(piece, path, self.bank.programs)
 
-    def save_stems(self, piece: Composition, folder: Path) -> None:
-        """Every part with its share of the room as a WAV file; their sum is the music as `stream` gives it."""
-        for number, part in enumerate(piece.parts, 1):
+@dataclass(frozen=True)
+class PlayedNotes:
+    """A composition and the bank that plays it."""
+
+    composition: Composition
+    bank: Bank
+
+    def save_midi(self, path: Path) -> None:
+        """Write the notes as a Standard MIDI File."""
+        write_midi(self.composition, path, self.bank.programs)
+
+    def save_stems(self, folder: Path) -> None:
+        """Write every part with its share of the room as a WAV file; their sum is the music."""
+        for number, part in enumerate(self.composition.parts, 1):
             path = folder / f"{number:02d}-{part.name.replace(' ', '-')}-{part.instrument}.wav"
-            write_wav(path, render(replace(piece, parts=(part,)), self.bank), SAMPLE_RATE_OUT)
+            write_wav(path, render(replace(self.composition, parts=(part,)), self.bank), SAMPLE_RATE_OUT)
 
 
 def describe(piece: Composition, brief: Brief, worths: list[Worth], best: int) -> dict[str, Any]:

@@ -218,7 +218,7 @@ def test_an_interrupt_ends_all_workers(folder: Path) -> None:
 
 
 class Faulty(SineComposer):
-    def stream(self, condition: object, options: object, report: object = None) -> Iterator[np.ndarray]:
+    def blocks(self, condition: object, options: object) -> Iterator[np.ndarray]:
         raise ZeroDivisionError("an example")
 
 
@@ -226,7 +226,7 @@ def test_a_fault_of_ours_is_short_and_asks_for_a_report(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = names(folder)
-    monkeypatch.setattr(scorer, "load", lambda name: scorer.Scorer(Faulty(), run_cli.WEIGHTS))
+    monkeypatch.setattr(scorer, "load", lambda name: scorer.Scorer(Faulty()))
     assert main(["score", "silent.mp4", "--quiet"]) == 1
     err = capsys.readouterr().err
     assert re.fullmatch(r"error: ZeroDivisionError: an example; this is a fault of openvmas: .*--debug.*\n", err)

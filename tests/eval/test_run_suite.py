@@ -187,7 +187,7 @@ def test_the_shipped_suite_can_be_read_and_says_how_to_build_it(tmp_path: Path) 
     assert [clip.name for clip in suite.clips] == ["examples-city", "examples-landscape"]
     assert all(clip.music is None for clip in suite.clips)
     steps = [step for covered in suite.coverage for step in covered.steps]
-    scripts = [part for step in steps for part in step.command if part.startswith("../scripts/")]
+    scripts = [part for step in steps for part in step.command if part.startswith("../tools/")]
     assert len(scripts) >= 2 and all((ROOT / "suites" / part).is_file() for part in scripts)
 
 

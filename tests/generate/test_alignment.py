@@ -11,7 +11,7 @@ import openvmas
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import Picture
 from openvmas.errors import InputError, ModelError
-from openvmas.generate.composer import Composer
+from openvmas.generate.composer import ModelComposer
 from openvmas.generate.engine import Engine
 from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.generate.similarity import Aligner, spans
@@ -61,6 +61,10 @@ def joined(tmp_path_factory, run) -> Weights:
     return find_weights(folder)
 
 
+def write_codes(weights, condition, options):
+    return np.concatenate([segment.codes for segment in ModelComposer(weights).write(condition, options)], axis=1)
+
+
 def test_a_decoder_is_replaced_beside_a_codec_that_stays(tmp_path, run, joined):
     """With a joint run its video encoder comes along, and goes with the next one."""
     codec, decoder = make_models()
@@ -73,10 +77,7 @@ def test_a_decoder_is_replaced_beside_a_codec_that_stays(tmp_path, run, joined):
     assert weights.sizes == {name: value for name, value in joined.sizes.items() if name != "alignment"}
     assert codec_files == {name: (tmp_path / name).read_bytes() for name in CODEC_FILES.values()}
     condition = replace(make_condition(60), picture=make_picture(60))
-    found, expected = (
-        np.concatenate(list(Composer(w).write(condition, GenerateOptions(candidates=1))), axis=1)
-        for w in (weights, joined)
-    )
+    found, expected = (write_codes(w, condition, GenerateOptions(candidates=1)) for w in (weights, joined))
     assert np.array_equal(found, expected)
     replace_decoder(decoder, tmp_path, bits=32)
     assert find_weights(tmp_path).files.keys() == {*DECODER_FILES, *CODEC_FILES}
@@ -127,13 +128,17 @@ def test_the_picture_is_added_to_the_condition_as_in_training(joined, run):
     assert np.array_equal(seen, PictureEncoder(joined).see(make_picture(100), 0, 100).steps)
     assert list(engine.encode_picture(make_condition(100))) == []
     plain, told = (
-        np.concatenate(list(Composer(joined).write(c, GenerateOptions(candidates=1, event_guidance=g))), axis=1)
+        np.concatenate(
+            [s.codes for s in ModelComposer(joined).write(c, GenerateOptions(candidates=1, event_guidance=g))], axis=1
+        )
         for c, g in ((make_condition(100), 2.0), (condition, 2.0))
     )
     assert not np.array_equal(plain, told)
     # Events are ignored, so the picture is, too.
     deaf = [
-        np.concatenate(list(Composer(joined).write(c, GenerateOptions(candidates=1, event_guidance=0))), axis=1)
+        np.concatenate(
+            [s.codes for s in ModelComposer(joined).write(c, GenerateOptions(candidates=1, event_guidance=0))], axis=1
+        )
         for c in (make_condition(100), condition)
     ]
     assert np.array_equal(deaf[0], deaf[1])

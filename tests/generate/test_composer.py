@@ -9,20 +9,20 @@ import torch
 from openvmas.codec.stream import CodecStream
 from openvmas.errors import ModelError, OptionError
 from openvmas.generate.audio_meter import Measures
-from openvmas.generate.composer import Composer
+from openvmas.generate.composer import ModelComposer
 from openvmas.generate.engine import CONDITION_CHUNK, Ring
 from openvmas.generate.sampling import plan_branches, sample
 from openvmas.generate.steering import FIRST, LONGEST, SETTLED, SHORTEST, is_stuck, judge, plan_choices
 from openvmas.generate.stereo import Widener, finish
 from openvmas.pretrained import find_weights
-from openvmas.processes import Hands
+from openvmas.processes import ThreadPool
 from openvmas.settings import GenerateOptions
 from tests.generate.made import export_debug, make_condition, make_models
 
 
 @pytest.fixture(scope="module")
-def composer(tmp_path_factory) -> Composer:
-    return Composer(find_weights(export_debug(tmp_path_factory.mktemp("debug"))))
+def composer(tmp_path_factory) -> ModelComposer:
+    return ModelComposer(find_weights(export_debug(tmp_path_factory.mktemp("debug"))))
 
 
 def join(blocks) -> np.ndarray:
@@ -30,7 +30,7 @@ def join(blocks) -> np.ndarray:
 
 
 def test_music_is_as_long_as_the_condition_and_ends_in_silence(composer):
-    wave = join(composer.stream(make_condition(230), GenerateOptions(candidates=1)))
+    wave = join(composer.compose(make_condition(230), None, GenerateOptions(candidates=1)))
     assert wave.shape == (2, 230 * 960) and wave.dtype == np.float32
     levels = np.sqrt(np.mean(wave.reshape(2, -1, 4800) ** 2, axis=(0, 2)))
     assert levels[-1] < 0.02 * levels[: len(levels) // 2].mean()  # the last tenth of a second
@@ -38,14 +38,14 @@ def test_music_is_as_long_as_the_condition_and_ends_in_silence(composer):
 
 
 def test_first_blocks_come_before_the_rest_is_written(composer):
-    blocks = composer.stream(make_condition(100_000), GenerateOptions(candidates=1))
+    blocks = composer.compose(make_condition(100_000), None, GenerateOptions(candidates=1))
     assert 0.2 < next(blocks).shape[1] / 48_000 < 2
 
 
 def test_same_seed_same_music_and_another_seed_another(composer):
     condition = make_condition(120)
     first, again, other = (
-        join(composer.stream(condition, GenerateOptions(candidates=1, seed=seed))) for seed in (5, 5, 6)
+        join(composer.compose(condition, None, GenerateOptions(candidates=1, seed=seed))) for seed in (5, 5, 6)
     )
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -54,13 +54,13 @@ def test_same_seed_same_music_and_another_seed_another(composer):
 def test_codes_come_once_each_whatever_the_number_of_candidates(composer):
     condition = make_condition(420)
     for candidates in (1, 3):
-        codes = join(composer.write(condition, GenerateOptions(candidates=candidates)))
+        codes = join(segment.codes for segment in composer.write(condition, GenerateOptions(candidates=candidates)))
         assert codes.shape == (4, 420) and codes.min() >= 0 and codes.max() < 64
 
 
 def test_the_best_continuation_is_kept_and_the_report_says_so(composer):
-    report = {}
-    wave = join(composer.stream(make_condition(420), GenerateOptions(candidates=3), report))
+    piece = composer.compose(make_condition(420), None, GenerateOptions(candidates=3))
+    wave, report = join(piece), piece.report
     assert wave.shape[1] == 420 * 960
     assert report["candidates"] == 3 and len(report["choices"]) >= 3
     for choice in report["choices"]:
@@ -78,12 +78,12 @@ def test_all_candidates_go_on_from_the_winner():
     assert ring.keys[0, :, 0, 0, 0].tolist() == [*range(6)] and ring.mask[0] < 0, "what it was taken from is left alone"
 
 
-def test_music_does_not_depend_on_how_many_hands_write_it(composer):
+def test_music_does_not_depend_on_how_many_threads_write_it(composer):
     options = GenerateOptions(candidates=3, guidance=2.0, event_guidance=3.0)  # three branches
     written = []
     for n in (1, 2, 3):
-        composer.hands = Hands(n)
-        written.append(np.concatenate(list(composer.write(make_condition(300), options)), axis=1))
+        composer.threads = ThreadPool(n)
+        written.append(join(segment.codes for segment in composer.write(make_condition(300), options)))
     assert np.array_equal(written[0], written[1]) and np.array_equal(written[0], written[2])
 
 
@@ -94,12 +94,12 @@ def test_work_is_shared_out_in_order(monkeypatch):
         together.wait(timeout=30)
         return -x
 
-    assert Hands(3).each(work, range(3)) == [0, -1, -2]
+    assert ThreadPool(3).map(work, range(3)) == [0, -1, -2]
     monkeypatch.setenv("OPENVMAS_THREADS", "5")
-    assert Hands().n == 5
+    assert ThreadPool().n == 5
     monkeypatch.setenv("OPENVMAS_THREADS", "many")
     with pytest.raises(OptionError, match="OPENVMAS_THREADS is 'many'; set it to a whole number"):
-        Hands()
+        ThreadPool()
 
 
 def test_choices_keep_away_from_accents():
@@ -185,7 +185,7 @@ def test_a_condition_on_another_clock_is_refused(composer):
     condition = make_condition(50)
     slow = dataclasses.replace(condition, events=dataclasses.replace(condition.events, rate=Fraction(25)))
     with pytest.raises(ModelError, match="50 steps per second"):
-        next(composer.stream(slow, GenerateOptions()))
+        next(composer.compose(slow, None, GenerateOptions()))
 
 
 @pytest.mark.parametrize(

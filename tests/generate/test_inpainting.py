@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from openvmas.errors import ModelError, OptionError
-from openvmas.generate.batch_decoder import FREE, Pen, log_likelihood, outline
-from openvmas.generate.composer import CHUNK, Composer, evenly
+from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template, log_likelihood
+from openvmas.generate.composer import CHUNK, ModelComposer, rechunk
 from openvmas.generate.inpainting import SLACK, TAIL
 from openvmas.generate.seams import find_seams
 from openvmas.pretrained import find_weights
@@ -19,20 +19,21 @@ PLAIN = GenerateOptions(candidates=1, guidance=1, event_guidance=1)
 
 
 @pytest.fixture(scope="module")
-def composer(tmp_path_factory) -> Composer:
-    return Composer(find_weights(export_debug(tmp_path_factory.mktemp("debug"))))
+def composer(tmp_path_factory) -> ModelComposer:
+    return ModelComposer(find_weights(export_debug(tmp_path_factory.mktemp("debug"))))
 
 
 @pytest.fixture(scope="module")
 def codes(composer) -> np.ndarray:
-    return np.concatenate(list(composer.write(make_condition(PIECE), PLAIN)), axis=1)
+    return np.concatenate([segment.codes for segment in composer.write(make_condition(PIECE), PLAIN)], axis=1)
 
 
 @pytest.mark.parametrize(("start", "end"), [(100, 180), (0, 60), (290, PIECE), (200, 201), (0, PIECE)])
 def test_only_the_part_changes(composer, codes, start, end):
-    report, shares = {}, []
+    shares = []
     options = GenerateOptions(candidates=2, guidance=1, event_guidance=1, seed=7)
-    new = composer.rewrite(codes, make_condition(PIECE), start, end, options, report, shares.append)
+    piece = composer.inpaint(codes, start, end, make_condition(PIECE), None, options, shares.append)
+    new, report = piece.codes, piece.report
     assert new.dtype == np.uint16 and new.shape == codes.shape
     assert np.array_equal(new[:, :start], codes[:, :start]) and np.array_equal(new[:, end:], codes[:, end:])
     if end - start > 1:
@@ -40,7 +41,7 @@ def test_only_the_part_changes(composer, codes, start, end):
     assert shares[-1] == 1 and all(a < b for a, b in itertools.pairwise(shares))
     borders = [step / 50 for step in (start, end) if 0 < step < PIECE]
     assert [seam["time"] for seam in report["seams"]] == borders
-    again = composer.rewrite(codes, make_condition(PIECE), start, end, options)
+    again = composer.inpaint(codes, start, end, make_condition(PIECE), None, options).codes
     assert np.array_equal(new, again)
 
 
@@ -49,19 +50,19 @@ def test_raising_from_progress_ends_the_work(composer, codes):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        composer.rewrite(codes, make_condition(PIECE), 100, 200, PLAIN, progress=cancel)
+        composer.inpaint(codes, 100, 200, make_condition(PIECE), None, PLAIN, progress=cancel)
 
 
 def test_the_part_is_what_the_decoder_would_have_gone_on_with(composer, codes):
     """Reading the kept music gives the state that writing it had left: the next tokens have the same likelihoods."""
-    condition, given = make_condition(PIECE), outline(codes, 64)
-    whole = Pen(composer.engine, condition, PLAIN, 1, np.full(4, 64))
+    condition, given = make_condition(PIECE), delay_template(codes, 64)
+    whole = BatchDecoder(composer.engine, condition, PLAIN, 1, np.full(4, 64))
     expected = []
     for step in range(PIECE):
         whole.step(given[:, step])
         expected.append(whole.log_likelihood[0])
     # Two of four layers see 24 steps, two 8: after 60 steps nothing before counts any more.
-    late = Pen(composer.engine, condition, PLAIN, 1, given[:, 99], 100)
+    late = BatchDecoder(composer.engine, condition, PLAIN, 1, given[:, 99], 100)
     for step in range(100, PIECE):
         late.step(given[:, step])
         if step >= 160:
@@ -69,7 +70,8 @@ def test_the_part_is_what_the_decoder_would_have_gone_on_with(composer, codes):
 
 
 def test_candidates_return_to_the_kept_music_within_the_slack(composer, codes):
-    new = composer.rewrite(codes, make_condition(PIECE), 60, 200, GenerateOptions(candidates=2, guidance=1, seed=3))
+    options = GenerateOptions(candidates=2, guidance=1, seed=3)
+    new = composer.inpaint(codes, 60, 200, make_condition(PIECE), None, options).codes
     is_new = np.flatnonzero((new != codes).any(axis=0))
     assert is_new.min() <= 62 and 200 - SLACK - 4 <= is_new.max() < 200
     assert TAIL >= 50  # what comes after counts for at least a second
@@ -79,19 +81,19 @@ def test_spans_and_codes_that_make_no_sense_are_refused(composer, codes):
     condition = make_condition(PIECE)
     for start, end in ((10, 10), (20, 10), (-1, 10), (0, PIECE + 1)):
         with pytest.raises(OptionError, match="no part of a piece"):
-            composer.rewrite(codes, condition, start, end, PLAIN)
+            composer.inpaint(codes, start, end, condition, None, PLAIN)
     for wrong in (codes[:, :-1], codes[:2], codes + 64, codes.astype(np.float32)):
         with pytest.raises(ModelError, match="codes are not this model's"):
-            composer.rewrite(wrong, condition, 0, 10, PLAIN)
+            composer.inpaint(wrong, 0, 10, condition, None, PLAIN)
         with pytest.raises(ModelError, match="codes are not this model's"):
             list(composer.render(wrong, condition))
 
 
 @pytest.mark.parametrize("candidates", [1, 2])
 def test_rendering_codes_gives_the_blocks_of_the_stream(composer, candidates):
-    condition, chunks = make_condition(400), []
-    blocks = list(composer.stream(condition, GenerateOptions(candidates=candidates), codes=chunks))
-    codes = np.concatenate(chunks, axis=1)
+    condition = make_condition(400)
+    piece = composer.compose(condition, None, GenerateOptions(candidates=candidates))
+    blocks, codes = list(piece), piece.codes
     assert codes.dtype == np.uint16 and codes.shape == (4, 400)
     rendered = list(composer.render(codes, condition))
     assert [b.shape for b in rendered] == [b.shape for b in blocks]
@@ -100,17 +102,17 @@ def test_rendering_codes_gives_the_blocks_of_the_stream(composer, candidates):
 
 def test_chunks_are_even_whatever_came():
     codes = np.arange(400).reshape(2, 200)
-    parts = list(evenly(iter(np.split(codes, [3, 90, 91, 199], axis=1)), CHUNK))
+    parts = list(rechunk(iter(np.split(codes, [3, 90, 91, 199], axis=1)), CHUNK))
     assert [part.shape[1] for part in parts] == [75, 75, 50]
     assert np.array_equal(np.concatenate(parts, axis=1), codes)
-    parts = list(evenly(iter(np.split(codes, [150], axis=1)), CHUNK, (60, 20)))
+    parts = list(rechunk(iter(np.split(codes, [150], axis=1)), CHUNK, (60, 20)))
     assert [part.shape[1] for part in parts] == [60, 20, 75, 45]
     assert np.array_equal(np.concatenate(parts, axis=1), codes)
 
 
 def test_given_cells_follow_the_delay_and_count_only_as_codes():
     codes = np.array([[1, FREE, 3], [4, FREE, 6]])
-    assert outline(codes, 9).tolist() == [[1, FREE, 3, 9], [9, 4, FREE, 6]]
+    assert delay_template(codes, 9).tolist() == [[1, FREE, 3, 9], [9, 4, FREE, 6]]
     logits = np.log(np.array([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]))
     assert np.allclose(np.exp(log_likelihood(logits, np.array([[0, 2]]))), [[0.5, 0.8]])
     assert log_likelihood(logits, np.array([[FREE, 3]])).tolist() == [[0, 0]]

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,6 @@ from openvmas.generate import scorer
 from openvmas.settings import CONTROL_RATE, GenerateOptions
 from openvmas.studio.queue import worker
 from tests.clips import SineComposer
-from tests.run_cli import WEIGHTS
 
 PACE = float(os.environ.get("OPENVMAS_TEST_PACE", "0"))
 
@@ -31,11 +29,9 @@ class PacedComposer(SineComposer):
     def __init__(self, hold: Path) -> None:
         self._hold = hold
 
-    def stream(
-        self, condition: Condition, options: GenerateOptions, report: dict[str, Any] | None = None
-    ) -> Iterator[np.ndarray]:
+    def blocks(self, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
         last = (condition.n_steps - 1) // int(CONTROL_RATE)
-        for second, block in enumerate(super().stream(condition, options, report)):
+        for second, block in enumerate(super().blocks(condition, options)):
             time.sleep(PACE)
             while second == last and self._hold.exists():
                 time.sleep(0.02)
@@ -43,5 +39,5 @@ class PacedComposer(SineComposer):
 
 
 if __name__ == "__main__":
-    scorer.load = lambda name_or_path="mini": scorer.Scorer(PacedComposer(Path(sys.argv[1]) / "hold"), WEIGHTS)
+    scorer.load = lambda name_or_path="mini": scorer.Scorer(PacedComposer(Path(sys.argv[1]) / "hold"))
     sys.exit(worker.main(sys.argv[1:]))

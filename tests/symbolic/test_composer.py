@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,15 +11,15 @@ from midi_scores import read_midi
 
 import openvmas
 from openvmas.errors import OptionError, OutputError
-from openvmas.generate.scorer import NoteComposer, Scorer
+from openvmas.generate.scorer import Scorer
 from openvmas.media.audio import read_audio
 from openvmas.music.analysis import listen
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
 from openvmas.planning.conditioning import to_condition
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
-from openvmas.symbolic.composer import Composer
-from tests.clips import write_clip
+from openvmas.symbolic.composer import SymbolicComposer
+from tests.clips import SineComposer, write_clip
 from tests.symbolic.made import make_plan
 
 
@@ -36,8 +34,8 @@ def small_clip(tmp_path: Path) -> Path:
 
 
 def test_the_preset_opens_without_the_model_and_with_its_licence(scorer: Scorer) -> None:
-    assert isinstance(scorer.composer, Composer)
-    assert isinstance(scorer.composer, NoteComposer)
+    assert isinstance(scorer.composer, SymbolicComposer)
+    assert scorer.composer.writes_notes
     assert scorer.weights.licence == "MIT"
     text = (find_weights("symbolic").folder / "LICENSE.txt").read_text()
     assert "Frank Wen" in text and "Permission is hereby granted" in text
@@ -49,8 +47,9 @@ def test_the_bank_is_small() -> None:
 
 def test_what_is_heard_follows_the_plan(scorer: Scorer) -> None:
     plan = make_plan("happy pop", tempo=100.0)
-    report: dict[str, Any] = {}
-    wave = np.concatenate(list(scorer.compose(plan, report=report, seed=2)), axis=1)
+    piece = scorer.compose(plan, seed=2)
+    wave = np.concatenate(list(piece), axis=1)
+    report = piece.report
     assert wave.shape == (2, round(38.4 * 48_000))
     heard = listen(wave, 48_000)
     assert min(abs(heard.tempo * factor / 100.0 - 1) for factor in (0.5, 1, 2)) < 0.02
@@ -69,20 +68,16 @@ def test_more_candidates_are_never_worse_and_the_stream_is_the_piece(scorer: Sco
     plan = make_plan("folk", seconds=12.0)
     condition = to_condition(plan)
     composer = scorer.composer
-    assert isinstance(composer, Composer)
-    one: dict[str, Any] = {}
-    many: dict[str, Any] = {}
-    composer.write(condition, GenerateOptions(candidates=1), plan, one)
-    composer.write(condition, GenerateOptions(candidates=6), plan, many)
+    pieces = [composer.compose(condition, plan, GenerateOptions(candidates=n)) for n in (1, 6)]
+    one, many = ([next(piece), piece.report][1] for piece in pieces)
     assert many["music"]["value"] >= one["music"]["value"]
     assert len(many["values"]) == 6 and many["values"][many["chosen"]] == max(many["values"])
-    again = [np.concatenate(list(composer.stream(condition, GenerateOptions(), None, plan)), axis=1) for _ in range(2)]
+    again = [np.concatenate(list(composer.compose(condition, plan, GenerateOptions())), axis=1) for _ in range(2)]
     assert np.array_equal(*again)
 
 
 def test_notes_are_refused_by_a_model_of_sound(tmp_path: Path) -> None:
-    sound = SimpleNamespace(stream=lambda *_: iter(()))
-    model = Scorer(sound, find_weights("symbolic"))
+    model = Scorer(SineComposer())
     with pytest.raises(OptionError, match="give --model symbolic"):
         model.score(tmp_path / "clip.mp4", midi_out=str(tmp_path / "a.mid"))
 

@@ -11,7 +11,7 @@ import torch
 
 from openvmas.codec.autoencoder import load_codec
 from openvmas.condition import AXES
-from openvmas.generate.composer import Composer
+from openvmas.generate.composer import ModelComposer
 from openvmas.model.decoder import load_decoder
 from openvmas.music.analysis import listen
 from openvmas.pretrained import find_weights
@@ -155,8 +155,8 @@ def test_from_tracks_to_music(waves, run):
     assert log[-1]["step"] == 30 and log[-1]["full"] < log[0]["full"] - 0.1
     codec, decoder = load_codec(str(run / "codec" / "codec.pt")), load_decoder(str(run / "model" / "decoder.pt"))
     export(codec, decoder, run / "export", "debug", "0")
-    composer = Composer(find_weights(run / "export"))
-    wave = np.concatenate(list(composer.stream(make_condition(150), GenerateOptions(candidates=2))), axis=1)
+    composer = ModelComposer(find_weights(run / "export"))
+    wave = np.concatenate(list(composer.compose(make_condition(150), None, GenerateOptions(candidates=2))), axis=1)
     assert wave.shape == (2, 3 * 48_000) and np.isfinite(wave).all() and np.abs(wave).max() > 1e-4
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -107,7 +106,7 @@ class Told(Ours):
 
     def make(self, task: Task) -> Audio:
         options = replace(self._options.generate, seed=task.seed)
-        blocks: Iterator[np.ndarray] = self._scorer.composer.stream(self.condition(task), options)
+        blocks = self._scorer.composer.compose(self.condition(task), None, options)
         length = Clock(Fraction(SAMPLE_RATE_OUT)).count(task.excerpt.duration)
         wave = np.concatenate(list(exactly(blocks, length)), axis=1)
         return finished(wave, task.excerpt.duration, self._options.mix, task.scratch)

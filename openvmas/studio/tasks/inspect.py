@@ -14,21 +14,20 @@ import numpy as np
 
 from openvmas.errors import InputError
 from openvmas.eval.reports.video_report import jpeg
-from openvmas.generate.report import plain, summarize
-from openvmas.generate.scorer import SPEECH_RATE, watched
-from openvmas.media.audio import read_audio_blocks
+from openvmas.generate.report import Stages, plain, summarize
+from openvmas.generate.scorer import inspect
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
-from openvmas.music.speech import find_speech
-from openvmas.planning.planner import make_plan, write_plan
-from openvmas.settings import CONTROL_RATE, PlanOptions
+from openvmas.planning.planner import write_plan
+from openvmas.settings import CONTROL_RATE, Options
 from openvmas.studio.limits import MAX_FRAME_RATE
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.vision.analysis import Glimpse, VideoAnalysis, analyze
+from openvmas.vision.analysis import Glimpse, VideoAnalysis
 
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_COLUMNS, MAX_STRIP = 160, 90, 10, 120  # px, and numbers of pictures
 CURVES_RATE = 10  # per second, of the curves that the page draws
+STAGE_NAMES = {"analyze": "watch", "listen": "listen", "plan": "plan"}  # of a run, in messages
 PLAYED_BY_BROWSERS = {"h264", "vp8", "vp9", "av1"}
 
 
@@ -121,22 +120,16 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         hidden.write_text(json.dumps(glimpse_of(seen)), encoding="utf-8")
         os.replace(hidden, folder.glimpse)
 
-    analysis = analyze(
-        source, lambda done: tell({"stage": "watch", "done": done}), request["threads"], [(wanted, strip)], show
-    )
-    speech = None
-    if info.has_audio:
-        blocks = read_audio_blocks(source, SPEECH_RATE, 1, SPEECH_RATE, info)
-        tell({"stage": "listen", "done": 0.0})
-        heard = watched(blocks, info.duration, SPEECH_RATE, lambda done: tell({"stage": "listen", "done": done}))
-        speech = find_speech(heard, SPEECH_RATE)
+    stages = Stages(lambda stage, done: tell({"stage": STAGE_NAMES[stage], "done": done}))
+    options = Options.of()
+    prepared = inspect(info, options, stages, request["threads"], [(wanted, strip)], show)
+    analysis, speech = prepared.analysis, prepared.speech
+    if speech is not None:
         np.save(folder.speech, speech)
-    tell({"stage": "plan", "done": 0.0})
-    made = make_plan(analysis, PlanOptions())
     analysis.save(folder.analysis)
     folder.summary.write_text(json.dumps(summary_of(analysis, info, speech)), encoding="utf-8")
     folder.glimpse.unlink(missing_ok=True)
-    return {"plan": write_plan(made), "filmstrip": n}
+    return {"plan": write_plan(prepared.plan), "filmstrip": n}
 
 
 def thin(curve: np.ndarray) -> list[float]:

@@ -1,4 +1,4 @@
-"""Confined: written music becomes a finished video by the stages of `generate.scorer`, and is measured."""
+"""In the sandbox: written music becomes a finished video (`generate.deliver`) and is measured."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.condition import Condition
 from openvmas.eval.reports.video_report import TOLERANCE, fit, nearest
 from openvmas.eval.reports.video_report import plain as rounded
+from openvmas.generate.deliver import deliver
 from openvmas.generate.outputs import Hidden, check_space, space_needed
+from openvmas.generate.piece import Piece
 from openvmas.generate.report import Prepared, Stages, plain
-from openvmas.generate.scorer import Scorer
+from openvmas.generate.scorer import fit_length
 from openvmas.media.audio import WavReader
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import probe
@@ -23,8 +24,7 @@ from openvmas.music.analysis import MusicAnalysis, listen
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.planner import ScorePlan, read_plan
-from openvmas.pretrained import Weights
-from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, Options
+from openvmas.settings import SAMPLE_RATE_OUT, Options
 from openvmas.studio.options_schema import NAMES
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.tasks.preview_sound import WAV_HEADER, peaks_of_file, read_wave
@@ -33,22 +33,12 @@ from openvmas.vision.analysis import VideoAnalysis
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
 
 
-class Written:
-    """Stands for a composer: the music that a worker has written, read back."""
-
-    def __init__(self, path: Path, report: dict[str, Any]) -> None:
-        self._path, self._report = path, report
-
-    def stream(
-        self, condition: Condition, options: GenerateOptions, report: dict[str, Any] | None = None
-    ) -> Iterator[np.ndarray]:
-        """Blocks [2, n]."""
-        if report is not None:
-            report.update(self._report)
-        start = 0
-        while (block := read_wave(self._path, start, start + BLOCK)).shape[1]:
-            yield block
-            start += block.shape[1]
+def read_blocks(path: Path) -> Iterator[np.ndarray]:
+    """Blocks [2, n] of written music."""
+    start = 0
+    while (block := read_wave(path, start, start + BLOCK)).shape[1]:
+        yield block
+        start += block.shape[1]
 
 
 def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
@@ -71,11 +61,9 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         start, length = share[stage]
         tell({"stage": "finish", "done": start + length * done})
 
-    model = request["model"]
-    weights = Weights(model["name"], model["version"], model["licence"], Path(), {}, model["sha256"])
     stages = Stages(progress)
-    prepared = Prepared(info, analysis, plan, speech)
-    report = Scorer(Written(folder.wave, request["composed"]), weights).finish(hidden, prepared, options, stages)
+    piece = fit_length(Piece(read_blocks(folder.wave), request["composed"]), plan.duration)
+    report = deliver(piece, Prepared(info, analysis, plan, speech), options, hidden, stages, request["model"])
     for scratch in (hidden.music, hidden.alone):
         scratch.unlink(missing_ok=True)
     heard = WavReader(folder.mixed)

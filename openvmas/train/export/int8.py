@@ -19,7 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from openvmas.codec.runtime import CodecRunner
-from openvmas.generate.batch_decoder import log_likelihood, outline
+from openvmas.generate.batch_decoder import delay_template, log_likelihood
 from openvmas.generate.engine import Engine
 from openvmas.media.audio import read_audio_blocks
 from openvmas.onnx_session import open_graph, run
@@ -50,7 +50,7 @@ def expand(model: onnx.ModelProto) -> onnx.ModelProto:
 def negative_log_likelihood(engine: Engine, codes: np.ndarray, condition: np.ndarray) -> float:
     """Of codes [K, T] told condition [T, D], nats per code."""
     empty = engine.sizes["codebook_size"]
-    tokens = outline(codes, empty).astype(np.int64)
+    tokens = delay_template(codes, empty).astype(np.int64)
     state, last, total = engine.start(1), np.full((1, len(codes)), empty), 0.0
     for step in range(tokens.shape[1]):
         told = condition[min(step, len(condition) - 1)][None]

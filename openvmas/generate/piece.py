@@ -1,0 +1,96 @@
+"""A piece of music while it is being made, and the one interface of everything that makes them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from openvmas.condition import Condition
+from openvmas.planning.schema import ScorePlan
+from openvmas.pretrained import Weights
+from openvmas.settings import GenerateOptions
+
+
+class Notes(Protocol):
+    """The notes of a piece, for those who go on writing in another program."""
+
+    def save_midi(self, path: Path) -> None:
+        """Write them as a Standard MIDI File."""
+        ...
+
+    def save_stems(self, folder: Path) -> None:
+        """Write every part as a WAV file into a folder that exists; their sum is the music."""
+        ...
+
+
+class Piece(Iterator[np.ndarray]):
+    """Music as blocks [C, n] float32 at 48 kHz (C is 1 or 2), each made when it is taken.
+
+    report: how the piece was made, in types that JSON has; complete when the last block has been taken.
+    notes: of a composer that writes notes, there when the first block has been taken; else None.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[np.ndarray] = (),
+        report: dict[str, Any] | None = None,
+        notes: Notes | None = None,
+        codes: np.ndarray | None = None,
+    ) -> None:
+        self.blocks, self.notes = iter(blocks), notes
+        self.report: dict[str, Any] = report or {}
+        self._codes = [] if codes is None else [codes.astype(np.uint16)]
+
+    def __next__(self) -> np.ndarray:
+        return next(self.blocks)
+
+    @property
+    def codes(self) -> np.ndarray | None:
+        """Codes [K, T] uint16 written so far by a composer that writes codes, else None."""
+        return np.concatenate(self._codes, axis=1) if self._codes else None
+
+    def keep_codes(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same chunks [K, n], each remembered when it passes."""
+        for chunk in chunks:
+            self._codes.append(chunk.astype(np.uint16))
+            yield chunk
+
+
+class Composer(ABC):
+    """Base class of all composers; docs/composers.md has an example in 30 lines.
+
+    weights: names the composer, its version and licence in reports.
+    writes_notes: whether its pieces have notes, so that MIDI and stems can be asked for.
+    """
+
+    weights: Weights
+    writes_notes: bool = False
+
+    @abstractmethod
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        """A piece as long as the condition; the same arguments give the same piece.
+
+        condition: what is asked at every step; plan: what the condition was made from, with exact times, if there is
+        one.
+        """
+
+    def inpaint(
+        self,
+        codes: np.ndarray | None,
+        start: int,
+        end: int,
+        condition: Condition,
+        plan: ScorePlan | None,
+        options: GenerateOptions,
+        progress: Callable[[float], None] | None = None,
+    ) -> Piece:
+        """A piece with other music in steps [start, end) and the rest as it was.
+
+        codes: [K, T] of the piece as it is, None if its composer writes none. A composer that cannot keep the rest
+        writes the whole piece anew. progress: is given the share of the new part that is done, in [0, 1].
+        """
+        return self.compose(condition, plan, options)
