@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
@@ -19,9 +19,11 @@ import onnxruntime
 from openvmas.codec.stream import CodecFrames
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.onnx_session import open_graph, run
 from openvmas.pretrained import Weights
+
+if TYPE_CHECKING:
+    from openvmas.generate.picture_encoder import PictureEncoder
 
 HIDDEN = -1e9  # mask value of a slot that may not be seen
 CONDITION_MARGIN = 32  # steps; more than half the width of the condition's kernel
@@ -118,7 +120,11 @@ class Engine:
         self._condition = open_graph(weights.file("condition"), 1)
         self.use_decoder(weights.file("decoder"))
         self._codec = CodecFrames(weights, 1)
-        self._picture = PictureEncoder(weights, 1) if "video_encoder" in weights.files else None
+        self._picture: PictureEncoder | None = None
+        if "video_encoder" in weights.files:
+            from openvmas.generate.picture_encoder import PictureEncoder  # the shipped models have none
+
+            self._picture = PictureEncoder(weights, 1)
         half = self.sizes["head_width"] // 2
         self._frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
 

@@ -1,4 +1,4 @@
-"""The exported video encoder: what a picture tells the decoder at every codec step, and what it stands for."""
+"""The exported video encoder: vectors of a picture for the decoder at every codec step, and embeddings of spans."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from openvmas.settings import CONTROL_RATE
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Of one span. steps: [n, D] at every codec step; embedding: [E] of length 1; moments: [m, E']."""
+class PictureEncoding:
+    """Vectors of one span of a picture. steps: [n, D] at every codec step; embedding: [E] of length 1; moments: [m, E']."""
 
     steps: np.ndarray
     embedding: np.ndarray
@@ -31,8 +31,8 @@ class PictureEncoder:
         self.span, self._fps, self._width = int(sizes["span"]), float(sizes["fps"]), int(sizes["feature_width"])
         self._graph = open_graph(weights.file("video_encoder"), threads)
 
-    def see(self, picture: Picture, start: int, n_steps: int) -> Seen:
-        """What the picture is from step `start` on. Raises ModelError where its features are not what was learned."""
+    def encode(self, picture: Picture, start: int, n_steps: int) -> PictureEncoding:
+        """Vectors of the picture from step `start` on. Raises ModelError where its features are not what was learned."""
         if picture.features.ndim != 2 or picture.features.shape[1] != self._width or not len(picture.features):
             raise ModelError(
                 f"this model reads features of {self._width} numbers a frame but was given {picture.features.shape}; "
@@ -47,7 +47,7 @@ class PictureEncoder:
         features = picture.features[np.where(is_nearer, before, after)].astype(np.float32)
         curves = picture.curves[start : start + n_steps]
         steps, embedding, moments = run(self._graph, {"features": features[None], "curves": curves[None]})
-        return Seen(steps[0], embedding[0], moments[0])
+        return PictureEncoding(steps[0], embedding[0], moments[0])
 
     def steps(self, picture: Picture, n_steps: int, begin: int = 0) -> Iterator[np.ndarray]:
         """Vectors of all steps from `begin` on, in chunks [n, D]; each fades from one span into the next."""
@@ -55,7 +55,7 @@ class PictureEncoder:
         first = max(0, begin // half - 1) * half
         skip, before = begin - first, None
         for start in range(first, max(n_steps - half, first + 1), half):
-            steps = self.see(picture, start, min(2 * half, n_steps - start)).steps
+            steps = self.encode(picture, start, min(2 * half, n_steps - start)).steps
             chunk = steps[:half]
             if before is not None:
                 share = ((np.arange(len(chunk)) + 0.5) / half).astype(np.float32)[:, None]

@@ -73,7 +73,7 @@ class Aligner:
     def see(self, picture: Picture, n_steps: int) -> Vectors:
         """What the first n_steps of a picture are."""
         places = list(spans(n_steps, self._video.span))
-        found = [self._video.see(picture, start, end - start) for start, end in places]
+        found = [self._video.encode(picture, start, end - start) for start, end in places]
         return Vectors(places, [seen.embedding for seen in found], [seen.moments for seen in found])
 
     def hear(self, codes: np.ndarray, hop: int | None = None) -> Vectors:

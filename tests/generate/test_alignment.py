@@ -97,7 +97,7 @@ def make_picture(n_steps: int, seed: int = 0) -> Picture:
 @pytest.mark.parametrize("n_steps", [51, 60, 97, 120, 333])
 def test_the_exported_sides_are_those_of_pytorch_at_any_length(joined, run, n_steps):
     parts, picture = run[1], make_picture(n_steps)
-    seen = PictureEncoder(joined).see(picture, 0, n_steps)
+    seen = PictureEncoder(joined).encode(picture, 0, n_steps)
     n_frames = int(np.ceil(n_steps / 25))
     features = picture.features[np.minimum(np.arange(n_frames), len(picture.features) - 1)].astype(np.float32)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_the_exported_sides_are_those_of_pytorch_at_any_length(joined, run, n_st
 def test_the_picture_is_added_to_the_condition_as_in_training(joined, run):
     engine, condition = Engine(joined), replace(make_condition(100), picture=make_picture(100))
     seen = np.concatenate(list(engine.encode_picture(condition)))
-    assert np.array_equal(seen, PictureEncoder(joined).see(make_picture(100), 0, 100).steps)
+    assert np.array_equal(seen, PictureEncoder(joined).encode(make_picture(100), 0, 100).steps)
     assert list(engine.encode_picture(make_condition(100))) == []
     plain, told = (
         np.concatenate(
@@ -150,7 +150,7 @@ def test_long_pictures_are_read_in_spans_that_fade(joined, begin):
     whole = np.concatenate(list(encoder.steps(picture, 290)))
     assert whole.shape == (290, 32)
     assert np.allclose(np.concatenate(list(encoder.steps(picture, 290, begin))), whole[begin:], atol=1e-5)
-    first, second = (encoder.see(picture, start, 120).steps for start in (0, 60))
+    first, second = (encoder.encode(picture, start, 120).steps for start in (0, 60))
     assert np.allclose(whole[:60], first[:60], atol=1e-5)
     assert np.allclose(whole[90], 0.5 * (first[90] + second[30]), atol=0.02 * np.abs(first).max())
 

@@ -17,7 +17,7 @@ limit = 40
 count = 40                 # how many there are when all is built
 
 [[sources.build]]          # steps of `openvmas eval build`, in their order
-command = ["{python}", "../scripts/build_montage.py", "..."]
+command = ["{python}", "../tools/build_montage.py", "..."]
 makes = "{media}/montage/manifest.csv"    # a step whose file is there is done
 """
 
