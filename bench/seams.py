@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.generate.composer import ModelComposer
-from openvmas.generate.seams import find_seams
+from openvmas.music.seams import find_seams
 from openvmas.planning.planner import make_plan, to_condition
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions, PlanOptions

@@ -3,7 +3,7 @@
 The decoder first reads the music before the part, as far back as it sees, and then writes candidates. What comes after
 the part is kept, and a causal model does not know it; so each candidate reads on into the kept music, and what that
 music loses in likelihood against its own beginning says how abrupt the return is. Candidates return to the kept music
-at different moments of the part's last half second, and the sound around both borders is measured (generate.seams).
+at different moments of the part's last half second, and the sound around both borders is measured (music.seams).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.errors import OptionError
-from openvmas.generate.audio_meter import describe_choice
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template
 from openvmas.generate.engine import Engine
-from openvmas.generate.seams import Seam, find_seams
-from openvmas.generate.steering import FIRST_LEVEL, CandidateJudge, plan_choices
+from openvmas.generate.steering import FIRST_LEVEL, CandidateJudge, describe_choice, plan_choices
+from openvmas.music.seams import Seam, find_seams
 from openvmas.processes import ThreadPool
 from openvmas.settings import GenerateOptions
 

@@ -16,7 +16,10 @@ from openvmas.settings import CONTROL_RATE
 
 @dataclass(frozen=True)
 class PictureEncoding:
-    """Vectors of one span of a picture. steps: [n, D] at every codec step; embedding: [E] of length 1; moments: [m, E']."""
+    """Vectors of one span of a picture.
+
+    steps: [n, D] at every codec step; embedding: [E] of length 1; moments: [m, E'].
+    """
 
     steps: np.ndarray
     embedding: np.ndarray
@@ -32,7 +35,7 @@ class PictureEncoder:
         self._graph = open_graph(weights.file("video_encoder"), threads)
 
     def encode(self, picture: Picture, start: int, n_steps: int) -> PictureEncoding:
-        """Vectors of the picture from step `start` on. Raises ModelError where its features are not what was learned."""
+        """Vectors of the picture from step `start` on. Raises ModelError for features that the model does not know."""
         if picture.features.ndim != 2 or picture.features.shape[1] != self._width or not len(picture.features):
             raise ModelError(
                 f"this model reads features of {self._width} numbers a frame but was given {picture.features.shape}; "

@@ -8,12 +8,10 @@ import torch
 
 from openvmas.codec.stream import CodecStream
 from openvmas.errors import ModelError, OptionError
-from openvmas.generate.audio_meter import Measures
-from openvmas.generate.composer import ModelComposer
+from openvmas.generate.batch_decoder import plan_branches, sample
+from openvmas.generate.composer import ModelComposer, Widener, finish
 from openvmas.generate.engine import CONDITION_CHUNK, Ring
-from openvmas.generate.sampling import plan_branches, sample
-from openvmas.generate.steering import FIRST, LONGEST, SETTLED, SHORTEST, is_stuck, judge, plan_choices
-from openvmas.generate.stereo import Widener, finish
+from openvmas.generate.steering import FIRST, LONGEST, SETTLED, SHORTEST, Measures, is_stuck, judge, plan_choices
 from openvmas.pretrained import find_weights
 from openvmas.processes import ThreadPool
 from openvmas.settings import GenerateOptions

@@ -9,7 +9,7 @@ from openvmas.errors import ModelError, OptionError
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template, log_likelihood
 from openvmas.generate.composer import CHUNK, ModelComposer, rechunk
 from openvmas.generate.inpainting import SLACK, TAIL
-from openvmas.generate.seams import find_seams
+from openvmas.music.seams import find_seams
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
 from tests.generate.made import export_debug, make_condition
