@@ -1,5 +1,6 @@
 # make demo   on a fresh machine: install the core, score the example videos, say where the results are
 # make test   on a fresh machine: install everything, run linters, types and every test
+# make quick  while working: linters and the fast tests, about a minute
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -8,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO_FOLDER := build/demo
 EXAMPLES := $(filter-out %.scored.mp4,$(wildcard examples/*.mp4))
 
-.PHONY: demo test browser check docs clean
+.PHONY: demo test quick browser check docs clean
 
 demo: .venv/core.stamp
 	@mkdir -p $(DEMO_FOLDER)
@@ -25,6 +26,11 @@ browser:
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 		  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
 		{ echo "error: the tests of the web pages need Chromium; install it (Debian: sudo apt-get install chromium)." >&2; exit 2; }
+
+quick: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -m "not slow and not browser"
 
 check:
 	$(BIN)/ruff check .
