@@ -12,18 +12,22 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import midi_scores
 import mir_eval
 import numpy as np
-import rendered_scores
-from synthetic_pieces import STYLES, Note, Piece, synthesise, write_piece
 
 from openvmas.music.beats import track_beats
 from openvmas.music.onsets import onset_strength, pick_onsets
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+import midi_scores
+import rendered_scores
+from synthetic_pieces import STYLES, Note, Piece, synthesise, write_piece
 
 SAMPLE_RATE = 44_100
 Tracker = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]  # wave [L], Hz -> beats, downbeats, s

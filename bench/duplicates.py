@@ -18,6 +18,7 @@ import argparse
 import io
 import json
 import re
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -28,7 +29,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from synthetic_pieces import Note, Piece, synthesise
 
 from openvmas.data.curation.catalogue import Catalogue, read_catalogue
 from openvmas.data.curation.record import Origin, Record, make_id
@@ -36,6 +36,10 @@ from openvmas.data.curation.record_media import Media
 from openvmas.data.duplicates.groups import Duplicates
 from openvmas.data.duplicates.sound_print import find_peaks
 from openvmas.data.stages.fingerprints import PicturePrint, SoundPrint
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+from synthetic_pieces import Note, Piece, synthesise
 
 RATE = 32_000
 SEMITONE = 2 ** (1 / 12)

@@ -12,13 +12,13 @@ real music); Fréchet distances to REAL; processor time for a second of music.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import soxr
-from music_tags import Tagger, measure
 
 import openvmas
 from openvmas.eval.benchmark.folder_measures import media_files, read_sound
@@ -30,6 +30,10 @@ from openvmas.planning.conditioning import to_condition
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.vision.analysis import VideoAnalysis
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
+
+from music_tags import Tagger, measure
 
 LEAST_CLIPS = 7  # whose plans name an axis, for a correlation
 

@@ -14,7 +14,7 @@ import numpy as np
 from openvmas.condition import Condition
 from openvmas.generate.engine import Engine
 from openvmas.generate.pattern import delay, undelay
-from openvmas.processes import ThreadPool
+from openvmas.processes.threads import ThreadPool
 from openvmas.settings import GenerateOptions
 
 FREE = -1  # a token that the model writes

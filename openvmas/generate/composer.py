@@ -20,7 +20,7 @@ from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
-from openvmas.processes import ThreadPool
+from openvmas.processes.threads import ThreadPool
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.timeline import Clock
 

@@ -20,7 +20,7 @@ from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template
 from openvmas.generate.engine import Engine
 from openvmas.generate.steering import FIRST_LEVEL, CandidateJudge, describe_choice, plan_choices
 from openvmas.music.seams import Seam, find_seams
-from openvmas.processes import ThreadPool
+from openvmas.processes.threads import ThreadPool
 from openvmas.settings import GenerateOptions
 
 HISTORY = 150  # steps before a segment that are decoded with it: its border is judged against what came before

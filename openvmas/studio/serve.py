@@ -20,7 +20,7 @@ from types import FrameType
 import uvicorn
 
 from openvmas.errors import OutputError
-from openvmas.processes import share_of_cores
+from openvmas.processes.threads import share_of_cores
 from openvmas.studio.api.app import create_app
 from openvmas.studio.api.context import Studio
 from openvmas.studio.limits import StudioOptions

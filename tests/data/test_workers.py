@@ -9,7 +9,8 @@ import pytest
 
 from openvmas.data.curation.recipe import Chosen, LimitOptions
 from openvmas.data.curation.record import Origin, Record, make_id
-from openvmas.data.curation.workers import Job, Outcome, Pool
+from openvmas.data.curation.stage_runner import Outcome
+from openvmas.data.curation.workers import Job, StagePool
 from openvmas.errors import OpenVMASError
 
 LIMITS = LimitOptions(cpu_seconds=20, wall_seconds=60, memory_megabytes=1000)
@@ -22,7 +23,7 @@ def work(folder: Path, words: Sequence[str], limits: LimitOptions = LIMITS) -> l
         path.write_text(f"{word} {index}")
         record = Record(make_id("x", path.name), "video", Origin("x", path.name))
         jobs.append(Job(index, record, str(path), str(folder / f"{index}.npz")))
-    with Pool((Chosen("tests.data.stage_kit:Harm", {}),), limits, folder, 1) as pool:
+    with StagePool((Chosen("tests.data.stage_kit:Harm", {}),), limits, folder, 1) as pool:
         return sorted(pool.run(jobs), key=lambda outcome: outcome.index)
 
 
@@ -62,7 +63,7 @@ def test_a_record_that_died_of_another_ones_doing_is_tried_again(tmp_path: Path)
 def test_workers_that_cannot_start_say_why(tmp_path: Path) -> None:
     job = Job(0, Record("0", "video", Origin("x", "a.mp4")), "a.mp4", "a.npz")
     with (
-        Pool((Chosen("tests.data.stage_kit:Nothing", {}),), LIMITS, tmp_path, 1) as pool,
+        StagePool((Chosen("tests.data.stage_kit:Nothing", {}),), LIMITS, tmp_path, 1) as pool,
         pytest.raises(OpenVMASError, match=r"worker processes cannot start.*no attribute 'Nothing'"),
     ):
         list(pool.run([job]))

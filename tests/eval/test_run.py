@@ -23,7 +23,6 @@ from openvmas.eval.benchmark.cache import Cache
 from openvmas.eval.benchmark.excerpt import prepare
 from openvmas.eval.benchmark.run import RunResult, SystemResult, compare_pairs, spread
 from openvmas.eval.benchmark.suite import read_suite
-from openvmas.eval.benchmark.work_pool import Failure, WorkPool
 from openvmas.eval.benchmark.worker import Bench, BenchSetting, Compare, Made, Make
 from openvmas.eval.embedders import registry
 from openvmas.eval.metrics.cross_modal_similarity import Judge
@@ -34,6 +33,7 @@ from openvmas.eval.systems.system import Setting
 from openvmas.generate.similarity import similarity
 from openvmas.hub.taggers import Embedder, Embeddings, at_16k, log_mel
 from openvmas.media.audio import Audio, read_audio
+from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
 from tests.clips import write_clip
 
 PROGRAM = """
@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on(place: Path) -> None:
     assert not list((place / "results").rglob(".making-*"))
 
 
-def double(setting: int) -> Callable[[int], int]:
+def double(setting: int, send: Callable[[Any], None]) -> Callable[[int], int]:
     """The worker of `test_jobs_that_hang_or_die`."""
 
     def work(job: int) -> int:
@@ -151,19 +151,23 @@ def double(setting: int) -> Callable[[int], int]:
 
 
 def test_jobs_that_hang_or_die() -> None:
-    with WorkPool(2, double, 2, timeout=8.0) as pool:
+    def make() -> LimitedProcess:
+        return LimitedProcess(double, 2, Limits(seconds=8.0), is_trusted=True, remedy="raise --timeout")
+
+    with WorkerPool(2, make) as pool:
         found = dict(pool.run(range(8)))
     assert {job: answer for job, answer in found.items() if job not in (3, 4, 5, 6)} == {0: 0, 1: 2, 2: 4, 7: 14}
-    assert found[3] == Failure("its process died (it ended with code 7).")
-    assert "took longer than 8 s" in found[4].sentence
-    assert found[5] == Failure("ValueError: five") and found[6] == Failure("six is not allowed; give another.")
+    assert found[3].sentence == "its process died (it ended with code 7)."
+    assert found[4].sentence == "it took longer than 8 s and was stopped; raise --timeout."
+    assert (found[5].sentence, found[6].sentence) == ("ValueError: five", "six is not allowed; give another.")
+    assert all(isinstance(found[job], Failure) for job in (3, 4, 5, 6))
 
 
 class Here:
     """A work pool in this process."""
 
-    def __init__(self, n: int, start: Callable[..., Any], setting: Any, timeout: float) -> None:
-        self._work = start(setting)
+    def __init__(self, n: int, setting: Any, timeout: float) -> None:
+        self._work = Bench(setting).do
 
     def __enter__(self) -> Here:
         return self
@@ -219,7 +223,7 @@ def test_other_seeds_are_of_systems_that_draw_alone(place: Path, monkeypatch: py
         )
     )
     add_system(place, "sure", "")
-    monkeypatch.setattr(run, "WorkPool", Here)
+    monkeypatch.setattr(run, "open_pool", Here)
     suite, setting = read_suite(place / "suite.toml"), Setting(systems=place / "systems", cache=place / "kept")
     specs = ["noise", "drawn", "sure", "silence", "reference"]
 
@@ -247,7 +251,7 @@ def test_other_seeds_are_of_systems_that_draw_alone(place: Path, monkeypatch: py
 def test_the_reference_is_its_own_music_and_every_picture_meets_every_piece(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "WorkPool", Here)
+    monkeypatch.setattr(run, "open_pool", Here)
     suite, setting = read_suite(place / "suite.toml"), Setting(cache=place / "kept")
     result = run.run(suite, ["reference", "silence"], place / "results", setting, embedders=[])
     values = {row.spec: [made.values for made in row.made.values()] for row in result.systems}

@@ -69,7 +69,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judged]:
         patch.chdir(place)
         patch.setattr(imagebind, "ImageBindSizes", lambda: TINY)
         patch.setattr(imagebind.ImageBind, "embed_pictures", count)
-        patch.setattr(run, "WorkPool", Here)
+        patch.setattr(run, "open_pool", Here)
         (place / "clips").mkdir()
         for name, seconds, sound in (("a", 1.0, "sine"), ("b", 2.2, "noise"), ("c", 1.4, "sine")):
             write_clip(place / "clips" / f"{name}.mp4", seconds, sound=sound)

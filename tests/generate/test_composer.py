@@ -13,7 +13,7 @@ from openvmas.generate.composer import ModelComposer, Widener, finish
 from openvmas.generate.engine import CONDITION_CHUNK, Ring
 from openvmas.generate.steering import FIRST, LONGEST, SETTLED, SHORTEST, Measures, is_stuck, judge, plan_choices
 from openvmas.pretrained import find_weights
-from openvmas.processes import ThreadPool
+from openvmas.processes.threads import ThreadPool
 from openvmas.settings import GenerateOptions
 from tests.generate.made import export_debug, make_condition, make_models
 

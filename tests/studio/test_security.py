@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,11 +21,11 @@ import numpy as np
 import pytest
 
 from openvmas.errors import InputError, OptionError
+from openvmas.processes import limited
 from openvmas.studio.api.guard import MAX_BODY, match_token
 from openvmas.studio.limits import StudioOptions
 from openvmas.studio.storage.folders import ProjectFolder, new_id, safe_stem, safe_suffix
-from openvmas.studio.tasks import sandbox
-from openvmas.studio.tasks.sandbox import Child, Limits
+from openvmas.studio.tasks.sandbox import Sandbox, make_limits
 from tests.clips import write_clip
 from tests.studio.kit import ROOT, UPLOAD, RunningStudio, make_project, running, upload, wait_for
 
@@ -312,42 +313,59 @@ def test_a_decompression_bomb_meets_the_limit_on_memory(tmp_path: Path) -> None:
     assert bomb.stat().st_size < 200_000
     request = {"source": str(bomb), "name": "bomb.mp4", "max_minutes": 1, "max_pixels": 10**9}
     with pytest.raises(InputError, match=r"memory|decoded|read"):
-        Child("probe", request, Limits(memory=400 << 20)).run(lambda message: None)
-    found = Child("probe", request, Limits()).run(lambda message: None)
+        Sandbox("probe", request, make_limits(memory=400 << 20)).run(lambda message: None)
+    found = Sandbox("probe", request, make_limits()).run(lambda message: None)
     assert (found["width"], found["height"]) == (7680, 4320)  # with ordinary limits it is only large
 
 
 def test_the_confined_process_is_killed_when_it_takes_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sleeper = "import sys, time; sys.stdin.readline(); time.sleep(60)"
-    monkeypatch.setattr(sandbox, "PROGRAM", (sys.executable, "-c", sleeper))
+    monkeypatch.setattr(limited, "PROGRAM", (sys.executable, "-c", sleeper))
     began = time.monotonic()
     with pytest.raises(InputError, match="longer to read"):
-        Child("look", {}, Limits(seconds=0.5)).run(lambda message: None)
+        Sandbox("look", {}, make_limits(seconds=0.5)).run(lambda message: None)
     assert time.monotonic() - began < 20
 
 
 def test_the_confined_process_cannot_write_endlessly_and_dies_with_its_parent(tmp_path: Path) -> None:
     code = (
-        "import sys; from openvmas.studio.tasks.sandbox_child import confine; "
-        "confine({'memory': 1 << 31, 'seconds': 60, 'file_bytes': 1000}); "
+        "import sys; from openvmas.processes.child import limit_process; "
+        "from openvmas.processes.limited import Limits; "
+        "limit_process(vars(Limits(60, total_cpu_seconds=60, address_space=1 << 31, file_bytes=1000))); "
         "open(sys.argv[1], 'wb', buffering=0).write(bytes(1000)); open(sys.argv[1], 'ab', buffering=0).write(bytes(1))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "File too large" in done.stderr
-    child = subprocess.Popen(
-        [sys.executable, "-m", "openvmas.studio.tasks.sandbox_child", "probe"],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+    # The parent is killed while its child sleeps: nobody is left to stop it.
+    parent = (
+        "import os, signal, sys; from openvmas.processes.limited import LimitedProcess, Limits; "
+        "from tests.studio.test_security import sleep; "
+        "LimitedProcess(sleep, None, Limits(60)).run(0, lambda pid: (print(pid), sys.stdout.flush(), "
+        "os.kill(os.getpid(), signal.SIGKILL)))"
     )
-    assert child.stdin is not None and child.stdout is not None
-    child.stdin.write(
-        json.dumps({"source": "/dev/zero", "limits": {"memory": 1 << 31, "seconds": 60, "file_bytes": 1}}).encode()
-    )
-    child.stdin.close()
-    child.stdout.read()
-    assert child.wait(60) is not None
-    child.stdout.close()
+    killed = subprocess.run([sys.executable, "-c", parent], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    wait_for(lambda: not is_alive(int(killed.stdout)))
+
+
+def sleep(setting: None, send: Callable[[int], None]) -> Callable[[int], None]:
+    """Work that says who does it and would go on for an hour."""
+
+    def work(job: int) -> None:
+        send(os.getpid())
+        time.sleep(3600)
+
+    return work
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        os.kill(pid, 0)
+        status = Path(f"/proc/{pid}/stat")
+        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
 
 
 def test_other_addresses_need_a_token(tmp_path: Path) -> None:

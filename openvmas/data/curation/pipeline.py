@@ -24,7 +24,8 @@ import numpy as np
 from openvmas.data.curation.catalogue import drop_line
 from openvmas.data.curation.recipe import Recipe
 from openvmas.data.curation.record import Drop, Record
-from openvmas.data.curation.workers import Job, Outcome, Pool, refuse
+from openvmas.data.curation.stage_runner import Outcome
+from openvmas.data.curation.workers import Job, StagePool, refuse
 from openvmas.data.sources.address_tables import is_address
 from openvmas.data.sources.fetch import Fetcher
 from openvmas.data.sources.licences import refusal
@@ -45,10 +46,10 @@ class ShardTask:
 
     def __call__(self, index: int) -> dict[str, bytes]:
         """The piece's files by name, for `keep_files`; does nothing else that can be seen."""
-        with Pool(self.recipe.stages, self.recipe.limits, self.work / "scratch", self.n_workers) as pool:
+        with StagePool(self.recipe.stages, self.recipe.limits, self.work / "scratch", self.n_workers) as pool:
             return self.run(index, pool)
 
-    def run(self, index: int, pool: Pool) -> dict[str, bytes]:
+    def run(self, index: int, pool: StagePool) -> dict[str, bytes]:
         """The same with workers that are there already."""
         records = read_input(self.work, index)
         key = self.key(index)

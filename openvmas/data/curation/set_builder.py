@@ -24,7 +24,7 @@ from openvmas.data.curation.pipeline import (
 )
 from openvmas.data.curation.recipe import Recipe, make_stage, set_stage_types
 from openvmas.data.curation.set_splits import make_set
-from openvmas.data.curation.workers import Pool
+from openvmas.data.curation.workers import StagePool
 from openvmas.data.report.funnel import Funnel, count_funnel
 from openvmas.data.sources.address_tables import is_address
 from openvmas.data.sources.fetch import Fetcher
@@ -137,7 +137,7 @@ def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, progress: 
 
     with (
         ThreadPoolExecutor(1) as ahead,
-        Pool(recipe.stages, recipe.limits, task.work / "scratch", n_workers) as pool,
+        StagePool(recipe.stages, recipe.limits, task.work / "scratch", n_workers) as pool,
     ):
         fetching: Future[None] | None = ahead.submit(fetch_piece, task, fetcher, missing[0]) if missing else None
         for place, index in enumerate(missing):

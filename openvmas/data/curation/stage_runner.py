@@ -1,30 +1,49 @@
-"""One record through all stages: what a worker process does, and how it limits itself."""
+"""One record through all stages."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
-import resource
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from openvmas.data.curation.recipe import Chosen, LimitOptions, make_stage
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import Media
-from openvmas.data.curation.workers import OUT_OF_MEMORY, Outcome
 from openvmas.errors import InputError
 
 UNREADABLE = "unreadable"
-_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one record.
+
+    records: kept, several if it was cut into clips. seen: stage → how many came to it.
+    costs: stage → processor time, s.
+    """
+
+    index: int
+    records: tuple[Record, ...]
+    drops: tuple[Drop, ...]
+    seen: dict[str, int]
+    costs: dict[str, float]
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self), sort_keys=True, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(line: str) -> Outcome:
+        """Read what `to_json` wrote."""
+        data = json.loads(line)
+        records = tuple(Record.from_json(json.dumps(item)) for item in data["records"])
+        drops = tuple(Drop(**{**d, "record": Record.from_json(json.dumps(d["record"]))}) for d in data["drops"])
+        return Outcome(data["index"], records, drops, data["seen"], data["costs"])
 
 
 def run_stages(
@@ -81,66 +100,3 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with partial.open("wb") as file:
         np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
     os.replace(partial, path)
-
-
-def limit(limits: LimitOptions) -> None:
-    """Limits that hold for the whole life of the process."""
-    size = limits.memory_megabytes << 20
-    # Private writable memory where the kernel counts it, else all address space.
-    kind = resource.RLIMIT_DATA if sys.platform == "linux" else resource.RLIMIT_AS
-    for which, value in (
-        (kind, size),
-        (resource.RLIMIT_FSIZE, limits.scratch_megabytes << 20),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        with contextlib.suppress(ValueError, OSError):  # a lower hard limit of the system's holds already
-            resource.setrlimit(which, (value, value))
-
-
-def limit_time(limits: LimitOptions) -> None:
-    """Processor time until the kernel ends the process, counted from now."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime + limits.cpu_seconds) + 1
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-
-
-def die_with_parent(parent: int) -> None:
-    """End this process when its parent ends, however that happens (Linux; elsewhere at the next answer)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)
-
-
-def serve() -> None:
-    """The life of a worker: a line of settings, then a line per record, until the input is closed."""
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints must not disturb the answers
-
-    def answer(**message: Any) -> None:
-        channel.write(json.dumps(message) + "\n")
-        channel.flush()
-
-    settings = json.loads(sys.stdin.buffer.readline())
-    die_with_parent(settings["parent"])
-    limits = LimitOptions(**settings["limits"])
-    limit(limits)
-    stages = [make_stage(Chosen(**chosen)) for chosen in settings["stages"]]
-    answer(ready=True)
-    for line in sys.stdin.buffer:
-        job = json.loads(line)
-        limit_time(limits)
-        try:
-            record = Record.from_json(job["record"])
-            with Media(record, job["path"], settings["scratch"]) as media:
-                outcome, arrays = run_stages(job["index"], record, media, stages, lambda stage: answer(at=stage))
-            if arrays:
-                save_arrays(Path(job["arrays"]), arrays)
-        except MemoryError:
-            os._exit(OUT_OF_MEMORY)  # tidying up would need memory, too
-        answer(outcome=outcome.to_json())
-
-
-if __name__ == "__main__":
-    serve()

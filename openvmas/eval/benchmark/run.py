@@ -1,6 +1,6 @@
 """Systems on a suite: every result made, measured and compared, resumable at any point.
 
-Rounds of jobs in worker processes (`eval.benchmark.work_pool`, `eval.benchmark.worker`): clips are prepared; every
+Rounds of jobs in worker processes (`processes.limited`, `eval.benchmark.worker`): clips are prepared; every
 system makes and measures
 its music for every clip, and music by other seeds for some; all music of each system is compared with the true music
 and with all pictures. What is on record with the same key is not made again. A failure costs its cell of the table and
@@ -29,13 +29,13 @@ from openvmas.eval.benchmark.folder_measures import (
 )
 from openvmas.eval.benchmark.stages import compare_all, make_all, make_takes, match_all, prepare_all
 from openvmas.eval.benchmark.suite import MAX_SEEDS, Clip, Suite
-from openvmas.eval.benchmark.work_pool import WorkPool
 from openvmas.eval.benchmark.worker import ENDING, SCRATCH, BenchSetting, Compared, Made, start
 from openvmas.eval.embedders.registry import check_name, open_embedder, sees_pictures
 from openvmas.eval.metrics.cross_modal_similarity import Judge
 from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.reports.folder_tables import MEASURES
 from openvmas.eval.systems.system import Setting, System, file_name, open_system
+from openvmas.processes.limited import LimitedProcess, Limits, WorkerPool
 
 TIMEOUT = 1800.0  # s for one job
 MAX_JOBS = 64
@@ -126,7 +126,7 @@ def run(
     bench = BenchSetting(results, setting, tuple(embedders), seed)
     results.mkdir(parents=True, exist_ok=True)
     clear(results)
-    with WorkPool(jobs, start, bench, timeout) as pool:
+    with open_pool(jobs, bench, timeout) as pool:
         prepared, broken = prepare_all(pool, clips, say)
         whole = [clip for clip in clips if clip.name not in broken]
         if not whole:
@@ -142,6 +142,12 @@ def run(
     n_again, wall = (n_seeds, len(again)) if takes else (1, 0), time.monotonic() - began
     of_run = tuple(embedders), seed, wall, n_kept, judge, n_again, others
     return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run)
+
+
+def open_pool(n: int, setting: BenchSetting, timeout: float) -> WorkerPool:
+    """n workers. timeout: s for one job."""
+    limits = Limits(seconds=timeout)
+    return WorkerPool(n, lambda: LimitedProcess(start, setting, limits, is_trusted=True, remedy="raise --timeout"))
 
 
 def row_of(

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from openvmas.eval.benchmark.suite import Clip
-from openvmas.eval.benchmark.work_pool import Failure, WorkPool
 from openvmas.eval.benchmark.worker import Compare, Compared, Made, Make, Match, Prepare, Prepared
 from openvmas.eval.systems.system import Setting, open_system
+from openvmas.processes.limited import Failure, WorkerPool
 
 REFERENCE = "reference"
 
 
 def prepare_all(
-    pool: WorkPool, clips: Iterable[Clip], say: Callable[[str], None]
+    pool: WorkerPool, clips: Iterable[Clip], say: Callable[[str], None]
 ) -> tuple[dict[str, Prepared], dict[str, str]]:
     """Cut, look and listen; by name of the clip what was prepared, and sentences where that fails."""
     jobs = [Prepare(clip) for clip in clips]
@@ -30,7 +30,7 @@ def prepare_all(
 
 
 def make_all(
-    pool: WorkPool, clips: Sequence[Clip], specs: Sequence[str], setting: Setting, say: Callable[[str], None]
+    pool: WorkerPool, clips: Sequence[Clip], specs: Sequence[str], setting: Setting, say: Callable[[str], None]
 ) -> tuple[dict[str, dict[str, Made]], dict[str, dict[str, str]]]:
     """All results and failures, by system and name of the clip; the reference is made too, asked for or not."""
     needed = {spec: open_system(spec, setting).needs_reference for spec in specs} | {REFERENCE: True}
@@ -53,7 +53,7 @@ def make_all(
 
 
 def make_takes(
-    pool: WorkPool,
+    pool: WorkerPool,
     clips: Sequence[Clip],
     specs: Sequence[str],
     n_seeds: int,
@@ -84,7 +84,7 @@ def make_takes(
 
 
 def compare_all(
-    pool: WorkPool,
+    pool: WorkerPool,
     made: dict[str, dict[str, Made]],
     takes: dict[str, tuple[tuple[str, ...], ...]],
     embedders: Sequence[str],
@@ -109,7 +109,7 @@ def compare_all(
 
 
 def match_all(
-    pool: WorkPool,
+    pool: WorkerPool,
     made: dict[str, dict[str, Made]],
     clips: Sequence[Clip],
     prepared: dict[str, Prepared],

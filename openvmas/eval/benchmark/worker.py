@@ -136,8 +136,8 @@ def seed_of(job: Make, seed: int) -> int:
     return (seed + zlib.crc32(job.name.encode())) % 2**32
 
 
-def start(setting: BenchSetting) -> Callable[[Job], Any]:
-    """The work of one process."""
+def start(setting: BenchSetting, send: Callable[[Any], None]) -> Callable[[Job], Any]:
+    """The work of one process; nothing is sent on the way."""
     return Bench(setting).do
 
 

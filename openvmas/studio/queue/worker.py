@@ -23,7 +23,7 @@ from openvmas.studio.queue.heartbeat import Heart, StoppedError
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
 from openvmas.studio.tasks.compose import Part, compose
-from openvmas.studio.tasks.sandbox import Child, Limits, limits_for
+from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
 
 IDLE = 0.02  # s between looks into an empty queue; somebody waits for sound
 LONELY = 20.0  # s without a server after which an idle worker leaves
@@ -130,11 +130,11 @@ class Worker:
         folder, began = ProjectFolder(self.database.folder, claim.project), time.monotonic()
         source = folder.source(project["suffix"])
         request = claim.arguments | self.request(project)
-        child = Child("look", request, Limits(file_bytes=limits_for(0, source.stat().st_size).file_bytes))
+        child = Sandbox("look", request, make_limits(file_bytes=SPARE_BYTES + source.stat().st_size))
 
         def hear(message: dict[str, Any]) -> None:
             if "video" in message:
-                child.extend(limits_for(message["video"]["duration"], 0).seconds)
+                child.set_time(limits_for(message["video"]["duration"], 0).seconds)
                 self.note(claim, "UPDATE projects SET video = ? WHERE id = ?", json.dumps(message["video"]))
             elif "filmstrip" in message:
                 sql = "UPDATE projects SET video = json_set(video, '$.filmstrip.ready', ?) WHERE id = ?"
@@ -207,7 +207,7 @@ class Worker:
             done = COMPOSE_SHARE + (1 - COMPOSE_SHARE) * message["done"]
             self.tell("finish", start + length * done, began)
 
-        found = Child("finish", request, limits_for(duration, source_bytes)).run(hear)
+        found = Sandbox("finish", request, limits_for(duration, source_bytes)).run(hear)
         self.mark(claim, take, "done", found=json.dumps(found))
 
     def mark(self, claim: jobs.Claim, take: dict[str, Any], state: str, **columns: Any) -> None:

@@ -1,108 +1,97 @@
-"""Work on files that strangers made, in a process of its own with limits on memory, time and file size.
+"""Tasks on files that users uploaded, in a process of its own with limits on memory, time and file size.
 
-A damaged or malicious file can at most bring that process down. It is told what to do in one line of JSON, answers in
-lines of JSON, and ends itself when its parent is gone.
+A damaged or malicious file can at most bring that process down.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from openvmas.errors import InputError
+from openvmas.errors import InputError, OpenVMASError
+from openvmas.processes.limited import CLOCK_TIME, ERROR, FAULT, Failure, LimitedProcess, Limits
 
-PROGRAM = (sys.executable, "-m", "openvmas.studio.tasks.sandbox_child")
 MEMORY = 3 << 30  # bytes of address space
 PROBE_TIME = 60.0  # s, until the length is known
 SPARE_TIME, TIME_PER_SECOND = 120.0, 15.0  # s, and s per second of video: ten times what a busy small machine needs
 SPARE_BYTES, BYTES_PER_SECOND = 256_000_000, 4_000_000  # of one written file, beside the size of the source
+CORES = 8  # that may be busy all the time
+OPEN_FILES = 256
+
+Send = Callable[[dict[str, Any]], None]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """memory: bytes of address space; seconds: by the clock (processor time may be eight times that); file_bytes: of
-    the largest file that may be written."""
-
-    memory: int = MEMORY
-    seconds: float = PROBE_TIME
-    file_bytes: int = SPARE_BYTES
-
-
-def limits_for(duration: float, source_bytes: int) -> Limits:
-    """What honest work on a video of this length can need."""
+def make_limits(seconds: float = PROBE_TIME, memory: int = MEMORY, file_bytes: int = SPARE_BYTES) -> Limits:
+    """Limits of one task, by its time on the clock."""
     return Limits(
-        MEMORY, SPARE_TIME + TIME_PER_SECOND * duration, source_bytes + SPARE_BYTES + int(BYTES_PER_SECOND * duration)
+        seconds,
+        total_cpu_seconds=CORES * seconds + 1,
+        address_space=memory,
+        file_bytes=file_bytes,
+        open_files=OPEN_FILES,
     )
 
 
-class Child:
-    """One such process."""
+def limits_for(duration: float, source_bytes: int) -> Limits:
+    """Limits that honest work on a video of this length, in s, stays within."""
+    seconds = SPARE_TIME + TIME_PER_SECOND * duration
+    return make_limits(seconds, MEMORY, source_bytes + SPARE_BYTES + int(BYTES_PER_SECOND * duration))
+
+
+class Sandbox:
+    """The process of one task: look, finish or probe."""
 
     def __init__(self, task: str, request: dict[str, Any], limits: Limits) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": ""}
-        self._process = subprocess.Popen(
-            (*PROGRAM, task), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        self._request = request
+        self._process = LimitedProcess(
+            open_task,
+            task,
+            limits,
+            start_seconds=limits.seconds,
+            stderr=subprocess.DEVNULL,
+            environment={"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": ""},
         )
-        self._until = time.monotonic() + limits.seconds
-        self.is_late = False
-        self._watch = threading.Thread(target=self._kill_when_late, daemon=True)
-        self._watch.start()
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps({**request, "limits": asdict(limits)}).encode() + b"\n")
-            self._process.stdin.flush()
+        self.set_time = self._process.set_time
 
-    def extend(self, seconds: float) -> None:
-        """Set what is left of the time."""
-        self._until = time.monotonic() + seconds
-
-    def _kill_when_late(self) -> None:
-        while self._process.poll() is None:
-            if time.monotonic() > self._until:
-                self.is_late = True
-                self._process.kill()
-            time.sleep(0.1)
-
-    def run(self, on_message: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        """Pass on what the child says and return its result. Raises InputError where the file is to blame."""
-        result: dict[str, Any] | None = None
+    def run(self, on_message: Send) -> dict[str, Any]:
+        """Pass on the task's messages and return its result. Raises InputError where the file is to blame."""
         try:
-            assert self._process.stdout is not None
-            for line in self._process.stdout:
-                message = json.loads(line)
-                if "result" in message:
-                    result = message["result"]
-                elif "error" in message:
-                    raise InputError(message["error"])
-                elif "fault" in message:
-                    raise RuntimeError(message["fault"])
-                else:
-                    on_message(message)
-            self._process.wait()
+            answer = self._process.run(self._request, on_message)
         finally:
-            self.stop()
-        if self.is_late:
+            self._process.stop()
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.cause == FAULT:
+            raise RuntimeError(answer.detail)
+        if answer.cause == ERROR:
+            raise InputError(answer.sentence)
+        if answer.cause == CLOCK_TIME:
             raise InputError("this video takes far longer to read than its length allows; convert it to H.264 (mp4).")
-        if result is None:
-            raise InputError(
-                "this video could not be read within the limits on memory and time; convert it to H.264 (mp4)."
-            )
-        return result
+        raise InputError(
+            "this video could not be read within the limits on memory and time; convert it to H.264 (mp4)."
+        )
 
-    def stop(self) -> None:
-        """End the process if it still runs."""
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        self._watch.join()
+
+def open_task(task: str, send: Send) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """The work of the confined process; its errors name the video as the client does, not by where it lies here."""
+
+    def work(request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return run_task(task, request, send)
+        except OpenVMASError as error:
+            raise InputError(str(error).replace(request["source"], request["name"])) from error
+        except MemoryError as error:
+            raise InputError(f"{request['name']} needs more memory than is allowed; scale the video down.") from error
+
+    return work
+
+
+def run_task(task: str, request: dict[str, Any], send: Send) -> dict[str, Any]:
+    """Run a task by its name; its modules are imported within the limits."""
+    from openvmas.studio.tasks import inspect, render
+
+    if task == "probe":
+        return inspect.examine(Path(request["source"]), request)
+    return {"look": inspect.look, "finish": render.finish}[task](request, send)

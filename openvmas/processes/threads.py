@@ -12,18 +12,18 @@ import numpy as np
 from openvmas.errors import OptionError
 
 R = TypeVar("R")
-MOST = 3  # threads: as many branches as guidance can have
+MAX_THREADS = 3  # as many branches as guidance can have
 
 
 class ThreadPool:
-    """n threads, the caller's included. n: all cores up to MOST if left out, or OPENVMAS_THREADS of the environment."""
+    """n threads, the caller's included. n: `count_threads` if left out."""
 
     def __init__(self, n: int | None = None) -> None:
         self.n = n or count_threads()
         self._others = ThreadPoolExecutor(self.n - 1) if self.n > 1 else None
 
     def map(self, function: Callable[[Any], R], items: Sequence[Any] | np.ndarray) -> list[R]:
-        """function of every item, in order."""
+        """The function's results for all items, in order."""
         if self._others is None or len(items) < 2:
             return [function(item) for item in items]
         others = [self._others.submit(function, item) for item in items[1:]]
@@ -31,11 +31,11 @@ class ThreadPool:
 
 
 def count_threads() -> int:
-    """Threads to compute with: OPENVMAS_THREADS of the environment, or all cores up to MOST. Raises OptionError."""
+    """OPENVMAS_THREADS of the environment, else all cores up to MAX_THREADS. Raises OptionError."""
     asked = os.environ.get("OPENVMAS_THREADS", "")
     if not asked:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(cores, MOST)
+        return min(cores, MAX_THREADS)
     if not asked.isdecimal() or int(asked) < 1:
         raise OptionError(f"OPENVMAS_THREADS is {asked!r}; set it to a whole number from 1 on, or unset it.")
     return int(asked)
