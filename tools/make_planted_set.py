@@ -2,8 +2,8 @@
 
     python tools/make_planted_set.py --media PICTURES --music MUSIC --out DIR [--seed 1] [--scale 1.0]
 
-PICTURES and MUSIC are folders of unpacked Debian packages (tools/film.py and planted_media.MUSIC_PACKAGES); what is
-missing is fetched. DIR gets f0000.mp4 ... and truth.jsonl, one line a file:
+PICTURES and MUSIC are folders of unpacked Debian packages (tools/video_editor.py and planted_media.MUSIC_PACKAGES);
+what is missing is fetched. DIR gets f0000.mp4 ... and truth.jsonl, one line a file:
 
     path, made     what it is: good, ken_burns, still, lyrics, speech, ...
     drops          filters that must refuse it; either: filters that may
@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from film import MORE_PACKAGES, PACKAGES, fetch
 from make_test_videos import collect
 from planted_media import (
     FPS,
@@ -41,6 +40,7 @@ from planted_media import (
     write_video,
 )
 from planted_sounds import SAMPLE_RATE, Speaker, make_noise, shift_pitch
+from video_editor import MORE_PACKAGES, PACKAGES, fetch
 
 # How many of each at scale 1.
 COUNTS = {

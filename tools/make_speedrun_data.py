@@ -14,12 +14,12 @@ from pathlib import Path
 
 import av
 import numpy as np
+import picture_bank
 import soundfile
 from midi_scores import DRUMS, Note
 from rule_scores import BANDS, compose, draw_traits
 
 from openvmas.condition import AXES
-from openvmas.data.montage import bank as banks
 from openvmas.train.codec.corpus import is_held_out
 
 SAMPLE_RATE = 32_000
@@ -107,7 +107,7 @@ def make_pictures(folder: Path, n: int) -> None:
             stream.width, stream.height, stream.pix_fmt = 320, 180, "rgb24"  # type: ignore[attr-defined]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(draw(seed), format="rgb24")))  # type: ignore
             container.mux(stream.encode(None))  # type: ignore[attr-defined]
-    banks.build(folder / "media", [f"{seed:02d}.png" for seed in range(n)]).save(folder / "bank.npz")
+    picture_bank.build(folder / "media", [f"{seed:02d}.png" for seed in range(n)]).save(folder / "bank.npz")
 
 
 def main() -> None:

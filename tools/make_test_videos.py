@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from film import FOOTAGE, MORE_PACKAGES, PACKAGES, Edit, Take, fetch
+from video_editor import FOOTAGE, MORE_PACKAGES, PACKAGES, Edit, Take, fetch
 
 RATES = [Fraction(f) for f in (15, 24, 25, 30, 50, 60)] + [Fraction(24000, 1001), Fraction(30000, 1001)]
 STYLES = ("slideshow", "trailer", "vlog", "clip", "oner", "film")
@@ -101,7 +101,8 @@ def main() -> None:
         path = options.out / f"{i:03d}_{style}.mp4"
         edit.write(path)
         print(
-            f"{path.name}: {edit.truth.duration:.1f} s at {float(fps):.2f} fps, {len(edit.truth.cuts)} cuts", flush=True
+            f"{path.name}: {edit.labels.duration:.1f} s at {float(fps):.2f} fps, {len(edit.labels.cuts)} cuts",
+            flush=True,
         )
 
 

@@ -8,9 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from video_editor import Edit
 
 from openvmas.data.montage.editor import Montage
-from openvmas.data.montage.video_clips import Edit
 from openvmas.errors import OutputError
 
 
@@ -28,7 +28,7 @@ def render(
     takes = [replace(take, path=str(media / take.path)) for take in montage.takes]
     edit = Edit(takes, montage.fps, size, seed=len(takes))
     part = path.with_name(path.stem + ".part.mp4")
-    n_samples = round(edit.truth.duration * sample_rate)
+    n_samples = round(edit.labels.duration * sample_rate)
     padded = np.pad(sound[:, :n_samples], ((0, 0), (0, max(n_samples - sound.shape[1], 0))))
     try:
         edit.write(part, sound=np.ascontiguousarray(padded, np.float32), sample_rate=sample_rate)
@@ -47,9 +47,9 @@ def to_json(montage: Montage) -> dict[str, object]:
         {k: _rounded(v) for k, v in asdict(event).items() if not (isinstance(v, float) and math.isnan(v))}
         for event in montage.placed
     ]
-    truth = {k: _rounded(v) for k, v in asdict(montage.truth).items()}
+    truth = {k: _rounded(v) for k, v in asdict(montage.labels).items()}
     return truth | {
-        "song": montage.song,
+        "song": montage.music,
         "start": round(montage.start, 3),
         "end": round(montage.end, 3),
         "style": montage.style,

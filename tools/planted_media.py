@@ -16,8 +16,8 @@ import av
 import numpy as np
 import soundfile
 import soxr
-from film import Edit, Source, Take, fetch
 from planted_sounds import SAMPLE_RATE
+from video_editor import Edit, Source, Take, fetch
 
 from openvmas.music.onsets import ONSET_RATE, onset_strength, pick_onsets
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from film import find
+from video_editor import find
 
 SAMPLE_RATE = 44_100
 SENTENCES = {

@@ -3,9 +3,8 @@
 import av
 import numpy as np
 import pytest
+from picture_bank import SEEN, build, resized, with_features
 
-from openvmas.data.montage import bank as banks
-from openvmas.data.montage.bank_features import with_features
 from openvmas.errors import InputError
 from openvmas.vision.analysis import look_of
 
@@ -16,12 +15,12 @@ def test_every_view_gets_its_own_features(tmp_path):
         coarse = rng.integers(0, 256, (4, 6, 3)).astype(np.uint8)
         frame = av.VideoFrame.from_ndarray(np.kron(coarse, np.ones((90, 107, 1), np.uint8)), format="rgb24")
         frame.save(tmp_path / f"{name}.png")
-    bank = banks.build(tmp_path, ["a.png", "b.png"])
+    bank = build(tmp_path, ["a.png", "b.png"])
     shapes = []
 
     def see(pictures: np.ndarray) -> np.ndarray:
         shapes.append(pictures.shape)
-        return np.stack([look_of(banks._resized(picture, banks.SEEN)) for picture in pictures])
+        return np.stack([look_of(resized(picture, SEEN)) for picture in pictures])
 
     found = with_features(bank, tmp_path, see)
     n = len(bank.views) // 2

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import av
 import numpy as np
+import picture_bank
 import pytest
 from montage_video import render, to_json
 
 from openvmas.condition import AXES
-from openvmas.data.montage import bank as banks
 from openvmas.data.montage.bank import Bank
-from openvmas.data.montage.curves import watch
-from openvmas.data.montage.editing_styles import NONE, STYLES, USUAL
-from openvmas.data.montage.editor import Montage, Montages, hear, place_cuts, plan_montage
-from openvmas.data.montage.music_clips import Song
-from openvmas.data.montage.tags_map import axis_weights, match, tag_picture
+from openvmas.data.montage.curves import analyze_montage
+from openvmas.data.montage.editor import NONE, STYLES, USUAL, Montage, Montages, hear, place_cuts, plan_montage
+from openvmas.data.montage.music_clips import MusicClip, axis_weights, match, tag_picture
 from openvmas.errors import InputError, OutputError
 from openvmas.music.analysis import MusicAnalysis
 from openvmas.timeline import Events
@@ -29,7 +27,7 @@ STYLE = {style.name: style for style in STYLES}
 BEAT = 0.5
 
 
-def song(duration: float = 40.0, mood: dict[str, float] | None = None) -> Song:
+def song(duration: float = 40.0, mood: dict[str, float] | None = None) -> MusicClip:
     """A steady piece at 120 BPM with accents on every beat and a new part in its middle."""
     n = int(duration * 50)
     beats = np.arange(0, duration, BEAT)
@@ -42,7 +40,7 @@ def song(duration: float = 40.0, mood: dict[str, float] | None = None) -> Song:
         beats[::4], 120.0, 4, 0.9, -14.0,
     )  # fmt: skip
     axes = np.array([[(mood or {}).get(axis, 0.0) for axis in AXES]], np.float32)
-    return Song("test/song.ogg", heard, np.array([duration / 2]), axes)
+    return MusicClip("test/song.ogg", heard, np.array([duration / 2]), axes)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +62,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bank(media: Path) -> Bank:
-    return banks.build(media, [f"{i}.png" for i in range(6)])
+    return picture_bank.build(media, [f"{i}.png" for i in range(6)])
 
 
 def test_a_perfect_editor_cuts_on_what_he_means(bank: Bank) -> None:
@@ -106,7 +104,7 @@ def test_pictures_match_the_mood_of_the_music(bank: Bank) -> None:
 
     small = replace(STYLE["beat"], palette=3)
 
-    def bright_share(piece: Song) -> float:
+    def bright_share(piece: MusicClip) -> float:
         made = [plan_montage(piece, (0.0, 40.0), small, bank, seed) for seed in range(4)]
         files = np.concatenate([m.files for m in made])
         return float(np.mean(files < 3))
@@ -141,9 +139,9 @@ def test_curves_are_those_of_the_rendered_video(bank: Bank, media: Path, tmp_pat
     montage = plan_montage(song(), (0.0, 12.0), STYLE["beat"], bank, 1, fps=Fraction(25))
     path = tmp_path / "made.mp4"
     render(montage, media, np.zeros((1, 12 * 32_000), np.float32), 32_000, path, size=(320, 180))
-    seen, known = analyze(path), watch(montage, bank)
+    seen, known = analyze(path), analyze_montage(montage, bank)
     assert known.duration == seen.duration == 12
-    truth = np.array(montage.truth.cuts)
+    truth = np.array(montage.labels.cuts)
     near = np.abs(truth[:, None] - known.cuts).min(axis=1)
     assert (near < 1e-6).mean() >= 0.8  # cuts between pictures that look the same cannot be seen
     both = np.abs(known.cuts[:, None] - seen.cuts).min(axis=1)
@@ -167,4 +165,4 @@ def test_a_bank_comes_back_and_nonsense_is_refused(bank: Bank, tmp_path: Path) -
     with pytest.raises(InputError, match="is no bank of pictures"):
         Bank.load(tmp_path / "no.npz")
     with pytest.raises(InputError, match="fetch the packages"):
-        banks.build(tmp_path, [])
+        picture_bank.build(tmp_path, [])

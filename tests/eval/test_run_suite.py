@@ -8,8 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from video_editor import Edit
 
-from openvmas.data.montage.video_clips import Edit, Take
+from openvmas.data.montage.video_clips import Take
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.eval.benchmark.datasets import LISTS, Media, Row, read_pickle, youtube_ids
 from openvmas.eval.benchmark.suite import build, describe_coverage, read_suite
@@ -197,5 +198,5 @@ def test_the_plans_of_the_montages_are_whole() -> None:
     for plan in plans:
         takes = [Take(**take) for take in plan["takes"]]
         edit = Edit(takes, Fraction(plan["fps"]), (480, 270), seed=len(takes))
-        assert edit.truth.duration == pytest.approx(plan["seconds"], abs=0.05)
+        assert edit.labels.duration == pytest.approx(plan["seconds"], abs=0.05)
         assert not any(Path(take.path).is_absolute() for take in takes) and plan["start"] >= 0

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from openvmas.data.montage.bank import Bank
-from openvmas.data.montage.curves import watch
+from openvmas.data.montage.curves import analyze_montage
 from openvmas.errors import InputError
 from openvmas.model.alignment import unconditioned
 from openvmas.model.decoder import load_decoder
@@ -81,9 +81,9 @@ def test_pairs_are_of_the_same_span(examples, bank):
     for seed in range(5):
         clip = source.draw(np.random.default_rng(seed), STEPS, 100)
         montage = source.montages.make(int(np.random.default_rng(seed).integers(2**31)))
-        example = examples.examples[int(montage.song)]
+        example = examples.examples[int(montage.music)]
         start = round(montage.start * 50)
-        assert clip.piece == int(montage.song) and np.array_equal(clip.codes, example.codes[:, start : start + 100])
+        assert clip.piece == int(montage.music) and np.array_equal(clip.codes, example.codes[:, start : start + 100])
         assert np.array_equal(clip.onsets, example.events.accents[start : start + STEPS])
         # What the decoder is told and what the video encoder is given agree in time.
         told = clip.condition.events.accents
@@ -97,7 +97,7 @@ def test_features_at_two_frames_a_second_are_those_of_the_analysis(examples, ban
     montages = MontagePairs(examples, bank, 250).montages
     for index in range(8):
         montage = montages.make(index)
-        analysis = watch(montage, bank)
+        analysis = analyze_montage(montage, bank)
         found = see(montage, bank, 2.0, len(analysis.features))
         assert np.allclose(found, analysis.features, atol=2e-3)
         assert np.array_equal(see(montage, bank, 4.0, 9)[::2], see(montage, bank, 2.0, 5))

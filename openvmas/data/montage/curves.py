@@ -46,7 +46,7 @@ class _Shot:
     end: float
 
 
-def watch(montage: Montage, bank: Bank) -> VideoAnalysis:
+def analyze_montage(montage: Montage, bank: Bank) -> VideoAnalysis:
     """The analysis of a montage as if it had been rendered and watched."""
     starts = np.concatenate([[0], np.cumsum([round(t.duration * montage.fps) for t in montage.takes])])
     times = starts / float(montage.fps)
@@ -96,7 +96,7 @@ def _changes(shots: Sequence[_Shot], bank: Bank, fps: Fraction, n_frames: int) -
 
 
 def _glow(since: np.ndarray) -> np.ndarray:
-    """How far a flash whitens the picture, s after its first frame, as film.Edit draws it: in [0, 0.9]."""
+    """How far a flash whitens the picture, s after its first frame, as the video editor draws it: in [0, 0.9]."""
     return np.where((since >= -1e-9) & (since <= 0.2), 0.9 * np.exp(-np.maximum(since, 0) / 0.05), 0.0)
 
 

@@ -12,15 +12,15 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Literal
 
 import numpy as np
 
 from openvmas.data.montage.bank import Bank
-from openvmas.data.montage.editing_styles import STYLES, USUAL, Anchor, Imperfection, Style
-from openvmas.data.montage.music_clips import Song
-from openvmas.data.montage.tags_map import match
-from openvmas.data.montage.video_clips import Edit, Take, Truth
+from openvmas.data.montage.music_clips import MusicClip, match
+from openvmas.data.montage.video_clips import Labels, Take, label_takes
 
+Anchor = Literal["section", "downbeat", "beat", "onset", "none"]
 ANCHORS: tuple[Anchor, ...] = ("downbeat", "beat", "onset", "none")
 EASES = ("even", "out", "punch", "hold")
 SHORTEST_SHOT, LONGEST_SHOT = 0.3, 14.0  # s
@@ -29,6 +29,68 @@ GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess and only onsets are us
 MIN_SECTION, SECTION_NOVELTY = 6.0, 0.4  # s; of MusicAnalysis.events.novelty
 RATES = (Fraction(24), Fraction(25), Fraction(30), Fraction(24000, 1001), Fraction(30000, 1001))
 MATCH_SHARPNESS = 0.2  # temperature of the choice of pictures by mood
+
+
+@dataclass(frozen=True)
+class Style:
+    """One way of editing.
+
+    shot_beats: median length of a shot at middling energy, in beats; spread: of its logarithm; response: octaves by
+    which shots get shorter from rest to full energy. anchors: how often a cut is meant for a downbeat, a beat, an onset
+    or nothing. dissolve, fade: shares of cuts; eases: of "even", "out", "punch", "hold"; reach: of camera moves. kick,
+    flash: share of accents inside a shot that get one; footage: share of shots that move by themselves; palette:
+    pictures a section.
+    """
+
+    name: str
+    shot_beats: float
+    anchors: tuple[float, float, float, float]
+    spread: float = 0.35
+    response: float = 1.0
+    dissolve: float = 0.0
+    fade: float = 0.0
+    eases: tuple[float, float, float, float] = (0.5, 0.2, 0.2, 0.1)
+    reach: float = 0.2
+    kick: float = 0.0
+    flash: float = 0.0
+    footage: float = 0.35
+    palette: int = 8
+    grain: float = 0.0
+    shake: float = 0.0
+
+
+STYLES: tuple[Style, ...] = (
+    Style("beat", 1.6, (0.3, 0.6, 0.1, 0.0), eases=(0.3, 0.2, 0.4, 0.1), kick=0.2, flash=0.1, palette=10),
+    Style("bar", 4.0, (0.85, 0.1, 0.05, 0.0), spread=0.25, eases=(0.4, 0.2, 0.2, 0.2), flash=0.05),
+    Style("phrase", 12.0, (0.9, 0.1, 0.0, 0.0), response=0.5, dissolve=0.5, reach=0.12, eases=(0.8, 0.2, 0, 0)),
+    Style("accents", 2.5, (0.1, 0.2, 0.7, 0.0), spread=0.5, eases=(0.2, 0.2, 0.3, 0.3), kick=0.3, flash=0.15),
+    Style("slideshow", 9.0, (0.5, 0.2, 0.0, 0.3), dissolve=0.7, fade=0.1, footage=0.0, eases=(1, 0, 0, 0), reach=0.1),
+    Style("trailer", 3.0, (0.5, 0.2, 0.3, 0.0), spread=0.6, response=2.5, fade=0.15, kick=0.2, flash=0.25, grain=2.0),
+    Style("sport", 2.2, (0.3, 0.5, 0.2, 0.0), eases=(0.2, 0.1, 0.6, 0.1), kick=0.6, footage=0.7, shake=0.8, reach=0.4),
+    Style("oner", 60.0, (1.0, 0.0, 0.0, 0.0), response=0, kick=0.5, flash=0.2, footage=0.6, eases=(0.2, 0, 0, 0.8)),
+    Style("diary", 6.0, (0.3, 0.2, 0.1, 0.4), spread=0.6, response=0.5, dissolve=0.1, footage=0.8, shake=0.8),
+    Style("calm", 8.0, (0.6, 0.1, 0.1, 0.2), dissolve=0.35, footage=0.5, eases=(0.6, 0.2, 0, 0.2), reach=0.1),
+)
+
+
+@dataclass(frozen=True)
+class Imperfection:
+    """How far a cut is from where it was meant: our estimate of what editors do, not a measurement of them.
+
+    jitter, lead: standard deviation and mean earliness, s. late_share of events come up to `late` s after their place.
+    missed: share of events placed without regard to the music. unanswered: share of accents that get nothing.
+    """
+
+    jitter: float = 0.02
+    lead: float = 0.01
+    late_share: float = 0.1
+    late: float = 0.15
+    missed: float = 0.12
+    unanswered: float = 0.2
+
+
+USUAL = Imperfection()
+NONE = Imperfection(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -45,20 +107,20 @@ class Placed:
 
 @dataclass(frozen=True)
 class Montage:
-    """A planned video of `song` from `start` to `end` (s of the track).
+    """A planned video for `music` from `start` to `end` (s of the track).
 
-    takes: their paths are the bank's; files: their numbers in the bank. truth: what the picture holds; placed: why;
+    takes: their paths are the bank's; files: their numbers in the bank. labels: events of the picture; placed: why;
     match: mean agreement of the pictures with the music, in [-1, 1].
     """
 
-    song: str
+    music: str
     start: float
     end: float
     style: str
     fps: Fraction
     takes: tuple[Take, ...]
     files: tuple[int, ...]
-    truth: Truth
+    labels: Labels
     placed: tuple[Placed, ...]
     match: float
 
@@ -78,9 +140,9 @@ class _Music:
         return float(self.energy[min(int(t * len(self.energy) / self.duration), len(self.energy) - 1)])
 
 
-def hear(song: Song, start: float, end: float) -> _Music:
+def hear(clip: MusicClip, start: float, end: float) -> _Music:
     """What an editor hears between two moments of a track (s)."""
-    heard = song.heard
+    heard = clip.analysis
     rate = float(heard.events.rate)
     low, high = round(start * rate), min(round(end * rate), heard.events.n_steps)
     curve = heard.events.accents[low:high]
@@ -231,19 +293,19 @@ def _shares(stops: Sequence[float], duration: float) -> tuple[float, float]:
 
 
 def plan_montage(
-    song: Song, span: tuple[float, float], style: Style, bank: Bank, seed: int,
+    clip: MusicClip, span: tuple[float, float], style: Style, bank: Bank, seed: int,
     faults: Imperfection = USUAL, fps: Fraction = Fraction(25), tags: np.ndarray | None = None,
 ) -> Montage:  # fmt: skip
-    """Plan a montage of a span (s) of a song. The same arguments give the same plan.
+    """Plan a montage of a span (s) of a clip of music. The same arguments give the same plan.
 
     tags: [P, A] of the bank's files (`bank.tags()`, to be had once for many montages). The meant cuts depend on the
     seed only, so plans with other faults can be compared.
     """
-    music = hear(song, *span)
+    music = hear(clip, *span)
     tags = bank.tags() if tags is None else tags
     meant = place_cuts(music, style, np.random.default_rng([seed, 1]))
     borders = [0.0, *music.sections, music.duration]
-    fits = np.stack([match(tags, song.axes_at(span[0] + a, span[0] + b)) for a, b in itertools.pairwise(borders)])
+    fits = np.stack([match(tags, clip.axes_at(span[0] + a, span[0] + b)) for a, b in itertools.pairwise(borders)])
     cutter = _Cutter(music, style, faults, bank, fits, seed)
     rng = np.random.default_rng([seed, 2])
     starts, gradual = [0.0], [(0.0, False)]
@@ -269,20 +331,20 @@ def plan_montage(
             cutter.new_palette(section)
         files.append(cutter.choose(files[-1] if files else -1))
         takes.append(cutter.take(files[-1], begin, end - begin, min(dissolve, end - begin), is_fade))
-    truth = Edit(takes, fps, (640, 360)).truth
+    labels = label_takes(takes, fps)
     placed = tuple(sorted(cutter.placed, key=lambda p: p.time))
     goodness = float(np.mean([fits.mean(axis=0)[f] for f in files]))
-    return Montage(song.name, *span, style.name, fps, tuple(takes), tuple(files), truth, placed, goodness)
+    return Montage(clip.name, *span, style.name, fps, tuple(takes), tuple(files), labels, placed, goodness)
 
 
 @dataclass
 class Montages:
     """Montages without end, each decided by (seed, index) alone, so that any worker can make any of them.
 
-    lengths: shortest and longest span, s. Songs shorter than the shortest are left out.
+    lengths: shortest and longest span, s. Clips shorter than the shortest are left out.
     """
 
-    songs: Sequence[Song]
+    clips: Sequence[MusicClip]
     bank: Bank
     seed: int = 0
     lengths: tuple[float, float] = (20.0, 40.0)
@@ -291,26 +353,26 @@ class Montages:
     tags: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        self.songs = [song for song in self.songs if float(song.heard.duration) >= self.lengths[0]]
-        if not self.songs:
+        self.clips = [clip for clip in self.clips if float(clip.analysis.duration) >= self.lengths[0]]
+        if not self.clips:
             raise ValueError(f"no song lasts {self.lengths[0]:g} s; give longer ones or a smaller length")
         self.tags = self.bank.tags()
 
     def make(self, index: int) -> Montage:
         """Montage number `index`."""
         rng = np.random.default_rng([self.seed, index])
-        ends = np.cumsum([float(song.heard.duration) for song in self.songs])
-        song = self.songs[int(np.searchsorted(ends, rng.uniform(0, ends[-1])))]
-        length = min(float(rng.uniform(*self.lengths)), float(song.heard.duration))
+        ends = np.cumsum([float(clip.analysis.duration) for clip in self.clips])
+        clip = self.clips[int(np.searchsorted(ends, rng.uniform(0, ends[-1])))]
+        length = min(float(rng.uniform(*self.lengths)), float(clip.analysis.duration))
         fps = RATES[int(rng.integers(len(RATES)))]
         length = int(length * fps) / float(fps)
-        start = round(float(rng.uniform(0, float(song.heard.duration) - length)), 3)
+        start = round(float(rng.uniform(0, float(clip.analysis.duration) - length)), 3)
         style = self.styles[int(rng.integers(len(self.styles)))]
         # No two editors of a school are alike.
         style = replace(style, shot_beats=style.shot_beats * float(rng.lognormal(0, 0.2)))
         faults = replace(self.faults, missed=self.faults.missed * float(rng.uniform(0, 2)))
         seed = int(rng.integers(2**31))
-        return plan_montage(song, (start, start + length), style, self.bank, seed, faults, fps, self.tags)
+        return plan_montage(clip, (start, start + length), style, self.bank, seed, faults, fps, self.tags)
 
     def __iter__(self) -> Iterator[Montage]:
         index = 0

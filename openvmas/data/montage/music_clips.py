@@ -1,25 +1,38 @@
-"""Analysed and tagged tracks, as editors of montages need them."""
+"""Analysed and tagged tracks, and which pictures go with which music: tags of both on the same axes.
+
+Pictures are described by the stated rules of `vision.mood`, with motion and cutting neutral (those are the editor's
+to choose); tracks by the windows of `tools/tag_music.py`. Both sides speak of `condition.AXES` in standard
+deviations, so the mapping between them is the identity, weighted by how far each group of axes can be trusted to mean
+the same thing to eye and ear.
+"""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from fractions import Fraction
 
 import numpy as np
 
-from openvmas.condition import AXES
-from openvmas.errors import InputError
+from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.music.analysis import MusicAnalysis
+from openvmas.settings import CONTROL_RATE
+from openvmas.timeline import Events
+from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
+from openvmas.vision.mood import describe
+
+# Mood and feeling are judged by both senses; style by association; an instrument is seldom to be seen.
+WEIGHTS: dict[tuple[str, ...], float] = {MOOD_AXES: 1.0, FEELING_AXES: 0.8, STYLE_AXES: 0.6, INSTRUMENT_AXES: 0.3}
+# Motion and cutting decide these axes; a single picture cannot speak for them.
+LEFT_TO_THE_EDITOR = ("danceability", "density", "drums", "exciting")
+NEUTRAL_ENERGY = 0.38  # the middle of the rule "lively"
 
 
 @dataclass(frozen=True)
-class Song:
-    """A track: what is heard in it, and its semantic axes [N, A] at axis_times [N] s (window middles; may be empty)."""
+class MusicClip:
+    """A track: its analysis, and its semantic axes [N, A] at axis_times [N] s (window middles; may be empty)."""
 
     name: str
-    heard: MusicAnalysis
+    analysis: MusicAnalysis
     axis_times: np.ndarray
     axes: np.ndarray
 
@@ -33,28 +46,50 @@ class Song:
         return self.axes[inside].astype(np.float64).mean(axis=0)
 
 
-def key_of(name: str) -> str:
-    """The file name that a track's analysis has (as `train.decoder.examples` writes it)."""
-    return hashlib.sha256(name.encode()).hexdigest()[:16]
+def axis_weights() -> np.ndarray:
+    """The weight of every axis: [A]."""
+    group = {axis: weight for axes, weight in WEIGHTS.items() for axis in axes}
+    return np.array([0.0 if axis in LEFT_TO_THE_EDITOR else group[axis] for axis in AXES])
 
 
-def read_songs(names: Iterable[str], heard: Path, tags: Path) -> list[Song]:
-    """The songs of these names that were analysed.
+def tag_picture(looks: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """What music a picture in itself asks for: [A] in standard deviations.
 
-    heard: folder of analyses by `python -m openvmas.train.decoder.examples listen`; tags: NPZ of tools/tag_music.py.
-    Raises InputError if there is not one.
+    looks: [4] or [V, 4] brightness, saturation, warmth, contrast; classes: [1000] or [V, 1000] ImageNet probabilities;
+    several views of one picture are averaged.
     """
-    with np.load(tags) as data:
-        spans = {str(n): (int(a), int(b)) for n, a, b in zip(data["tracks"], data["start"], data["start"][1:])}  # noqa: B905
-        times, axes = data["times"], data["axes"].astype(np.float32)
-    songs = []
-    for name in names:
-        path = heard / f"{key_of(name)}.npz"
-        if path.exists():
-            first, last = spans.get(name, (0, 0))
-            songs.append(Song(name, MusicAnalysis.load(path), times[first:last], axes[first:last]))
-    if not songs:
-        raise InputError(
-            f"{heard} holds no analysis of these tracks; run `python -m openvmas.train.decoder.examples listen`."
-        )
-    return songs
+    looks, classes = np.atleast_2d(looks).astype(np.float32), np.atleast_2d(classes)
+    n_steps = int(CONTROL_RATE)
+    flat = np.zeros(n_steps, np.float32)
+    values = dict(zip(LOOKS[:4], looks.T, strict=True)) | {"motion": np.zeros(len(looks), np.float32)}
+    alone = VideoAnalysis(
+        duration=Fraction(1),
+        fps=Fraction(25),
+        shots=(Shot(0.0, 1.0, False),),
+        cuts=np.zeros(0),
+        flashes=np.zeros(0),
+        visual_beats=np.zeros(0),
+        visual_beat_strengths=np.zeros(0),
+        events=Events(CONTROL_RATE, flat, flat + np.float32(NEUTRAL_ENERGY), flat),
+        motion=flat,
+        camera_share=0.0,
+        feature_times=np.linspace(0, 0.9, len(looks)),
+        features=np.zeros((len(looks), 1), np.float16),
+        classes=classes,
+        looks=values,
+    )
+    said = describe(alone, 0.0, 1.0)
+    return np.array([said.get(axis, 0.0) for axis in AXES])
+
+
+def match(pictures: np.ndarray, music: np.ndarray) -> np.ndarray:
+    """How well each picture goes with the music: [P] in [-1, 1], a weighted cosine.
+
+    pictures: [P, A] from `tag_picture`; music: [A], NaN where nothing is known. What all pictures of a pool have in
+    common does not count: each axis is centred over the pool.
+    """
+    weights = axis_weights() * np.isfinite(music)
+    seen = (pictures - pictures.mean(axis=0)) * weights
+    heard = np.nan_to_num(music) * weights
+    lengths = np.linalg.norm(seen, axis=1) * np.linalg.norm(heard)
+    return seen @ heard / np.maximum(lengths, 1e-9)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from openvmas.data.montage.bank import Bank
-from openvmas.data.montage.tags_map import match
+from openvmas.data.montage.music_clips import match
 from openvmas.data.shards.loader import Clips
 from openvmas.data.stages.packed import unpack_codes, unpack_curve, unpack_events, unpack_features
 from openvmas.errors import InputError

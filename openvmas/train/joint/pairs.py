@@ -18,9 +18,9 @@ from torch import Tensor
 
 from openvmas.condition import Condition
 from openvmas.data.montage.bank import Bank
-from openvmas.data.montage.curves import watch
+from openvmas.data.montage.curves import analyze_montage
 from openvmas.data.montage.editor import Montage, Montages
-from openvmas.data.montage.music_clips import Song
+from openvmas.data.montage.music_clips import MusicClip
 from openvmas.errors import InputError
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DecoderConfig
@@ -103,7 +103,7 @@ class MontagePairs:
         self.examples, self.bank, self.fps, self.picture_events = examples, bank, fps, picture_events
         length = n_steps / RATE + ROOM
         songs = [song_of(example, str(i)) for i, example in enumerate(examples.examples)]
-        if all(float(song.heard.duration) < length for song in songs):
+        if all(float(song.analysis.duration) < length for song in songs):
             raise InputError(f"no track lasts {length:.1f} s; give longer music or smaller --steps-per-crop.")
         self.montages = Montages(songs, bank, seed, (length, length))
 
@@ -113,12 +113,12 @@ class MontagePairs:
     def look(self, generator: np.random.Generator, n_steps: int) -> Seen:
         """A music video of n_steps, looked at: the slow half of drawing a clip."""
         montage = self.montages.make(int(generator.integers(2**31)))
-        analysis = watch(montage, self.bank)
+        analysis = analyze_montage(montage, self.bank)
         names = ("accents", "energy", "novelty")
         events = Events(CONTROL_RATE, *(getattr(analysis.events, name)[:n_steps] for name in names))
         features = see(montage, self.bank, self.fps, frame_count(n_steps, self.fps))
         curves = curves_of(events, analysis.motion[:n_steps])
-        return Seen(int(montage.song), round(montage.start * RATE), curves, features)
+        return Seen(int(montage.music), round(montage.start * RATE), curves, features)
 
     def clip(self, seen: Seen, generator: np.random.Generator, n_codes: int) -> Clip:
         """The clip of what was seen, told imperfectly; decided by the generator."""
@@ -160,7 +160,7 @@ def curves_of(events: Events, motion: np.ndarray | None = None) -> np.ndarray:
     return np.stack(columns, axis=1).astype(np.float32)
 
 
-def song_of(example: Example, name: str) -> Song:
+def song_of(example: Example, name: str) -> MusicClip:
     """An example as editors of montages know it."""
     n_steps = example.codes.shape[1]
     curves = (getattr(example.events, n)[:n_steps] for n in ("accents", "energy", "novelty"))
@@ -171,7 +171,7 @@ def song_of(example: Example, name: str) -> Song:
         onset_strengths=np.zeros(0), beats=example.beats, downbeats=example.downbeats, tempo=tempo, beats_per_bar=4,
         confidence=float(has_grid), loudness_lufs=-math.inf,
     )  # fmt: skip
-    return Song(name, heard, example.axis_times, example.axes)
+    return MusicClip(name, heard, example.axis_times, example.axes)
 
 
 def frame_count(n_steps: int, fps: float) -> int:
