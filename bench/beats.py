@@ -67,8 +67,7 @@ def pop909_pieces(folder: Path, limit: int, seconds: float) -> Iterator[Piece]:
 
 def play(piece: Piece, soundfont: str) -> np.ndarray:
     """The piece through a soundfont: [L] float32 at SAMPLE_RATE."""
-    notes = tuple(midi_scores.Note(n.start, n.end, n.pitch, n.velocity, n.program) for n in piece.notes)
-    score = midi_scores.Score(piece.name, notes, piece.beats, piece.downbeats, piece.beats_per_bar)
+    score = midi_scores.Score(piece.name, piece.notes, piece.beats, piece.downbeats, piece.beats_per_bar)
     return rendered_scores.play(score, Path(soundfont), sample_rate=SAMPLE_RATE).mean(axis=0)
 
 

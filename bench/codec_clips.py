@@ -90,7 +90,7 @@ def fingerprint(*sources: Path | Clip) -> str:
 
 
 @dataclass(frozen=True)
-class Note:
+class SoloNote:
     """A solo note inside a longer wave: `start` in samples, `frequency` Hz as it was asked for."""
 
     timbre: str
@@ -98,7 +98,7 @@ class Note:
     frequency: float
 
 
-def solo_notes(soundfont: Path | None) -> tuple[np.ndarray, list[Note]]:
+def solo_notes(soundfont: Path | None) -> tuple[np.ndarray, list[SoloNote]]:
     """Single notes A1 to A6 in several timbres, one after another with silence between: wave [L] and the notes.
 
     Additive tones are out of tune by up to 30 cents, so that nothing falls on a grid; notes of the soundfont's
@@ -108,7 +108,7 @@ def solo_notes(soundfont: Path | None) -> tuple[np.ndarray, list[Note]]:
     parts, notes = [], []
     made = [*additive_notes(), *(font_notes(soundfont) if soundfont else ())]
     for i, (timbre, frequency, wave) in enumerate(made):
-        notes.append(Note(timbre, i * step, frequency))
+        notes.append(SoloNote(timbre, i * step, frequency))
         wave = wave * (0.35 / max(float(np.abs(wave).max()), 1e-6))
         parts.append(np.pad(wave, (0, step - len(wave))))
     return np.concatenate(parts).astype(np.float32), notes

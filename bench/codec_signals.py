@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from codec_clips import NOTE_SECONDS, Note, extreme_signals, solo_notes
+from codec_clips import NOTE_SECONDS, SoloNote, extreme_signals, solo_notes
 from codec_measures import fundamental
 from codec_systems import CodecSystem, Measured, System, kept
 
@@ -15,7 +15,7 @@ STEADY = (0.16, 0.80)  # s of a note, between which its pitch is measured
 SETTLED = 0.1  # s after music has ended; what a window still holds of it does not count as noise
 
 
-def pitches(wave: np.ndarray, notes: list[Note]) -> np.ndarray:
+def pitches(wave: np.ndarray, notes: list[SoloNote]) -> np.ndarray:
     """Frequency of each note in a wave, Hz: [N]; NaN where there is silence."""
     start, end = (round(t * SAMPLE_RATE) for t in STEADY)
     return np.array([fundamental(wave[n.start + start : n.start + end], SAMPLE_RATE, n.frequency) for n in notes])

@@ -67,7 +67,7 @@ def this_version(record: Record, scratch: str) -> tuple[Times, int, int]:
     """As `openvmas data build` runs them: times, clips and bytes kept."""
     times: Times = {}
     n_clips = n_bytes = 0
-    order = sorted((name for name in STAGES if name != "tags"), key=lambda name: STAGES[name].cost)
+    order = [name for name in STAGES if name != "tags"]
     with Media(record, scratch=scratch) as media:
         todo = [(record, media)]
         for name in order:

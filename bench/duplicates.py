@@ -35,7 +35,7 @@ from openvmas.data.curation.record import Origin, Record, make_id
 from openvmas.data.curation.record_media import Media
 from openvmas.data.duplicates.groups import Duplicates
 from openvmas.data.duplicates.sound_print import find_peaks
-from openvmas.data.stages.fingerprints import PicturePrint, SoundPrint
+from openvmas.data.stages.features import PicturePrint, SoundPrint
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 

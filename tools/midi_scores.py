@@ -5,17 +5,21 @@ Only what rendering and its truth need: no pitch bend, pedal or controllers but 
 
 from __future__ import annotations
 
+import io
 import itertools
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mido
 import numpy as np
+from mido.midifiles.meta import KeySignatureError
 
 from openvmas.errors import InputError
 
 DRUMS = -1  # in Note.program: pitch is then a General MIDI drum key
 DRUM_CHANNEL = 9
+VOLUME = 7  # controller
 
 
 @dataclass(frozen=True, order=True)
@@ -90,15 +94,15 @@ def read_midi(path: Path, name: str = "") -> Score:
     division = struct.unpack(">H", data[start + 12 : start + 14])[0]
     if division & 0x8000 or division == 0:
         raise InputError(f"{path} counts in film frames, not in beats, so its bars are unknown; give another file.")
-    read, place = _Read(), start + 14
+    read = _Read()
     try:
-        while place + 8 <= len(data):
-            size = struct.unpack(">I", data[place + 4 : place + 8])[0]
-            if data[place : place + 4] == b"MTrk":
-                _read_track(data[place + 8 : place + 8 + size], read)
-            place += 8 + size
-    except IndexError as error:
+        # clip: some files have data bytes above 127, which players read as 127
+        for track in mido.MidiFile(file=io.BytesIO(data[start:]), clip=True, charset="latin-1").tracks:
+            _read_track(track, read)
+    except EOFError as error:
         raise InputError(f"{path} ends in the middle of a track; get an undamaged file.") from error
+    except (OSError, ValueError, IndexError, KeySignatureError) as error:
+        raise InputError(f"{path} is damaged ({error}); get an undamaged file.") from error
     if not read.notes:
         raise InputError(f"{path} has no notes; give a file that has.")
     clock = _TickClock(sorted(read.tempi, key=lambda t: t[0]), division)
@@ -166,65 +170,33 @@ def _lay_bars(read: _Read, clock: _TickClock, division: int) -> tuple[np.ndarray
     return np.array(beats), np.array(downbeats), max(counts, key=lambda n: counts[n])
 
 
-def _read_track(data: bytes, read: _Read) -> None:
+def _read_track(track: mido.MidiTrack, read: _Read) -> None:
     """Add one track's events."""
-    place, tick, status = 0, 0, 0
+    tick = 0
     programs, volumes = [0] * 16, [100] * 16
     sounding: dict[tuple[int, int], tuple[int, int]] = {}
-
-    def number() -> int:
-        nonlocal place
-        value = 0
-        while True:
-            byte = data[place]
-            place += 1
-            value = value << 7 | byte & 127
-            if byte < 128:
-                return value
-
-    while place < len(data):
-        tick += number()
-        if data[place] >= 128:
-            status = data[place]
-            place += 1
-        kind, channel = status >> 4, status & 15
-        if status == 0xFF:
-            meta = data[place]
-            place += 1
-            size = number()
-            _read_meta(meta, data[place : place + size], tick, read)
-            place += size
-        elif status in (0xF0, 0xF7):
-            size = number()
-            place += size
-        elif kind in (8, 9):
-            pitch, velocity = data[place], data[place + 1]
-            place += 2
-            begun = sounding.pop((channel, pitch), None)
+    for event in track:
+        tick += event.time
+        if event.type in ("note_on", "note_off"):
+            voice = event.channel, event.note
+            begun = sounding.pop(voice, None)
             if begun:
-                program = DRUMS if channel == DRUM_CHANNEL else programs[channel]
-                read.notes.append((begun[0], max(tick, begun[0] + 1), pitch, begun[1], program, channel))
+                program = DRUMS if event.channel == DRUM_CHANNEL else programs[event.channel]
+                end = max(tick, begun[0] + 1)
+                read.notes.append((begun[0], end, event.note, begun[1], program, event.channel))
                 read.last = max(read.last, tick)
-            if kind == 9 and velocity:
-                loud = round(velocity * volumes[channel] / 100)
-                sounding[channel, pitch] = (tick, min(max(loud, 1), 127))
-        elif kind == 11:
-            if data[place] == 7:
-                volumes[channel] = data[place + 1]
-            place += 2
-        elif kind == 12:
-            programs[channel] = data[place] & 127
-            place += 1
-        else:
-            place += 1 if kind == 13 else 2
-
-
-def _read_meta(meta: int, body: bytes, tick: int, read: _Read) -> None:
-    if meta == 0x51 and len(body) == 3:
-        read.tempi.append((tick, max(int.from_bytes(body, "big"), 1)))
-    elif meta == 0x58 and len(body) >= 2:
-        read.metres.append((tick, max(body[0], 1), 2 ** body[1]))
-    elif meta == 0x06:
-        read.markers.append((tick, body.decode("latin-1").strip()))
-    elif meta == 0x03 and not read.title:
-        read.title = body.decode("latin-1").strip()
+            if event.type == "note_on" and event.velocity:
+                loud = round(event.velocity * volumes[event.channel] / 100)
+                sounding[voice] = (tick, min(max(loud, 1), 127))
+        elif event.type == "control_change" and event.control == VOLUME:
+            volumes[event.channel] = event.value
+        elif event.type == "program_change":
+            programs[event.channel] = event.program
+        elif event.type == "set_tempo":
+            read.tempi.append((tick, max(event.tempo, 1)))
+        elif event.type == "time_signature":
+            read.metres.append((tick, max(event.numerator, 1), event.denominator))
+        elif event.type == "marker":
+            read.markers.append((tick, event.text.strip()))
+        elif event.type == "track_name" and not read.title:
+            read.title = event.name.strip()

@@ -10,22 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from midi_scores import DRUMS, Note
 
-DRUMS = -1  # in Note.program: pitch is then a General MIDI drum key
 KICK, SNARE, CLOSED_HAT, OPEN_HAT, RIDE, SIDE_STICK, SHAKER = 36, 38, 42, 46, 51, 37, 70
 CHORDS = ((0, 4, 7), (9, 12, 16), (5, 9, 12), (7, 11, 14), (2, 5, 9), (4, 7, 11))  # I vi IV V ii iii
 PROGRESSIONS = ((0, 3, 1, 2), (0, 1, 2, 3), (1, 2, 0, 3), (0, 2, 4, 3), (0, 5, 2, 3))
-
-
-@dataclass(frozen=True)
-class Note:
-    """start, end: s. pitch: MIDI key. velocity: 1-127. program: General MIDI program 0-127, or DRUMS."""
-
-    start: float
-    end: float
-    pitch: int
-    velocity: int
-    program: int
 
 
 @dataclass(frozen=True)
@@ -53,7 +42,7 @@ class Piece:
         return np.array(times)
 
 
-class Score:
+class BeatSheet:
     """Notes placed in beats on a tempo curve: what a style writes on."""
 
     def __init__(self, beat_times: np.ndarray, rng: np.random.Generator) -> None:
@@ -98,7 +87,7 @@ def write_piece(style: str, tempo: float, seconds: float = 40.0, seed: int = 0, 
     rng = np.random.default_rng([seed, round(tempo * 10), list(STYLES).index(style)])
     n_bars = max(4, round(seconds * tempo / 60 / per_bar))
     times = beat_curve(tempo, n_bars * per_bar, drift, rng)
-    score = Score(times, rng)
+    score = BeatSheet(times, rng)
     key = int(rng.integers(-5, 7))
     progression = PROGRESSIONS[int(rng.integers(len(PROGRESSIONS)))]
     for bar in range(n_bars):
@@ -108,7 +97,9 @@ def write_piece(style: str, tempo: float, seconds: float = 40.0, seed: int = 0, 
     return Piece(f"{style}-{tempo:g}", tuple(score.notes), beats, beats[::per_bar], per_bar)
 
 
-def _melody(score: Score, at: int, chord: tuple[int, ...], per_bar: int, program: int, velocity: float = 85) -> None:
+def _melody(
+    score: BeatSheet, at: int, chord: tuple[int, ...], per_bar: int, program: int, velocity: float = 85
+) -> None:
     beat = 0.0
     while beat < per_bar:
         length = float(score.rng.choice([0.5, 1.0, 1.0, 1.5, 2.0]))
@@ -118,7 +109,7 @@ def _melody(score: Score, at: int, chord: tuple[int, ...], per_bar: int, program
         beat += length
 
 
-def _rock(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _rock(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for eighth in range(8):
         score.hit(at + eighth / 2, CLOSED_HAT, 75 if eighth % 2 == 0 else 55)
         score.play(at + eighth / 2, 0.45, chord[0] - 24, 90, 33)
@@ -132,7 +123,7 @@ def _rock(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
     _melody(score, at, chord, 4, 30)
 
 
-def _electronic(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _electronic(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for beat in range(4):
         score.hit(at + beat, KICK, 120)
         score.hit(at + beat + 0.5, OPEN_HAT, 70)
@@ -147,7 +138,7 @@ def _electronic(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None
         score.play(at, 4, pitch, 55, 90)
 
 
-def _waltz(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _waltz(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     score.play(at, 0.9, chord[0] - 24 + (7 if bar % 2 else 0), 95, 0)
     for beat in (1, 2):
         for pitch in chord:
@@ -155,7 +146,7 @@ def _waltz(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
     _melody(score, at, chord, 3, 48)
 
 
-def _swing(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _swing(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for beat in range(4):
         score.hit(at + beat, RIDE, 85)
         if beat % 2:
@@ -173,14 +164,14 @@ def _swing(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
         beat += 2 / 3 if beat % 1 == 0 else 1 / 3
 
 
-def _ballad(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _ballad(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for eighth in range(8):
         pitch = (chord[0] - 24, chord[2] - 12, chord[0], chord[1], chord[2], chord[1], chord[0], chord[2] - 12)[eighth]
         score.play(at + eighth / 2, 1.2, pitch, 78 if eighth == 0 else 58, 0, 0.008)
     _melody(score, at, chord, 4, 0, 82)
 
 
-def _strings(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _strings(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for pitch in (chord[0] - 24, chord[0] - 12, chord[1], chord[2]):
         score.play(at, 2, pitch, 75, 48, 0.012)
         score.play(at + 2, 2, pitch + (0 if bar % 2 else 2 if pitch == chord[2] else 0), 68, 48, 0.012)
@@ -188,7 +179,7 @@ def _strings(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
         score.play(at + beat, 0.9, int(score.rng.choice(chord)) + 12, 82, 40, 0.012)
 
 
-def _bossa(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _bossa(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for eighth in range(8):
         score.hit(at + eighth / 2, SHAKER, 60 if eighth % 2 == 0 else 48)
     for beat in (0, 1.5, 2, 3.5):
@@ -202,7 +193,7 @@ def _bossa(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
     _melody(score, at, chord, 4, 73)
 
 
-def _chiptune(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
+def _chiptune(score: BeatSheet, at: int, chord: tuple[int, ...], bar: int) -> None:
     for sixteenth in range(16):
         score.play(at + sixteenth / 4, 0.22, chord[sixteenth % 3] + 12, 60, 80)
     for eighth in range(8):
@@ -212,7 +203,7 @@ def _chiptune(score: Score, at: int, chord: tuple[int, ...], bar: int) -> None:
     _melody(score, at, chord, 4, 80)
 
 
-STYLES: dict[str, tuple[Callable[[Score, int, tuple[int, ...], int], None], int]] = {
+STYLES: dict[str, tuple[Callable[[BeatSheet, int, tuple[int, ...], int], None], int]] = {
     "rock": (_rock, 4),
     "electronic": (_electronic, 4),
     "waltz": (_waltz, 3),

@@ -27,8 +27,8 @@ def data() -> None:
 @click.option("--quiet", is_flag=True, help="Print no progress, only the funnel and errors.")
 def build(recipe: str, output: str | None, workers: int, ray: str | None, quiet: bool) -> int:
     """Build a set from a recipe (TOML), or go on with it; prints how many records each stage refused and why."""
+    from openvmas.data.curation.pipeline import build as build_set
     from openvmas.data.curation.recipe import read_recipe
-    from openvmas.data.curation.set_builder import build as build_set
 
     if not 0 <= workers <= MAX_WORKERS:
         raise OptionError(f"workers cannot be {workers}; give a number from 0 to {MAX_WORKERS}.")

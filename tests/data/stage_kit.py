@@ -22,7 +22,6 @@ class Bytes:
     refuse: str = option("BAD", "What a refused file begins with.")
     seconds: float = option(0.0, "How long to work on each, s.", min=0)
     name: ClassVar[str] = "bytes"
-    cost: ClassVar[int] = 0
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         data = media.path.read_bytes()
@@ -38,7 +37,6 @@ class Halves:
     """Cuts every record into two of a second each."""
 
     name: ClassVar[str] = "halves"
-    cost: ClassVar[int] = 1
 
     def __call__(self, record: Record, media: Media) -> list[Record]:
         spans = [(record.start, record.start + 1.0), (record.start + 1.0, record.start + 2.0)]
@@ -52,7 +50,6 @@ class Harm:
     """Does what the file's first word asks for."""
 
     name: ClassVar[str] = "harm"
-    cost: ClassVar[int] = 1
 
     def __call__(self, record: Record, media: Media) -> Record:
         word = media.path.read_bytes()[:64].split(b" ")[0].decode()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from openvmas.cli.main import main
+from openvmas.data.curation.pipeline import build
 from openvmas.data.curation.recipe import read_recipe
-from openvmas.data.curation.set_builder import build
 from openvmas.data.report.costs import Costs, make_plan, read_costs
 from openvmas.data.report.funnel import Funnel, Step
 from openvmas.data.report.set_page import draw_funnel

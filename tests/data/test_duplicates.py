@@ -268,6 +268,7 @@ def test_a_set_is_written_whole_with_its_drops(tmp_path):
     for record in records:
         by_cluster.setdefault(record.facts["duplicates.cluster"], set()).add(record.facts["split.name"])
     assert all(len(splits) == 1 for splits in by_cluster.values())
+    assert len(by_cluster) < len(records), "no cluster has two records, so nothing was held together"
     first = (tmp_path / "out" / "set.jsonl").read_bytes()
     make_set(work, tmp_path / "out", (Duplicates(), Split(valid=0.3, test=0.3)))
     assert (tmp_path / "out" / "set.jsonl").read_bytes() == first

@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 
 from openvmas.cli.main import main
-from openvmas.data.curation.pipeline import Journal
+from openvmas.data.curation.pipeline import Built, Journal, build
 from openvmas.data.curation.recipe import read_recipe
 from openvmas.data.curation.record import Record
-from openvmas.data.curation.set_builder import Built, build
 from openvmas.errors import InputError, OutputError
 from tests.clips import write_clip
 
@@ -103,7 +102,7 @@ def test_only_what_changed_is_made_again(tmp_path: Path) -> None:
 
 def test_a_folder_has_one_build_at_a_time_and_an_empty_one_is_named(tmp_path: Path) -> None:
     recipe = lay_out(tmp_path)
-    from openvmas.data.curation.set_builder import locked
+    from openvmas.data.curation.pipeline import locked
 
     (tmp_path / "set" / "work").mkdir(parents=True)
     with locked(tmp_path / "set" / "work"), pytest.raises(OutputError, match="another build is at work"):
@@ -118,7 +117,7 @@ def test_a_line_cut_off_by_a_crash_is_forgotten(tmp_path: Path) -> None:
     recipe = lay_out(tmp_path)
     make(recipe, tmp_path / "set")
     path = tmp_path / "journal.jsonl"
-    from openvmas.data.curation.workers import refuse
+    from openvmas.data.curation.stage_runner import refuse
 
     outcome = refuse(0, Record.from_json((tmp_path / "set/set.jsonl").read_text().splitlines()[0]), "x", "y")
     path.write_text(outcome.to_json() + "\n" + outcome.to_json()[:50])

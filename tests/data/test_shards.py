@@ -82,6 +82,7 @@ def test_every_record_is_in_one_shard_of_its_split_with_its_arrays(built):
     assert manifest["arrays"] == {"codes": {"dtype": "uint16", "records": 50}}
     for split in manifest["splits"].values():
         assert all(shard["records"] == 10 for shard in split["shards"][:-1])
+    assert max(len(split["shards"]) for split in manifest["splits"].values()) > 1
 
 
 def test_the_index_says_where_each_record_lies(built):

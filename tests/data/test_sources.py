@@ -13,8 +13,7 @@ import pytest
 from openvmas.data.curation.recipe import SourceOptions
 from openvmas.data.curation.record import Record
 from openvmas.data.curation.record_media import Media, copy_member
-from openvmas.data.sources.address_tables import parse_time
-from openvmas.data.sources.records import find_place, list_records, local_path
+from openvmas.data.sources.records import find_place, list_records, local_path, parse_time
 from openvmas.errors import InputError
 
 

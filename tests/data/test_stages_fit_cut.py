@@ -14,7 +14,7 @@ from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.data.stages.cut import Cut, choose_borders, find_borders
 from openvmas.data.stages.fit import Fit, load_similarity
-from openvmas.data.stages.hearing import Sounds
+from openvmas.data.stages.sound import Sounds
 from openvmas.errors import ModelError
 from openvmas.music.analysis import MusicAnalysis
 from openvmas.timeline import Clock, Events

@@ -10,8 +10,17 @@ from synthetic_pieces import synthesise, write_piece
 
 from openvmas.data.curation.record import Drop
 from openvmas.data.curation.record_media import SAMPLE_RATE
-from openvmas.data.stages.hearing import Sounds, find_sounds, hear
-from openvmas.data.stages.sound import MusicPresent, NoSpeech, Quality, Singing, find_bandwidth, measure_quality
+from openvmas.data.stages.sound import (
+    MusicPresent,
+    NoSpeech,
+    Quality,
+    Singing,
+    Sounds,
+    detect_sounds,
+    find_bandwidth,
+    find_sounds,
+    measure_quality,
+)
 from openvmas.media.audio import Audio
 from tests.data.made_media import make_media, make_record
 
@@ -130,4 +139,4 @@ def test_a_part_hears_its_own_span() -> None:
     record = make_record()
     media = make_media(record, 10.0, sounds=sounds(0.5, 0, 1))
     part = media.part(type(record)(**{**record.__dict__, "id": "part", "start": 4.0, "end": 8.0}))
-    assert hear(part).shares()["speech_share"] == pytest.approx(0.25)
+    assert detect_sounds(part).shares()["speech_share"] == pytest.approx(0.25)

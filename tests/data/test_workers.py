@@ -9,8 +9,7 @@ import pytest
 
 from openvmas.data.curation.recipe import Chosen, LimitOptions
 from openvmas.data.curation.record import Origin, Record, make_id
-from openvmas.data.curation.stage_runner import Outcome
-from openvmas.data.curation.workers import Job, StagePool
+from openvmas.data.curation.stage_runner import Job, Outcome, StagePool
 from openvmas.errors import OpenVMASError
 
 LIMITS = LimitOptions(cpu_seconds=20, wall_seconds=60, memory_megabytes=1000)

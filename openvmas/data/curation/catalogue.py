@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ def walk(work: Path) -> Iterator[tuple[Record, Arrays]]:
     """Every survivor of a work folder, in order, with a function that reads its arrays by name. Raises InputError."""
     for path in work_shards(work):
         arrays = path.with_suffix(".npz")
-        with np.load(arrays) if arrays.exists() else _Nothing() as stored:
+        with np.load(arrays) if arrays.exists() else contextlib.nullcontext({}) as stored:
             for record in read_records(path):
                 yield record, _reader(stored, record, arrays)
 
@@ -143,13 +144,3 @@ def _reader(stored: object, record: Record, path: Path) -> Arrays:
             raise InputError(f"{path} lacks {name} of {record.id}; delete the file and build again.") from error
 
     return read
-
-
-class _Nothing(dict[str, np.ndarray]):
-    """Stands for the arrays of a shard that has none."""
-
-    def __enter__(self) -> _Nothing:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass

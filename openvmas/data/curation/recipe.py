@@ -199,11 +199,10 @@ def read_table(kind: type[T], table: Any, where: str) -> T:
 
 
 def choose(table: Any, what: str, known: Mapping[str, type]) -> tuple[Chosen, ...]:
-    """Which stages run, in order: `use` as the recipe lists them, else all known ones by cost. Raises OptionError."""
+    """Which stages run, in order: `use` as the recipe lists them, else all known ones. Raises OptionError."""
     if not isinstance(table, Mapping):
         raise OptionError(f"[{what}] must be a table.")
-    default = sorted(known, key=lambda name: getattr(known[name], "cost", 0))
-    use = table.get("use", default)
+    use = table.get("use", list(known))
     if not isinstance(use, list) or not all(isinstance(name, str) for name in use):
         raise OptionError(f"[{what}] use cannot be {use!r}; give a list of names.")
     settings = {key: value for key, value in table.items() if key != "use"}

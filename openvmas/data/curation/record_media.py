@@ -11,8 +11,7 @@ import hashlib
 import shutil
 import tarfile
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ import numpy as np
 
 from openvmas.data.curation.key_frames import KeyFrames, MediaInfo, copy_span, read_info, read_key_frames, read_picture
 from openvmas.data.curation.record import Record
-from openvmas.data.curation.video_features import Watched, cut_analysis, cut_frames, watch
+from openvmas.data.curation.video_features import VideoFeatures, cut_analysis, cut_frames, extract_video_features
 from openvmas.errors import InputError
 from openvmas.media.audio import Audio, read_audio_blocks, resample
 from openvmas.music.analysis import MusicAnalysis, listen
@@ -39,13 +38,12 @@ class Media:
 
     path: the file, if the record's own `uri` is not its place. scratch: folder for temporary files.
     Use it in a `with` block, which removes them. arrays: what stages want kept beside the record, name → ndarray.
-    seconds: time spent on each kind of decoding, s. All methods raise InputError if the file cannot give what is asked.
+    All methods raise InputError if the file cannot give what is asked.
     """
 
     def __init__(self, record: Record, path: str | Path | None = None, scratch: str | Path | None = None) -> None:
         self.record = record
         self.arrays: dict[str, np.ndarray] = {}
-        self.seconds: dict[str, float] = {}
         self._given = path
         self._scratch = scratch
         self.whole: Media | None = None
@@ -62,7 +60,7 @@ class Media:
         self._cleanup.close()
 
     def part(self, record: Record) -> Media:
-        """The media of a record that is a part of this one; what is decoded already is cut, not decoded again."""
+        """The media of a record that is a part of this one; what is decoded already is not decoded again."""
         own = self.record
         if record.start < own.start or (own.end is not None and (record.end is None or record.end > own.end + 1e-6)):
             raise ValueError(f"{record.start} to {record.end} s is not inside {own.start} to {own.end} s")
@@ -77,13 +75,13 @@ class Media:
 
     @property
     def end(self) -> float:
-        """Where the span ends in the file, s."""
+        """End of the span in the file, s."""
         length = self.probe().duration
         return length if self.record.end is None else min(self.record.end, length)
 
     @property
     def duration(self) -> float:
-        """Of the span, s."""
+        """Length of the span, s."""
         duration = self.end - self.record.start
         if duration <= 0:
             raise InputError(f"{self.name} ends before {self.record.start:g} s; correct the time span.")
@@ -93,55 +91,65 @@ class Media:
 
     @property
     def name(self) -> str:
-        """What messages call the file."""
+        """The file's name in messages."""
         return self.record.origin.uri
 
     def places(self) -> list[Path]:
         """Files that errors may name, longest first; none is in the record."""
         whole = self.whole or self
         found = [Path(whole._given)] if whole._given else []
-        found += [value[0] for key in ("path",) if (value := whole._kept.get(key)) and value[0]]
-        found += [value[0][0] for value in (whole._kept.get("cut"),) if value and value[0]]
+        kept = {key: value for key, (value, _) in whole._kept.items() if value is not None}
+        found += [kept["path"]] * ("path" in kept) + [kept["cut"][0]] * ("cut" in kept)
         return sorted(set(found), key=lambda path: -len(str(path)))
 
     def sha256(self) -> str:
-        """Of the whole file's bytes."""
+        """Hash of the whole file's bytes, hexadecimal."""
         return self.once("sha256", lambda: file_sha256(self.path))
 
     def probe(self) -> MediaInfo:
-        """What the whole file holds: streams, size, length."""
-        return self.once("info", lambda: self.timed("probe", lambda: read_info(self.path, self.record.kind)))
+        """Streams, size and length of the whole file."""
+        return self.once("info", lambda: read_info(self.path, self.record.kind))
 
     def stereo(self) -> Audio:
         """The span's sound at the file's own rate, [C, L] with C 1 or 2; in a video, silence up to its length."""
-        return self.once("stereo", self._decode_sound if self.whole is None else self._cut_stereo)
+        return self._of_span("stereo", self._decode_sound, lambda whole: self._cut_sound(whole.stereo()))
 
     def audio(self) -> np.ndarray:
         """The span's sound, mono at 32 kHz: [L] float32."""
-        return self.once("audio", self._mix_down if self.whole is None else self._cut_audio)
+        return self._of_span(
+            "audio", self._mix_down, lambda whole: self._cut_sound(Audio(whole.audio(), SAMPLE_RATE)).wave
+        )
 
     def music(self) -> MusicAnalysis:
-        """What is heard in the span."""
-        return self.once("music", lambda: self.timed("music", lambda: listen(self.audio(), SAMPLE_RATE)))
+        """Analysis of the span's sound."""
+        return self.once("music", lambda: listen(self.audio(), SAMPLE_RATE))
 
     def video(self) -> VideoAnalysis:
-        """What is seen in the span, from one decoding of all its frames."""
-        return self.once("video", self._watch if self.whole is None else self._cut_video)
+        """Analysis of the span's picture, from one decoding of all its frames."""
+        return self._of_span(
+            "video",
+            self._analyze,
+            lambda whole: cut_analysis(whole.video(), self.offset, self.offset + self.duration),
+        )
 
     def small_frames(self) -> tuple[np.ndarray, np.ndarray]:
         """The span at 2 fps, pictures squeezed: times [F] s, grey frames [F, 64, 64] uint8; decoded with `video`."""
-        return self.once("small", self._small if self.whole is None else self._cut_small)
+        return self._of_span(
+            "small",
+            self._small,
+            lambda whole: cut_frames(*whole.small_frames(), self.offset, self.offset + self.duration),
+        )
 
     def key_frames(self, n: int = 16) -> KeyFrames:
         """Up to n small frames spread over the span, reached by seeking: cheap, whatever the length."""
-        return self.once(("key_frames", n), lambda: self.timed("key_frames", lambda: self._seek(n)))
+        return self.once(("key_frames", n), lambda: self._seek(n))
 
     def picture(self, side: int = 512) -> np.ndarray:
         """An image file, scaled so that its long side is `side` px (never up): [h, w, 3] uint8."""
-        return self.once(("picture", side), lambda: self.timed("picture", lambda: read_picture(self.path, side)))
+        return self.once(("picture", side), lambda: read_picture(self.path, side))
 
     def once(self, key: Any, make: Callable[[], T]) -> T:
-        """What `make` gives, or the InputError that it raises, asked for once only."""
+        """The result of `make`, or the InputError that it raises; it is called once only."""
         if self.whole is not None and key in ("sha256", "info"):
             return self.whole.once(key, make)
         if key not in self._kept:
@@ -154,13 +162,10 @@ class Media:
             raise error
         return value
 
-    def timed(self, name: str, make: Callable[[], T]) -> T:
-        """What `make` gives; its seconds are added to `self.seconds[name]`."""
-        began = time.perf_counter()
-        try:
-            return make()
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+    def _of_span(self, key: str, decode: Callable[[], T], cut: Callable[[Media], T]) -> T:
+        """Decoded once for a whole span; for a part, cut from the whole's."""
+        whole = self.whole
+        return self.once(key, decode if whole is None else lambda: cut(whole))
 
     def _find(self) -> Path:
         path = Path(self._given or self.record.origin.uri)
@@ -184,16 +189,13 @@ class Media:
             return self.path, info, start
         copy = self._temporary(".mkv")
         try:
-            self.timed("cut", lambda: copy_span(self.path, info, start, self.end, copy))
+            copy_span(self.path, info, start, self.end, copy)
             short = read_info(copy, self.record.kind)
         except InputError:  # not every codec may be put into Matroska
             return self.path, info, start
         return copy, short, start - float(short.start - info.start)
 
     def _decode_sound(self) -> Audio:
-        return self.timed("audio", self._decode_sound_now)
-
-    def _decode_sound_now(self) -> Audio:
         path, info, start = self._cut()
         if not info.has_audio:
             raise InputError(f"{self.name} has no sound; give a file with an audio stream.")
@@ -217,46 +219,29 @@ class Media:
     def _mix_down(self) -> np.ndarray:
         sound = self.stereo()
         mono = Audio(sound.wave.mean(axis=0, keepdims=True, dtype=np.float32), sound.sample_rate)
-        return self.timed("resample", lambda: resample(mono, SAMPLE_RATE).wave[0])
+        return resample(mono, SAMPLE_RATE).wave[0]
 
-    def _cut_stereo(self) -> Audio:
-        assert self.whole is not None
-        sound = self.whole.stereo()
+    def _cut_sound(self, sound: Audio) -> Audio:
         first = round(self.offset * sound.sample_rate)
-        return Audio(sound.wave[:, first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
+        return Audio(sound.wave[..., first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
 
-    def _cut_audio(self) -> np.ndarray:
-        assert self.whole is not None
-        first = round(self.offset * SAMPLE_RATE)
-        return self.whole.audio()[first : first + round(self.duration * SAMPLE_RATE)]
-
-    def _watch(self) -> VideoAnalysis:
-        _, info, start = self._cut()
+    def _watched(self) -> tuple[VideoFeatures, float]:
+        """The one decoding of all frames, and where in it the span begins, s."""
+        path, info, start = self._cut()
         if info.picture is None:
             raise InputError(f"{self.name} has no moving picture; give a video file.")
-        seen = self._watched().analysis
-        is_whole = start <= 0 and self.duration >= float(seen.duration) - 1e-6
-        return seen if is_whole else cut_analysis(seen, max(start, 0.0), start + self.duration)
+        return self.once("watched", lambda: extract_video_features(path)), max(start, 0.0)
 
-    def _watched(self) -> Watched:
-        """From the one decoding of all frames."""
-        path = self._cut()[0]
-        return self.once("watched", lambda: self.timed("video", lambda: watch(path)))
+    def _analyze(self) -> VideoAnalysis:
+        found, start = self._watched()
+        is_whole = start <= 0 and self.duration >= float(found.analysis.duration) - 1e-6
+        # A span that begins before the first frame still ends `duration` after its own start.
+        end = self._cut()[2] + self.duration
+        return found.analysis if is_whole else cut_analysis(found.analysis, start, end)
 
     def _small(self) -> tuple[np.ndarray, np.ndarray]:
-        _, info, start = self._cut()
-        if info.picture is None:
-            raise InputError(f"{self.name} has no moving picture; give a video file.")
-        seen = self._watched()
-        return cut_frames(seen.small_times, seen.small_frames, max(start, 0.0), start + self.duration)
-
-    def _cut_small(self) -> tuple[np.ndarray, np.ndarray]:
-        assert self.whole is not None
-        return cut_frames(*self.whole.small_frames(), self.offset, self.offset + self.duration)
-
-    def _cut_video(self) -> VideoAnalysis:
-        assert self.whole is not None
-        return cut_analysis(self.whole.video(), self.offset, self.offset + self.duration)
+        found, start = self._watched()
+        return cut_frames(found.small_times, found.small_frames, start, self._cut()[2] + self.duration)
 
     def _seek(self, n: int) -> KeyFrames:
         if self.record.kind == "image":
@@ -291,18 +276,11 @@ def copy_member(archive: Path, member: str, record: Record, target: Path) -> Non
             return
         with archive.open("rb") as file, target.open("wb") as sink:
             file.seek(offset)
-            for chunk in _chunks(file, size):
+            left = size
+            while left and (chunk := file.read(min(left, 1 << 20))):
                 sink.write(chunk)
-        if target.stat().st_size != size:
+                left -= len(chunk)
+        if left:
             raise InputError(f"{archive} ends inside {member}; copy the tar again.")
     except (KeyError, tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{member} cannot be read from {archive} ({error}); copy the tar again.") from error
-
-
-def _chunks(file: Any, size: int) -> Iterator[bytes]:
-    while size > 0:
-        chunk = file.read(min(size, 1 << 20))
-        if not chunk:
-            return
-        size -= len(chunk)
-        yield chunk

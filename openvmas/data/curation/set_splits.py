@@ -45,7 +45,6 @@ class Split:
     seed: str = option("", "Another text gives another split.")
     previous: str = option("", "The set.jsonl of an older build of this set, whose splits are kept.")
     name: ClassVar[str] = "split"
-    cost: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         if self.valid + self.test > 1:

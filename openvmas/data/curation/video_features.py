@@ -1,4 +1,4 @@
-"""One decoding of a video for everybody: the analysis, small frames for prints, and the parts of both for a span."""
+"""Features of a video from one decoding for all stages: its analysis, small frames, the parts of both for a span."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ SMALL_SIZE = (64, 64)
 
 
 @dataclass(frozen=True)
-class Watched:
-    """small_times: [F] s; small_frames: [F, 64, 64] uint8 grey, the whole picture squeezed."""
+class VideoFeatures:
+    """Analysis and small frames of a whole video.
+
+    small_times: [F] s; small_frames: [F, 64, 64] uint8 grey, the whole picture squeezed.
+    """
 
     analysis: VideoAnalysis
     small_times: np.ndarray
@@ -38,11 +41,11 @@ class _Keeper:
         self.frames.append(frames)
 
 
-def watch(path: str | Path) -> Watched:
-    """What `vision.analysis.analyze` says, and small frames, from one decoding. Raises InputError."""
+def extract_video_features(path: str | Path) -> VideoFeatures:
+    """The analysis and small frames of a video, from one decoding. Raises InputError."""
     keeper = _Keeper()
     analysis = analyze(path, others=[(FrameRequest(SMALL_FPS, SMALL_SIZE, True), keeper)])
-    return Watched(analysis, np.concatenate(keeper.times), np.concatenate(keeper.frames))
+    return VideoFeatures(analysis, np.concatenate(keeper.times), np.concatenate(keeper.frames))
 
 
 def cut_frames(times: np.ndarray, frames: np.ndarray, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:

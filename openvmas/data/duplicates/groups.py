@@ -33,7 +33,6 @@ class Duplicates:
     min_looks: int = option(3, "Different pictures that both must show, in the same order.", min=1)
     alike: str = option("both", "What a copy has in common: both sound and picture, or any of them.")
     name: ClassVar[str] = "duplicates"
-    cost: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         if self.alike not in ("both", "any"):

@@ -21,7 +21,7 @@ import numpy as np
 from openvmas.data.curation.catalogue import SPLITS, duration_of, read_records
 from openvmas.data.curation.record import Record
 from openvmas.data.shards.tar_shards import write_whole
-from openvmas.data.sources.address_tables import read_rows
+from openvmas.data.sources.records import read_rows
 from openvmas.errors import InputError
 
 LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")

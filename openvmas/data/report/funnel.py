@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from openvmas.data.curation.workers import STAGE as WORKER
+from openvmas.data.curation.stage_runner import STAGE as WORKER
 from openvmas.data.sources.fetch import LINK_ROT
 from openvmas.data.sources.fetch import STAGE as FETCH
 from openvmas.errors import InputError
@@ -72,63 +73,42 @@ class Funnel:
 
 def count_funnel(work: Path, stages: Sequence[str]) -> Funnel:
     """Count over all finished pieces. stages: names in the order in which they ran. Raises InputError without any."""
-    pieces = sorted(work.glob("done-*.json"))
+    pieces = [json.loads(path.read_bytes()) for path in sorted(work.glob("done-*.json"))]
     if not pieces:
         raise InputError(f"{work} holds no finished piece of a build; run `openvmas data build` first.")
-    seen: dict[str, int] = {}
-    n_listed = 0
-    for path in pieces:
-        done = json.loads(path.read_bytes())
-        n_listed += done["n"]
-        for stage, count in done["seen"].items():
-            seen[stage] = seen.get(stage, 0) + count
-    reasons: dict[str, dict[str, int]] = {}
+    seen = sum((Counter(piece["seen"]) for piece in pieces), Counter[str]())
+    reasons: dict[str, Counter[str]] = {}
     examples: dict[str, dict[str, list[list[str]]]] = {}
-    set_order: list[str] = []
+    set_order: dict[str, None] = {}
     for path in sorted(work.glob("drops-*.jsonl")):  # drops-set.jsonl comes last
         with path.open(encoding="utf-8") as file:
             for line in file:
                 drop = json.loads(line)
                 stage, reason = drop["stage"], drop["reason"]
-                if path.stem == "drops-set" and stage not in set_order:
-                    set_order.append(stage)
-                counts = reasons.setdefault(stage, {})
-                counts[reason] = counts.get(reason, 0) + 1
+                if path.stem == "drops-set":
+                    set_order[stage] = None
+                reasons.setdefault(stage, Counter())[reason] += 1
                 shown = examples.setdefault(stage, {}).setdefault(reason, [])
                 if len(shown) < EXAMPLES:
                     shown.append([drop["record"]["origin"]["uri"], drop["detail"]])
-    return _in_order(work, stages, n_listed, seen, reasons, examples, set_order)
 
+    def step(name: str, came: int) -> Step:
+        return Step(name, came, dict(reasons.get(name, {})), examples.get(name, {}))
 
-def _in_order(
-    work: Path,
-    stages: Sequence[str],
-    n_listed: int,
-    seen: dict[str, int],
-    reasons: dict[str, dict[str, int]],
-    examples: dict[str, dict[str, list[list[str]]]],
-    set_order: Sequence[str],
-) -> Funnel:
-    steps = []
-    came = n_listed
+    n_addresses = _count_addresses(work)
+    n_listed, n_kept = (sum(piece[key] for piece in pieces) for key in ("n", "kept"))
+    steps, came = [], n_listed
     for name in EARLY:
-        if name == FETCH:
-            n_addresses = _count_addresses(work)
-            if not n_addresses:
-                continue
-        elif name not in reasons:
-            continue
-        steps.append(Step(name, came, reasons.get(name, {}), examples.get(name, {})))
-        came -= steps[-1].refused
+        if n_addresses if name == FETCH else name in reasons:
+            steps.append(step(name, came))
+            came -= steps[-1].refused
     for name in (WORKER, *stages):
         if name in seen or name in reasons:
-            count = seen.get(name, 0) if name != WORKER else came
-            steps.append(Step(name, count, reasons.get(name, {}), examples.get(name, {})))
-    n_kept = sum(json.loads(path.read_bytes())["kept"] for path in work.glob("done-*.json"))
+            steps.append(step(name, came if name == WORKER else seen[name]))
     for name in set_order:
-        steps.append(Step(name, n_kept, reasons[name], examples[name]))
+        steps.append(step(name, n_kept))
         n_kept -= steps[-1].refused
-    return Funnel(n_listed, n_kept, _count_addresses(work), tuple(steps))
+    return Funnel(n_listed, n_kept, n_addresses, tuple(steps))
 
 
 def _count_addresses(work: Path) -> int:

@@ -152,31 +152,12 @@ class Loader:
             return
         from torch.utils.data import DataLoader
 
-        # The dataset is "the batches", so that workers take whole ones and PyTorch keeps their order.
         yield from DataLoader(
-            _Batches(self.clips, batches, self.collate),  # type: ignore[arg-type]
-            batch_size=None,
+            self.clips,  # type: ignore[arg-type]
+            batch_sampler=[batch.tolist() for batch in batches],  # PyTorch keeps their order
             num_workers=self.n_workers,
-            collate_fn=_same,
+            collate_fn=self.collate,
         )
-
-
-class _Batches:
-    """Batch number → batch."""
-
-    def __init__(self, clips: Clips, batches: list[np.ndarray], collate: Callable[[list[dict[str, Any]]], Any]) -> None:
-        self._clips, self._batches, self._collate = clips, batches, collate
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, number: int) -> Any:
-        return self._collate([self._clips[int(index)] for index in self._batches[number]])
-
-
-def _same(batch: Any) -> Any:
-    """Workers collate; nothing is left to do."""
-    return batch
 
 
 @functools.cache

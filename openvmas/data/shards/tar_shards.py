@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
 import json
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,17 @@ def write_shards(output: Path, work: Path | None = None, options: ShardOptions |
     folder.mkdir(exist_ok=True)
     notes.mkdir(exist_ok=True)
     plan = _plan(set_path, work, options)
-    missing = {shard.name for shard in plan if not _is_whole(shard, folder, notes)}
-    keys = {shard.name: shard.key for shard in plan}
+    missing = {shard.name: shard for shard in plan if not _is_whole(shard, folder, notes)}
+    names = {shard.name for shard in plan}
     for path in (*folder.glob("*.tar"), *folder.glob("*.part"), *notes.glob("*.json")):
-        if path.stem not in keys:
+        if path.stem not in names:
             path.unlink()
     if missing:
-        sizes = {shard.name: shard.n_records for shard in plan}
-        with contextlib.closing(_Packer(folder, notes, keys, sizes, missing, options)) as packer:
-            for record, arrays in survivors(set_path, work):
-                packer.add(record, arrays)
+        with contextlib.closing(_Packer(folder, notes, missing, options)) as packer:
+            for (record, arrays), (_, name) in zip(
+                survivors(set_path, work), shard_names(set_path, options), strict=True
+            ):
+                packer.add(record, arrays, name)
     write_index(output / "index.parquet", set_path, notes, options)
     return _write_manifest(output, notes, plan)
 
@@ -163,48 +165,36 @@ def _is_whole(shard: _Planned, folder: Path, notes: Path) -> bool:
 class _Packer:
     """Writes those shards that are missing, one of each split at a time."""
 
-    def __init__(
-        self,
-        folder: Path,
-        notes: Path,
-        keys: dict[str, str],
-        sizes: dict[str, int],
-        missing: set[str],
-        options: ShardOptions,
-    ) -> None:
-        self._folder, self._notes, self._keys, self._sizes = folder, notes, keys, sizes
-        self._missing, self._options = missing, options
-        self._open: dict[str, tuple[str, tarfile.TarFile, list[dict[str, Any]]]] = {}
-        self._counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    def __init__(self, folder: Path, notes: Path, missing: dict[str, _Planned], options: ShardOptions) -> None:
+        self._folder, self._notes, self._missing, self._options = folder, notes, missing, options
+        self._open: dict[str, tuple[tarfile.TarFile, list[dict[str, Any]]]] = {}
 
-    def add(self, record: Record, arrays: Arrays) -> None:
-        split = str(record.facts["split.name"])
-        name = f"{split}-{self._counts[split] // self._options.max_records:06d}"
-        self._counts[split] += 1
+    def add(self, record: Record, arrays: Arrays, name: str) -> None:
+        """Put a record into the shard of that name, if it is missing."""
         if name not in self._missing:
             return
-        if split not in self._open:
+        if name not in self._open:
             path = self._folder / f"{name}.tar.part"
             tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed when the shard is full
-            self._open[split] = (name, tar, [])
-        _, tar, rows = self._open[split]
+            self._open[name] = (tar, [])
+        tar, rows = self._open[name]
         rows.append(pack_record(tar, record, arrays, self._options.leave_out))
-        if len(rows) == self._sizes[name]:
-            self._close(split)
+        if len(rows) == self._missing[name].n_records:
+            self._close(name)
 
     def close(self) -> None:
         """Let go of what was cut off; whole shards are closed already."""
-        for _, tar, _ in self._open.values():
+        for tar, _ in self._open.values():
             if tar.fileobj is not None:
                 tar.fileobj.close()
 
-    def _close(self, split: str) -> None:
-        name, tar, rows = self._open.pop(split)
+    def _close(self, name: str) -> None:
+        tar, rows = self._open.pop(name)
         tar.close()
         part = self._folder / f"{name}.tar.part"
         with part.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        note = {"key": self._keys[name], "sha256": digest, "bytes": part.stat().st_size, "rows": rows}
+        note = {"key": self._missing[name].key, "sha256": digest, "bytes": part.stat().st_size, "rows": rows}
         # The note comes last: a shard without one is written again.
         (self._notes / f"{name}.json").unlink(missing_ok=True)
         part.replace(self._folder / f"{name}.tar")
@@ -236,13 +226,8 @@ def write_index(path: Path, set_path: Path, notes: Path, options: ShardOptions) 
     part = path.with_name(path.name + ".part")
     with pq.ParquetWriter(part, schema, compression="zstd", store_schema=False) as writer:
         for split in SPLITS:
-            rows: list[dict[str, Any]] = []
-            for row in _index_rows(split, set_path, notes, options):
-                rows.append(row)
-                if len(rows) == INDEX_ROWS:
-                    writer.write_table(pa.Table.from_pylist(rows, schema))
-                    rows = []
-            if rows:
+            found = _index_rows(split, set_path, notes, options)
+            while rows := list(itertools.islice(found, INDEX_ROWS)):
                 writer.write_table(pa.Table.from_pylist(rows, schema))
     part.replace(path)
 
@@ -257,10 +242,8 @@ def _index_rows(split: str, set_path: Path, notes: Path, options: ShardOptions) 
             held, at = (shard, json.loads((notes / f"{shard}.json").read_text(encoding="utf-8"))["rows"]), 0
         place = held[1][at]
         at += 1
-        origin = record.origin
         yield {
-            **{name: getattr(origin, name) for name in ("source", "collection", "uri", "title")},
-            **{name: getattr(origin, name) for name in ("author", "licence", "page")},
+            **asdict(record.origin),
             **{name: getattr(record, name) for name in ("id", "kind", "sha256", "start", "end")},
             **{"split": split, "shard": shard, "offset": place["offset"], "size": place["size"]},
             "seconds": duration_of(record),

@@ -10,7 +10,7 @@ import numpy as np
 
 from openvmas.data.curation.record import Drop, Record, make_id
 from openvmas.data.curation.record_media import Media
-from openvmas.data.stages.hearing import Sounds, hear
+from openvmas.data.stages.sound import Sounds, detect_sounds
 from openvmas.settings import option
 
 NEAR = 0.12  # s: a cut this near a downbeat is a border of both
@@ -37,7 +37,6 @@ class Cut:
     min_music_share: float = option(0.7, "Share of a window with music.", min=0, max=1)
     max_speech_share: float = option(0.1, "Share of a window with talk.", min=0, max=1)
     name: ClassVar[str] = "cut"
-    cost: ClassVar[int] = 8
 
     def __call__(self, record: Record, media: Media) -> Record | Drop | list[Record]:
         if record.kind == "image":
@@ -49,7 +48,7 @@ class Cut:
         bars = heard.downbeats if heard.confidence >= LEAST_CONFIDENCE else np.zeros(0)
         times, costs = find_borders(cuts, bars, media.duration)
         chosen = choose_borders(times, costs, self.target, self.min_length, self.max_length)
-        sounds = hear(media)
+        sounds = detect_sounds(media)
         clips: list[Record] = []
         for start, end in itertools.pairwise(chosen):
             windows = self.windows(times[(times >= start) & (times < end)], float(start), float(end), sounds)

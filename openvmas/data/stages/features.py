@@ -1,4 +1,4 @@
-"""What training needs of a clip, so small that the media are not needed again: features, curves, codes and tags."""
+"""Stages that keep what the media are not needed for again: features, curves, codes, tags and fingerprints."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ import numpy as np
 from openvmas.codec.runtime import CodecRunner
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import SAMPLE_RATE, Media
-from openvmas.data.stages.hearing import hear
+from openvmas.data.duplicates.picture_print import FRAME_SIDE, hash_frames, new_looks
+from openvmas.data.duplicates.sound_print import find_peaks
 from openvmas.data.stages.packed import pack_codes, pack_curve, pack_events, pack_features, pack_unit
+from openvmas.data.stages.sound import detect_sounds
 from openvmas.errors import ModelError
 from openvmas.media.audio import Audio, resample
 from openvmas.pretrained import find_weights
@@ -23,6 +25,7 @@ from openvmas.settings import option
 from openvmas.vision.analysis import FEATURE_FPS, LOOKS, VideoAnalysis, look_of
 from openvmas.vision.backbone import Backbone, picture_size, read_class_names
 from openvmas.vision.mood import describe
+from openvmas.vision.motion import luma
 
 SHIPPED = "mini"
 N_CLASSES = 5  # likeliest ImageNet classes that are kept of a picture
@@ -43,7 +46,6 @@ class Features:
     codec: str = option(SHIPPED, "Preset or folder whose codec makes the codes; no codes if empty.")
     n_codebooks: int = option(0, "How many codebooks are kept; 0 means all.", min=0, max=64)
     name: ClassVar[str] = "features"
-    cost: ClassVar[int] = 9
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         arrays: dict[str, np.ndarray] = {}
@@ -55,7 +57,7 @@ class Features:
             heard = media.music()
             arrays |= pack_events(heard.events, "heard")
             arrays |= {"beats": heard.beats.astype(np.float32), "downbeats": heard.downbeats.astype(np.float32)}
-            sounds = hear(media)
+            sounds = detect_sounds(media)
             arrays["sounds"] = pack_unit(np.stack([sounds.speech, sounds.singing, sounds.music]))
             record = record.with_facts(
                 self.name,
@@ -145,7 +147,6 @@ class Tags:
     tagger: str = option("", "A music tagger, `module:function` of (wave, sample_rate) → {tag: value}; none if empty.")
     n_objects: int = option(5, "How many of the things in the picture are named.", min=0, max=100)
     name: ClassVar[str] = "tags"
-    cost: ClassVar[int] = 9
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "video":
@@ -172,3 +173,44 @@ def load_tagger(name: str) -> Tagger:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise ModelError(f"the tagger {name} cannot be imported ({error}); give `module:function`.") from error
+
+
+@dataclass(frozen=True)
+class SoundPrint:
+    """Keeps the spectral peaks of the sound as array `sound_print`: [N] uint32, about 50 bytes a second."""
+
+    name: ClassVar[str] = "sound_print"
+
+    def __call__(self, record: Record, media: Media) -> Record | Drop:
+        """Refuses nothing: a record without sound is given back as it is."""
+        if record.kind == "image" or not media.probe().has_audio:
+            return record
+        peaks = find_peaks(media.audio(), SAMPLE_RATE)
+        media.arrays[self.name] = peaks
+        return record.with_facts(self.name, peaks=len(peaks))
+
+
+@dataclass(frozen=True)
+class PicturePrint:
+    """Keeps words of the picture as array `picture_print`: [F, 12] uint64, two a second, 192 bytes a second."""
+
+    name: ClassVar[str] = "picture_print"
+
+    def __call__(self, record: Record, media: Media) -> Record | Drop:
+        """Refuses nothing: a record without picture is given back as it is."""
+        if record.kind == "audio" or (record.kind == "video" and media.probe().picture is None):
+            return record
+        words = hash_frames(still_frame(media) if record.kind == "image" else media.small_frames()[1])
+        media.arrays[self.name] = words
+        return record.with_facts(self.name, looks=len(new_looks(words[:, 0])))
+
+
+def still_frame(media: Media) -> np.ndarray:
+    """An image as one grey frame: [1, 64, 64] uint8. Raises InputError."""
+    grey = luma(media.picture(512).astype(np.float32))
+    rows, columns = (np.linspace(0, size, FRAME_SIDE + 1).astype(int) for size in grey.shape)
+    rows, columns = (np.minimum(edges, size - 1) for edges, size in zip((rows, columns), grey.shape, strict=True))
+    sums = np.add.reduceat(np.add.reduceat(grey, rows[:-1], axis=0), columns[:-1], axis=1)
+    ones = np.ones_like(grey)
+    areas = np.add.reduceat(np.add.reduceat(ones, rows[:-1], axis=0), columns[:-1], axis=1)
+    return np.clip(sums / areas, 0, 255).astype(np.uint8)[None]

@@ -30,7 +30,6 @@ class Probe:
     needs_picture: bool = option(True, "Refuse videos without a moving picture.")
     needs_sound: bool = option(True, "Refuse videos without sound.")
     name: ClassVar[str] = "probe"
-    cost: ClassVar[int] = 0
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         try:
@@ -68,7 +67,6 @@ class Size:
     max_aspect: float = option(3.0, "Greatest ratio of the longer to the shorter side.", min=1)
     min_fps: float = option(8.0, "Least pictures per second.", min=0)
     name: ClassVar[str] = "size"
-    cost: ClassVar[int] = 1
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         info = media.probe()
@@ -99,7 +97,6 @@ class Decode:
     n_places: int = option(4, "In how many places the picture is decoded, each from a key frame on.", min=1, max=100)
     seconds: float = option(2.0, "How much is decoded at each place, s.", min=0.1, max=60)
     name: ClassVar[str] = "decode"
-    cost: ClassVar[int] = 2
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "image":

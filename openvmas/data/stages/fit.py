@@ -40,7 +40,6 @@ class Fit:
     model: str = option("", "A contrastive model: an ONNX file or `module:function`; none if left out.")
     min_similarity: float = option(0.0, "Least similarity that the model must find.", min=-1, max=1)
     name: ClassVar[str] = "fit"
-    cost: ClassVar[int] = 7
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":

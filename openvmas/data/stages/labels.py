@@ -26,7 +26,6 @@ class Truth:
 
     needed: bool = option(True, "Refuse files without a truth beside them.")
     name: ClassVar[str] = "truth"
-    cost: ClassVar[int] = 0
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         path = media.path.with_suffix(".truth.json")

@@ -30,7 +30,6 @@ class Glance:
     n_frames: int = option(12, "How many key frames are looked at.", min=2, max=1000)
     min_change: float = option(3.0, "Least change that some part of the picture must show, grey levels.", min=0)
     name: ClassVar[str] = "glance"
-    cost: ClassVar[int] = 3
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
@@ -67,7 +66,6 @@ class Shots:
 
     max_cuts_per_second: float = option(4.0, "More cuts than this are flicker, not editing.", min=0)
     name: ClassVar[str] = "shots"
-    cost: ClassVar[int] = 6
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
@@ -110,7 +108,6 @@ class MovingPicture:
     max_camera_share: float = option(1.0, "Share of the camera in all motion; 0.85 refuses most moved stills.", min=0)
     min_variation: float = option(0.15, "Least variation of motion, against its median, in one shot.", min=0)
     name: ClassVar[str] = "moving"
-    cost: ClassVar[int] = 6
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
@@ -155,7 +152,6 @@ class Picture:
     min_side: int = option(256, "Least height or width, px.", min=0)
     min_contrast: float = option(8.0, "Least standard deviation of its grey levels.", min=0)
     name: ClassVar[str] = "picture"
-    cost: ClassVar[int] = 2
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "image":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import ClassVar
 
 import numpy as np
 
 from openvmas.data.curation.record import Drop, Record
-from openvmas.data.curation.record_media import Media
-from openvmas.data.stages.hearing import hear
+from openvmas.data.curation.record_media import SAMPLE_RATE, Media
+from openvmas.music import speech
 from openvmas.settings import option
 
 BLOCK = 0.05  # s, over which silence is judged
@@ -19,6 +20,8 @@ N_WINDOWS = 120  # at most, spread evenly
 BAND_FLOOR_DB = -78.0  # against the loudest band: above it there is sound
 LEAST_PEAK = 0.02  # of full scale: softer sound is not judged for clipping
 LEAST_CLIPPED = 0.003  # share of samples at or above a heap
+SOUND_RATE = Fraction(10)  # steps per second of the curves that are kept
+LIKELY = 0.5  # probability from which a class counts as heard
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,6 @@ class Quality:
     min_bandwidth: float = option(6000.0, "Up to where there must be sound, Hz.", min=0)
     allow_mono: bool = option(True, "Take sound whose channels are all the same.")
     name: ClassVar[str] = "quality"
-    cost: ClassVar[int] = 3
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "image":
@@ -144,17 +146,72 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class Sounds:
+    """Probabilities over time at SOUND_RATE, [T] float32 in [0, 1] each; the classes do not exclude each other."""
+
+    speech: np.ndarray
+    singing: np.ndarray
+    music: np.ndarray
+
+    def cut(self, start: float, duration: float) -> Sounds:
+        """The same from `start` on, s."""
+        first = round(start * float(SOUND_RATE))
+        part = slice(first, first + max(round(duration * float(SOUND_RATE)), 1))
+        return Sounds(self.speech[part], self.singing[part], self.music[part])
+
+    def shares(self) -> dict[str, float]:
+        """Share of time with talk, singing, and music or singing."""
+        if not len(self.music):
+            return {"speech_share": 0.0, "singing_share": 0.0, "music_share": 0.0}
+        # Where music goes on under a voice the detector is sure of both; talk without music is speech alone.
+        return {
+            "speech_share": share(self.speech >= LIKELY),
+            "singing_share": share(self.singing >= LIKELY),
+            "music_share": share(np.maximum(self.music, self.singing) >= LIKELY),
+        }
+
+
+def share(mask: np.ndarray) -> float:
+    """Mean of a mask, rounded so that it is the same text on every machine."""
+    return round(float(np.mean(mask)), 4) if len(mask) else 0.0
+
+
+def find_sounds(wave: np.ndarray, sample_rate: int) -> Sounds:
+    """Speech, singing and music in a wave [L] or [C, L] in [-1, 1] (see `music.speech` for the network).
+
+    Raises ModelError where the embedded weights are missing.
+    """
+    heard = speech.find_classes(wave, sample_rate)
+    n_steps = max(round(heard.n_samples / sample_rate * float(SOUND_RATE)), 1)
+    frames = heard.frames  # 100 per second
+    if not len(frames):
+        return Sounds(*np.zeros((3, n_steps), np.float32))
+    per_step = speech.SAMPLE_RATE // speech.HOP // int(SOUND_RATE)
+    missing = max(n_steps * per_step - len(frames), 0)
+    padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+    means = padded[: n_steps * per_step].reshape(n_steps, per_step, 3).mean(axis=1).astype(np.float32)
+    return Sounds(means[:, 0], means[:, 1], means[:, 2])
+
+
+def detect_sounds(media: Media) -> Sounds:
+    """The sounds of a record's span, found once; those of a part are cut from those of the whole."""
+    whole = media.whole
+    if whole is not None:
+        return detect_sounds(whole).cut(media.offset, media.duration)
+    return media.once("sounds", lambda: find_sounds(media.audio(), SAMPLE_RATE))
+
+
+@dataclass(frozen=True)
 class MusicPresent:
     """Refuses what is no music for most of the time: speech alone, noise, silence. Singing counts as music."""
 
     min_music_share: float = option(0.5, "Share of time with music or singing.", min=0, max=1)
     name: ClassVar[str] = "music"
-    cost: ClassVar[int] = 4
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "image":
             return record
-        shares = hear(media).shares()
+        shares = detect_sounds(media).shares()
         if shares["music_share"] < self.min_music_share:
             return Drop(record, self.name, "no music", f"music in {shares['music_share']:.0%} of the time")
         return record.with_facts(self.name, share=shares["music_share"], singing_share=shares["singing_share"])
@@ -166,12 +223,11 @@ class NoSpeech:
 
     max_speech_share: float = option(0.25, "Share of time with somebody speaking.", min=0, max=1)
     name: ClassVar[str] = "speech"
-    cost: ClassVar[int] = 5
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "image":
             return record
-        share = hear(media).shares()["speech_share"]
+        share = detect_sounds(media).shares()["speech_share"]
         if share > self.max_speech_share:
             return Drop(record, self.name, "talk", f"somebody speaks in {share:.0%} of the time")
         return record.with_facts(self.name, share=share)
@@ -186,12 +242,11 @@ class Singing:
 
     max_singing_share: float = option(1.0, "Share of time with singing; 0.1 for an instrumental set.", min=0, max=1)
     name: ClassVar[str] = "singing"
-    cost: ClassVar[int] = 5
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "image":
             return record
-        share = hear(media).shares()["singing_share"]
+        share = detect_sounds(media).shares()["singing_share"]
         if share > self.max_singing_share:
             return Drop(record, self.name, "singing", f"somebody sings in {share:.0%} of the time")
         return record.with_facts(self.name, share=share)
