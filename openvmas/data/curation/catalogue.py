@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 
-from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record import Drop, Kind, Record
 from openvmas.errors import InputError
 
 Arrays = Callable[[str], np.ndarray]
-KINDS = ("video", "audio", "image")
+KINDS = get_args(Kind)
 SPLITS = ("train", "valid", "test")
 
 
@@ -100,6 +101,13 @@ def read_records(path: Path) -> Iterator[Record]:
                 yield Record.from_json(line)
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(f"{path}, line {number} is not a record; delete the file and build again.") from error
+
+
+def read_json_lines(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """Objects of files of JSON lines, one after the other."""
+    for path in paths:
+        with path.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
 
 
 def drop_line(drop: Drop) -> str:

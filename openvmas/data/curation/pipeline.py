@@ -12,9 +12,11 @@ import contextlib
 import fcntl
 import hashlib
 import io
+import itertools
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -140,11 +142,9 @@ def shard_files(index: int, key: str, outcomes: Sequence[Outcome], folder: Path)
     """Name → bytes of a finished piece: equal outcomes give equal bytes, but for the costs."""
     records = [record for outcome in outcomes for record in outcome.records]
     drops = [drop for outcome in outcomes for drop in outcome.drops]
-    seen: dict[str, int] = {}
+    seen = sum((Counter(outcome.seen) for outcome in outcomes), Counter[str]())
     costs: dict[str, list[float]] = {}
     for outcome in outcomes:
-        for stage, count in outcome.seen.items():
-            seen[stage] = seen.get(stage, 0) + count
         for stage, seconds in outcome.costs.items():
             before = costs.get(stage, [0, 0.0])
             costs[stage] = [before[0] + outcome.seen[stage], before[1] + seconds]
@@ -194,24 +194,14 @@ def read_input(work: Path, index: int) -> list[Record]:
 
 def list_input(recipe: Recipe, work: Path) -> int:
     """List all sources into pieces and return how many there are; a piece that has not changed is left alone."""
-    lines: list[str] = []
+    records = (record for source in recipe.sources for record in list_records(source, recipe.folder))
     n_pieces = 0
-
-    def put() -> None:
-        nonlocal n_pieces
-        path, data = work / f"input-{n_pieces:05d}.jsonl", "".join(lines).encode()
+    while piece := list(itertools.islice(records, recipe.build.shard)):
+        path = work / f"input-{n_pieces:05d}.jsonl"
+        data = "".join(record.to_json() + "\n" for record in piece).encode()
         if not path.exists() or path.read_bytes() != data:
             write_file(path, data)
         n_pieces += 1
-        lines.clear()
-
-    for source in recipe.sources:
-        for record in list_records(source, recipe.folder):
-            lines.append(record.to_json() + "\n")
-            if len(lines) == recipe.build.shard:
-                put()
-    if lines:
-        put()
     if not n_pieces:
         raise InputError("the recipe's sources hold no media file; correct their paths and what media they hold.")
     for path in work.glob("*-[0-9][0-9][0-9][0-9][0-9]*.*"):  # of an input that was longer

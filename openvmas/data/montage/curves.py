@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -24,16 +25,6 @@ from openvmas.vision.shots import ShotChanges, Transition
 MOTION_WIDTH = 160  # pixels, of the frames that motion is measured in
 SHOOTING_WIDTH = 640  # pixels, that a take's shake is given in
 UNSEEN_CUT = 6.0  # grey levels of mean change below which a cut cannot be seen
-
-
-@dataclass
-class _Looks:
-    """What vision.analysis gathers from sparse pictures, all at once."""
-
-    times: list[np.ndarray]
-    features: list[np.ndarray]
-    classes: list[np.ndarray]
-    looks: list[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -133,8 +124,8 @@ def _moves(shots: Sequence[_Shot], bank: Bank, rng: np.random.Generator) -> Moti
     return Motion(middles, np.hypot(moved, rest), moved, own[:, 2], pan, camera[:, 2] + own[:, 5], mismatch)
 
 
-def _see(shots: Sequence[_Shot], bank: Bank) -> _Looks:
-    """Features and looks of the pictures at FEATURE_FPS."""
+def _see(shots: Sequence[_Shot], bank: Bank) -> SimpleNamespace:
+    """Features and looks of the pictures at FEATURE_FPS, as vision.analysis gathers them."""
     times = np.arange(max(int(np.ceil(shots[-1].end * float(FEATURE_FPS) - 1e-9)), 1)) / float(FEATURE_FPS)
     owner = np.clip(np.searchsorted([s.start for s in shots], times + 1e-9, side="right") - 1, 0, len(shots) - 1)
     features, classes, looks = [], [], []
@@ -156,5 +147,9 @@ def _see(shots: Sequence[_Shot], bank: Bank) -> _Looks:
         looks[-1] = looks[-1] + [level * ((red + green + blue) / 3 - 1), 0.0, level * (red - blue) / 2, 0.0]
         white = float(max(_glow(since - np.array(shot.take.flashes)), default=0.0))
         looks[-1] = looks[-1] * (1 - white) + np.array([white, 0.0, 0.0, 0.0])
-    features16 = [np.array(features, np.float16)]
-    return _Looks([times], features16, [np.array(classes, np.float16)], [np.array(looks, np.float32)])
+    return SimpleNamespace(
+        times=[times],
+        features=[np.array(features, np.float16)],
+        classes=[np.array(classes, np.float16)],
+        looks=[np.array(looks, np.float32)],
+    )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
+from openvmas.data.curation.catalogue import read_json_lines
 from openvmas.errors import InputError
 
 MEASURED = "measured_costs.json"  # of bench/curation.py, for those who have not built anything yet
@@ -76,17 +77,11 @@ def read_costs(dataset: Path | None) -> Costs:
 def _lengths(work: Path) -> tuple[float, int]:
     """Seconds of what was kept, and bytes of all listed files as far as they were opened."""
     seconds, n_bytes = 0.0, 0
-    for path in sorted(work.glob("records-*.jsonl")):
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                record = json.loads(line)
-                end = record["end"] if record["end"] is not None else record["facts"].get("probe.duration", 0.0)
-                seconds += max(end - record["start"], 0.0)
-    for path in sorted(work.glob("input-*.jsonl")):
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                facts = json.loads(line)["facts"]
-                n_bytes += facts.get("source.bytes", facts.get("tar.size", 0))
+    for record in read_json_lines(sorted(work.glob("records-*.jsonl"))):
+        end = record["end"] if record["end"] is not None else record["facts"].get("probe.duration", 0.0)
+        seconds += max(end - record["start"], 0.0)
+    for record in read_json_lines(sorted(work.glob("input-*.jsonl"))):
+        n_bytes += record["facts"].get("source.bytes", record["facts"].get("tar.size", 0))
     return seconds, n_bytes
 
 

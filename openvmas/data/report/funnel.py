@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from openvmas.data.curation.catalogue import read_json_lines
 from openvmas.data.curation.stage_runner import STAGE as WORKER
 from openvmas.data.sources.fetch import LINK_ROT
 from openvmas.data.sources.fetch import STAGE as FETCH
@@ -81,16 +82,14 @@ def count_funnel(work: Path, stages: Sequence[str]) -> Funnel:
     examples: dict[str, dict[str, list[list[str]]]] = {}
     set_order: dict[str, None] = {}
     for path in sorted(work.glob("drops-*.jsonl")):  # drops-set.jsonl comes last
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                drop = json.loads(line)
-                stage, reason = drop["stage"], drop["reason"]
-                if path.stem == "drops-set":
-                    set_order[stage] = None
-                reasons.setdefault(stage, Counter())[reason] += 1
-                shown = examples.setdefault(stage, {}).setdefault(reason, [])
-                if len(shown) < EXAMPLES:
-                    shown.append([drop["record"]["origin"]["uri"], drop["detail"]])
+        for drop in read_json_lines([path]):
+            stage, reason = drop["stage"], drop["reason"]
+            if path.stem == "drops-set":
+                set_order[stage] = None
+            reasons.setdefault(stage, Counter())[reason] += 1
+            shown = examples.setdefault(stage, {}).setdefault(reason, [])
+            if len(shown) < EXAMPLES:
+                shown.append([drop["record"]["origin"]["uri"], drop["detail"]])
 
     def step(name: str, came: int) -> Step:
         return Step(name, came, dict(reasons.get(name, {})), examples.get(name, {}))

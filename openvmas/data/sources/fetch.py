@@ -229,7 +229,7 @@ class Fetcher:
 
     def _try(self, record: Record) -> Fetched:
         address, options = record.origin.uri, self._options
-        is_direct = options.via == "direct" or (options.via == "auto" and names_medium(address))
+        is_direct = options.via == "direct" or (options.via == "auto" and is_media_name(urlsplit(address).path))
         try:
             is_allowed(address, options, self._robots)
             if is_direct:
@@ -244,7 +244,7 @@ class Fetcher:
             return Fetched(address, "", LICENCE, problem, True)
         self._wait(address)
         ending = PurePosixPath(urlsplit(address).path).suffix.lower()
-        name = key_of(address) + (ending if names_medium(address) else "")
+        name = key_of(address) + (ending if is_media_name(urlsplit(address).path) else "")
         try:
             download(address, self._folder / name, self._options)
         finally:
@@ -268,7 +268,7 @@ class Fetcher:
         size = f"{options.max_megabytes:g}M"
         target = str(self._folder).replace("%", "%%") + f"/{key}.%(ext)s"
         self._run(record, "--continue", "--format", options.format, "--max-filesize", size, "--output", target)
-        files = sorted(path for path in self._folder.glob(f"{key}.*") if is_medium(path))
+        files = sorted(path for path in self._folder.glob(f"{key}.*") if is_media_name(path.name))
         if not files:
             return Fetched(address, "", TOO_LARGE, f"no file of at most {options.max_megabytes:g} MB came", True)
         return Fetched(address, files[0].name, is_final=True, origin={**known, "licence": origin.licence})
@@ -311,9 +311,7 @@ class Fetcher:
         path = self._folder / f"{key_of(address)}.fetched.json"
         try:
             return Fetched(**json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):  # cut off by a crash
+        except (FileNotFoundError, ValueError, TypeError):  # not there, or cut off by a crash
             return None
 
     def _write(self, found: Fetched) -> None:
@@ -328,12 +326,7 @@ def key_of(address: str) -> str:
     return hashlib.sha256(address.encode()).hexdigest()[:24]
 
 
-def names_medium(address: str) -> bool:
-    """Whether an address ends like a media file."""
-    ending = PurePosixPath(urlsplit(address).path).suffix.lower().lstrip(".")
+def is_media_name(name: str) -> bool:
+    """Whether a name ends like a media file and not like an account or a part."""
+    ending = PurePosixPath(name).suffix.lower().lstrip(".")
     return any(ending in endings for endings in ENDINGS.values())
-
-
-def is_medium(path: Path) -> bool:
-    """Whether a file is a whole media file and not an account or a part."""
-    return any(path.suffix.lower().lstrip(".") in endings for endings in ENDINGS.values())
