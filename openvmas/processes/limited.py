@@ -29,7 +29,7 @@ LAST_BYTES = 4000  # of what a process has written to standard error
 
 @dataclass(frozen=True)
 class Limits:
-    """What one process may use; None is no limit.
+    """Limits of one process; None is no limit.
 
     seconds: by the clock, for a job; cpu_seconds: of processor time, for a job; total_cpu_seconds: for all its jobs;
     address_space: bytes; data: bytes of private writable memory (all address space where the kernel does not count it);
@@ -47,7 +47,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a job has no answer.
+    """The reason why a job has no answer.
 
     sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), or why the process was ended;
     detail: the last line of what it wrote, the signal, or of a fault the traceback; is_start: it never came to work.
@@ -182,7 +182,7 @@ class LimitedProcess:
 
     def _send(self, message: Any) -> None:
         assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has died: seen when its answer is read
+        with contextlib.suppress(BrokenPipeError):  # it has died, which shows when its answer is read
             self._process.stdin.write(encode(message, self._is_trusted))
             self._process.stdin.flush()
 

@@ -16,7 +16,7 @@ from montage_video import render, to_json
 from openvmas.condition import AXES
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.curves import analyze_montage
-from openvmas.data.montage.editor import NONE, STYLES, USUAL, Montage, Montages, hear, place_cuts, plan_montage
+from openvmas.data.montage.editor import NONE, STYLES, USUAL, Montage, Montages, find_events, place_cuts, plan_montage
 from openvmas.data.montage.music_clips import MusicClip, axis_weights, match, tag_picture
 from openvmas.errors import InputError, OutputError
 from openvmas.music.analysis import MusicAnalysis
@@ -89,7 +89,7 @@ def test_imperfection_moves_and_misses_as_much_as_it_says(bank: Bank) -> None:
 
 
 def test_meant_cuts_do_not_depend_on_faults_and_sections_get_one(bank: Bank) -> None:
-    music = hear(song(), 0.0, 40.0)
+    music = find_events(song(), 0.0, 40.0)
     assert music.sections == [20.0]
     cuts = place_cuts(music, STYLE["phrase"], np.random.default_rng([4, 1]))
     assert (20.0, "section") in cuts

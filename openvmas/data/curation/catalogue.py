@@ -22,7 +22,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What set stages need of all records, in their order, about 80 bytes each.
+    """Columns of all records for set stages, in the order of the records, about 80 bytes each.
 
     ids, parent, collection, sha256, content: [N] uint64 hashes of a record's name, its file, what it is split with, the
     file's bytes and the bytes with the span; 0 where not known. kind: [N] index into KINDS. quality: [N] pixels.
@@ -48,7 +48,7 @@ class Catalogue:
         return len(self.ids)
 
     def with_columns(self, **columns: np.ndarray) -> Catalogue:
-        """The same catalogue with columns replaced."""
+        """A copy with columns replaced."""
         return replace(self, **columns)
 
 

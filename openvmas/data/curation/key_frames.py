@@ -29,7 +29,7 @@ _PICTURE_FORMATS = (
 
 @dataclass(frozen=True)
 class MediaInfo:
-    """What a file holds.
+    """Streams, size and length of a media file.
 
     duration: s, of the picture, else of the sound, 0 for an image. start: presentation time of the first frame, s.
     picture: the moving picture's clock, None for sound and images. width, height: px as displayed, 0 without picture.

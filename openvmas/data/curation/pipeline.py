@@ -50,12 +50,12 @@ class ShardTask:
     n_workers: int = 1
 
     def __call__(self, index: int) -> dict[str, bytes]:
-        """The piece's files by name, for `keep_files`; does nothing else that can be seen."""
+        """The piece's files by name, for `keep_files`; nothing else is written."""
         with StagePool(self.recipe.stages, self.recipe.limits, self.work / "scratch", self.n_workers) as pool:
             return self.run(index, pool)
 
     def run(self, index: int, pool: StagePool) -> dict[str, bytes]:
-        """The same with workers that are there already."""
+        """Work on a piece with the processes of a pool."""
         records = read_input(self.work, index)
         key = self.key(index)
         folder = self.work / "partial" / f"{index:05d}-{key[:16]}"
@@ -94,7 +94,7 @@ class ShardTask:
 
 
 def refused(record: Record, recipe: Recipe) -> Drop | None:
-    """Why a record is not even opened: a bad entry of its list, or its licence."""
+    """The drop of a record that is not even opened, for a bad entry of its list or its licence; else None."""
     if problem := record.facts.get("source.problem"):
         return Drop(record, "source", "bad entry", problem)
     asked = is_address(record.origin.uri) and not record.origin.licence  # its page will say
@@ -220,13 +220,13 @@ def is_done(work: Path, index: int, key: str) -> bool:
 
 
 def missing_shards(task: ShardTask, n_pieces: int) -> list[int]:
-    """Which pieces must still be made."""
+    """Numbers of the pieces that are still to be made."""
     return [index for index in range(n_pieces) if not is_done(task.work, index, task.key(index))]
 
 
 @dataclass(frozen=True)
 class Built:
-    """What a build has made. n_pieces: of the input; n_made: how many of them this run worked on."""
+    """Result of a build. n_pieces: of the input; n_made: how many of them this run worked on."""
 
     output: Path
     funnel: Funnel
@@ -308,7 +308,7 @@ def locked(work: Path) -> Iterator[None]:
 
 
 def run_there(task: ShardTask, missing: Sequence[int], address: str, progress: Progress) -> None:
-    """All missing pieces on a Ray cluster. Addresses are fetched from here, so that hosts are asked politely."""
+    """Make all missing pieces on a Ray cluster. Addresses are fetched from here, so that hosts are asked politely."""
     from openvmas.data.curation.ray_runner import run_on_ray
 
     fetcher = Fetcher(task.work / "media", task.recipe.fetch, task.recipe.licences)
@@ -324,7 +324,7 @@ def fetch_piece(task: ShardTask, fetcher: Fetcher, index: int) -> None:
 
 
 def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, progress: Progress) -> None:
-    """All missing pieces on this machine; what the next one needs is fetched while one is worked on."""
+    """Make all missing pieces on this machine; what the next one needs is fetched while one is worked on."""
     recipe = task.recipe
     fetcher = Fetcher(task.work / "media", recipe.fetch, recipe.licences)
 

@@ -1,4 +1,4 @@
-"""The same pieces of work on a Ray cluster: Ray Data spreads them, the driver alone writes what comes back.
+"""Pieces of a build on a Ray cluster: Ray Data distributes them, the driver alone writes what comes back.
 
 Each piece is one row of a Ray Dataset; its files travel back as bytes and are renamed into place by the driver, so the
 cluster needs no shared disk for results, a piece that was cut off is made again by another worker, and none can count
@@ -89,7 +89,7 @@ def connected(address: str) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Whether anybody listens at HOST:PORT. Raises OSError; `ray.init` alone would ask again for many minutes."""
+    """Connect to HOST:PORT and close again. Raises OSError; `ray.init` alone would ask again for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()

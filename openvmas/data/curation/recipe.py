@@ -1,4 +1,4 @@
-"""What to build, as the user writes it: a TOML file, checked at the door; every default is a field below.
+"""Recipe of a training set, a TOML file of the user, checked when it is read; every default is a field below.
 
 A stage's or set stage's settings are the fields of its own dataclass, under `[stages.NAME]` and `[sets.NAME]`.
 """
@@ -30,10 +30,10 @@ T = TypeVar("T")
 class SourceOptions:
     """`[[sources]]`: one place where media come from. Paths are relative to the recipe."""
 
-    name: str = option("", "What the source is called in records and reports; its names must differ.")
+    name: str = option("", "Name of the source in records and reports; no two sources share one.")
     kind: str = option("", "folder (of media files), tar (WebDataset) or manifest (CSV, Parquet or JSONL table).")
     path: str = option("", "The folder; a tar, a folder of tars or a pattern such as a/*.tar; the table.")
-    media: str = option("video", "What is there: video, audio or image.")
+    media: str = option("video", "Kind of its media: video, audio or image.")
     root: str = option("", "Folder of the files that a manifest names by path; the manifest's own if left out.")
     licence: str = option("", "Licence of whatever does not say its own, as an SPDX identifier.")
     author: str = option("", "Author of whatever does not say its own.")
@@ -59,7 +59,7 @@ class FetchOptions:
 
     via: str = option("auto", "direct (HTTP), program, or auto: direct where the address names a media file.")
     program: str = option("yt-dlp", "The program that fetches pages with video; you install it yourself.")
-    arguments: tuple[str, ...] = option(tuple, "More arguments for that program.")
+    arguments: tuple[str, ...] = option(tuple, "Further arguments of that program.")
     format: str = option("b[height<=480]/b", "Which of a page's files it takes, in its own words.")
     pause: float = option(2.0, "Seconds between two requests to one host; never more than one at a time.", min=0)
     timeout: float = option(30.0, "Seconds without an answer after which a request counts as failed.", min=1)
@@ -167,7 +167,7 @@ def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Re
 
 
 def read_sources(tables: Iterable[Mapping[str, Any]]) -> tuple[SourceOptions, ...]:
-    """All `[[sources]]`. Raises OptionError."""
+    """Check all `[[sources]]`. Raises OptionError."""
     sources: list[SourceOptions] = []
     for number, table in enumerate(tables, 1):
         where = f"source {table.get('name') or number}"
@@ -199,7 +199,7 @@ def read_table(kind: type[T], table: Any, where: str) -> T:
 
 
 def choose(table: Any, what: str, known: Mapping[str, type]) -> tuple[Chosen, ...]:
-    """Which stages run, in order: `use` as the recipe lists them, else all known ones. Raises OptionError."""
+    """Stages that run, in order: `use` as the recipe lists them, else all known ones. Raises OptionError."""
     if not isinstance(table, Mapping):
         raise OptionError(f"[{what}] must be a table.")
     use = table.get("use", list(known))

@@ -1,4 +1,4 @@
-"""What is known about one candidate of a training set, and what happens to one that is refused."""
+"""Records: candidates of a training set with all that is known of them, and drops, those that are refused."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Kind = Literal["video", "audio", "image"]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a record came from.
+    """Source, address, author and licence of a record.
 
     source: name of the recipe's source. uri: path or address, and `tar path!member` inside a tar. collection: album,
     channel or folder; what is split as a whole. licence: SPDX identifier or the words found, "" where unknown.
@@ -45,7 +45,7 @@ class Record:
     arrays: tuple[str, ...] = ()
 
     def with_facts(self, stage: str, **values: Any) -> Record:
-        """The same record with values added under `stage.name`."""
+        """A copy with values added under `stage.name`."""
         return replace(self, facts={**self.facts, **{f"{stage}.{name}": value for name, value in values.items()}})
 
     def to_json(self) -> str:
@@ -61,7 +61,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Drop:
-    """Why a record was refused: a reason that is counted in the funnel, and details for its page."""
+    """A refused record: the reason that is counted in the funnel, and a detail for its page."""
 
     record: Record
     stage: str

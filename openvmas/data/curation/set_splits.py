@@ -1,4 +1,4 @@
-"""What concerns a set as a whole: which records repeat others, and which of train, valid and test each belongs to."""
+"""Stages for a set as a whole: records that repeat others are dropped, the rest goes into train, valid and test."""
 
 from __future__ import annotations
 

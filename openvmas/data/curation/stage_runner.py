@@ -49,9 +49,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one record.
+    """Result of the stages for one record.
 
-    records: kept, several if it was cut into clips. seen: stage → how many came to it.
+    records: kept, several if it was cut into clips. seen: stage → number of records that came to it.
     costs: stage → processor time, s.
     """
 
@@ -143,8 +143,8 @@ def run_stages(
 ) -> tuple[Outcome, dict[str, np.ndarray]]:
     """One record through stages, in order; parts that a stage makes go on one by one.
 
-    say is told each stage before it runs. Returns the outcome and the arrays of the records that are kept, by
-    "<record id>/<name>". A stage that cannot read the file (InputError) drops it as unreadable.
+    say is called with the name of each stage before it runs. Returns the outcome and the arrays of the records that are
+    kept, by "<record id>/<name>". A stage that cannot read the file (InputError) drops it as unreadable.
     """
     todo: list[tuple[Record, Media, int]] = [(record, media, 0)]
     kept: list[Record] = []

@@ -77,13 +77,13 @@ def cut_analysis(whole: VideoAnalysis, start: float, end: float) -> VideoAnalysi
         for s in whole.shots
         if s.end > start and s.start < end
     ]
-    cuts, beats, seen = (
+    cuts, beats, shown = (
         inside(whole.cuts) & (whole.cuts > start),
         inside(whole.visual_beats),
         inside(whole.feature_times),
     )
-    if not seen.any():  # shorter than the distance of two pictures: the one on the screen
-        seen[max(int(np.searchsorted(whole.feature_times, start, side="right")) - 1, 0)] = True
+    if not shown.any():  # shorter than the distance of two pictures: the one on the screen
+        shown[max(int(np.searchsorted(whole.feature_times, start, side="right")) - 1, 0)] = True
     return replace(
         whole,
         duration=duration,
@@ -96,8 +96,8 @@ def cut_analysis(whole: VideoAnalysis, start: float, end: float) -> VideoAnalysi
             CONTROL_RATE, whole.events.accents[steps], whole.events.energy[steps], whole.events.novelty[steps]
         ),
         motion=whole.motion[steps],
-        feature_times=np.maximum(whole.feature_times[seen] - start, 0.0),
-        features=whole.features[seen],
-        classes=whole.classes[seen],
-        looks={name: values[seen] for name, values in whole.looks.items()},
+        feature_times=np.maximum(whole.feature_times[shown] - start, 0.0),
+        features=whole.features[shown],
+        classes=whole.classes[shown],
+        looks={name: values[shown] for name, values in whole.looks.items()},
     )

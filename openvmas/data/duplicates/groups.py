@@ -31,7 +31,7 @@ class Duplicates:
     min_agreement: float = option(0.45, "Share of spectral peaks in it that agree.", min=0, max=1)
     above_chance: float = option(0.2, "By how much more they agree than the same peaks at wrong places.", min=0, max=1)
     min_looks: int = option(3, "Different pictures that both must show, in the same order.", min=1)
-    alike: str = option("both", "What a copy has in common: both sound and picture, or any of them.")
+    alike: str = option("both", "Whether a copy shares both sound and picture, or any of them.")
     name: ClassVar[str] = "duplicates"
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class Duplicates:
         return catalogue.with_columns(cluster=together.roots(), copy_of=self._copies(catalogue, sounds, pictures))
 
     def is_same_sound(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Do two sets of peaks belong to one recording?"""
+        """Whether two sets of peaks belong to one recording."""
         found = sound_print.align(a, b)
         return (
             found.share >= self.min_share
@@ -61,7 +61,7 @@ class Duplicates:
         )
 
     def is_same_picture(self, a: np.ndarray, b: np.ndarray) -> bool:
-        """Do two sets of words [F, V] belong to one picture? Stills are compared with stills only."""
+        """Whether two sets of words [F, V] belong to one picture. Stills are compared with stills only."""
         found = picture_print.match(a, b)
         if (len(a) == 1) != (len(b) == 1):
             return False
@@ -137,7 +137,10 @@ def _equal_rows(*columns: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _best_of(roots: np.ndarray, catalogue: Catalogue) -> np.ndarray:
-    """Of each group the record of best quality stays, and with it others from the same file: [N], -1 or who stays."""
+    """For each record the one that stands for it: [N], -1 for those that stay.
+
+    In each group the record of best quality stays, and with it others from the same file.
+    """
     order = np.lexsort((catalogue.ids, catalogue.parent, -catalogue.seconds, -catalogue.quality, roots))
     first = np.searchsorted(roots[order], roots, side="left")
     best = order[first]

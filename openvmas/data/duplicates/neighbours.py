@@ -1,4 +1,4 @@
-"""Which records share keys: a join of any size on disk, in memory that does not grow with the square of anything."""
+"""Pairs of records that share keys: a join of any size on disk, in memory that does not grow with its square."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Parts:
             self._flush()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """All rows, file by file; a file is removed when it has been read."""
+        """Iterate over all rows, file by file; a file is removed when it has been read."""
         self._flush()
         for path in self._paths:
             if path.exists():
@@ -77,7 +77,7 @@ class KeyTable:
             for step in range(1, reach + 1):
                 is_pair = keys[step:] == keys[:-step]
                 pair = (records[:-step][is_pair] << np.uint64(32)) | records[step:][is_pair]
-                found.add(pair, _spread(pair))
+                found.add(pair, _hash(pair))
         often = [np.zeros(0, np.uint64)]
         for pairs in found:
             values, counts = np.unique(pairs, return_counts=True)
@@ -159,6 +159,6 @@ class Groups:
             parent = above
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
+def _hash(values: np.ndarray) -> np.ndarray:
     """Multiplicative hash [N] uint64: its high bits are well mixed."""
     return values * np.uint64(0x9E3779B97F4A7C15)

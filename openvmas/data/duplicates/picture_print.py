@@ -38,7 +38,7 @@ MAX_DRIFT = 0.07  # of the time: copies may run faster or slower by a semitone
 
 @dataclass(frozen=True)
 class Match:
-    """How one picture agrees with another.
+    """Agreement of two pictures.
 
     share: of the shorter one's frames, those that the other shows at the same place. looks: different ones among them.
     offset: of the second behind the first, s. crop: which of CROPS agreed.
@@ -90,7 +90,7 @@ def new_looks(words: np.ndarray) -> np.ndarray:
 
 
 def match(a: np.ndarray, b: np.ndarray) -> Match:
-    """How the words of two pictures [F, V] and [G, V] agree; either may be the cropped one."""
+    """Agreement of the words of two pictures [F, V] and [G, V]; either may be the cropped one."""
     best = NO_MATCH
     for crop in range(a.shape[1] if len(a) and len(b) else 0):
         for first, second, sign in ((a[:, crop], b[:, 0], 1), (a[:, 0], b[:, crop], -1)):
@@ -117,10 +117,10 @@ def _match(a: np.ndarray, b: np.ndarray, crop: int) -> Match:
     around = np.convolve(votes, np.ones(2 * drift + 1, int), mode="same")
     offset = int(np.argmax(around)) - len(a)
     is_here = np.abs(offsets - offset) <= drift
-    seen = np.unique(x[is_here]) if len(a) <= len(b) else np.unique(y[is_here])
+    shown = np.unique(x[is_here]) if len(a) <= len(b) else np.unique(y[is_here])
     shorter = a if len(a) <= len(b) else b
-    heard = int((shorter != 0).sum())
-    return Match(len(seen) / max(heard, 1), len(new_looks(shorter[seen])), offset / FRAME_FPS, crop)
+    n_lit = int((shorter != 0).sum())
+    return Match(len(shown) / max(n_lit, 1), len(new_looks(shorter[shown])), offset / FRAME_FPS, crop)
 
 
 def _keys(words: np.ndarray) -> np.ndarray:
@@ -133,7 +133,7 @@ def _keys(words: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _tables() -> np.ndarray:
-    """Which bits each key is made of, [N_TABLES, KEY_BITS]: the lowest frequencies, which copies keep best, in most."""
+    """Bits that make each key, [N_TABLES, KEY_BITS]: the lowest frequencies, which copies keep best, in most."""
     rng = np.random.default_rng(20)
     share = np.linspace(1.5, 0.5, BITS)
     return np.stack([rng.choice(BITS, KEY_BITS, replace=False, p=share / share.sum()) for _ in range(N_TABLES)])

@@ -39,9 +39,9 @@ NEAR_FRAMES, NEAR_SEMITONES = 3, 0.34  # within which two peaks are one
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one sound lies over another.
+    """Alignment of one sound with another.
 
-    seconds: length of the part they share. share: of the shorter sound's heard part. agreement: share of peaks in it
+    seconds: length of the part they share. share: of the shorter sound's span of peaks. agreement: share of peaks in it
     that both have. chance: the same for wrong places. speed: of the second against the first. shift: semitones.
     """
 
@@ -105,7 +105,7 @@ def quad_keys(peaks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mix(keys: np.ndarray) -> np.ndarray:
-    """A bijection of uint64 that spreads neighbours: the finaliser of MurmurHash3."""
+    """A bijection of uint64 that moves neighbours far apart: the finaliser of MurmurHash3."""
     keys = keys.astype(np.uint64)
     for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         keys = (keys ^ (keys >> np.uint64(33))) * np.uint64(factor)
@@ -119,7 +119,7 @@ def sampled_keys(peaks: np.ndarray, one_in: int) -> np.ndarray:
 
 
 def align(a: np.ndarray, b: np.ndarray) -> Alignment:
-    """How peaks b [M] lie over peaks a [N], from the quads that they share."""
+    """Align peaks b [M] with peaks a [N] by the quads that they share."""
     (keys_a, at_a), (keys_b, at_b) = quad_keys(a), quad_keys(b)
     first, second = common(keys_a, keys_b)
     if len(first) < 4:
@@ -227,7 +227,7 @@ def _overlay(a: np.ndarray, b: np.ndarray, slope: float, offset: float, shift: f
 
 
 def _matches(times_a: np.ndarray, pitches_a: np.ndarray, times_b: np.ndarray, pitches_b: np.ndarray) -> int:
-    """How many peaks of a have one of b near; times_b increasing."""
+    """Number of peaks of a that have one of b near; times_b increasing."""
     left = np.searchsorted(times_b, times_a - NEAR_FRAMES, side="left")
     right = np.searchsorted(times_b, times_a + NEAR_FRAMES, side="right")
     found = np.zeros(len(times_a), bool)

@@ -68,7 +68,7 @@ class Bank:
         return float((self.motion_first[index + 1] - self.motion_first[index]) / MOTION_FPS)
 
     def tags(self) -> np.ndarray:
-        """What music each file asks for: [P, A]."""
+        """Axes of the music that suits each file: [P, A]."""
         spans = zip(self.first[:-1], self.first[1:], strict=True)
         return np.stack([tag_picture(self.looks[a:b], self.classes[a:b]) for a, b in spans])
 

@@ -1,4 +1,4 @@
-"""What the analysis of a montage would give, from its plan alone: nothing is rendered, encoded or decoded.
+"""Analysis of a montage from its plan alone: nothing is rendered, encoded or decoded.
 
 Shots, flashes and camera moves are known from the takes; looks, features and footage's own motion come from the bank.
 They go through the same code as a real video's (`vision.analysis.assemble`), so beats and curves mean the same.
@@ -87,7 +87,7 @@ def _changes(shots: Sequence[_Shot], bank: Bank, fps: Fraction, n_frames: int) -
 
 
 def _glow(since: np.ndarray) -> np.ndarray:
-    """How far a flash whitens the picture, s after its first frame, as the video editor draws it: in [0, 0.9]."""
+    """Share of white that a flash adds to the picture, s after its first frame, as it is rendered: in [0, 0.9]."""
     return np.where((since >= -1e-9) & (since <= 0.2), 0.9 * np.exp(-np.maximum(since, 0) / 0.05), 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Music videos made as an editor makes them: pictures whose mood fits the track, cut and moved on what is heard.
+"""Music videos made as an editor makes them: pictures whose mood fits the track, cut and moved on its events.
 
 `plan_montage` decides everything from a track's analysis and a seed: cuts on bars, beats and accents, moves and flashes
 inside shots, new pictures where the music changes. People do not hit every beat, so `Imperfection` moves and misses
@@ -35,17 +35,17 @@ MATCH_SHARPNESS = 0.2  # temperature of the choice of pictures by mood
 class Style:
     """One way of editing.
 
-    shot_beats: median length of a shot at middling energy, in beats; spread: of its logarithm; response: octaves by
-    which shots get shorter from rest to full energy. anchors: how often a cut is meant for a downbeat, a beat, an onset
-    or nothing. dissolve, fade: shares of cuts; eases: of "even", "out", "punch", "hold"; reach: of camera moves. kick,
-    flash: share of accents inside a shot that get one; footage: share of shots that move by themselves; palette:
-    pictures a section.
+    shot_beats: median length of a shot at middling energy, in beats; length_sd: standard deviation of its logarithm;
+    response: octaves by which shots get shorter from rest to full energy. anchors: how often a cut is meant for a
+    downbeat, a beat, an onset or nothing. dissolve, fade: shares of cuts; eases: of "even", "out", "punch", "hold";
+    reach: of camera moves. kick, flash: share of accents inside a shot that get one; footage: share of shots that move
+    by themselves; palette: pictures a section.
     """
 
     name: str
     shot_beats: float
     anchors: tuple[float, float, float, float]
-    spread: float = 0.35
+    length_sd: float = 0.35
     response: float = 1.0
     dissolve: float = 0.0
     fade: float = 0.0
@@ -61,21 +61,23 @@ class Style:
 
 STYLES: tuple[Style, ...] = (
     Style("beat", 1.6, (0.3, 0.6, 0.1, 0.0), eases=(0.3, 0.2, 0.4, 0.1), kick=0.2, flash=0.1, palette=10),
-    Style("bar", 4.0, (0.85, 0.1, 0.05, 0.0), spread=0.25, eases=(0.4, 0.2, 0.2, 0.2), flash=0.05),
+    Style("bar", 4.0, (0.85, 0.1, 0.05, 0.0), length_sd=0.25, eases=(0.4, 0.2, 0.2, 0.2), flash=0.05),
     Style("phrase", 12.0, (0.9, 0.1, 0.0, 0.0), response=0.5, dissolve=0.5, reach=0.12, eases=(0.8, 0.2, 0, 0)),
-    Style("accents", 2.5, (0.1, 0.2, 0.7, 0.0), spread=0.5, eases=(0.2, 0.2, 0.3, 0.3), kick=0.3, flash=0.15),
+    Style("accents", 2.5, (0.1, 0.2, 0.7, 0.0), length_sd=0.5, eases=(0.2, 0.2, 0.3, 0.3), kick=0.3, flash=0.15),
     Style("slideshow", 9.0, (0.5, 0.2, 0.0, 0.3), dissolve=0.7, fade=0.1, footage=0.0, eases=(1, 0, 0, 0), reach=0.1),
-    Style("trailer", 3.0, (0.5, 0.2, 0.3, 0.0), spread=0.6, response=2.5, fade=0.15, kick=0.2, flash=0.25, grain=2.0),
+    Style(
+        "trailer", 3.0, (0.5, 0.2, 0.3, 0.0), length_sd=0.6, response=2.5, fade=0.15, kick=0.2, flash=0.25, grain=2.0
+    ),
     Style("sport", 2.2, (0.3, 0.5, 0.2, 0.0), eases=(0.2, 0.1, 0.6, 0.1), kick=0.6, footage=0.7, shake=0.8, reach=0.4),
     Style("oner", 60.0, (1.0, 0.0, 0.0, 0.0), response=0, kick=0.5, flash=0.2, footage=0.6, eases=(0.2, 0, 0, 0.8)),
-    Style("diary", 6.0, (0.3, 0.2, 0.1, 0.4), spread=0.6, response=0.5, dissolve=0.1, footage=0.8, shake=0.8),
+    Style("diary", 6.0, (0.3, 0.2, 0.1, 0.4), length_sd=0.6, response=0.5, dissolve=0.1, footage=0.8, shake=0.8),
     Style("calm", 8.0, (0.6, 0.1, 0.1, 0.2), dissolve=0.35, footage=0.5, eases=(0.6, 0.2, 0, 0.2), reach=0.1),
 )
 
 
 @dataclass(frozen=True)
 class Imperfection:
-    """How far a cut is from where it was meant: our estimate of what editors do, not a measurement of them.
+    """Deviation of cuts from where they were meant: our estimate of what editors do, not a measurement of them.
 
     jitter, lead: standard deviation and mean earliness, s. late_share of events come up to `late` s after their place.
     missed: share of events placed without regard to the music. unanswered: share of accents that get nothing.
@@ -140,21 +142,21 @@ class _Music:
         return float(self.energy[min(int(t * len(self.energy) / self.duration), len(self.energy) - 1)])
 
 
-def hear(clip: MusicClip, start: float, end: float) -> _Music:
-    """What an editor hears between two moments of a track (s)."""
-    heard = clip.analysis
-    rate = float(heard.events.rate)
-    low, high = round(start * rate), min(round(end * rate), heard.events.n_steps)
-    curve = heard.events.accents[low:high]
+def find_events(clip: MusicClip, start: float, end: float) -> _Music:
+    """Events of a track between two moments (s)."""
+    music = clip.analysis
+    rate = float(music.events.rate)
+    low, high = round(start * rate), min(round(end * rate), music.events.n_steps)
+    curve = music.events.accents[low:high]
     accents = np.flatnonzero(curve > 0) / rate
-    has_grid = heard.confidence >= GRID_CONFIDENCE and len(heard.beats) > 8
+    has_grid = music.confidence >= GRID_CONFIDENCE and len(music.beats) > 8
     inside: dict[Anchor, np.ndarray] = {"onset": accents, "beat": accents, "downbeat": accents[::4]}
     if has_grid:
         inside["beat"], inside["downbeat"] = (
-            times[(times >= start) & (times < end)] - start for times in (heard.beats, heard.downbeats)
+            times[(times >= start) & (times < end)] - start for times in (music.beats, music.downbeats)
         )
-    beat = float(np.median(np.diff(heard.beats))) if has_grid else 0.6
-    novelty = heard.events.novelty[low:high]
+    beat = float(np.median(np.diff(music.beats))) if has_grid else 0.6
+    novelty = music.events.novelty[low:high]
     sections: list[float] = []
     for step in np.argsort(-novelty):
         if novelty[step] < SECTION_NOVELTY:
@@ -162,7 +164,7 @@ def hear(clip: MusicClip, start: float, end: float) -> _Music:
         place = nearest(inside["downbeat"], step / rate, step / rate)
         if 2 < place < end - start - 2 and all(abs(place - s) >= MIN_SECTION for s in sections):
             sections.append(place)
-    return _Music(end - start, inside, beat, heard.events.energy[low:high], sorted(sections), accents)
+    return _Music(end - start, inside, beat, music.events.energy[low:high], sorted(sections), accents)
 
 
 def nearest(times: np.ndarray, target: float, default: float) -> float:
@@ -175,13 +177,13 @@ def nearest(times: np.ndarray, target: float, default: float) -> float:
 
 
 def place_cuts(music: _Music, style: Style, rng: np.random.Generator) -> list[tuple[float, Anchor]]:
-    """Where cuts are meant to be: (time, what for), in order; perfect."""
+    """Moments of cuts as they are meant, without faults: (time, anchor), in order."""
     cuts: list[tuple[float, Anchor]] = []
     t = 0.0
     weights = np.array(style.anchors) / sum(style.anchors)
     borders = [*music.sections, music.duration]
     while True:
-        length = music.beat * style.shot_beats * float(rng.lognormal(0, style.spread))
+        length = music.beat * style.shot_beats * float(rng.lognormal(0, style.length_sd))
         length *= 2 ** (-style.response * (music.energy_at(t) - 0.5))
         target = t + float(np.clip(length, SHORTEST_SHOT, LONGEST_SHOT if style.name != "oner" else 60))
         kind = ANCHORS[int(rng.choice(4, p=weights))]
@@ -200,7 +202,7 @@ def place_cuts(music: _Music, style: Style, rng: np.random.Generator) -> list[tu
 
 
 def disturb(time: float, beat: float, faults: Imperfection, rng: np.random.Generator) -> tuple[float, bool]:
-    """Where an event meant for `time` ends up, and whether the music was missed altogether."""
+    """The moment of an event that was meant for `time`, and whether the music was missed altogether."""
     normal, late, miss, where = rng.normal(), rng.random(2), rng.random(), rng.random()
     if miss < faults.missed:
         away = np.clip(0.1 + 0.4 * where, 0.1, None) * max(beat, 0.3)
@@ -301,7 +303,7 @@ def plan_montage(
     tags: [P, A] of the bank's files (`bank.tags()`, to be had once for many montages). The meant cuts depend on the
     seed only, so plans with other faults can be compared.
     """
-    music = hear(clip, *span)
+    music = find_events(clip, *span)
     tags = bank.tags() if tags is None else tags
     meant = place_cuts(music, style, np.random.default_rng([seed, 1]))
     borders = [0.0, *music.sections, music.duration]

@@ -3,7 +3,7 @@
 Pictures are described by the stated rules of `vision.mood`, with motion and cutting neutral (those are the editor's
 to choose); tracks by the windows of `tools/tag_music.py`. Both sides speak of `condition.AXES` in standard
 deviations, so the mapping between them is the identity, weighted by how far each group of axes can be trusted to mean
-the same thing to eye and ear.
+the same thing in pictures and in music.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def axis_weights() -> np.ndarray:
 
 
 def tag_picture(looks: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """What music a picture in itself asks for: [A] in standard deviations.
+    """Axes of the music that suits a picture in itself: [A] in standard deviations.
 
     looks: [4] or [V, 4] brightness, saturation, warmth, contrast; classes: [1000] or [V, 1000] ImageNet probabilities;
     several views of one picture are averaged.
@@ -83,13 +83,13 @@ def tag_picture(looks: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def match(pictures: np.ndarray, music: np.ndarray) -> np.ndarray:
-    """How well each picture goes with the music: [P] in [-1, 1], a weighted cosine.
+    """Agreement of each picture with the music: [P] in [-1, 1], a weighted cosine.
 
     pictures: [P, A] from `tag_picture`; music: [A], NaN where nothing is known. What all pictures of a pool have in
     common does not count: each axis is centred over the pool.
     """
     weights = axis_weights() * np.isfinite(music)
-    seen = (pictures - pictures.mean(axis=0)) * weights
-    heard = np.nan_to_num(music) * weights
-    lengths = np.linalg.norm(seen, axis=1) * np.linalg.norm(heard)
-    return seen @ heard / np.maximum(lengths, 1e-9)
+    centred = (pictures - pictures.mean(axis=0)) * weights
+    wanted = np.nan_to_num(music) * weights
+    lengths = np.linalg.norm(centred, axis=1) * np.linalg.norm(wanted)
+    return centred @ wanted / np.maximum(lengths, 1e-9)

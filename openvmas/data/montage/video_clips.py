@@ -83,7 +83,7 @@ def label_takes(takes: Sequence[Take], fps: Fraction) -> Labels:
 def view_window(
     take: Take, t: float, extent: tuple[int, int], size: tuple[int, int], jolt: np.ndarray | None = None
 ) -> tuple[list[float], float]:
-    """Where a take looks t seconds after its start: centre (x, y in picture pixels) and picture pixels per pixel.
+    """View of a take t seconds after its start: centre (x, y in picture pixels) and picture pixels per pixel.
 
     extent: (width, height) of the picture; size: of the view; jolt: [2] pixels of the view, added to the centre.
     """

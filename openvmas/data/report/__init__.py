@@ -1,1 +1,1 @@
-"""What a finished set holds, costs and refused."""
+"""Reports on a finished set: datasheet, funnel and costs."""

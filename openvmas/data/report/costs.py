@@ -1,4 +1,4 @@
-"""What a set of any size costs: measured processor time per stage, carried over along the funnel.
+"""Cost of a set of any size: measured processor time per stage, carried over along the funnel.
 
 Costs are processor time, not time on the clock, so that a busy machine measures the same.
 """
@@ -41,7 +41,7 @@ class Costs:
     about: str = ""
 
     def to_json(self) -> str:
-        """All of it."""
+        """JSON with all fields."""
         return json.dumps(asdict(self), indent=1) + "\n"
 
     @staticmethod

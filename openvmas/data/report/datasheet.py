@@ -89,7 +89,7 @@ def describe(records: Iterable[Record]) -> dict[str, Any]:
 
 
 def coverage(set_path: Path, published: Path) -> dict[str, Any]:
-    """How many entries of a published list the set holds; several spans of one address are one entry each."""
+    """Share of a published list's entries that the set holds; several spans of one address are one entry each."""
     held = {_entry(name) for record in read_records(set_path) for name in (record.origin.uri, record.origin.page)}
     held.discard("")
     n_listed = n_held = 0
@@ -164,7 +164,7 @@ def _strongest(weights: dict[str, float]) -> list[str]:
 
 
 def _entry(name: str) -> str:
-    """How two spellings of one address become equal."""
+    """One spelling of an address."""
     return name.strip().partition("://")[2].removeprefix("www.").rstrip("/") if "://" in name else name.strip()
 
 

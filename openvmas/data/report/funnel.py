@@ -1,4 +1,4 @@
-"""How many records came to each stage, how many it refused and why."""
+"""The funnel of a build: numbers of records that came to each stage and that it refused, by reason."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Funnel:
         )
 
     def to_json(self) -> str:
-        """All of it."""
+        """JSON with all fields."""
         return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @staticmethod
@@ -111,7 +111,7 @@ def count_funnel(work: Path, stages: Sequence[str]) -> Funnel:
 
 
 def _count_addresses(work: Path) -> int:
-    """How many listed records must be fetched."""
+    """Number of listed records that must be fetched."""
     count = 0
     for path in sorted(work.glob("input-*.jsonl")):
         with path.open(encoding="utf-8") as file:

@@ -22,7 +22,7 @@ from openvmas.errors import InputError, OptionError
 
 @dataclass(frozen=True)
 class LoaderState:
-    """Where a loader is: `position` records of `epoch` have been given to all ranks together."""
+    """Place of a loader: `position` records of `epoch` have been given to all ranks together."""
 
     epoch: int = 0
     position: int = 0
@@ -114,7 +114,7 @@ class Loader:
         self.state = LoaderState()
 
     def order(self, epoch: int) -> np.ndarray:
-        """The order of an epoch, the same on all ranks: [N]."""
+        """Order of the records in an epoch, equal on all ranks: [N]."""
         if not self.is_shuffled:
             return np.arange(len(self.clips))
         return shuffled(self.clips.shard, self.seed, epoch, self.near)
@@ -134,7 +134,7 @@ class Loader:
         return -(-(len(self.clips) - self.state.position) // (self.batch_size * self.n_ranks))
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs. It fits any number of ranks and workers and any batch size."""
+        """State for `load_state_dict`. It fits any number of ranks and workers and any batch size."""
         return {**asdict(self.state), "seed": self.seed, "near": self.near, "records": len(self.clips)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

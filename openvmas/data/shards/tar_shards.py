@@ -31,7 +31,7 @@ INDEX_ROWS = 50_000  # rows of the index in memory
 
 @dataclass(frozen=True)
 class ShardOptions:
-    """How a set is packed."""
+    """Options of packing."""
 
     max_records: int = option(1000, "Records in one shard.", min=1)
     leave_out: tuple[str, ...] = option(

@@ -1,1 +1,1 @@
-"""Where records come from: folders, tars, tables of addresses, and their licences."""
+"""Sources of records: folders, tars, tables of addresses, and their licences."""

@@ -154,8 +154,11 @@ def _open(address: str, headers: dict[str, str], options: FetchOptions) -> Any:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of an address. file: name beside this account, "" if nothing came, and then why; origin: what is known
-    from the page. is_final: asking again is of no use."""
+    """Result of fetching an address.
+
+    file: name beside this account, "" if nothing came, and then why; origin: what is known from the page. is_final:
+    asking again is of no use.
+    """
 
     address: str
     file: str = ""

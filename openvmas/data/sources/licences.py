@@ -63,7 +63,7 @@ def matches(licence: str, patterns: tuple[str, ...]) -> bool:
 
 
 def refusal(origin: Origin, options: LicenceOptions, is_address: bool) -> str:
-    """Why a recipe does not take something under its licence; empty if it does."""
+    """The reason why a recipe does not take something under its licence; empty if it does."""
     if not origin.licence:
         if is_address:
             return "" if "*" in options.allow else "no licence is stated"

@@ -1,4 +1,4 @@
-"""Where records come from: folders of media files, WebDataset tars, and tables with addresses and time spans.
+"""Sources of records: folders of media files, WebDataset tars, and tables with addresses and time spans.
 
 Everything is listed in an order that does not depend on the machine, one record at a time, so that a table of millions
 of rows needs no more memory than one of ten. A record's `uri` is relative to its source, so ids are the same wherever
@@ -69,7 +69,7 @@ class Place:
 
 
 def find_place(options: SourceOptions, folder: Path) -> Place:
-    """Where a source lies. folder: the recipe's. Raises InputError if it is not there."""
+    """Folder of a source. folder: the recipe's. Raises InputError if it is not there."""
     path = folder / options.path
     if options.kind == "folder":
         if not path.is_dir():
@@ -87,7 +87,7 @@ def find_place(options: SourceOptions, folder: Path) -> Place:
 
 
 def list_records(options: SourceOptions, folder: Path) -> Iterator[Record]:
-    """All records of a source, in order. folder: the recipe's. Raises InputError if the source itself is unusable."""
+    """List the records of a source, in order. folder: the recipe's. Raises InputError if the source is unusable."""
     place = find_place(options, folder)
     listing = {"folder": _list_folder, "tar": _list_tars, "manifest": _list_manifest}[options.kind](place, folder)
     for count, record in enumerate(listing):
@@ -97,7 +97,7 @@ def list_records(options: SourceOptions, folder: Path) -> Iterator[Record]:
 
 
 def local_path(record: Record, place: Place) -> Path:
-    """Where a record of a file lies; of a tar's member `TAR!MEMBER`, which `Media` understands."""
+    """Path of a record's file; of a tar's member `TAR!MEMBER`, which `Media` understands."""
     return place.root / record.origin.uri
 
 
@@ -288,7 +288,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column holds what; "" where there is none."""
+    """Names of a table's columns by their meaning; "" where there is none."""
 
     names: dict[str, str]
 

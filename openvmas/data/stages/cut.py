@@ -43,9 +43,9 @@ class Cut:
             return record
         if not self.window <= self.min_length <= self.target <= self.max_length:
             raise ValueError("window, min_length, target and max_length of [stages.cut] must grow in this order")
-        heard = media.music()
+        music = media.music()
         cuts = media.video().cuts if record.kind == "video" else np.zeros(0)
-        bars = heard.downbeats if heard.confidence >= LEAST_CONFIDENCE else np.zeros(0)
+        bars = music.downbeats if music.confidence >= LEAST_CONFIDENCE else np.zeros(0)
         times, costs = find_borders(cuts, bars, media.duration)
         chosen = choose_borders(times, costs, self.target, self.min_length, self.max_length)
         sounds = detect_sounds(media)
@@ -80,7 +80,7 @@ class Cut:
 
 
 def find_borders(cuts: np.ndarray, downbeats: np.ndarray, duration: float) -> tuple[np.ndarray, np.ndarray]:
-    """Where a clip may begin or end, s, increasing, with 0 and the duration; and what each costs: [N], [N].
+    """Moments where a clip may begin or end, s, increasing, with 0 and the duration; and the cost of each: [N], [N].
 
     A cut near a downbeat stands for both, at the time of the cut: the picture must not flash up from the shot before.
     """

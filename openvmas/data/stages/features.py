@@ -44,48 +44,48 @@ class Features:
 
     feature_fps: float = option(1.0, "Pictures per second whose features are kept, at most 2.", min=0.1, max=2)
     codec: str = option(SHIPPED, "Preset or folder whose codec makes the codes; no codes if empty.")
-    n_codebooks: int = option(0, "How many codebooks are kept; 0 means all.", min=0, max=64)
+    n_codebooks: int = option(0, "Number of codebooks that are kept; 0 means all.", min=0, max=64)
     name: ClassVar[str] = "features"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         arrays: dict[str, np.ndarray] = {}
         if record.kind == "image":
-            arrays |= look_at(media.picture())
+            arrays |= pack_image(media.picture())
         if record.kind == "video":
-            arrays |= self.see(media.video())
+            arrays |= self.pack_video(media.video())
         if record.kind != "image":
-            heard = media.music()
-            arrays |= pack_events(heard.events, "heard")
-            arrays |= {"beats": heard.beats.astype(np.float32), "downbeats": heard.downbeats.astype(np.float32)}
+            music = media.music()
+            arrays |= pack_events(music.events, "heard")
+            arrays |= {"beats": music.beats.astype(np.float32), "downbeats": music.downbeats.astype(np.float32)}
             sounds = detect_sounds(media)
             arrays["sounds"] = pack_unit(np.stack([sounds.speech, sounds.singing, sounds.music]))
             record = record.with_facts(
                 self.name,
-                tempo=round(heard.tempo, 2),
-                beats_per_bar=heard.beats_per_bar,
-                confidence=round(heard.confidence, 3),
-                loudness_lufs=round(max(heard.loudness_lufs, -120.0), 2),
+                tempo=round(music.tempo, 2),
+                beats_per_bar=music.beats_per_bar,
+                confidence=round(music.confidence, 3),
+                loudness_lufs=round(max(music.loudness_lufs, -120.0), 2),
                 duration=round(media.duration, 3),
             )
             record = self.encode(record, media, arrays)
         media.arrays.update(arrays)
         return record.with_facts(self.name, n_bytes=sum(array.nbytes for array in arrays.values()))
 
-    def see(self, seen: VideoAnalysis) -> dict[str, np.ndarray]:
+    def pack_video(self, analysis: VideoAnalysis) -> dict[str, np.ndarray]:
         """Arrays of a picture, thinned to `feature_fps`."""
         step = max(float(FEATURE_FPS) / self.feature_fps, 1.0)
-        chosen = np.unique(np.rint(np.arange(0, len(seen.feature_times), step)).astype(int))
-        chosen = chosen[chosen < len(seen.feature_times)]
+        chosen = np.unique(np.rint(np.arange(0, len(analysis.feature_times), step)).astype(int))
+        chosen = chosen[chosen < len(analysis.feature_times)]
         arrays = {
-            "features": pack_features(seen.features[chosen]),
-            "feature_times": seen.feature_times[chosen].astype(np.float32),
-            "looks": pack_looks(np.stack([seen.looks[name][chosen] for name in LOOKS], axis=1)),
-            "motion": pack_curve(seen.motion),
-            "cuts": seen.cuts.astype(np.float32),
-            "visual_beats": seen.visual_beats.astype(np.float32),
-            "visual_beat_strengths": pack_unit(seen.visual_beat_strengths),
+            "features": pack_features(analysis.features[chosen]),
+            "feature_times": analysis.feature_times[chosen].astype(np.float32),
+            "looks": pack_looks(np.stack([analysis.looks[name][chosen] for name in LOOKS], axis=1)),
+            "motion": pack_curve(analysis.motion),
+            "cuts": analysis.cuts.astype(np.float32),
+            "visual_beats": analysis.visual_beats.astype(np.float32),
+            "visual_beat_strengths": pack_unit(analysis.visual_beat_strengths),
         }
-        return arrays | pack_classes(seen.classes[chosen]) | pack_events(seen.events, "seen")
+        return arrays | pack_classes(analysis.classes[chosen]) | pack_events(analysis.events, "seen")
 
     def encode(self, record: Record, media: Media, arrays: dict[str, np.ndarray]) -> Record:
         """Add the codec's codes to the arrays, and what is needed to read them to the facts."""
@@ -130,33 +130,34 @@ def pack_classes(classes: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def look_at(picture: np.ndarray) -> dict[str, np.ndarray]:
-    """The same arrays of one image [h, w, 3] uint8 (motion is 0)."""
+def pack_image(picture: np.ndarray) -> dict[str, np.ndarray]:
+    """Features, looks and classes of one image [h, w, 3] uint8 (motion is 0)."""
     width, height = picture_size(picture.shape[1], picture.shape[0])
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     small = np.asarray(frame.reformat(width, height, interpolation="AREA").to_ndarray(format="rgb24"))
-    seen = Backbone().see(small[None])
+    found = Backbone().see(small[None])
     looks = np.append(look_of(small), 0.0)[None]
-    return {"features": pack_features(seen.features), "looks": pack_looks(looks)} | pack_classes(seen.probabilities)
+    arrays = {"features": pack_features(found.features), "looks": pack_looks(looks)}
+    return arrays | pack_classes(found.probabilities)
 
 
 @dataclass(frozen=True)
 class Tags:
-    """Notes in words and numbers what is seen and heard: for datasheets, for matching, and as weak labels."""
+    """Tags of picture and sound in words and numbers: for datasheets, for matching, and as weak labels."""
 
     tagger: str = option("", "A music tagger, `module:function` of (wave, sample_rate) → {tag: value}; none if empty.")
-    n_objects: int = option(5, "How many of the things in the picture are named.", min=0, max=100)
+    n_objects: int = option(5, "Number of things in the picture that are named.", min=0, max=100)
     name: ClassVar[str] = "tags"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind == "video":
-            seen = media.video()
-            shares = seen.classes.astype(np.float32).mean(axis=0)
+            analysis = media.video()
+            shares = analysis.classes.astype(np.float32).mean(axis=0)
             names = read_class_names()
             best = np.argsort(-shares, kind="stable")[: self.n_objects]
             record = record.with_facts(
                 self.name,
-                mood=describe(seen, 0.0, media.duration),
+                mood=describe(analysis, 0.0, media.duration),
                 objects={names[i]: round(float(shares[i]), 3) for i in best if shares[i] >= 0.02},
             )
         if record.kind != "image" and self.tagger:

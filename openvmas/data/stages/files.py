@@ -94,8 +94,8 @@ class Decode:
 
     max_missing: float = option(0.08, "Share of the declared length that may be missing.", min=0, max=1)
     max_bad: float = option(0.03, "Share of the tested packets of a stream that may fail to decode.", min=0, max=1)
-    n_places: int = option(4, "In how many places the picture is decoded, each from a key frame on.", min=1, max=100)
-    seconds: float = option(2.0, "How much is decoded at each place, s.", min=0.1, max=60)
+    n_places: int = option(4, "Number of places where the picture is decoded, from a key frame each.", min=1, max=100)
+    seconds: float = option(2.0, "Length that is decoded at each place, s.", min=0.1, max=60)
     name: ClassVar[str] = "decode"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
@@ -120,7 +120,7 @@ class Health:
 
 
 class _StreamCheck:
-    """What is found of one stream while its packets go by."""
+    """Health of one stream, found while its packets go by."""
 
     def __init__(self, stream: VideoStream | AudioStream, n_places: int, seconds: float, declared: float) -> None:
         self.stream = stream

@@ -1,4 +1,4 @@
-"""Does the music belong to the picture? Their events agree beyond chance, and a contrastive model says so if given."""
+"""Agreement of music and picture: of their events, beyond chance, and by a contrastive model if one is given."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class Fit:
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
             return record
-        seen, wave = media.video(), media.audio()
+        analysis, wave = media.video(), media.audio()
         strength = onset_strength(wave, SAMPLE_RATE)
-        duration = min(seen.duration, Fraction(len(wave), SAMPLE_RATE))
-        found = sync_z(strength, seen.visual_beats, duration)
+        duration = min(analysis.duration, Fraction(len(wave), SAMPLE_RATE))
+        found = sync_z(strength, analysis.visual_beats, duration)
         is_decided = found.n_beats >= self.min_beats
         if not is_decided and not self.keep_undecided:
             return Drop(record, self.name, "too few events", f"{found.n_beats} visual beats")
@@ -57,7 +57,7 @@ class Fit:
         if not self.model:
             return record
         similarity = load_similarity(self.model)(
-            seen.features.astype(np.float32), seen.feature_times, wave, SAMPLE_RATE
+            analysis.features.astype(np.float32), analysis.feature_times, wave, SAMPLE_RATE
         )
         if similarity < self.min_similarity:
             return Drop(record, self.name, "does not fit", f"similarity {similarity:.2f}")

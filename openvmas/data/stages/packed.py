@@ -24,7 +24,7 @@ def pack_codes(codes: np.ndarray, codebook_size: int) -> np.ndarray:
 
 
 def unpack_codes(packed: np.ndarray, n_steps: int, codebook_size: int) -> np.ndarray:
-    """What `pack_codes` was given: [K, n_steps] int64."""
+    """Codes [K, n_steps] int64 from `pack_codes`."""
     bits = max((codebook_size - 1).bit_length(), 1)
     planes = np.unpackbits(packed, axis=1, count=n_steps * bits).reshape(len(packed), n_steps, bits)
     return planes.astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1))

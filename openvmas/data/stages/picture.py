@@ -1,4 +1,4 @@
-"""Does the picture move, and how is it cut? From key frames first (cheap), then from all frames.
+"""Motion and cuts of the picture, from key frames first (cheap), then from all frames.
 
 What counts: a still cover, a lyric card and a slideshow whose stills never move are refused. Stills under a moving
 camera ("Ken Burns") are kept: they move, and their cuts and moves answer music as those of films do; the share of the
@@ -27,7 +27,7 @@ MOVES = 0.03  # of VideoAnalysis.motion (0.5 is about 0.2 picture widths per sec
 class Glance:
     """Refuses pictures that are the same from beginning to end, by a few key frames."""
 
-    n_frames: int = option(12, "How many key frames are looked at.", min=2, max=1000)
+    n_frames: int = option(12, "Number of key frames that are compared.", min=2, max=1000)
     min_change: float = option(3.0, "Least change that some part of the picture must show, grey levels.", min=0)
     name: ClassVar[str] = "glance"
 
@@ -64,33 +64,33 @@ def largest_change(frames: np.ndarray) -> float:
 class Shots:
     """Notes how the picture is cut; refuses flicker."""
 
-    max_cuts_per_second: float = option(4.0, "More cuts than this are flicker, not editing.", min=0)
+    max_cuts_per_second: float = option(4.0, "Greatest rate of cuts that is editing and not flicker.", min=0)
     name: ClassVar[str] = "shots"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
             return record
-        seen = media.video()
-        rate = len(seen.cuts) / float(seen.duration)
+        analysis = media.video()
+        rate = len(analysis.cuts) / float(analysis.duration)
         if rate > self.max_cuts_per_second:
             return Drop(record, self.name, "flicker", f"{rate:.1f} cuts per second")
-        lengths = [shot.end - shot.start for shot in seen.shots]
+        lengths = [shot.end - shot.start for shot in analysis.shots]
         return record.with_facts(
             self.name,
             n=len(lengths),
-            unique=count_unique_shots(seen),
+            unique=count_unique_shots(analysis),
             median_length=round(float(np.median(lengths)), 3) if lengths else 0.0,
         )
 
 
-def count_unique_shots(seen: VideoAnalysis) -> int:
-    """How many shots show something that no earlier shot showed, by the cosine of their mean features."""
+def count_unique_shots(analysis: VideoAnalysis) -> int:
+    """Number of shots that show something that no earlier shot showed, by the cosine of their mean features."""
     known: list[np.ndarray] = []
-    for shot in seen.shots:
-        inside = (seen.feature_times >= shot.start) & (seen.feature_times < shot.end)
+    for shot in analysis.shots:
+        inside = (analysis.feature_times >= shot.start) & (analysis.feature_times < shot.end)
         if not inside.any():  # shorter than the distance of two pictures
             continue
-        mean = seen.features[inside].astype(np.float32).mean(axis=0)
+        mean = analysis.features[inside].astype(np.float32).mean(axis=0)
         mean /= max(float(np.linalg.norm(mean)), 1e-6)
         if all(float(mean @ other) < ALIKE for other in known):
             known.append(mean)
@@ -112,25 +112,25 @@ class MovingPicture:
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
             return record
-        seen = media.video()
-        moving = moving_share(seen)
-        unique = count_unique_shots(seen)
+        analysis = media.video()
+        moving = moving_share(analysis)
+        unique = count_unique_shots(analysis)
         if moving < self.min_moving_share:
-            reason = "slideshow" if unique > 1 and len(seen.cuts) else "still"
+            reason = "slideshow" if unique > 1 and len(analysis.cuts) else "still"
             return Drop(record, self.name, reason, f"moves in {moving:.0%} of the time, {unique} different shots")
-        variation = motion_variation(seen)
-        if not len(seen.cuts) and variation < self.min_variation:
+        variation = motion_variation(analysis)
+        if not len(analysis.cuts) and variation < self.min_variation:
             detail = f"one shot, and its motion varies by {variation:.0%}"
             return Drop(record, self.name, "one even move", detail)
-        if seen.camera_share > self.max_camera_share:
-            return Drop(record, self.name, "moved stills", f"{seen.camera_share:.0%} of motion is the camera's")
-        return record.with_facts(self.name, share=round(moving, 4), camera_share=round(seen.camera_share, 4))
+        if analysis.camera_share > self.max_camera_share:
+            return Drop(record, self.name, "moved stills", f"{analysis.camera_share:.0%} of motion is the camera's")
+        return record.with_facts(self.name, share=round(moving, 4), camera_share=round(analysis.camera_share, 4))
 
 
-def moving_share(seen: VideoAnalysis) -> float:
+def moving_share(analysis: VideoAnalysis) -> float:
     """Share of time with motion, [0, 1]: half of each second must move, so that a change of text is no motion."""
-    rate = int(seen.events.rate)
-    moves = seen.motion > MOVES
+    rate = int(analysis.events.rate)
+    moves = analysis.motion > MOVES
     if not len(moves):
         return 0.0
     if len(moves) < rate:
@@ -139,9 +139,9 @@ def moving_share(seen: VideoAnalysis) -> float:
     return float((seconds.mean(axis=1) >= 0.5).mean())
 
 
-def motion_variation(seen: VideoAnalysis) -> float:
-    """How far motion varies: its 90th less its 10th percentile, against its median; 0 without motion."""
-    low, middle, high = np.quantile(seen.motion, [0.1, 0.5, 0.9]) if len(seen.motion) else np.zeros(3)
+def motion_variation(analysis: VideoAnalysis) -> float:
+    """Variation of motion: its 90th less its 10th percentile, against its median; 0 without motion."""
+    low, middle, high = np.quantile(analysis.motion, [0.1, 0.5, 0.9]) if len(analysis.motion) else np.zeros(3)
     return float((high - low) / middle) if middle > 0 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Is the sound worth learning from: level, silence, clipping, band limit, mono; is there music, and no talk over it?"""
+"""Quality of the sound (level, silence, clipping, band limit, mono), and whether it is music without talk over it."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ BAND_FLOOR_DB = -78.0  # against the loudest band: above it there is sound
 LEAST_PEAK = 0.02  # of full scale: softer sound is not judged for clipping
 LEAST_CLIPPED = 0.003  # share of samples at or above a heap
 SOUND_RATE = Fraction(10)  # steps per second of the curves that are kept
-LIKELY = 0.5  # probability from which a class counts as heard
+LIKELY = 0.5  # probability from which a class counts as present
 
 
 @dataclass(frozen=True)
 class SoundQuality:
-    """level_db: RMS, dBFS. silent_share: of 50 ms blocks, [0, 1]. clipping: how much samples pile up at one size
+    """level_db: RMS, dBFS. silent_share: of 50 ms blocks, [0, 1]. clipping: height of the pile of samples at one size
     (music 0.3 to 1, clipped above 2). bandwidth: Hz, up to which there is sound. is_mono: all channels are the same."""
 
     level_db: float
@@ -64,7 +64,7 @@ def find_silence(mono: np.ndarray, sample_rate: int) -> float:
 
 
 def find_clipping(wave: np.ndarray) -> float:
-    """How much samples of [C, L] pile up at one size: the density of sizes there over that just below; worst channel.
+    """Clipping of a wave [C, L]: density of samples at one size over that just below, at its highest; worst channel.
 
     Lossy codecs blur flat tops and overshoot them, and a clipped recording may have been turned down afterwards, so
     neither runs of equal samples nor full scale will do. The density of music falls towards its peaks; clipping leaves
@@ -115,7 +115,7 @@ class Quality:
 
     min_level_db: float = option(-42.0, "Least level of the whole, dBFS (RMS).", min=-120, max=0)
     max_silent_share: float = option(0.5, "Share of time that may be silent.", min=0, max=1)
-    max_clipping: float = option(1.5, "How much samples may pile up at one size; music has 0.3 to 1.", min=0)
+    max_clipping: float = option(1.5, "Greatest pile of samples at one size; music has 0.3 to 1.", min=0)
     min_bandwidth: float = option(6000.0, "Up to where there must be sound, Hz.", min=0)
     allow_mono: bool = option(True, "Take sound whose channels are all the same.")
     name: ClassVar[str] = "quality"
@@ -154,7 +154,7 @@ class Sounds:
     music: np.ndarray
 
     def cut(self, start: float, duration: float) -> Sounds:
-        """The same from `start` on, s."""
+        """The curves from `start` on, s."""
         first = round(start * float(SOUND_RATE))
         part = slice(first, first + max(round(duration * float(SOUND_RATE)), 1))
         return Sounds(self.speech[part], self.singing[part], self.music[part])
@@ -181,9 +181,9 @@ def find_sounds(wave: np.ndarray, sample_rate: int) -> Sounds:
 
     Raises ModelError where the embedded weights are missing.
     """
-    heard = speech.find_classes(wave, sample_rate)
-    n_steps = max(round(heard.n_samples / sample_rate * float(SOUND_RATE)), 1)
-    frames = heard.frames  # 100 per second
+    found = speech.find_classes(wave, sample_rate)
+    n_steps = max(round(found.n_samples / sample_rate * float(SOUND_RATE)), 1)
+    frames = found.frames  # 100 per second
     if not len(frames):
         return Sounds(*np.zeros((3, n_steps), np.float32))
     per_step = speech.SAMPLE_RATE // speech.HOP // int(SOUND_RATE)
