@@ -136,7 +136,7 @@ def make_videos(options: argparse.Namespace, n: int) -> None:
 
 
 def write_manifest(corpus: Path) -> None:
-    """What recipes/montage.toml reads: every video with its song; the licence is that of all its parts together."""
+    """Write the table that recipes/montage.toml reads: every video with its track, under the licence of all parts."""
     part = corpus / "manifest.csv.part"
     with part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -167,7 +167,7 @@ def correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def compare(predicted: VideoAnalysis, seen: VideoAnalysis) -> list[float]:
-    """How the analysis of the plan agrees with that of the rendered file."""
+    """Agreement of the analysis of the plan with that of the rendered file."""
     n = min(len(predicted.features), len(seen.features))
     a, b = (x.features[:n].astype(np.float32) for x in (predicted, seen))
     cosine = (a * b).sum(axis=1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-6)

@@ -1,4 +1,4 @@
-"""The 40 montages of suites/open.toml, as they were planned: the same pictures and music, cut at the same moments.
+"""Build the 40 montages of suites/open.toml as they were planned: the same pictures and music, cut at the same moments.
 
     python tools/build_open_suite.py CORPUS [--only 000_beat 007_oner]
 

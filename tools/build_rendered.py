@@ -42,7 +42,7 @@ SKIPPED = 5.0  # s at the start that do not count, as in mir_eval
 
 
 def scores(packages: Path, n_written: int, limit: int) -> Iterator[Score]:
-    """All pieces, each with chords and sections."""
+    """Read or write all pieces, each with chords and sections."""
     folder = packages / MIDI_PACKAGE / "usr/share/games/openttd/baseset/openmsx"
     for path in sorted(folder.glob("*.mid"))[:limit]:
         score = read_midi(path, f"openmsx-{path.stem}")
@@ -92,7 +92,7 @@ def compare(reference: np.ndarray, estimated: np.ndarray) -> tuple[float, float]
 
 
 def measure(corpus: Path, seconds: float) -> None:
-    """Beats and downbeats heard against truth, by collection and orchestration."""
+    """Print beats and downbeats that are found against the truth, by collection and orchestration."""
     rows: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
     for path in sorted((corpus / "audio").glob("*.ogg")):
         truth = json.loads(path.with_suffix(".truth.json").read_text())

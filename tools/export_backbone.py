@@ -120,7 +120,7 @@ def build(network: torch.nn.Module, min_int8: int) -> onnx.ModelProto:
 
 
 def read_pictures(folder: Path, size: tuple[int, int] = (224, 224)) -> np.ndarray:
-    """All JPEG and PNG pictures of a folder: [F, h, w, 3] uint8."""
+    """Read all JPEG and PNG pictures of a folder: [F, h, w, 3] uint8."""
     found = []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))[:64]:
         with av.open(str(path)) as container:

@@ -48,7 +48,7 @@ def find_wheel(package: str, wheels: Path | None, folder: Path) -> Path:
 
 
 def without_quantisation(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph on float tensors: `patches` [P, 1, 96, 64] to `embeddings` [P, 1024] and `logits` [P, 521]."""
+    """The graph on float tensors: `patches` [P, 1, 96, 64] to `embeddings` [P, 1024] and `logits` [P, 521]."""
     graph = model.graph
     source: dict[str, str] = {}
     for node in graph.node:

@@ -191,7 +191,7 @@ def read_copyright(text: str) -> list[Terms]:
 
 
 def terms_of(path: str, terms: list[Terms]) -> Terms | None:
-    """Which paragraph speaks of an installed file.
+    """The paragraph of a copyright file that covers an installed file.
 
     Patterns name files of the source, whose folders often differ from the installed ones, so leading folders of a
     pattern may be missing; the most telling pattern wins, the later of equals (as the format says).

@@ -59,7 +59,7 @@ def play(notes: tuple[Note, ...], seconds: float) -> np.ndarray:
 
 
 def axes_of(seed: int) -> np.ndarray:
-    """What is said of a piece: [A], nan where nothing is."""
+    """Semantic axes of a piece: [A], nan where nothing is known."""
     traits = draw_traits(np.random.default_rng([seed, 77]))
     said = dict.fromkeys(SAID[traits.band], 1.5)
     said |= {"happy": 1.0, "sad": -1.0} if traits.mode == "major" else {"happy": -1.0, "sad": 1.0}

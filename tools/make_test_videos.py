@@ -21,7 +21,7 @@ SKIPPED = ("barcode", "qrcode", "lebiniou_acronym", "lebiniou_phonetic", "lebini
 
 
 def collect(media: Path) -> tuple[list[str], list[str]]:
-    """All usable pictures and all footage under a folder."""
+    """Collect all usable pictures and all footage under a folder."""
     stills = [p for e in ("jpg", "png") for p in media.rglob(f"*.{e}") if p.stat().st_size > 60_000]
     wanted = ("backgrounds", "opale95", "skimage/data", "examples/data")
     stills = [p for p in stills if any(w in str(p) for w in wanted) and not any(s in p.name for s in SKIPPED)]

@@ -75,7 +75,7 @@ class Score:
 
 @dataclass
 class _Read:
-    """What the tracks of a file say, in ticks."""
+    """Contents of a file's tracks, in ticks."""
 
     tempi: list[tuple[int, int]] = field(default_factory=list)  # microseconds per quarter
     metres: list[tuple[int, int, int]] = field(default_factory=list)  # beats, unit
@@ -120,7 +120,7 @@ def read_midi(path: Path, name: str = "") -> Score:
 
 
 def grid_agreement(score: Score) -> float:
-    """How far notes begin on twelfths of the file's own beats, in [0, 1]: 1 quantised, near 0 played without its click.
+    """Share of notes that begin on twelfths of the file's own beats, in [0, 1]: 1 if quantised, near 0 if played freely.
 
     Many MIDI files were recorded freely under a tempo that means nothing; their beats are no truth.
     """

@@ -42,7 +42,7 @@ def render(
 
 
 def to_json(montage: Montage) -> dict[str, object]:
-    """What is known of a montage: the picture's truth, what each event was meant for, song, style and pictures."""
+    """JSON of a montage: labels of the picture, the anchor of each event, track, style and pictures."""
     placed = [
         {k: _rounded(v) for k, v in asdict(event).items() if not (isinstance(v, float) and math.isnan(v))}
         for event in montage.placed

@@ -1,4 +1,4 @@
-"""What music is like over time, on the semantic axes of `condition.AXES`: weak labels for training and for measuring.
+"""Tags of music over time, on the semantic axes of `condition.AXES`: weak labels for training and for measuring.
 
 Style, feeling and instrument axes are evidence for AudioSet classes (YAMNet); mood axes are a ridge regression fitted
 to labels of whole tracks; both are directions in the space of YAMNet embeddings at unit length. Brightness and density

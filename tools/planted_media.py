@@ -1,4 +1,4 @@
-"""What the planted set is made from: spans of music with their accents, montages, lyric cards, and a writer of videos.
+"""Media of the planted set: spans of music with their accents, montages, lyric cards, and a writer of videos.
 
 Everything is decided by the random generators that are given; encoders run on one thread, so that a seed gives the
 same bytes again with the same libraries.
@@ -198,7 +198,7 @@ def write_lines(ground: np.ndarray, rng: np.random.Generator, n_lines: int, heig
 
 
 def resize(frames: list[np.ndarray], size: tuple[int, int] | int) -> list[np.ndarray]:
-    """The same pictures at another (width, height), or with a long side of at most so many pixels; even numbers."""
+    """Scale pictures to another (width, height), or with a long side of at most so many pixels; even numbers."""
     scaled = []
     for frame in frames:
         height, width = frame.shape[:2]
@@ -214,7 +214,7 @@ def resize(frames: list[np.ndarray], size: tuple[int, int] | int) -> list[np.nda
 
 
 def read_frames(path: Path) -> list[np.ndarray]:
-    """All pictures of a file: [h, w, 3] uint8 each."""
+    """Read all pictures of a file: [h, w, 3] uint8 each."""
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 

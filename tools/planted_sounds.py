@@ -94,7 +94,7 @@ def make_noise(n: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shift_pitch(wave: np.ndarray, semitones: float) -> np.ndarray:
-    """The same length at another pitch, [C, L]: a phase vocoder (Flanagan and Golden 1966) and resampling."""
+    """Shift the pitch of a wave [C, L] and keep its length: phase vocoder (Flanagan and Golden 1966), resampling."""
     ratio = 2 ** (semitones / 12)
     n_fft, hop = 2048, 512
     window = np.hanning(n_fft + 1)[:-1]

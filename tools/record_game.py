@@ -152,7 +152,7 @@ def record(root: Path, seconds: float, path: Path) -> float:
 
 
 def samples(sound: Path) -> int:
-    """How much sound the game has written."""
+    """Number of samples of sound that the game has written."""
     return sound.stat().st_size // (2 * SOUND_CHANNELS)
 
 

@@ -36,7 +36,7 @@ WITHOUT_DRUMS = ("chamber", "winds")  # their drums are left out
 
 
 def orchestrate(score: Score, orchestration: str) -> Score:
-    """The same notes on other sounds. Raises KeyError for an unknown orchestration."""
+    """Put the notes on other sounds. Raises KeyError for an unknown orchestration."""
     families = ORCHESTRATIONS[orchestration]
     if families is None:
         return score
@@ -193,7 +193,7 @@ def find_sections(score: Score, least_bars: int = 4) -> tuple[Section, ...]:
 
 
 def truth_of(score: Score, orchestration: str, seconds: float | None = None) -> dict[str, Any]:
-    """What is true of a rendering, as JSON, up to `seconds`."""
+    """Labels of a rendering, as JSON, up to `seconds`."""
     end = score.duration if seconds is None else min(score.duration, seconds)
     return {
         "name": score.name,

@@ -48,7 +48,7 @@ GROOVES: dict[str, dict[int, tuple[float, ...]]] = {  # strokes in a bar of four
 
 @dataclass(frozen=True)
 class Traits:
-    """What a piece is to be: tempo in BPM, beats_per_bar 3 or 4, key 0-11, mode, band; sway: share of tempo drift."""
+    """Traits of a piece: tempo in BPM, beats_per_bar 3 or 4, key 0-11, mode, band; sway: share of tempo drift."""
 
     tempo: float
     beats_per_bar: int

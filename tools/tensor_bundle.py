@@ -21,7 +21,7 @@ CASTAGNOLI = 0x82F63B78  # CRC-32C, reflected
 
 @dataclass
 class Entry:
-    """Where one tensor lies. shape: sizes; offset, size: bytes; checksum: masked CRC-32C."""
+    """Place of one tensor. shape: sizes; offset, size: bytes; checksum: masked CRC-32C."""
 
     dtype: int = 0
     shape: list[int] = field(default_factory=list)
@@ -31,7 +31,7 @@ class Entry:
 
 
 def read_bundle(index: bytes, data: bytes, leave_out: tuple[str, ...] = ("/Adam", "_power")) -> dict[str, np.ndarray]:
-    """All float32 tensors of a one-shard checkpoint by name, except those whose names hold a part of `leave_out`.
+    """Read all float32 tensors of a one-shard checkpoint by name, except those whose names hold a part of `leave_out`.
 
     Raises ValueError if the files are not such a checkpoint or a tensor's checksum is wrong.
     """

@@ -126,7 +126,7 @@ class Edit:
         write_labels(self.labels, path.with_suffix(".truth.json"))
 
     def _view(self, take: Take, t: float) -> np.ndarray:
-        """What a take shows t seconds after its start: [h, w, 3] float32."""
+        """The picture of a take t seconds after its start: [h, w, 3] float32."""
         if take.path not in self._sources:
             self._sources[take.path] = Source(take.path)
         picture = self._sources[take.path].at(take.source_start + t * take.speed)
