@@ -120,7 +120,7 @@ def read_midi(path: Path, name: str = "") -> Score:
 
 
 def grid_agreement(score: Score) -> float:
-    """Share of notes that begin on twelfths of the file's own beats, in [0, 1]: 1 if quantised, near 0 if played freely.
+    """Share of notes that begin on twelfths of the file's own beats, in [0, 1]: 1 quantised, near 0 played freely.
 
     Many MIDI files were recorded freely under a tempo that means nothing; their beats are no truth.
     """
