@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from openvmas.data.montage.video_clips import Labels, Take, label_takes, view_window
+from openvmas.data.montage.video_clips import ClipLabels, Take, label_takes, view_window
 
 # Footage without changes of shot of its own, s: only these spans are used.
 FOOTAGE = {
@@ -138,7 +138,7 @@ class Edit:
         return frame * gain
 
 
-def write_labels(labels: Labels, path: Path) -> None:
+def write_labels(labels: ClipLabels, path: Path) -> None:
     """Write the labels as JSON, times to 0.1 ms."""
     rounded = {
         k: json.loads(json.dumps(v), parse_float=lambda s: round(float(s), 4)) for k, v in asdict(labels).items()

@@ -21,7 +21,7 @@ from rule_scores import compose
 from openvmas.data.curation.recipe import read_recipe
 from openvmas.data.curation.record import Drop, Origin, Record
 from openvmas.data.curation.record_media import Media
-from openvmas.data.stages.labels import Truth
+from openvmas.data.stages.labels import Labels
 from openvmas.errors import InputError, OutputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +146,7 @@ def test_truth_goes_beside_the_sound_and_into_the_record(tmp_path: Path) -> None
         write(wave, {}, path)
     record = Record("a", "audio", Origin("test", "a.ogg"))
     with Media(record, path) as media:
-        kept = Truth()(record, media)
+        kept = Labels()(record, media)
         assert isinstance(kept, Record)
         assert media.arrays["truth_downbeats"] == pytest.approx([0, 1.5, 3.0, 4.5])
         assert media.arrays["truth_chords"].shape[1] == 2
@@ -154,12 +154,12 @@ def test_truth_goes_beside_the_sound_and_into_the_record(tmp_path: Path) -> None
     assert Record.from_json(kept.to_json()) == kept
     path.with_suffix(".truth.json").write_text("[1, 2")
     with Media(record, path) as media:
-        assert isinstance(Truth()(record, media), Drop)
+        assert isinstance(Labels()(record, media), Drop)
     path.with_suffix(".truth.json").unlink()
     with Media(record, path) as media:
-        dropped = Truth()(record, media)
+        dropped = Labels()(record, media)
         assert isinstance(dropped, Drop) and dropped.reason == "no truth"
-        assert Truth(needed=False)(record, media) is record
+        assert Labels(needed=False)(record, media) is record
 
 
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/

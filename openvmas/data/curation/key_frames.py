@@ -75,11 +75,9 @@ def read_info(path: Path, kind: Kind) -> MediaInfo:
         else:
             sound = audio_stream(container, str(path)) if has_sound else None
             start, duration = Fraction(0), 0.0
-        rate, channels, codec = (
-            (int(sound.rate or 0), int(sound.channels), sound.codec_context.codec.canonical_name)
-            if sound
-            else (0, 0, "")
-        )
+        rate, channels, codec = 0, 0, ""
+        if sound is not None:
+            rate, channels, codec = int(sound.rate or 0), int(sound.channels), sound.codec_context.codec.canonical_name
     picture = probe(path) if kind == "video" and has_picture else None
     if picture is not None:
         start, duration = picture.start, float(picture.duration)

@@ -18,7 +18,7 @@ import numpy as np
 
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.music_clips import MusicClip, match
-from openvmas.data.montage.video_clips import Labels, Take, label_takes
+from openvmas.data.montage.video_clips import ClipLabels, Take, label_takes
 
 Anchor = Literal["section", "downbeat", "beat", "onset", "none"]
 ANCHORS: tuple[Anchor, ...] = ("downbeat", "beat", "onset", "none")
@@ -122,7 +122,7 @@ class Montage:
     fps: Fraction
     takes: tuple[Take, ...]
     files: tuple[int, ...]
-    labels: Labels
+    labels: ClipLabels
     placed: tuple[Placed, ...]
     match: float
 

@@ -46,7 +46,7 @@ class Take:
 
 
 @dataclass
-class Labels:
+class ClipLabels:
     """Events of a video, s. cuts: first frames after hard cuts; dissolves: (start, end); fades likewise; flashes:
     first frames; moves: sudden starts and stops of motion inside a shot."""
 
@@ -59,11 +59,11 @@ class Labels:
     moves: list[float] = field(default_factory=list)
 
 
-def label_takes(takes: Sequence[Take], fps: Fraction) -> Labels:
+def label_takes(takes: Sequence[Take], fps: Fraction) -> ClipLabels:
     """The labels of a video made of takes one after the other."""
     starts = list(itertools.accumulate((round(take.duration * fps) for take in takes), initial=0))
     rate = float(fps)
-    labels = Labels(str(fps), starts[-1] / rate)
+    labels = ClipLabels(str(fps), starts[-1] / rate)
     for i, (take, start) in enumerate(zip(takes, starts, strict=False)):
         at = start / rate
         if i and take.dissolve:

@@ -1,4 +1,4 @@
-"""A stage that takes what is known of a made file (NAME.truth.json beside it) into its record."""
+"""A stage that takes the labels of a made file (NAME.truth.json beside it) into its record."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ MAX_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
-class Truth:
-    """Keeps truth as arrays `truth_NAME` ([N] s, or [N, 2] s with labels in the fact `truth.NAME`) and facts.
+class Labels:
+    """Keeps labels as arrays `truth_NAME` ([N] s, or [N, 2] s with their names in the fact `truth.NAME`) and facts.
 
     Times are from the start of the file, whatever span of it the record is.
     """
 
-    needed: bool = option(True, "Refuse files without a truth beside them.")
+    needed: bool = option(True, "Refuse files without labels beside them.")
     name: ClassVar[str] = "truth"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
