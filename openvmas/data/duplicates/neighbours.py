@@ -12,7 +12,7 @@ N_PARTS = 256  # files by which rows are split; one at a time is in memory
 BUFFER = 1 << 19  # rows in memory before they go to the files
 
 
-class Parts:
+class RowFiles:
     """Rows in the files of a folder, each in the file that its key names."""
 
     def __init__(self, folder: Path, dtype: np.dtype, n_parts: int = N_PARTS) -> None:
@@ -56,7 +56,7 @@ class KeyTable:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._parts = Parts(folder / "keys", ROW)
+        self._parts = RowFiles(folder / "keys", ROW)
 
     def add(self, record: int, keys: np.ndarray) -> None:
         """Distinct, well mixed keys [N] uint64 of one record."""
@@ -70,7 +70,7 @@ class KeyTable:
         Of the records with one key each is paired with the `reach` next ones only. So a common key costs no more than
         a rare one, and a large group of copies, which share many keys, still hangs together.
         """
-        found = Parts(self._folder / "pairs", np.dtype("<u8"))
+        found = RowFiles(self._folder / "pairs", np.dtype("<u8"))
         for rows in self._parts:
             rows = rows[np.lexsort((rows["record"], rows["key"]))]
             keys, records = rows["key"], rows["record"].astype(np.uint64)
