@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 Seconds = Fraction | float | int
+_FLATTEST = -1e-6  # second difference of a peak: what bends less is a plateau, whose top is nowhere in particular
 
 
 def exact(seconds: Seconds) -> Fraction:
@@ -22,6 +23,13 @@ def exact(seconds: Seconds) -> Fraction:
     if isinstance(seconds, int):
         return Fraction(seconds)
     return Fraction(round(float(seconds) * 1_000_000_000), 1_000_000_000)
+
+
+def peak_offset(before: np.ndarray | float, peak: np.ndarray | float, after: np.ndarray | float) -> np.ndarray:
+    """Offset in [-0.5, 0.5] steps of a parabola's vertex from the middle of its three points, each of any shape."""
+    bend = np.asarray(before - 2 * peak + after)
+    shift = np.where(bend < _FLATTEST, 0.5 * (before - after) / np.minimum(bend, _FLATTEST), 0)
+    return np.clip(shift, -0.5, 0.5)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from openvmas.music.onsets import (
     normalise_flux,
     take_spectrogram,
 )
-from openvmas.timeline import Clock
+from openvmas.timeline import Clock, peak_offset
 
 SLOWEST, FASTEST = 40.0, 240.0  # BPM
 TEMPO_STEPS = 150  # grid points between them, 1.2 % apart
@@ -178,10 +178,7 @@ def place_beats(pulse: np.ndarray, periods: np.ndarray) -> np.ndarray:
 def refine(index: np.ndarray, pulse: np.ndarray) -> np.ndarray:
     """Beat positions between frames, from the parabola through the pulse around each: [N] float64."""
     inner = np.clip(index, 1, len(pulse) - 2)
-    before, here, after = pulse[inner - 1], pulse[inner], pulse[inner + 1]
-    bend = before - 2 * here + after
-    shift = np.where(bend < -1e-6, 0.5 * (before - after) / np.minimum(bend, -1e-6), 0)
-    return np.maximum(index + np.clip(shift, -0.5, 0.5), 0.0)
+    return np.maximum(index + peak_offset(pulse[inner - 1], pulse[inner], pulse[inner + 1]), 0.0)
 
 
 def take_chroma(spectrogram: Spectrogram) -> np.ndarray:

@@ -16,6 +16,7 @@ import onnxruntime
 import soxr
 
 from openvmas.errors import ModelError
+from openvmas.music.dsp import mel_filterbank
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
 
@@ -103,7 +104,7 @@ def _features(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Log-mel energies [n, N_BANDS] of a wave in blocks, each CHUNK frames but the last."""
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / (FRAME - 1))) ** 0.85  # Kaldi's "povey"
     window = window.astype(np.float32)
-    bands = _mel_bands()
+    bands = mel_filterbank(N_FFT, SAMPLE_RATE, N_BANDS, 20.0, SAMPLE_RATE / 2, "kaldi")
     waiting = np.zeros(0, np.float32)
 
     def describe(samples: np.ndarray, n: int) -> np.ndarray:
@@ -129,19 +130,6 @@ def _lift(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     for chunk in chunks:
         level = max(float(np.percentile(chunk.mean(axis=1), 90)), level - LIFT_MEMORY)
         yield chunk + np.float32(np.clip(USUAL_LEVEL - level, 0, MOST_LIFT))
-
-
-def _mel_bands() -> np.ndarray:
-    """Kaldi's mel filters from 20 Hz to half the rate: [N_FFT / 2 + 1, N_BANDS] float32."""
-
-    def mel(frequency: np.ndarray | float) -> np.ndarray:
-        return 1127 * np.log(1 + np.asarray(frequency) / 700)
-
-    edges = np.linspace(mel(20.0), mel(SAMPLE_RATE / 2), N_BANDS + 2)
-    at = mel(np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT)[:, None]
-    rise = (at - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - at) / (edges[2:] - edges[1:-1])
-    return np.maximum(np.minimum(rise, fall), 0).astype(np.float32)
 
 
 def _detect(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from openvmas.timeline import peak_offset
 from openvmas.vision.motion import Motion
 from openvmas.vision.shots import ShotChanges, Transition
 
@@ -107,7 +108,7 @@ def _motion_beats(moves: Motion, borders: np.ndarray) -> list[tuple[float, float
         over = impact[i] - usual[i]
         if impact[i] < 0.05 or over < 0.7 * spread[i]:
             continue  # shaking hands and busy streets: nothing stands out
-        time = moves.times[i] + step * _peak_offset(impact, i)
+        time = moves.times[i] + step * float(peak_offset(*impact[i - 1 : i + 2]))
         # A change of shot changes the motion too: that beat is already there.
         if len(borders) and np.abs(borders - time).min() < 0.2:
             continue
@@ -226,10 +227,3 @@ def _slope(values: np.ndarray) -> np.ndarray:
     slope = np.zeros(len(values))
     slope[1:-1] = values[2:] - values[:-2]
     return slope
-
-
-def _peak_offset(values: np.ndarray, i: int) -> float:
-    """Where between i - 1 and i + 1 a parabola has its peak, in steps."""
-    a, b, c = values[i - 1], values[i], values[i + 1]
-    bend = a - 2 * b + c
-    return float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5)) if bend < 0 else 0.0
