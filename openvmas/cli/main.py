@@ -232,7 +232,8 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
 def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterator[tuple[Path, Report]]:
     """Checks video and target, then gives a hidden file to write and a progress function; renames at the end."""
     from openvmas.cli.progress import show_progress
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
     from openvmas.media.probe import probe
 
     probe(video)

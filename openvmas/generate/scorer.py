@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from openvmas.errors import ModelError, OptionError, PlanError
+from openvmas.files import check_space
 from openvmas.generate.deliver import deliver
-from openvmas.generate.outputs import Outputs, check_space, name_targets, space_needed
+from openvmas.generate.outputs import Outputs, name_targets, space_needed
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.report import CHANNELS, Prepared, Progress, Stages, watched
 from openvmas.media.audio import read_audio_blocks

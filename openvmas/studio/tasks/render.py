@@ -12,8 +12,9 @@ import numpy as np
 
 from openvmas.eval.reports.video_report import TOLERANCE, fit, nearest
 from openvmas.eval.reports.video_report import plain as rounded
+from openvmas.files import check_space
 from openvmas.generate.deliver import deliver
-from openvmas.generate.outputs import Hidden, check_space, space_needed
+from openvmas.generate.outputs import Hidden, space_needed
 from openvmas.generate.piece import Piece
 from openvmas.generate.report import Prepared, Stages, plain
 from openvmas.generate.scorer import fit_length
