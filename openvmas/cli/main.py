@@ -174,7 +174,7 @@ def describe(result: ScoreResult) -> str:
 def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
-    from openvmas.planning.planner import write_plan
+    from openvmas.planning.plan_yaml import write_plan
 
     given = {name: value for name, value in values.items() if value not in (None, ())}
     target = Path(output or Path(video).with_suffix(".plan.yaml"))

@@ -27,7 +27,10 @@ from openvmas.media.audio import read_audio_blocks
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
-from openvmas.planning.planner import ScorePlan, make_plan, read_plan, to_condition
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights, find_weights, is_weights
 from openvmas.settings import SAMPLE_RATE_OUT, Options, PlanOptions
 from openvmas.timeline import Clock
@@ -76,7 +79,7 @@ class Scorer:
 
         options: the fields of GenerateOptions.
         """
-        piece = self.composer.compose(to_condition(plan, analysis), plan, Options.of(**options).generate)
+        piece = self.composer.compose(build_condition(plan, analysis), plan, Options.of(**options).generate)
         return fit_length(piece, plan.duration)
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:

@@ -32,7 +32,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Mapping:
-    """The content of `concepts.toml`. concepts: name → numbers of the ImageNet classes that belong to it, increasing."""
+    """The content of `concepts.toml`. concepts: name → increasing numbers of its ImageNet classes."""
 
     concepts: dict[str, np.ndarray]
     rules: tuple[Rule, ...]
@@ -56,7 +56,8 @@ def read_mapping() -> Mapping:
 def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
     """Semantics of the music that a span of a picture asks for: axis → value in [-2, 2], standard deviations.
 
-    start, end: s. The mood axes are always there; styles, feelings and instruments only if the picture speaks for (or against) them.
+    start, end: s. The mood axes are always there; styles, feelings and instruments only if the picture speaks for (or
+    against) them.
     """
     values = cues(analysis, start, end)
     total: dict[str, float] = {axis: 0.0 for axis in AXES}
@@ -70,7 +71,9 @@ def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, flo
 def explain(analysis: VideoAnalysis, start: float, end: float) -> list[str]:
     """The sentences of the rules that speak for this span, strongest cue first, with the cue's value."""
     values = cues(analysis, start, end)
-    spoken = sorted(((abs(values[r.cue]), r) for r in read_mapping().rules if abs(values[r.cue]) >= 0.15), key=lambda p: -p[0])
+    spoken = sorted(
+        ((abs(values[r.cue]), r) for r in read_mapping().rules if abs(values[r.cue]) >= 0.15), key=lambda p: -p[0]
+    )
     return [f"{rule.cue} {values[rule.cue]:+.2f}: {rule.sentence}" for _, rule in spoken]
 
 

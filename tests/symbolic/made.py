@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.planning.conditioning import to_condition
+from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import Hit, ScorePlan, Section
 from openvmas.planning.tempo_map import TempoMark
 from openvmas.symbolic.brief import Brief, read_brief
@@ -48,7 +48,7 @@ def make_plan(
 
 
 def brief_of(plan: ScorePlan) -> Brief:
-    return read_brief(to_condition(plan), plan)
+    return read_brief(build_condition(plan), plan)
 
 
 def write_plan(plan: ScorePlan, seed: int = 0) -> Composition:

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from openvmas.planning.conditioning import to_condition
-from openvmas.planning.lexicon import understand
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.lexicon import parse_text
 from openvmas.planning.schema import Section
 from openvmas.symbolic.brief import read_brief
 from openvmas.symbolic.form import shape
@@ -30,7 +30,7 @@ def piece(request: pytest.FixtureRequest) -> Composition:
 
 
 def test_every_style_is_chosen_by_words() -> None:
-    chosen = [choose_style(understand(text).axes).name for text in TEXTS]
+    chosen = [choose_style(parse_text(text).axes).name for text in TEXTS]
     assert chosen[: len(NAMES)] == list(NAMES)
     assert {style.name for style in STYLES} == set(NAMES)
 
@@ -264,7 +264,7 @@ def test_mood_decides_the_mode() -> None:
 
 def test_a_condition_alone_says_nearly_what_its_plan_says() -> None:
     plan = make_plan("happy pop")
-    told, alone = brief_of(plan), read_brief(to_condition(plan))
+    told, alone = brief_of(plan), read_brief(build_condition(plan))
     assert len(alone.scenes) == len(told.scenes)
     for a, b in zip(alone.scenes, told.scenes, strict=True):
         assert a.start == pytest.approx(b.start, abs=0.1)
