@@ -34,7 +34,7 @@ from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights, find_weights, is_weights
 from openvmas.settings import SAMPLE_RATE_OUT, Options, PlanOptions
 from openvmas.timeline import Clock
-from openvmas.vision.analysis import Glimpse, Sink, VideoAnalysis
+from openvmas.vision.analysis import FrameConsumer, PartialAnalysis, VideoAnalysis
 from openvmas.vision.analysis import analyze as analyze_video
 
 SPEECH_RATE = 16_000  # Hz, of what the voice detector is given
@@ -178,15 +178,15 @@ def inspect(
     options: Options,
     stages: Stages,
     n_threads: int = 1,
-    others: Sequence[tuple[FrameRequest, Sink]] = (),
-    watch: Callable[[Glimpse], None] | None = None,
+    others: Sequence[tuple[FrameRequest, FrameConsumer]] = (),
+    on_partial: Callable[[PartialAnalysis], None] | None = None,
 ) -> Prepared:
     """Analyze the picture, find speech in the original sound, and plan: once for all variations.
 
-    n_threads, others, watch: as in `vision.analysis.analyze`. Raises InputError, PlanError, OptionError.
+    n_threads, others, on_partial: as in `vision.analysis.analyze`. Raises InputError, PlanError, OptionError.
     """
     with stages.run("analyze") as progress:
-        analysis = analyze_video(info.path, progress, n_threads, others, watch)
+        analysis = analyze_video(info.path, progress, n_threads, others, on_partial)
     speech = None
     with stages.run("listen") as progress:
         if info.has_audio and not options.mix.replace_audio:

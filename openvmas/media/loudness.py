@@ -9,9 +9,9 @@ import numpy as np
 
 from openvmas.timeline import Clock
 
-_OFFSET = -0.691  # dB, BS.1770-4 equation (2)
-_ABSOLUTE_GATE = -70.0  # LUFS
-_RELATIVE_GATE = -10.0  # LU
+LOUDNESS_OFFSET = -0.691  # dB, BS.1770-4 equation (2)
+ABSOLUTE_GATE = -70.0  # LUFS
+RELATIVE_GATE = -10.0  # LU
 _HOP_RATE = Fraction(10)  # 400 ms blocks that overlap by 75 %: four hops of 100 ms
 SILENCE = -np.inf  # LUFS of what no gate lets pass
 
@@ -103,19 +103,19 @@ class LoudnessMeter:
     def integrated(self) -> float:
         """Gated loudness of everything so far, LUFS; -inf if all is below the gates or shorter than 400 ms."""
         power = self._blocks(4)
-        power = power[power > 10 ** ((_ABSOLUTE_GATE - _OFFSET) / 10)]
+        power = power[power > 10 ** ((ABSOLUTE_GATE - LOUDNESS_OFFSET) / 10)]
         if not len(power):
             return SILENCE
-        power = power[power > power.mean() * 10 ** (_RELATIVE_GATE / 10)]
-        return _OFFSET + 10 * float(np.log10(power.mean()))
+        power = power[power > power.mean() * 10 ** (RELATIVE_GATE / 10)]
+        return LOUDNESS_OFFSET + 10 * float(np.log10(power.mean()))
 
     def short_term(self) -> np.ndarray:
         """Loudness of the last 3 s at every 100 ms from second 3 on, LUFS: [N]."""
-        return _OFFSET + 10 * np.log10(np.maximum(self._blocks(30), 1e-12))
+        return LOUDNESS_OFFSET + 10 * np.log10(np.maximum(self._blocks(30), 1e-12))
 
     def momentary(self) -> np.ndarray:
         """Loudness of the last 400 ms at every 100 ms from 0.4 s on, LUFS: [N]."""
-        return _OFFSET + 10 * np.log10(np.maximum(self._blocks(4), 1e-12))
+        return LOUDNESS_OFFSET + 10 * np.log10(np.maximum(self._blocks(4), 1e-12))
 
 
 def _impulse_response(sample_rate: int) -> np.ndarray:

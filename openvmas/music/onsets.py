@@ -1,4 +1,4 @@
-"""Onset strength and onset times of a waveform, and the one spectrogram that every ear of this package shares.
+"""Onset strength and onset times of a waveform, and the spectrogram that all analysis of music shares.
 
 Method: log-mel flux against a frequency-max-filtered earlier frame (SuperFlux, Böck & Widmer 2013), levelled by a slow
 automatic gain so that quiet and loud passages count alike. Frames sit at exact times k / rate, computed from the start.
@@ -34,7 +34,7 @@ QUIETEST = 1e-6  # magnitude of a full-scale sine is 1; digital noise under this
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """What all listening starts from.
+    """Mel magnitudes and power of a wave, which all analysis of music starts from.
 
     rate: frames per second; frame k describes time k / rate. duration: s, exact.
     wave: [L] mono at ANALYSIS_RATE. mel: [T, N_BANDS] float32 linear magnitudes (a full-scale sine is about 1).
@@ -149,7 +149,7 @@ def band_flux(compressed: np.ndarray) -> np.ndarray:
 
 
 def normalise_flux(flux: np.ndarray, rate: Fraction) -> np.ndarray:
-    """What stands out of the local mean, in units of the local mean: [T] float32.
+    """Excess of the flux over its local mean, in units of the local mean: [T] float32.
 
     flux: [T], the mean over bands. The local mean is taken over 1 s each side, and never below a quarter of the whole
     track's nor below LEAST_FLUX, so that the faint noise or vibrato of a held note does not become an onset.
@@ -164,7 +164,7 @@ def normalise_flux(flux: np.ndarray, rate: Fraction) -> np.ndarray:
 
 
 def onset_strength(wave: np.ndarray, sample_rate: int, rate: Fraction = ONSET_RATE) -> np.ndarray:
-    """How strongly something begins at each time k / rate: [T] float32, 0 or more, independent of level.
+    """Strength of what begins at each time k / rate: [T] float32, 0 or more, independent of level.
 
     wave: [L] or [C, L]. T is Clock(rate).count(duration). Around 1 is ordinary, 3 and more a clear onset.
     """

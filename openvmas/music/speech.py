@@ -1,4 +1,4 @@
-"""Where somebody speaks, so that music can make room: an embedded detector of speech, singing and music.
+"""Detection of speech, singing and music by an embedded network, so that music can make room for speech.
 
 The network is FireRedVAD's audio event detector (Xiaohongshu, 2026; Apache-2.0; 588 k parameters, 8 DFSMN blocks), made
 into ONNX by tools/make_vad.py. Its features are Kaldi's 80 log-mel energies at 16 kHz.
@@ -42,9 +42,9 @@ def find_speech(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np
     Clock(CONTROL_RATE).count of the duration. Singing is a class of its own and does not count as speech.
     Raises ModelError where the embedded weights are missing.
     """
-    heard = find_classes(wave, sample_rate)
-    frames = heard.frames[:, 0]
-    n_steps = Clock(CONTROL_RATE).count(Fraction(heard.n_samples, sample_rate))
+    found = find_classes(wave, sample_rate)
+    frames = found.frames[:, 0]
+    n_steps = Clock(CONTROL_RATE).count(Fraction(found.n_samples, sample_rate))
     if not len(frames):
         return np.zeros(n_steps, np.float32)
     padded = np.pad(frames, SMOOTHING, mode="edge")
@@ -55,18 +55,18 @@ def find_speech(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np
 
 
 @dataclass(frozen=True)
-class HeardClasses:
+class SoundClasses:
     """frames: probabilities of speech, singing and music every HOP samples, [n, 3] float32. n_samples: of the wave."""
 
     frames: np.ndarray
     n_samples: int
 
 
-def find_classes(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> HeardClasses:
-    """All that the network says of a wave, given as to `find_speech`; the classes do not exclude each other."""
+def find_classes(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> SoundClasses:
+    """Probabilities of all three classes, which do not exclude each other, of a wave as `find_speech` takes it."""
     counter = _Counter([wave] if isinstance(wave, np.ndarray) else wave)
     parts = list(_detect(_lift(_features(_resample(counter, sample_rate)))))
-    return HeardClasses(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), counter.n_samples)
+    return SoundClasses(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), counter.n_samples)
 
 
 class _Counter:

@@ -81,7 +81,7 @@ def lexicon() -> Lexicon:
 
 @dataclass
 class _Parse:
-    """What has been found in a text so far. exact_tempos: given as numbers; tempos, metres: suggested by words."""
+    """Findings in a text so far. exact_tempos: given as numbers; tempos, metres: suggested by words."""
 
     axes: dict[str, float] = field(default_factory=dict)
     exact_tempos: list[float] = field(default_factory=list)
@@ -126,7 +126,7 @@ class _Parse:
 
 
 def parse_text(text: str | None) -> TextCondition:
-    """What a text says, from its known words, their negations ("no drums") and strengths ("very calm")."""
+    """The condition of a text, from its known words, their negations ("no drums") and strengths ("very calm")."""
     found = _Parse()
     for clause in re.split(r"[,.;:!?()\n]+(?!\d)", _plain(text or "")):
         found.read_clause(clause.split())

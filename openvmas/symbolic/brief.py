@@ -32,11 +32,11 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """A stretch with one character. start, end: s. meaning: axis → standard deviations."""
+    """A stretch with one character. start, end: s. semantics: axis → standard deviations."""
 
     start: float
     end: float
-    meaning: Mapping[str, float]
+    semantics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_brief(condition: Condition, plan: ScorePlan | None = None) -> Brief:
     beats, downbeats, is_free = _grid(condition, duration)
     if plan:
         hits = [(hit.time, hit.strength) for hit in accent_times(plan)]
-        scenes = [Scene(section.start, section.end, plan.meaning(section)) for section in plan.sections]
+        scenes = [Scene(section.start, section.end, plan.semantics(section)) for section in plan.sections]
     else:
         steps = np.flatnonzero(condition.events.accents > 0)
         hits = [(float(step) / rate, float(condition.events.accents[step])) for step in steps]
@@ -161,10 +161,10 @@ def _ending(brief: Brief) -> float:
 
 
 def _read_scenes(condition: Condition, duration: float) -> list[Scene]:
-    """Scenes from where meaning changes or novelty peaks."""
+    """Scenes from where semantics change or novelty peaks."""
     rate = float(condition.rate)
-    meaning = np.nan_to_num(condition.semantics, nan=-9.0)
-    changes = np.flatnonzero(np.abs(np.diff(meaning, axis=0)).max(axis=1, initial=0.0) > 1e-4) / rate
+    semantics = np.nan_to_num(condition.semantics, nan=-9.0)
+    changes = np.flatnonzero(np.abs(np.diff(semantics, axis=0)).max(axis=1, initial=0.0) > 1e-4) / rate
     groups = np.split(changes, np.flatnonzero(np.diff(changes) > 0.3) + 1) if len(changes) else []
     borders = [float(group.mean()) for group in groups]
     novelty = condition.events.novelty

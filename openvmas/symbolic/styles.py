@@ -1,4 +1,4 @@
-"""Styles as data: who plays, what figures, when each part comes in; and the choice of a style by meaning.
+"""Styles as data: who plays, what figures, when each part comes in; and the choice of a style by semantics.
 
 Figures are written in sixteenths: X strong, x ordinary, o soft, a dot is silence.
 """
@@ -28,7 +28,7 @@ class Voice:
 class Style:
     """How a piece is played.
 
-    profile: axes of meaning that speak for it. entries: part → intensity in [0, 1] from which it plays. grooves: of
+    profile: axes of semantics that speak for it. entries: part → intensity in [0, 1] from which it plays. grooves: of
     the drums, from light to full. figures: part → figures from calm to busy (see figures.py). n_tones: in a chord.
     has_power_chords: keys leave the third out.
     chord_seconds: how long a chord lasts, about. swing: how late every second sixteenth is, share of a sixteenth.
@@ -245,25 +245,25 @@ ASKED: Mapping[str, tuple[str, Voice]] = {
 INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must be heard, and must not
 
 
-def agreement(style: Style, meaning: Mapping[str, float]) -> float:
-    """How well a style's profile agrees with a meaning."""
-    total = sum(weight * meaning.get(axis, 0.0) for axis, weight in style.profile.items())
+def agreement(style: Style, semantics: Mapping[str, float]) -> float:
+    """How well a style's profile agrees with semantics."""
+    total = sum(weight * semantics.get(axis, 0.0) for axis, weight in style.profile.items())
     return total / sum(abs(weight) for weight in style.profile.values()) ** 0.5
 
 
-def choose_style(meaning: Mapping[str, float]) -> Style:
-    """The style that agrees best with a meaning; where nothing is said, the piano."""
-    return max(STYLES, key=lambda style: agreement(style, meaning))
+def choose_style(semantics: Mapping[str, float]) -> Style:
+    """The style that agrees best with semantics; the piano for empty ones."""
+    return max(STYLES, key=lambda style: agreement(style, semantics))
 
 
-def equip(style: Style, meaning: Mapping[str, float]) -> Style:
+def equip(style: Style, semantics: Mapping[str, float]) -> Style:
     """The style with the instruments that are asked for, and without the drums or the bass where these are refused."""
     changes: dict[str, object] = {}
     entries = dict(style.entries)
     used = {style.keys.instrument, style.pad.instrument, *(voice.instrument for voice in style.lead)}
     for axis, (part, voice) in ASKED.items():
         if (
-            meaning.get(axis, 0.0) < INSISTED
+            semantics.get(axis, 0.0) < INSISTED
             or voice.instrument in used
             or (axis == "guitar" and "guitar" in str(used))
         ):
@@ -272,13 +272,13 @@ def equip(style: Style, meaning: Mapping[str, float]) -> Style:
         entries[part] = min(entries.get(part, ENTRIES[part]), 0.1)
     figures = dict(style.figures)
     figures.setdefault("arp", ("eighths",))
-    drums = meaning.get("drums", 0.0)
+    drums = semantics.get("drums", 0.0)
     if drums <= REFUSED:
         accent = HARP if style.accent.instrument == "timpani" else style.accent
         changes |= {"kit": None, "low_drum": None, "accent": accent}
     elif drums >= INSISTED and style.kit is None and style.low_drum is None:
         changes |= {"kit": KIT, "grooves": (LIGHT_ROCK, ROCK, FULL_ROCK)}
         entries["drums"] = 0.15
-    if meaning.get("bass", 0.0) <= REFUSED:
+    if semantics.get("bass", 0.0) <= REFUSED:
         entries["bass"] = 9.0
     return replace(style, entries=entries, figures=figures, **changes)

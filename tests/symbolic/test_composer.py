@@ -13,7 +13,7 @@ import openvmas
 from openvmas.errors import OptionError, OutputError
 from openvmas.generate.scorer import Scorer
 from openvmas.media.audio import read_audio
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
 from openvmas.planning.conditioning import build_condition
 from openvmas.pretrained import find_weights
@@ -51,7 +51,7 @@ def test_what_is_heard_follows_the_plan(scorer: Scorer) -> None:
     wave = np.concatenate(list(piece), axis=1)
     report = piece.report
     assert wave.shape == (2, round(38.4 * 48_000))
-    heard = listen(wave, 48_000)
+    heard = analyze_music(wave, 48_000)
     assert min(abs(heard.tempo * factor / 100.0 - 1) for factor in (0.5, 1, 2)) < 0.02
     condition = build_condition(plan)
     assert energy_correlation(condition.events.energy, heard.events.energy) > 0.6

@@ -268,7 +268,7 @@ def test_a_condition_alone_says_nearly_what_its_plan_says() -> None:
     assert len(alone.scenes) == len(told.scenes)
     for a, b in zip(alone.scenes, told.scenes, strict=True):
         assert a.start == pytest.approx(b.start, abs=0.1)
-        assert a.meaning == pytest.approx(b.meaning, abs=1e-6)
+        assert a.semantics == pytest.approx(b.semantics, abs=1e-6)
     assert [h[0] for h in alone.hits] == pytest.approx([h[0] for h in told.hits], abs=0.0101)
     assert np.array_equal(alone.beats, told.beats)
     assert len(write(alone, (0, 0)).answered) == len(alone.hits)

@@ -21,7 +21,7 @@ from openvmas.generate.scorer import fit_length
 from openvmas.media.audio import WavReader
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import probe
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.plan_yaml import read_plan
@@ -101,7 +101,7 @@ def hear(path: Path) -> np.ndarray:
 def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, Any]:
     """How well the music fits the picture, as a whole, by sections and at every moment that counts."""
     wave = hear(path)
-    heard = listen(wave, ANALYSIS_RATE)
+    heard = analyze_music(wave, ANALYSIS_RATE)
     strength = onset_strength(wave, ANALYSIS_RATE)
     end = float(analysis.duration)
     hits = np.array([hit.time for hit in plan.hits if hit.source == "user"])
