@@ -52,7 +52,7 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """How a scene is set. letter: alike for scenes with the same material. variation: times the letter came before."""
+    """A scene with its style and key. letter: of its material; variation: times that the letter came before."""
 
     scene: Scene
     style: Style
@@ -87,7 +87,7 @@ def shape(brief: Brief, seed: tuple[int, ...]) -> Form:
 
 
 def _mean_semantics(brief: Brief) -> dict[str, float]:
-    """What the whole piece means: the mean over its length, where an axis that is not said counts as ordinary."""
+    """Semantics of the whole piece: the mean over its length, where an axis without a value counts as ordinary."""
     total: dict[str, float] = {}
     for scene in brief.scenes:
         for axis, value in scene.semantics.items():
@@ -128,7 +128,7 @@ def _settings(brief: Brief, rng: np.random.Generator) -> tuple[Setting, ...]:
 
 
 def _distance(setting: Setting, scene: Scene, brief: Brief) -> float:
-    """How unlike two scenes are: semantics and energy."""
+    """Distance of two scenes in semantics and energy."""
     a, b = setting.scene.semantics, scene.semantics
     apart = sum((a.get(axis, 0.0) - b.get(axis, 0.0)) ** 2 for axis in HARMONIC_AXES) ** 0.5
     levels = [brief.mean_energy(s.start, s.end) for s in (setting.scene, scene)]
@@ -143,14 +143,14 @@ def _measures(brief: Brief, settings: tuple[Setting, ...]) -> tuple[Measure, ...
         max(int(np.searchsorted(starts, bar.start + 0.3 * (bar.end - bar.start), side="right")) - 1, 0) for bar in bars
     ]
     energy = np.array([brief.mean_energy(max(bar.start, 0.0), min(bar.end, brief.duration)) for bar in bars])
-    spread = max(float(energy.std()), 0.06) if len(energy) else 1.0
+    deviation = max(float(energy.std()), 0.06) if len(energy) else 1.0
     measures: list[Measure] = []
     first = 0
     for i, (bar, scene) in enumerate(zip(bars, owner, strict=True)):
         if i and owner[i - 1] != scene:
             first = i
         semantics = settings[scene].scene.semantics
-        level = (energy[i] - LOW_ENERGY) / (HIGH_ENERGY - LOW_ENERGY) + 0.1 * (energy[i] - energy.mean()) / spread
+        level = (energy[i] - LOW_ENERGY) / (HIGH_ENERGY - LOW_ENERGY) + 0.1 * (energy[i] - energy.mean()) / deviation
         level += 0.07 * semantics.get("arousal", 0.0) + 0.07 * semantics.get("density", 0.0)
         end = min(bar.beat + bar.n_beats, brief.ending)
         is_last = i + 1 < len(bars) and owner[i + 1] != scene
@@ -178,9 +178,8 @@ def _slots(brief: Brief, settings: tuple[Setting, ...], measures: tuple[Measure,
         spans = _spans(mine, brief, setting.style.chord_seconds)
         is_end = all(m.scene <= index for m in measures)
         for k, (start, end) in enumerate(spans):
-            progression = setting.progressions[
-                (k // 4 + setting.variation) % 4 // 3
-            ]  # three times the first, then the other
+            # Three times the first, then the other.
+            progression = setting.progressions[(k // 4 + setting.variation) % 4 // 3]
             degree = progression[k % 4]
             is_cadence = k == len(spans) - 1 and len(spans) > 1
             if (is_cadence and is_end) or (is_cadence and degree == 0):
@@ -215,7 +214,7 @@ def passages(brief: Brief, form: Form, parts: Sequence[Part]) -> tuple[Passage, 
     made = []
     for setting in form.settings:
         scene = setting.scene
-        heard = tuple(part.name for part in parts if any(scene.start <= note.start < scene.end for note in part.notes))
+        active = tuple(part.name for part in parts if any(scene.start <= note.start < scene.end for note in part.notes))
         scale = set(setting.key.scale)
         # A chord of the section before may go on into this one.
         used = {
@@ -225,7 +224,7 @@ def passages(brief: Brief, form: Form, parts: Sequence[Part]) -> tuple[Passage, 
             for tone in slot.harmony.scale
         }
         made.append(
-            Passage(scene.start, scene.end, setting.letter, setting.key.name, setting.style.name, heard,
+            Passage(scene.start, scene.end, setting.letter, setting.key.name, setting.style.name, active,
                     tuple(sorted(scale)), tuple(sorted(used - scale)))
         )  # fmt: skip
     return tuple(made)
