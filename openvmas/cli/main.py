@@ -174,7 +174,7 @@ def describe(result: ScoreResult) -> str:
 def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
-    from openvmas.planning.planner import write_plan
+    from openvmas.planning.plan_yaml import write_plan
 
     given = {name: value for name, value in values.items() if value not in (None, ())}
     target = Path(output or Path(video).with_suffix(".plan.yaml"))
@@ -232,7 +232,8 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
 def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterator[tuple[Path, Report]]:
     """Checks video and target, then gives a hidden file to write and a progress function; renames at the end."""
     from openvmas.cli.progress import show_progress
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
     from openvmas.media.probe import probe
 
     probe(video)

@@ -123,7 +123,8 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
         from openvmas.study import result_tables, results
     except ImportError as error:
         raise OptionError(f"the analysis needs {error.name}; run: pip install 'openvmas[eval]'.") from error
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
 
     with Outputs(folder, overwrite) as outputs:
         targets = {

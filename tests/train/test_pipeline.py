@@ -13,7 +13,7 @@ from openvmas.codec.autoencoder import load_codec
 from openvmas.condition import AXES
 from openvmas.generate.composer import ModelComposer
 from openvmas.model.decoder import load_decoder
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
 from openvmas.train.codec import codec_trainer as codec_training
@@ -123,9 +123,9 @@ def test_condition_of_a_crop_is_that_part_of_the_track(waves, run):
 def test_a_faster_track_is_heard_faster(waves):
     track = read_index(waves)[0]
     wave = read_wave(waves, track)
-    heard = listen(wave, SAMPLE_RATE)
+    heard = analyze_music(wave, SAMPLE_RATE)
     faster = change_speed(heard, 2 ** (1 / 12))
-    again = listen(soxr.resample(wave, SAMPLE_RATE * 2 ** (1 / 12), SAMPLE_RATE), SAMPLE_RATE)
+    again = analyze_music(soxr.resample(wave, SAMPLE_RATE * 2 ** (1 / 12), SAMPLE_RATE), SAMPLE_RATE)
     assert abs(faster.events.n_steps - again.events.n_steps) <= 1
     n = min(faster.events.n_steps, again.events.n_steps)
     assert np.corrcoef(faster.events.energy[:n], again.events.energy[:n])[0, 1] > 0.9

@@ -30,6 +30,7 @@ from openvmas.data.sources.fetch import Fetcher
 from openvmas.data.sources.licences import refusal
 from openvmas.data.sources.records import find_place, list_records, local_path
 from openvmas.errors import InputError
+from openvmas.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -168,18 +169,11 @@ def keep_files(work: Path, files: dict[str, bytes]) -> None:
         if name.startswith("done-"):
             (work / name).unlink(missing_ok=True)
     for name in names:
-        write_file(work / name, files[name])
+        write_bytes(work / name, files[name])
     for name in names:
         if name.startswith("done-"):
             for folder in (work / "partial").glob(f"{name[5:10]}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write beside the place and rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def read_input(work: Path, index: int) -> list[Record]:
@@ -197,7 +191,7 @@ def list_input(recipe: Recipe, work: Path) -> int:
         nonlocal n_pieces
         path, data = work / f"input-{n_pieces:05d}.jsonl", "".join(lines).encode()
         if not path.exists() or path.read_bytes() != data:
-            write_file(path, data)
+            write_bytes(path, data)
         n_pieces += 1
         lines.clear()
 

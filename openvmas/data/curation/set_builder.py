@@ -20,7 +20,6 @@ from openvmas.data.curation.pipeline import (
     missing_shards,
     read_input,
     refused,
-    write_file,
 )
 from openvmas.data.curation.recipe import Recipe, make_stage, set_stage_types
 from openvmas.data.curation.set_splits import make_set
@@ -29,6 +28,7 @@ from openvmas.data.report.funnel import Funnel, count_funnel
 from openvmas.data.sources.address_tables import is_address
 from openvmas.data.sources.fetch import Fetcher
 from openvmas.errors import OutputError
+from openvmas.files import write_bytes
 
 Progress = Callable[[str], None]
 
@@ -95,9 +95,9 @@ def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> 
         progress("writing shards")
         write_shards(output, work)
         funnel = count_funnel(work, names)
-        write_file(output / "funnel.json", funnel.to_json().encode())
+        write_bytes(output / "funnel.json", funnel.to_json().encode())
         write_datasheet(output, title=recipe.build.name)
-        write_file(marker, key.encode())
+        write_bytes(marker, key.encode())
     return count_funnel(work, names)
 
 

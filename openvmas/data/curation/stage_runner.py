@@ -22,6 +22,7 @@ from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import Media
 from openvmas.data.curation.workers import OUT_OF_MEMORY, Outcome
 from openvmas.errors import InputError
+from openvmas.files import write_npz
 
 UNREADABLE = "unreadable"
 _PR_SET_PDEATHSIG = 1
@@ -73,14 +74,6 @@ def anonymous(text: str, media: Media) -> str:
     for path in media.places():
         text = text.replace(str(path), media.name)
     return text
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an NPZ file beside its place and rename it; equal arrays give equal bytes."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(partial, path)
 
 
 def limit(limits: LimitOptions) -> None:
@@ -136,7 +129,7 @@ def serve() -> None:
             with Media(record, job["path"], settings["scratch"]) as media:
                 outcome, arrays = run_stages(job["index"], record, media, stages, lambda stage: answer(at=stage))
             if arrays:
-                save_arrays(Path(job["arrays"]), arrays)
+                write_npz(Path(job["arrays"]), arrays, is_compressed=False)
         except MemoryError:
             os._exit(OUT_OF_MEMORY)  # tidying up would need memory, too
         answer(outcome=outcome.to_json())

@@ -15,7 +15,8 @@ import numpy as np
 from openvmas.data.montage.tags_map import tag_picture
 from openvmas.data.montage.video_clips import Source, Take, sample_view, view_window
 from openvmas.errors import InputError
-from openvmas.vision.analysis import MOTION_FPS, look_of
+from openvmas.files import write_npz
+from openvmas.vision.analysis import MOTION_FPS, measure_looks
 from openvmas.vision.backbone import Backbone
 from openvmas.vision.motion import Motion, MotionTracker, luma
 
@@ -51,11 +52,8 @@ class Bank:
     motion: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Write an NPZ file, beside the target first."""
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, **{name: getattr(self, name) for name in _ARRAYS})
-        part.replace(path)
+        """Write an NPZ file, whole or not at all."""
+        write_npz(path, {name: getattr(self, name) for name in _ARRAYS})
 
     @staticmethod
     def load(path: Path) -> Bank:
@@ -124,13 +122,13 @@ def build(media: Path, paths: Sequence[str]) -> Bank:
         grid = [(z, *p, t) for t in times for z in ZOOMS for p in (PLACES[:1] if z == 1 else PLACES)]
         views = np.array(grid if source.is_still else [v for v in grid if v[1:3] == PLACES[0]])
         pictures = [view_of(source, view) for view in views]
-        seen = backbone.see(np.stack([_resized(p, SEEN) for p in pictures]))
+        seen = backbone.extract(np.stack([_resized(p, SEEN) for p in pictures]))
         kept.append(str(path))
         parts["sizes"].append(np.array([[width, height]]))
         parts["views"].append(views)
         parts["features"].append(seen.features.astype(np.float16))
         parts["classes"].append(seen.probabilities.astype(np.float16))
-        parts["looks"].append(np.stack([look_of(_resized(p, SEEN)) for p in pictures]).astype(np.float32))
+        parts["looks"].append(np.stack([measure_looks(_resized(p, SEEN)) for p in pictures]).astype(np.float32))
         parts["thumbs"].append(np.stack([luma(_resized(p, THUMB)) for p in pictures]).astype(np.uint8))
         parts["motion"].append(np.zeros((0, 7)) if source.is_still else _own_motion(source))
     if not kept:

@@ -20,7 +20,7 @@ from openvmas.errors import ModelError
 from openvmas.media.audio import Audio, resample
 from openvmas.pretrained import find_weights
 from openvmas.settings import option
-from openvmas.vision.analysis import FEATURE_FPS, LOOKS, VideoAnalysis, look_of
+from openvmas.vision.analysis import FEATURE_FPS, LOOKS, VideoAnalysis, measure_looks
 from openvmas.vision.backbone import Backbone, picture_size, read_class_names
 from openvmas.vision.mood import describe
 
@@ -133,8 +133,8 @@ def look_at(picture: np.ndarray) -> dict[str, np.ndarray]:
     width, height = picture_size(picture.shape[1], picture.shape[0])
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     small = np.asarray(frame.reformat(width, height, interpolation="AREA").to_ndarray(format="rgb24"))
-    seen = Backbone().see(small[None])
-    looks = np.append(look_of(small), 0.0)[None]
+    seen = Backbone().extract(small[None])
+    looks = np.append(measure_looks(small), 0.0)[None]
     return {"features": pack_features(seen.features), "looks": pack_looks(looks)} | pack_classes(seen.probabilities)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
 from openvmas.errors import InputError
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
@@ -81,7 +81,7 @@ def listen_all(waves: Path, examples: Path) -> None:
     for track in read_index(waves):
         path = examples / "heard" / f"{key_of(track)}.npz"
         if not path.exists() and is_usable(track):
-            listen(read_wave(waves, track), SAMPLE_RATE).save(path)
+            analyze_music(read_wave(waves, track), SAMPLE_RATE).save(path)
 
 
 def encode_all(waves: Path, examples: Path, codec: str, seconds: int = 60, semitones: float = 0) -> None:
