@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
 import click
 
+from openvmas.cli.options import given, options_of
 from openvmas.errors import OptionError
+from openvmas.settings import read_table
 from openvmas.train.resource_plan import PlanOptions
 
 GPUS = (8, 16, 32, 64)
 MAX_GPUS = 65_536
-
-
-def assumptions(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Every field of `PlanOptions` as an option."""
-    for item in reversed(fields(PlanOptions)):
-        text = f"{item.metadata['help']} [default: {item.default}]"
-        flag, kind = f"--{item.name.replace('_', '-')}", type(item.default)
-        metavar = "TEXT" if kind is str else "NUMBER"
-        command = click.option(flag, item.name, type=kind, default=item.default, metavar=metavar, help=text)(command)
-    return command
 
 
 @click.group()
@@ -38,17 +28,15 @@ def train() -> None:
     "--gpus", type=int, multiple=True, default=GPUS, metavar="NUMBER",
     help="How many; may be given several times. [default: 8, 16, 32, 64]",
 )  # fmt: skip
-@assumptions
+@options_of(PlanOptions)
 def plan(gpus: tuple[int, ...], **values: Any) -> int:
     """Say what training the joint model on a large set takes: memory, days, input and traffic, from counted FLOPs."""
-    from openvmas.settings import checked
     from openvmas.train.resource_plan import make_plan
 
     for n in gpus:
         if not 1 <= n <= MAX_GPUS:
             raise OptionError(f"gpus cannot be {n}; give a number from 1 to {MAX_GPUS}.")
-    options = {item.name: checked(item, PlanOptions, values[item.name]) for item in fields(PlanOptions)}
-    click.echo(make_plan(PlanOptions(**options), gpus))
+    click.echo(make_plan(read_table(PlanOptions, given(values)), gpus))
     return 0
 
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from openvmas.errors import OpenVMASError
-from openvmas.settings import option, value_type
+from openvmas.settings import option, read_table, value_type
 from openvmas.train.optim import BatchedMuon
-from openvmas.train.recipe_file import make_recipe, read_recipe
+from openvmas.train.recipe_file import read_recipe
 
 SCHEDULES = ("hold", "cosine")
 _Parser = argparse.ArgumentParser
@@ -153,7 +153,7 @@ def take(arguments: argparse.Namespace, group: type, trainer: str, table: str) -
     """A dataclass from the file's table and the options that were given. Raises InputError, OptionError."""
     found = getattr(read_recipe(arguments.recipe, trainer), table) if arguments.recipe else {}
     given = {item.name: getattr(arguments, item.name) for item in fields(group) if hasattr(arguments, item.name)}
-    return make_recipe(group, {**found, **given})
+    return read_table(group, {**found, **given}, "the recipe")
 
 
 @torch.no_grad()

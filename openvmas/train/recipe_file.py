@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from openvmas.data.curation.recipe import nearest, one_of, read_table, read_toml
 from openvmas.errors import OptionError
+from openvmas.settings import nearest, read_table, read_toml
 
 MODULES = {
     "codec": "openvmas.train.codec.codec_trainer",
@@ -27,7 +27,6 @@ MODULES = {
 TRAINERS = {"codec": "CodecRecipe", "model": "ModelRecipe", "joint": "JointRecipe"}  # module of train → its recipe
 TABLES = ("recipe", "run")
 MOST = 8  # recipes that may be like one another in a row
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,20 +49,10 @@ def read_recipe(path: str | Path, trainer: str = "") -> RecipeFile:
         raise OptionError(f"{path} is a recipe for train.{found.trainer}, not train.{trainer}; give it to that one.")
     for group, table in zip(groups_of(found.trainer), (found.recipe, found.run), strict=True):
         try:
-            make_recipe(group, table)
+            read_table(group, table, "the recipe")
         except OptionError as error:
             raise OptionError(f"{path}: {error}") from error
     return found
-
-
-def make_recipe(group: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass of settings with every value checked: name, type, range, choice. Raises OptionError."""
-    made = read_table(group, values, "the recipe")
-    items: Any = group
-    for item in fields(items):
-        if "choices" in item.metadata:
-            one_of(item.name, getattr(made, item.name), item.metadata["choices"], "the recipe")
-    return made
 
 
 def groups_of(trainer: str) -> tuple[type, type]:

@@ -9,10 +9,11 @@ import pytest
 
 from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError
+from openvmas.settings import read_table
 from openvmas.train.decoder import decoder_trainer
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_model import PRESETS, JointRecipe
-from openvmas.train.recipe_file import TRAINERS, groups_of, make_recipe, read_recipe
+from openvmas.train.recipe_file import TRAINERS, groups_of, read_recipe
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "train"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -23,7 +24,7 @@ def test_the_recipes_that_ship_are_understood(name):
     found = read_recipe(FOLDER / f"{name}.toml")
     assert name.split("-")[0] == found.trainer
     group, options = groups_of(found.trainer)
-    recipe, run = make_recipe(group, found.recipe), make_recipe(options, found.run)
+    recipe, run = read_table(group, found.recipe), read_table(options, found.run)
     assert recipe.preset == name.split("-")[1] and run.time_limit > 0
     for key, value in found.recipe.items():
         assert getattr(recipe, key) == value
@@ -32,10 +33,10 @@ def test_the_recipes_that_ship_are_understood(name):
 def test_every_preset_and_ablation_has_a_recipe():
     joints = {name.split("-")[1] for name in NAMES if name.startswith("joint")}
     assert joints == {"debug", "mini", "base", "large"} <= set(PRESETS)
-    full = make_recipe(JointRecipe, read_recipe(FOLDER / "joint-mini.toml").recipe)
+    full = read_table(JointRecipe, read_recipe(FOLDER / "joint-mini.toml").recipe)
     for name in NAMES:
         if name.startswith("joint-mini-"):
-            other = make_recipe(JointRecipe, read_recipe(FOLDER / f"{name}.toml").recipe)
+            other = read_table(JointRecipe, read_recipe(FOLDER / f"{name}.toml").recipe)
             changed = {key for key, value in vars(other).items() if getattr(full, key) != value}
             assert 0 < len(changed) <= 4, name  # one thing is left out, everything else is the same
 
