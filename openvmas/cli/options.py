@@ -43,9 +43,10 @@ def options_of(*groups: type, only: Sequence[str] = (), leave_out: Sequence[str]
 
     def decorate(command: Any) -> Any:
         items = [(item, group) for group in groups for item in fields(group)]
-        for item, group in reversed(items):
-            if (not only or item.name in only) and item.name not in leave_out:
-                command = click_option(item, group)(command)
+        items = [(i, g) for i, g in items if (not only or i.name in only) and i.name not in leave_out]
+        # click collects the options of a function from its last decorator, those of a command from its first.
+        for item, group in items if isinstance(command, click.Command) else reversed(items):
+            command = click_option(item, group)(command)
         return command
 
     return decorate
