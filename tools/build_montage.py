@@ -9,7 +9,7 @@ CORPUS/media, CORPUS/bank.npz and CORPUS/videos are made once; what is there is 
 every picture with its licence; its order decides which are held out (`train.joint.pairs.split_bank`), so new ones go
 to its
 end. WAVES is the folder made by
-`python -m openvmas.train.codec.corpus`, HEARD its analyses by `python -m openvmas.train.decoder.examples listen`,
+`openvmas train corpus`, HEARD its analyses by `openvmas train examples listen`,
 TAGS.npz is from
 tools/tag_music.py. For training nothing is rendered: `openvmas.data.montage.editor.Montages` and
 `openvmas.data.montage.curves.watch` give curves and features from seeds.
@@ -40,7 +40,7 @@ from openvmas.music.sync import sync_z
 from openvmas.timeline import Clock
 from openvmas.train.codec.corpus import SAMPLE_RATE, Track, read_index
 from openvmas.train.decoder.examples import is_usable, read_wave
-from openvmas.train.joint.pairs import part_of
+from openvmas.train.joint.pairs import select_pictures
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SEED = 2026  # of the test set
@@ -77,7 +77,7 @@ def make_bank(corpus: Path) -> None:
 def read_test_bank(path: Path) -> banks.Bank:
     """The part of the bank that the test set is made of: the first pictures and all footage."""
     bank = banks.Bank.load(path)
-    return part_of(bank, [i for i in range(len(bank)) if i < N_TEST_SET or bank.is_footage(i)])
+    return select_pictures(bank, [i for i in range(len(bank)) if i < N_TEST_SET or bank.is_footage(i)])
 
 
 def tracks_of(music: Path, held_out: bool) -> dict[str, Track]:

@@ -17,10 +17,10 @@ from openvmas.music.analysis import analyze_music
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
 from openvmas.train.codec import codec_trainer as codec_training
-from openvmas.train.codec.codec_trainer import CodecRecipe
+from openvmas.train.codec.codec_trainer import CodecOptions, CodecRecipe
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
 from openvmas.train.decoder import decoder_trainer as model_training
-from openvmas.train.decoder.decoder_trainer import ModelRecipe
+from openvmas.train.decoder.decoder_trainer import DecoderRecipe
 from openvmas.train.decoder.examples import Examples, change_speed, condition_of, encode_all, listen_all, read_wave
 from openvmas.train.export.export_model import export
 from openvmas.train.loop import RunOptions
@@ -71,7 +71,7 @@ def train_codec(waves: Path, run: Path, steps: int) -> list[dict]:
     recipe = CodecRecipe(
         preset="debug", batch=2, seconds=0.8, steps=steps, continuous_steps=2, warmup=2, precision="fp32"
     )
-    codec_training.train(waves, run, recipe, FOREVER)
+    codec_training.run_training(waves, run, recipe, CodecOptions(FOREVER))
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
@@ -145,7 +145,7 @@ def test_copies_played_higher_are_examples_too(waves, run):
 
 
 def test_from_tracks_to_music(waves, run):
-    recipe = ModelRecipe(preset="debug", batch=2, steps_per_crop=64, steps=30, warmup=2, precision="fp32")
+    recipe = DecoderRecipe(preset="debug", batch=2, steps_per_crop=64, steps=30, warmup=2, precision="fp32")
     examples = []
     for name, held_out in (("music", False), ("held-out", True)):
         Examples.collect(waves, run / "examples", run / "tags.npz", held_out).save(run / f"{name}.npz", 8)

@@ -41,7 +41,7 @@ def key_of(name: str) -> str:
 def read_songs(names: Iterable[str], heard: Path, tags: Path) -> list[Song]:
     """The songs of these names that were analysed.
 
-    heard: folder of analyses by `python -m openvmas.train.decoder.examples listen`; tags: NPZ of tools/tag_music.py.
+    heard: folder of analyses by `openvmas train examples listen`; tags: NPZ of tools/tag_music.py.
     Raises InputError if there is not one.
     """
     with np.load(tags) as data:
@@ -54,7 +54,5 @@ def read_songs(names: Iterable[str], heard: Path, tags: Path) -> list[Song]:
             first, last = spans.get(name, (0, 0))
             songs.append(Song(name, MusicAnalysis.load(path), times[first:last], axes[first:last]))
     if not songs:
-        raise InputError(
-            f"{heard} holds no analysis of these tracks; run `python -m openvmas.train.decoder.examples listen`."
-        )
+        raise InputError(f"{heard} holds no analysis of these tracks; run `openvmas train examples listen`.")
     return songs
