@@ -2,7 +2,7 @@
 
     python bench/ablation.py PACKED POOLS RUNS [--seeds 3] [--clips 24] [--play MANIFEST.csv] [--markdown OUT.md]
 
-PACKED is of `python -m openvmas.train.decoder.examples pack`, POOLS of `python -m openvmas.train.joint.pair_pool`.
+PACKED is of `openvmas train examples pack`, POOLS of `openvmas train pairs`.
 Every run is
 trained in two stages (music alone, told of events or never told; then music and pairs), measured on the pool's held-out
 music and pictures, and kept in RUNS: what is there is not done again, so `--share 0/2` and `--share 1/2` may work side
@@ -23,7 +23,6 @@ from typing import Any
 import ablation_play
 import numpy as np
 import torch
-from torch_sampling import write_codes
 
 from openvmas.codec.runtime import CodecRunner
 from openvmas.eval.metrics.statistics import bootstrap_interval, mean
@@ -34,10 +33,10 @@ from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import find_weights
 from openvmas.train.decoder import decoder_trainer
 from openvmas.train.decoder.examples import Packed, read_packed
+from openvmas.train.decoder.torch_sampling import sample_codes
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
-from openvmas.train.joint.pair_pool import TEST_ROUND, PairPool, coarsen
-from openvmas.train.joint.pairs import RATE, Clip, collate
+from openvmas.train.joint.pairs import RATE, TEST_ROUND, PairPool, TrainingClip, coarsen, collate
 from openvmas.train.loop import RunOptions
 
 N_STEPS = 320  # of a crop
@@ -80,7 +79,7 @@ class Given:
 def train_base(given: Given, is_told: bool) -> Path:
     """A decoder of music alone, told of events or never told: the first stage, the same for all seeds."""
     folder = given.runs / f"base-{'told' if is_told else 'plain'}"
-    recipe = decoder_trainer.ModelRecipe(
+    recipe = decoder_trainer.DecoderRecipe(
         preset=FULL.preset, steps=BASE_STEPS, steps_per_crop=N_STEPS, drop_events=0.12 if is_told else 1.0,
         save_every=300,
     )  # fmt: skip
@@ -113,14 +112,14 @@ def load_run(folder: Path, recipe: JointRecipe, feature_width: int) -> JointMode
     return made.eval()
 
 
-def all_told(recipe: JointRecipe, n: int) -> torch.Tensor:
-    """What n clips are told, [3, n]: everything that this model has ever been told."""
+def everything(recipe: JointRecipe, n: int) -> torch.Tensor:
+    """[3, n] of 0 or 1 for n clips: every part of the condition that this model was trained with."""
     return torch.tensor([[float(recipe.drop_events < 1)], [1.0], [1.0]]).expand(3, n)
 
 
 @torch.no_grad()
 def embed(
-    made: JointModel, clips: Sequence[Clip], recipe: JointRecipe, n_round: int = TEST_ROUND
+    made: JointModel, clips: Sequence[TrainingClip], recipe: JointRecipe, n_round: int = TEST_ROUND
 ) -> dict[str, list[torch.Tensor]]:
     """Similarities [R, R] of pictures (rows) and music in every round: by meaning, in time, and both logits added."""
     found: dict[str, list[torch.Tensor]] = {"meaning": [], "in time": [], "both": []}
@@ -130,9 +129,9 @@ def embed(
         for start in range(first, first + n_round, 16):
             some = clips[start : min(start + 16, first + n_round)]
             batch = collate(some, made.decoder.config, recipe.fps, clips[0].features.shape[1])
-            _, seen = made.told(batch, all_told(recipe, len(batch.tokens)))
-            untold = unconditioned(made.decoder, len(batch.tokens), batch.tokens.shape[-1])
-            hidden = made.decoder.hidden(batch.tokens, untold)
+            _, seen = made.cond(batch, everything(recipe, len(batch.tokens)))
+            uncond = unconditioned(made.decoder, len(batch.tokens), batch.tokens.shape[-1])
+            hidden = made.decoder.hidden(batch.tokens, uncond)
             rows = seen.embedding, made.music(hidden), made.video_timed(seen.motion), made.music_timed(hidden)
             for part, row in zip(parts, rows, strict=True):
                 part.append(row)
@@ -145,16 +144,17 @@ def embed(
 
 @torch.no_grad()
 def write(
-    made: JointModel, clips: Sequence[Clip], recipe: JointRecipe, codec: CodecRunner, seed: int
+    made: JointModel, clips: Sequence[TrainingClip], recipe: JointRecipe, codec: CodecRunner, seed: int
 ) -> list[np.ndarray]:
     """A wave [L] for every clip, from what it shows."""
     batch = collate(clips, made.decoder.config, recipe.fps, clips[0].features.shape[1])
-    told, _ = made.told(batch, all_told(recipe, len(batch.tokens)))
-    untold = unconditioned(made.decoder, *told.shape[:2])
-    return [codec.decode(codes) for codes in write_codes(made.decoder, told, untold, GUIDANCE, seed=seed)]
+    cond, _ = made.cond(batch, everything(recipe, len(batch.tokens)))
+    uncond = unconditioned(made.decoder, *cond.shape[:2])
+    sampled = sample_codes(made.decoder, cond, uncond, GUIDANCE, top_k=100, seed=seed)
+    return [codec.decode(codes) for codes in sampled]
 
 
-def sync_of(waves: Sequence[np.ndarray], clips: Sequence[Clip], codec: CodecRunner) -> list[float]:
+def sync_of(waves: Sequence[np.ndarray], clips: Sequence[TrainingClip], codec: CodecRunner) -> list[float]:
     """Sync z of each wave at the accents of its clip's picture."""
     found = []
     for wave, clip in zip(waves, clips, strict=True):
@@ -164,12 +164,12 @@ def sync_of(waves: Sequence[np.ndarray], clips: Sequence[Clip], codec: CodecRunn
     return found
 
 
-def shown_at(clips: Sequence[Clip], fps: float) -> list[Clip]:
+def shown_at(clips: Sequence[TrainingClip], fps: float) -> list[TrainingClip]:
     """The clips as they are known from fps pictures a second."""
     shown = []
     for clip in clips:
         curves = coarsen(clip.curves, fps)
-        shown.append(replace(clip, curves=curves, condition=joint_trainer.told_condition(clip.condition, curves)))
+        shown.append(replace(clip, curves=curves, condition=joint_trainer.picture_condition(clip.condition, curves)))
     return shown
 
 

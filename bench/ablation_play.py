@@ -12,9 +12,8 @@ import soxr
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
 from openvmas.eval.benchmark.folder_measures import read_sound
-from openvmas.train.joint.joint_trainer import told_condition
-from openvmas.train.joint.other_pairs import seen_from
-from openvmas.train.joint.pairs import Clip, told_events
+from openvmas.train.joint.joint_trainer import picture_condition
+from openvmas.train.joint.pairs import TrainingClip, crop_picture, events_as_planned
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SPAN = 400  # steps, 8 s
@@ -27,7 +26,7 @@ def read_wave(film: Path, sample_rate: int) -> np.ndarray:
     return soxr.resample(sound.wave[0], sound.sample_rate, sample_rate)
 
 
-def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float) -> list[Clip]:
+def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float) -> list[TrainingClip]:
     """All whole spans of the films of a corpus `play`, told what their pictures show; all of different pieces."""
     clips = []
     with manifest.open(encoding="utf-8", newline="") as file:
@@ -42,18 +41,20 @@ def play_clips(manifest: Path, codec: CodecRunner, n_codebooks: int, fps: float)
     return clips
 
 
-def span_of(analysis: VideoAnalysis, codes: np.ndarray, start: int, n_codebooks: int, fps: float, piece: int) -> Clip:
+def span_of(
+    analysis: VideoAnalysis, codes: np.ndarray, start: int, n_codebooks: int, fps: float, piece: int
+) -> TrainingClip:
     """SPAN steps of a film from step `start`, with features at fps from the nearest that were looked at."""
     views = analysis.features, analysis.feature_times
-    seen = seen_from(analysis.events, analysis.motion, views, start, SPAN, fps)
+    seen = crop_picture(analysis.events, analysis.motion, views, start, SPAN, fps)
     nothing = np.full((SPAN, len(AXES)), np.nan, np.float32)
-    bare = Condition(told_events(seen.curves), np.zeros(0), np.zeros(0), nothing, np.zeros(SPAN), np.zeros(SPAN))
-    return Clip(
-        codes[:, start : start + SPAN - n_codebooks + 1].astype(np.int64), told_condition(bare, seen.curves),
+    bare = Condition(events_as_planned(seen.curves), np.zeros(0), np.zeros(0), nothing, np.zeros(SPAN), np.zeros(SPAN))
+    return TrainingClip(
+        codes[:, start : start + SPAN - n_codebooks + 1].astype(np.int64), picture_condition(bare, seen.curves),
         seen.curves[:, 0], seen.curves, seen.features, piece,
     )  # fmt: skip
 
 
-def with_beats(clips: Sequence[Clip]) -> list[int]:
+def with_beats(clips: Sequence[TrainingClip]) -> list[int]:
     """Which spans have enough accents for sync z."""
     return [i for i, clip in enumerate(clips) if np.count_nonzero(clip.curves[:, 0]) >= LEAST_BEATS]

@@ -3,7 +3,7 @@
     python bench/codec.py WAVES CODEC.pt --out DIR [--onnx FOLDER] [--against OTHER.pt] [--clips 60] [--seconds 20]
         [--soundfont FILE.sf2] [--json results.json] [--markdown table.md]
 
-WAVES is made by `python -m openvmas.train.codec.corpus`. Clips come from tracks and albums that nothing was trained
+WAVES is made by `openvmas train corpus`. Clips come from tracks and albums that nothing was trained
 on, round
 robin over albums and tracks; distances are to 120 places of training music. DIR keeps what was measured, clip by clip:
 a run that was stopped goes on, and the next codec does not measure Opus again. Where a bar has no absolute goal, the

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength, pick_onsets
+from openvmas.timeline import peak_offset
 
 BANDS = ((0, 500), (500, 2000), (2000, 5000), (5000, 10_000), (10_000, 16_000))  # Hz
 FFT, HOP = 2048, 512  # samples
@@ -195,9 +196,7 @@ def fundamental(wave: np.ndarray, sample_rate: int, nominal: float, reach: float
     left, right = spectrum[centre - 1], spectrum[centre + 1]
     total = (here + away * (right - left) / 2 + away**2 * (left + right - 2 * here) / 2).sum(axis=0)
     top = int(np.clip(total.argmax(), 1, len(total) - 2))
-    bend = total[top - 1] + total[top + 1] - 2 * total[top]
-    offset = 0.5 * (total[top - 1] - total[top + 1]) / bend if bend < 0 else 0.0
-    return float(nominal * 2 ** ((cents[top] + np.clip(offset, -1, 1)) / 1200))
+    return float(nominal * 2 ** ((cents[top] + peak_offset(*total[top - 1 : top + 2])) / 1200))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """One line per short codec run: what differed from the defaults, and what came out at the end.
 
-    python -m openvmas.train.codec.codec_trainer MUSIC RUNS/NAME --time-limit 270 --clock cpu --continuous-steps 150
+    openvmas train codec MUSIC RUNS/NAME --time-limit 270 --clock cpu --continuous-steps 150
     ...   # each
     python bench/codec_runs.py RUNS/*
 

@@ -3,10 +3,10 @@
     python bench/copies.py WAVES GENERATED [GENERATED ...] [--cache words.npz] [--held-out 30]
     python bench/copies.py WAVES CODES.npy [CODES.npy ...] --codes EXAMPLES/codes [--held-out 30]
 
-With sound: WAVES is the folder that `openvmas.train.codec.corpus` wrote; GENERATED are audio files or folders of
+With sound: WAVES is the folder that `openvmas train corpus` wrote; GENERATED are audio files or folders of
 them, heard
 at the original speed. With codes, much faster: arrays [K, T] of the tracks in EXAMPLES/codes (as written by
-`openvmas.train.decoder.examples`), and of generated pieces. --held-out adds the yardstick: as many real tracks that
+`openvmas train examples`), and of generated pieces. --held-out adds the yardstick: as many real tracks that
 nothing
 was trained on, 30 s of each. Passages longer than the yardstick's are copies. Needs the extra `eval`.
 """

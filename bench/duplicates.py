@@ -3,7 +3,7 @@
     python bench/duplicates.py WAVES [--tracks 1000] [--copies 200] [--seconds 25] [--json results.json]
     python bench/duplicates.py --planted DIR        # videos with truth.jsonl, from tools/make_planted_set.py
 
-WAVES is made by `python -m openvmas.train.codec.corpus`. Tracks are a passage of each recording there, filled up to
+WAVES is made by `openvmas train corpus`. Tracks are a passage of each recording there, filled up to
 --tracks
 with pieces of drawn notes; copies of every fifth go through MP3, Opus, trimming, gain, noise, other speed, other pitch
 (tempo kept) and other tempo (pitch kept). Recordings found alike that are one recording are no mistakes, and listed

@@ -21,9 +21,9 @@ import soundfile
 
 from openvmas.generate.piece import Composer
 from openvmas.generate.scorer import load
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
-from openvmas.planning.conditioning import to_condition
+from openvmas.planning.conditioning import build_condition
 from openvmas.planning.planner import make_plan
 from openvmas.settings import GenerateOptions, PlanOptions
 from openvmas.vision.analysis import VideoAnalysis, analyze
@@ -61,11 +61,11 @@ def follow(path: Path, number: int, composer: Composer, out: Path, options: Gene
     row: dict = {"video": path.name, "duration": float(analysis.duration), "beats": len(analysis.visual_beats)}
     plan = make_plan(analysis, PlanOptions())
     for events in ("on", "off", "shuffled"):
-        condition = to_condition(plan, analysis, events=events, seed=number)
+        condition = build_condition(plan, analysis, events=events, seed=number)
         wave, rate = compose(composer, condition, options, out / events / name)
         row[f"z_{events}"] = sync_of_wave(wave, rate, analysis.visual_beats).z
         if events == "on":
-            heard = listen(wave, rate)
+            heard = analyze_music(wave, rate)
             row["energy"] = energy_correlation(condition.events.energy, heard.events.energy)
             row["grid_share"] = heard.confidence
             row["peak"] = float(np.abs(wave).max())
@@ -76,15 +76,15 @@ def follow(path: Path, number: int, composer: Composer, out: Path, options: Gene
     hits = np.sort(generator.uniform(1.0, max(1.5, row["duration"] - 2.0), 3))
     hits = hits[np.insert(np.diff(hits) > 0.4, 0, True)]
     with_hits = make_plan(analysis, PlanOptions(hit=tuple(float(h) for h in hits)))
-    wave, rate = compose(composer, to_condition(with_hits, analysis), options, out / "hits" / name)
-    onsets = listen(wave, rate).onsets
+    wave, rate = compose(composer, build_condition(with_hits, analysis), options, out / "hits" / name)
+    onsets = analyze_music(wave, rate).onsets
     row["hits"], row["hit_rate"] = len(hits), hit_rate(hits, onsets)
     chance = [hit_rate((hits + s) % row["duration"], onsets) for s in generator.uniform(0.3, row["duration"] - 0.3, 50)]
     row["hit_chance"] = float(np.mean(chance))
     asked = TEMPOS[number % len(TEMPOS)]
     with_tempo = make_plan(analysis, PlanOptions(tempo=asked))
-    wave, rate = compose(composer, to_condition(with_tempo, analysis), options, out / "tempo" / name)
-    heard = listen(wave, rate)
+    wave, rate = compose(composer, build_condition(with_tempo, analysis), options, out / "tempo" / name)
+    heard = analyze_music(wave, rate)
     row["tempo_asked"], row["tempo_heard"] = asked, heard.tempo
     row["tempo_error"] = octave_error(asked, heard.tempo)
     return row

@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from openvmas.planning.beat_grid import Wish, fit_grid
+from openvmas.planning.beat_grid import TempoConstraints, fit_grid
 from openvmas.planning.tempo_map import distance_to, lay_grid, measure_fit
 
 CASES = [(15, 2.0), (30, 2.0), (60, 4.0), (60, 2.0), (60, 1.0), (180, 2.0), (600, 2.0), (3600, 3.0)]  # s, s per event
@@ -30,7 +30,7 @@ def main() -> None:
             times, strengths = np.sort(rng.uniform(0, duration, n)), rng.uniform(0.2, 1, n)
             borders = tuple(times[np.searchsorted(times, np.arange(15.0, duration - 10, 15.0))])
             before = time.process_time()
-            marks, metre = fit_grid(times, strengths, duration, Wish(borders=borders))
+            marks, metre = fit_grid(times, strengths, duration, TempoConstraints(borders=borders))
             spent = time.process_time() - before
             grid = lay_grid(marks, metre, -8, duration + 8)
             fit = measure_fit(times, strengths, grid, duration)

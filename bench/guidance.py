@@ -26,7 +26,7 @@ from openvmas.eval.metrics.frechet import frechet_distance
 from openvmas.generate.scorer import Scorer
 from openvmas.hub.taggers import SAMPLE_RATE, Embedder, Musicnn, Yamnet, log_mel
 from openvmas.music.sync import sync_of_wave
-from openvmas.planning.conditioning import to_condition
+from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.vision.analysis import VideoAnalysis
@@ -53,7 +53,7 @@ def compose(
 
 def asked_for(plan: ScorePlan, analysis: VideoAnalysis, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean of each axis, NaN where nothing is said, and the times of the accents, s."""
-    condition = to_condition(plan, analysis)
+    condition = build_condition(plan, analysis)
     said = condition.semantics[:n_steps]
     is_said = np.isfinite(said).any(0)
     means = np.where(is_said, np.nansum(said, 0) / np.maximum(np.isfinite(said).sum(0), 1), np.nan)

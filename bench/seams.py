@@ -17,7 +17,8 @@ import numpy as np
 
 from openvmas.generate.composer import ModelComposer
 from openvmas.music.seams import find_seams
-from openvmas.planning.planner import make_plan, to_condition
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.planner import make_plan
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions, PlanOptions
 from openvmas.vision.analysis import analyze
@@ -48,7 +49,7 @@ def main() -> None:
     rate = int(composer.engine.sizes["sample_rate"])
     found: dict[str, list[list[float]]] = {"written again": [], "as it was": [], "replaced": []}
     for seed in range(arguments.pieces):
-        condition = to_condition(make_plan(analysis, PlanOptions(text=TEXTS[seed % len(TEXTS)]), seed), analysis)
+        condition = build_condition(make_plan(analysis, PlanOptions(text=TEXTS[seed % len(TEXTS)]), seed), analysis)
         options = GenerateOptions(candidates=1, seed=seed)
         codes = np.concatenate([segment.codes for segment in composer.write(condition, options)], axis=1)
         n_steps = codes.shape[1]

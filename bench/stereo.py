@@ -19,11 +19,12 @@ import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, Trunk
-from openvmas.train.codec.codec_trainer import CodecRecipe, learning_rate, make_optimizers, weigh
+from openvmas.train.codec.codec_trainer import CodecRecipe, learning_rate, weighted_loss
 from openvmas.train.codec.corpus import SAMPLE_RATE, RandomCrops
-from openvmas.train.codec.crops import draw_ahead, open_crops
+from openvmas.train.codec.crops import open_crops
 from openvmas.train.codec.held_out import compare
 from openvmas.train.codec.losses import SpectralLoss
+from openvmas.train.loop import draw_ahead, make_optimizers, set_lr
 
 BATCH, LENGTH = 8, 51_200
 CLIPS, CLIP_LENGTH = 24, 128_000
@@ -64,7 +65,9 @@ def as_rows(wave: Tensor) -> Tensor:
 def train(codec: Codec, crops: RandomCrops, seconds: float) -> int:
     """Train for so many seconds of processor time; returns the number of steps."""
     recipe = CodecRecipe(learning_rate=2e-3)
-    optimizers, loss = make_optimizers(codec, recipe), SpectralLoss(SAMPLE_RATE)
+    blocks = [part for name, part in codec.named_modules() if name.endswith("blocks")]
+    optimizers = make_optimizers(codec, blocks, recipe.learning_rate, 0.01, fused=True)
+    loss = SpectralLoss(SAMPLE_RATE)
     batches = draw_ahead(lambda step: draw(crops, step, BATCH, LENGTH), 0)
     began, step = time.process_time(), 0
     while (progress := (time.process_time() - began) / seconds) < 1:
@@ -72,9 +75,7 @@ def train(codec: Codec, crops: RandomCrops, seconds: float) -> int:
         if not isinstance(codec, StereoCodec):
             wave = wave.mean(1)
         torch.manual_seed(step)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, step, progress)
+        set_lr(optimizers, learning_rate(recipe, step, progress))
         with torch.autocast("cpu", torch.bfloat16):
             latent = codec.encode_latent(wave)
         if step == CONTINUOUS_STEPS:
@@ -89,12 +90,12 @@ def train(codec: Codec, crops: RandomCrops, seconds: float) -> int:
             frames = codec.decoder(latent)
         wanted, heard = as_rows(wave), as_rows(codec.synthesize(frames))
         terms = {**loss(wanted, heard, recipe.drawn_scales), "waveform": (wanted - heard).abs().mean()}
-        total = weigh(terms, recipe, progress) + recipe.commitment_weight * commitment
-        for optimizer in optimizers:
+        total = weighted_loss(terms, recipe, progress) + recipe.commitment_weight * commitment
+        for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(codec.parameters(), 1.0)
-        for optimizer in optimizers:
+        for optimizer in optimizers.values():
             optimizer.step()
         step += 1
         if step % 50 == 0:

@@ -1,4 +1,4 @@
-"""What the decoder is told at every codec step: event curves, the beat grid, time left, and meaning.
+"""The decoder's condition at every codec step: event curves, the beat grid, time left, and semantics.
 
 Training fills it from music itself, inference from a plan; both go through `Condition.encode`, so the model never
 knows the difference.
@@ -13,7 +13,7 @@ import numpy as np
 
 from openvmas.timeline import Events
 
-# Meaning is a vector of named axes in units of standard deviations over the training music; NaN means "not said".
+# Semantics: a vector of named axes in standard deviations over the training music; NaN is the null condition.
 MOOD_AXES = ("valence", "arousal", "danceability", "acousticness", "brightness", "density")
 STYLE_AXES = (
     "ambient", "classical", "electronic", "folk", "jazz", "pop", "rock", "metal", "hip_hop", "game", "soundtrack",
@@ -32,7 +32,7 @@ CURVES = (
 
 @dataclass(frozen=True)
 class Picture:
-    """What a video encoder reads.
+    """Input of a video encoder.
 
     features: [F, W] of frames at times [F], s. curves: [T, 4] float32, accents, energy, novelty and motion at every
     codec step.
@@ -45,11 +45,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Condition:
-    """Everything the decoder is told, on the codec's clock.
+    """Everything the decoder is conditioned on, on the codec's clock.
 
     events: accents, energy, novelty [T] each.
     beats, downbeats: increasing times, s; empty where there is no grid.
-    semantics: [T, len(AXES)] float32, NaN where nothing is said.
+    semantics: [T, len(AXES)] float32, NaN where there is no condition.
     time_left: [T] seconds to the end of the piece (inf where it goes on); time_since: [T] seconds from its start.
     picture: for models with a video encoder; None where there is none.
     """
@@ -71,7 +71,7 @@ class Condition:
         return self.events.rate
 
     def encode_curves(self) -> np.ndarray:
-        """The numbers the decoder sees: [T, len(CURVES)] float32."""
+        """The curves as numbers for the decoder: [T, len(CURVES)] float32."""
         times = np.arange(self.n_steps) / float(self.rate)
         beat_phase, beat_ok, period = phase_of(times, self.beats)
         bar_phase, _, _ = phase_of(times, self.downbeats)
@@ -92,14 +92,14 @@ class Condition:
         return np.stack(columns, axis=1).astype(np.float32)
 
     def encode_semantics(self) -> np.ndarray:
-        """Values (0 where nothing is said) and flags: [T, 2 * len(AXES)] float32."""
+        """Values (0 where there is no condition) and flags: [T, 2 * len(AXES)] float32."""
         known = np.isfinite(self.semantics)
         values = np.where(known, np.clip(np.nan_to_num(self.semantics), -3, 3), 0)
         return np.concatenate([values, known], axis=1).astype(np.float32)
 
 
 def phase_of(times: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """Where each time lies between its neighbouring marks.
+    """Phase of each time between its neighbouring marks.
 
     times: [T] s; marks: [N] increasing, s. Returns a [3, T] stack: phase in [0, 1), 1 where inside the marks and
     0 elsewhere, and the local period in s.

@@ -109,7 +109,7 @@ def find_alignment(name_or_path: str | Path) -> Weights:
             return find_weights(folder)
     raise ModelError(
         f"model {weights.name} {weights.version} has no alignment part, so it cannot compare video and music; give a "
-        "model with one, or export one with `python -m openvmas.train.export.export_model - - FOLDER --joint RUN`."
+        "model with one, or export one with `openvmas train export - - FOLDER --joint RUN`."
     )
 
 

@@ -1,6 +1,7 @@
-"""Every default, once, with its sentence: frozen dataclasses from which help, docs and recipes are generated.
+"""Settings as frozen dataclasses: every default once, with its help sentence, checked in one place.
 
-Imports nothing heavy. A field's `metadata["help"]` is the sentence that users read.
+A field made by `option` carries its help, range and choices; command-line options (`openvmas.cli.options`), tables of
+TOML files and docs are made from it. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -8,21 +9,28 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import tomllib
 import types
 import typing
-from collections.abc import Iterable
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
-from openvmas.errors import OptionError
+from openvmas.errors import InputError, OptionError
 
 SAMPLE_RATE_OUT = 48_000  # Hz, of every file that is written
 CONTROL_RATE = Fraction(50)  # steps per second of event curves, plan conditions and codec codes
+T = TypeVar("T")
 
 
 def option(default: Any, help: str, **metadata: Any) -> Any:
-    """A dataclass field with its help sentence; mutable defaults are given as a factory (`list`, `tuple`)."""
+    """A dataclass field with its help sentence; mutable defaults are given as a factory (`list`, `tuple`).
+
+    metadata: `min` and `max` (inclusive), `choices`; for the command line `metavar`, `flags` (further spellings) and
+    `envvar`.
+    """
     info = {"help": help, **metadata}
     if callable(default):
         return field(default_factory=default, metadata=info)
@@ -80,14 +88,21 @@ class MixOptions:
 class OutputOptions:
     """Where results go."""
 
-    output: str | None = option(None, "Path of the finished video; next to the input as NAME.scored.EXT if left out.")
-    audio_out: str | None = option(None, "Also write the music alone as a 48 kHz stereo WAV file.")
-    midi_out: str | None = option(None, "Also write the notes as a MIDI file (model symbolic only).")
-    stems_out: str | None = option(None, "Also write every part as a WAV file into this folder (model symbolic only).")
-    plan: str | None = option(None, "Use this plan (YAML, written by `openvmas plan`) instead of making one.")
+    output: str | None = option(
+        None, "Path of the finished video; next to the input as NAME.scored.EXT if left out.", metavar="PATH",
+        flags=("-o",),
+    )  # fmt: skip
+    audio_out: str | None = option(None, "Also write the music alone as a 48 kHz stereo WAV file.", metavar="PATH")
+    midi_out: str | None = option(None, "Also write the notes as a MIDI file (model symbolic only).", metavar="PATH")
+    stems_out: str | None = option(
+        None, "Also write every part as a WAV file into this folder (model symbolic only).", metavar="PATH"
+    )
+    plan: str | None = option(
+        None, "Use this plan (YAML, written by `openvmas plan`) instead of making one.", metavar="PATH"
+    )
     overwrite: bool = option(False, "Replace existing output files.")
     variations: int = option(1, "How many finished videos to write, each with the next seed.", min=1, max=100)
-    model: str = option("mini", "Preset (mini, symbolic) or folder of exported weights.")
+    model: str = option("mini", "Preset (mini, symbolic) or folder of exported weights.", metavar="PATH")
 
 
 GROUPS: dict[str, type] = {
@@ -109,39 +124,39 @@ class Options:
 
     @classmethod
     def of(cls, **values: Any) -> Options:
-        """Check names, types and ranges; raises OptionError."""
-        groups: dict[str, Any] = {}
-        left = dict(values)
-        for name, group in GROUPS.items():
-            known = {item.name: item for item in fields(group)}
-            chosen = {key: left.pop(key) for key in list(left) if key in known}
-            groups[name] = group(**{key: checked(known[key], group, value) for key, value in chosen.items()})
-        if left:
-            name = next(iter(left))
-            near = difflib.get_close_matches(
-                name, [item.name for group in GROUPS.values() for item in fields(group)], 1
-            )
-            hint = f"did you mean {near[0]}?" if near else "see `openvmas score --help` for the names."
-            raise OptionError(f"there is no option called {name}; {hint}")
+        """Check names, types and ranges. Raises OptionError."""
+        group_of = {item.name: name for name, group in GROUPS.items() for item in fields(group)}
+        chosen: dict[str, dict[str, Any]] = {name: {} for name in GROUPS}
+        for name, value in values.items():
+            if name not in group_of:
+                near = difflib.get_close_matches(name, group_of, 1)
+                hint = f"did you mean {near[0]}?" if near else "see `openvmas score --help` for the names."
+                raise OptionError(f"there is no option called {name}; {hint}")
+            chosen[group_of[name]][name] = value
+        groups: dict[str, Any] = {name: read_table(group, chosen[name]) for name, group in GROUPS.items()}
         return cls(**groups)
 
     def flat(self) -> dict[str, Any]:
         """Name → value over all groups, as `of` takes them."""
-        return {
-            item.name: getattr(getattr(self, name), item.name)
-            for name, group in GROUPS.items()
-            for item in fields(group)
-        }
+        return {name: value for group in GROUPS for name, value in asdict(getattr(self, group)).items()}
 
 
-def value_type(item: Field[Any], group: type) -> tuple[type, bool, bool]:
-    """What a field holds: (type of one value, whether None is allowed, whether it is a tuple of such values)."""
+class ValueType(NamedTuple):
+    """The type of one value of a field, whether None is allowed, and whether the field is a tuple of such values."""
+
+    kind: type
+    is_optional: bool
+    is_tuple: bool
+
+
+def value_type(item: Field[Any], group: type) -> ValueType:
+    """The type that the annotation of a field allows; `group` is its dataclass."""
     kind = typing.get_type_hints(group)[item.name]
     if isinstance(kind, types.UnionType):
-        return next(part for part in typing.get_args(kind) if part is not type(None)), True, False
+        return ValueType(next(part for part in typing.get_args(kind) if part is not type(None)), True, False)
     if typing.get_origin(kind) is tuple:
-        return typing.get_args(kind)[0], False, True
-    return kind, False, False
+        return ValueType(typing.get_args(kind)[0], False, True)
+    return ValueType(kind, False, False)
 
 
 def checked(item: Field[Any], group: type, value: Any) -> Any:
@@ -151,11 +166,11 @@ def checked(item: Field[Any], group: type, value: Any) -> Any:
         return None
     if is_tuple:
         parts = value if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
-        return tuple(checked_one(item, kind, part) for part in parts)
-    return checked_one(item, kind, value)
+        return tuple(_checked_one(item, kind, part) for part in parts)
+    return _checked_one(item, kind, value)
 
 
-def checked_one(item: Field[Any], kind: type, value: Any) -> Any:
+def _checked_one(item: Field[Any], kind: type, value: Any) -> Any:
     if kind is str:
         value = str(value)
     elif kind is int and isinstance(value, numbers.Integral) and not isinstance(value, bool):
@@ -163,13 +178,50 @@ def checked_one(item: Field[Any], kind: type, value: Any) -> Any:
     elif kind is float and isinstance(value, numbers.Real) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
-        raise OptionError(f"{item.name} cannot be {value!r}; give {article(kind)}.")
+        wanted = {float: "a number", int: "a whole number", bool: "True or False", str: "text"}[kind]
+        raise OptionError(f"{item.name} cannot be {value!r}; give {wanted}.")
     low, high = item.metadata.get("min"), item.metadata.get("max")
     if (low is not None and value < low) or (high is not None and value > high):
         allowed = f"from {low} to {high}" if high is not None else f"of {low} or more"
         raise OptionError(f"{item.name} cannot be {value}; give a number {allowed}.")
+    choices = item.metadata.get("choices")
+    if choices is not None and value not in choices:
+        raise OptionError(f"{item.name} cannot be {value!r}; {nearest(value, choices)}")
     return value
 
 
-def article(kind: type) -> str:
-    return {float: "a number", int: "a whole number", bool: "True or False", str: "text"}[kind]
+def read_table(kind: type[T], table: Any, where: str = "") -> T:
+    """A dataclass of settings from names and values, all of them checked.
+
+    where: how messages name the table, e.g. "[build]". Raises OptionError with the table and the nearest key.
+    """
+    if not isinstance(table, Mapping):
+        raise OptionError(f"{where} must be a table of keys and values, not {table!r}.")
+    group: Any = kind
+    items = {item.name: item for item in fields(group)}
+    for key in table:
+        if key not in items:
+            raise OptionError(f"{where or kind.__name__} has no key {key}; {nearest(key, items)}")
+    try:
+        return kind(**{key: checked(items[key], kind, value) for key, value in table.items()})
+    except (OptionError, ValueError) as error:
+        raise OptionError(f"{where}: {error}" if where else str(error)) from error
+
+
+def read_toml(path: Path, wanted: str = "a recipe in TOML") -> dict[str, Any]:
+    """The tables of a TOML file. wanted: the remedy that a message gives. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise InputError(f"{path} cannot be read ({reason}); give {wanted}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}; correct that line.") from error
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown word: the word that was probably meant, or all that are known."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."

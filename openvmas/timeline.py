@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 
 Seconds = Fraction | float | int
+_FLATTEST = -1e-6  # second difference of a peak: what bends less is a plateau, whose top is nowhere in particular
 
 
 def exact(seconds: Seconds) -> Fraction:
@@ -22,6 +22,13 @@ def exact(seconds: Seconds) -> Fraction:
     if isinstance(seconds, int):
         return Fraction(seconds)
     return Fraction(round(float(seconds) * 1_000_000_000), 1_000_000_000)
+
+
+def peak_offset(before: np.ndarray | float, peak: np.ndarray | float, after: np.ndarray | float) -> np.ndarray:
+    """Offset in [-0.5, 0.5] steps of a parabola's vertex from the middle of its three points, each of any shape."""
+    bend = np.asarray(before - 2 * peak + after)
+    shift = np.where(bend < _FLATTEST, 0.5 * (before - after) / np.minimum(bend, _FLATTEST), 0)
+    return np.clip(shift, -0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Clock:
         return math.floor(exact(seconds) * self.rate + Fraction(1, 2))
 
     def count(self, duration: Seconds) -> int:
-        """How many ticks cover a duration: the smallest n with n / rate >= duration."""
+        """Number of ticks that cover a duration: the smallest n with n / rate >= duration."""
         return math.ceil(exact(duration) * self.rate)
 
     def time(self, index: int) -> Fraction:
@@ -54,9 +61,9 @@ class Clock:
 
 @dataclass(frozen=True)
 class Events:
-    """The few curves that cross the border between eye and ear: the same type for video and for music.
+    """The few curves that video and music have in common, of one type for both.
 
-    rate: steps per second (config.CONTROL_RATE). All curves are [T] float32.
+    rate: steps per second (settings.CONTROL_RATE). All curves are [T] float32.
     accents: moments that stand out; 0 where nothing happens, 1 at a strong event (peaks one step wide, at the moment).
     energy: slow loudness or liveliness in [0, 1].
     novelty: how much the material changes its character, in [0, 1].
@@ -75,20 +82,3 @@ class Events:
     @property
     def n_steps(self) -> int:
         return len(self.accents)
-
-    def save(self, path: str | Path) -> None:
-        """Write an NPZ file."""
-        np.savez_compressed(
-            path,
-            rate=np.array([self.rate.numerator, self.rate.denominator]),
-            accents=self.accents,
-            energy=self.energy,
-            novelty=self.novelty,
-        )
-
-    @classmethod
-    def load(cls, path: str | Path) -> Events:
-        """Read what `save` wrote."""
-        with np.load(path) as data:
-            rate = Fraction(int(data["rate"][0]), int(data["rate"][1]))
-            return cls(rate, data["accents"], data["energy"], data["novelty"])

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.cli.main import app, flag
+from openvmas.cli.main import app
+from openvmas.cli.options import flag
 from openvmas.settings import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -9,7 +9,7 @@ CORPUS/media, CORPUS/bank.npz and CORPUS/videos are made once; what is there is 
 every picture with its licence; its order decides which are held out (`train.joint.pairs.split_bank`), so new ones go
 to its
 end. WAVES is the folder made by
-`python -m openvmas.train.codec.corpus`, HEARD its analyses by `python -m openvmas.train.decoder.examples listen`,
+`openvmas train corpus`, HEARD its analyses by `openvmas train examples listen`,
 TAGS.npz is from
 tools/tag_music.py. For training nothing is rendered: `openvmas.data.montage.editor.Montages` and
 `openvmas.data.montage.curves.analyze_montage` give curves and features from seeds.
@@ -43,7 +43,7 @@ from openvmas.music.sync import sync_z
 from openvmas.timeline import Clock
 from openvmas.train.codec.corpus import SAMPLE_RATE, Track, read_index
 from openvmas.train.decoder.examples import is_usable, read_wave
-from openvmas.train.joint.pairs import part_of
+from openvmas.train.joint.pairs import select_pictures
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SEED = 2026  # of the test set
@@ -80,13 +80,13 @@ def make_bank(corpus: Path) -> None:
 def read_test_bank(path: Path) -> Bank:
     """The part of the bank that the test set is made of: the first pictures and all footage."""
     bank = Bank.load(path)
-    return part_of(bank, [i for i in range(len(bank)) if i < N_TEST_SET or bank.is_footage(i)])
+    return select_pictures(bank, [i for i in range(len(bank)) if i < N_TEST_SET or bank.is_footage(i)])
 
 
 def read_music_clips(names: Iterable[str], heard: Path, tags: Path) -> list[MusicClip]:
     """The clips of these names that were analysed.
 
-    heard: folder of analyses by `python -m openvmas.train.decoder.examples listen`; tags: NPZ of tools/tag_music.py.
+    heard: folder of analyses by `openvmas train examples listen`; tags: NPZ of tools/tag_music.py.
     Raises InputError if there is not one.
     """
     with np.load(tags) as data:
@@ -99,9 +99,7 @@ def read_music_clips(names: Iterable[str], heard: Path, tags: Path) -> list[Musi
             first, last = spans.get(name, (0, 0))
             clips.append(MusicClip(name, MusicAnalysis.load(path), times[first:last], axes[first:last]))
     if not clips:
-        raise InputError(
-            f"{heard} holds no analysis of these tracks; run `python -m openvmas.train.decoder.examples listen`."
-        )
+        raise InputError(f"{heard} holds no analysis of these tracks; run `openvmas train examples listen`.")
     return clips
 
 

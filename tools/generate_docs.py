@@ -13,7 +13,8 @@ from typing import Any
 
 import click
 
-from openvmas.cli.main import app, flag
+from openvmas.cli.main import app
+from openvmas.cli.options import flag
 from openvmas.settings import GROUPS
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -3,7 +3,7 @@
     python tools/list_tracks.py LISTING.csv WAVES > docs/tracks.csv
 
 LISTING has columns track, artist, title, licence_tag (as read from the files' own tags); WAVES is the folder that
-`python -m openvmas.train.codec.corpus` made. The licence of a package is in its Debian copyright file.
+`openvmas train corpus` made. The licence of a package is in its Debian copyright file.
 """
 
 import csv

@@ -22,7 +22,7 @@ from openvmas.data.montage.bank import ARRAYS, VIEW, Bank
 from openvmas.data.montage.video_clips import Take, view_window
 from openvmas.errors import InputError
 from openvmas.hub.vision import HubBackbone
-from openvmas.vision.analysis import MOTION_FPS, look_of
+from openvmas.vision.analysis import MOTION_FPS, measure_looks
 from openvmas.vision.backbone import Backbone
 from openvmas.vision.motion import Motion, MotionTracker, luma
 
@@ -49,13 +49,13 @@ def build(media: Path, paths: Sequence[str]) -> Bank:
         grid = [(z, *p, t) for t in times for z in ZOOMS for p in (PLACES[:1] if z == 1 else PLACES)]
         views = np.array(grid if source.is_still else [v for v in grid if v[1:3] == PLACES[0]])
         pictures = [view_of(source, view) for view in views]
-        seen = backbone.see(np.stack([resized(p, SEEN) for p in pictures]))
+        seen = backbone.extract(np.stack([resized(p, SEEN) for p in pictures]))
         kept.append(str(path))
         parts["sizes"].append(np.array([[width, height]]))
         parts["views"].append(views)
         parts["features"].append(seen.features.astype(np.float16))
         parts["classes"].append(seen.probabilities.astype(np.float16))
-        parts["looks"].append(np.stack([look_of(resized(p, SEEN)) for p in pictures]).astype(np.float32))
+        parts["looks"].append(np.stack([measure_looks(resized(p, SEEN)) for p in pictures]).astype(np.float32))
         parts["thumbs"].append(np.stack([luma(resized(p, THUMB)) for p in pictures]).astype(np.uint8))
         parts["motion"].append(np.zeros((0, 7)) if source.is_still else _own_motion(source))
     if not kept:

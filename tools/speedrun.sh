@@ -29,28 +29,28 @@ say "1. Music written by rule and pictures drawn by formula (CC0): no download, 
 [ -f "$folder/bank.npz" ] || "$PYTHON" tools/make_speedrun_data.py "$folder" --pieces $pieces --seconds $seconds
 
 say "2. All music as one long file of samples: training reads crops of it without decoding anything."
-"$PYTHON" -m openvmas.train.codec.corpus "$folder/listing.csv" "$folder/music" "$folder/waves"
+"$PYTHON" -m openvmas train corpus "$folder/listing.csv" "$folder/music" "$folder/waves"
 
 say "3. The codec: sound to 50 steps of codes a second, and back. Everything after it speaks its language."
-"$PYTHON" -m openvmas.train.codec.codec_trainer "$folder/waves" "$folder/codec" --recipe "recipes/train/codec-$size.toml" \
+"$PYTHON" -m openvmas train codec "$folder/waves" "$folder/codec" --recipe "recipes/train/codec-$size.toml" \
     --loaders 1 $(limit 45) $([ $size = debug ] || echo --batch 8 --seconds 1.6 --continuous-steps 300)
 
 say "4. Examples: what is heard in every piece (beats, accents, energy), its codes, and both in one file."
-"$PYTHON" -m openvmas.train.decoder.examples listen "$folder/waves" "$folder/examples"
-"$PYTHON" -m openvmas.train.decoder.examples encode "$folder/waves" "$folder/examples" "$folder/codec/codec.pt"
-"$PYTHON" -m openvmas.train.decoder.examples pack "$folder/waves" "$folder/examples" "$folder/tags.npz" "$folder/packed"
+"$PYTHON" -m openvmas train examples listen "$folder/waves" "$folder/examples"
+"$PYTHON" -m openvmas train examples encode "$folder/waves" "$folder/examples" "$folder/codec/codec.pt"
+"$PYTHON" -m openvmas train examples pack "$folder/waves" "$folder/examples" "$folder/tags.npz" "$folder/packed"
 
-say "5. The decoder: writes codes step by step, told at every step what the music's own curves and tags say."
-"$PYTHON" -m openvmas.train.decoder.decoder_trainer "$folder/packed" "$folder/decoder" --recipe "recipes/train/model-$size.toml" \
+say "5. The decoder: writes codes step by step, conditioned at every step on the music's own curves and tags."
+"$PYTHON" -m openvmas train decoder "$folder/packed" "$folder/decoder" --recipe "recipes/train/decoder-$size.toml" \
     --loaders 1 --compile 0 $(limit 25) $extra
 
 say "6. The joint model: the same decoder beside a video encoder, on music and on montages cut to it."
-"$PYTHON" -m openvmas.train.joint.joint_trainer "$folder/packed" "$folder/joint" --recipe "recipes/train/joint-$size.toml" \
+"$PYTHON" -m openvmas train joint "$folder/packed" "$folder/joint" --recipe "recipes/train/joint-$size.toml" \
     --bank "$folder/bank.npz" --start-from "$folder/decoder/decoder.pt" --loaders 1 --test-pairs 4 \
     $(limit 30) $extra
 
 say "7. Export: ONNX graphs that score videos without PyTorch."
-"$PYTHON" -m openvmas.train.export.export_model "$folder/codec/codec.pt" "$folder/joint/decoder.pt" "$folder/model" --name speedrun \
+"$PYTHON" -m openvmas train export "$folder/codec/codec.pt" "$folder/joint/decoder.pt" "$folder/model" --name speedrun \
     --joint "$folder/joint" --span $span --licence CC0-1.0
 
 say "8. Score the example with the weights just made."

@@ -149,7 +149,8 @@ def named(target: str | Path, extension: str, what: str) -> Path:
 @contextlib.contextmanager
 def result_of(source: str, target: Path, overwrite: bool) -> Iterator[Path]:
     """Checks source and target, then gives a hidden file to write; renames it at the end."""
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
 
     with Outputs(source, overwrite) as outputs:
         if not Path(source).exists():

@@ -29,7 +29,7 @@ def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> di
 
 def write(targets: dict[str, Path], page: str, data: dict[str, Any], table: str = "") -> None:
     """The page, the figures and another page with the table into the reserved files. Raises OutputError."""
-    from openvmas.generate.outputs import explain_write_errors
+    from openvmas.files import explain_write_errors
 
     texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "table": table}
     for kind, hidden in targets.items():

@@ -1,4 +1,4 @@
-"""The command line. Options come from the dataclasses of `config`: one name, default and sentence for each.
+"""The command line. Options come from the dataclasses of `settings`: one name, default and sentence for each.
 
 Results go to standard output, progress and errors to standard error. Exit code 0: all fine; 2: something the user can
 mend; 1: a fault of ours; 130: interrupted. Heavy modules are imported by the command that needs them.
@@ -11,16 +11,17 @@ import importlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import MISSING, Field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
 from openvmas import __version__
+from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option
 from openvmas.errors import OpenVMASError, OptionError, OutputError
-from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions, value_type
+from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
 
 if TYPE_CHECKING:
     from openvmas.cli.progress import Report
@@ -29,51 +30,6 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
-SHORT = {"output": ("-o",)}
-
-
-def flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
-
-
-def click_option(item: Field[Any], group: type, **changes: Any) -> Callable[[Any], Any]:
-    """One field as an option; ranges are left to `config.checked`, so that Python and shell say the same."""
-    kind, _, is_tuple = value_type(item, group)
-    default = item.default if item.default is not MISSING else None
-    text = item.metadata["help"]
-    if kind is bool:
-        return click.option(flag(item.name), item.name, is_flag=True, help=text)
-    metavar = "PATH" if group is OutputOptions and kind is str else {float: "NUMBER", int: "NUMBER"}.get(kind, "TEXT")
-    if default is not None:
-        text += f" [default: {default:g}]" if kind is float else f" [default: {default}]"
-    settings = {"type": kind, "multiple": is_tuple, "metavar": metavar, "help": text, **changes}
-    return click.option(*SHORT.get(item.name, ()), flag(item.name), item.name, **settings)
-
-
-def options_of(*groups: type, only: Sequence[str] = ()) -> Callable[[Any], Any]:
-    """The fields of the dataclasses (or some of them) as options of a command, in their order."""
-
-    def decorate(command: Any) -> Any:
-        items = [(item, group) for group in groups for item in fields(group) if not only or item.name in only]
-        for item, group in reversed(items):
-            command = click_option(item, group)(command)
-        return command
-
-    return decorate
-
-
-def output_options(what: str) -> Callable[[Any], Any]:
-    """--output and --overwrite for a command whose result is not a video."""
-
-    def decorate(command: Any) -> Any:
-        overwrite = next(item for item in fields(OutputOptions) if item.name == "overwrite")
-        command = click_option(overwrite, OutputOptions)(command)
-        return click.option("-o", "--output", metavar="PATH", help=f"Path of the result; {what} if left out.")(command)
-
-    return decorate
-
-
-quiet_option = click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
 
 
 class Commands(click.Group):
@@ -114,37 +70,29 @@ def app(debug: bool) -> None:
 @quiet_option
 def score(videos: tuple[str, ...], workers: int, quiet: bool, **values: Any) -> int:
     """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each."""
-    given = {name: value for name, value in values.items() if value not in (None, ())}
-    options = Options.of(**given)
+    chosen = given(values)
+    options = Options.of(**chosen)
     if not 1 <= workers <= MAX_WORKERS:
         raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
     if len(videos) == 1:
-        score_one(videos[0], given, quiet)
+        score_one(videos[0], chosen, quiet)
         return 0
     for name in ONE_VIDEO_ONLY:
         if getattr(options.output, name) is not None:
             raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
     from openvmas.cli.batch import score_many
 
-    arguments = [part for name, value in given.items() for part in as_arguments(name, value)]
-    return score_many(videos, arguments + ["--quiet"] * quiet, workers)
+    return score_many(videos, as_arguments(chosen) + ["--quiet"] * quiet, workers)
 
 
-def as_arguments(name: str, value: Any) -> list[str]:
-    """An option as it would be typed for another process."""
-    if isinstance(value, bool):
-        return [flag(name)] if value else []
-    return [f"{flag(name)}={part}" for part in (value if isinstance(value, tuple) else (value,))]
-
-
-def score_one(video: str, given: dict[str, Any], quiet: bool) -> None:
-    """Score one video in this process. given: the options that the user gave, so that a plan's seed can count."""
+def score_one(video: str, chosen: dict[str, Any], quiet: bool) -> None:
+    """Score one video in this process. chosen: the options that the user gave, so that a plan's seed can count."""
     from openvmas.cli.progress import show_progress
     from openvmas.generate import scorer
 
     with show_progress(Path(video).name, quiet) as progress:
-        model = scorer.load(given.get("model", OutputOptions().model))
-        results = model.score_variations(video, progress, **given)
+        model = scorer.load(chosen.get("model", OutputOptions().model))
+        results = model.score_variations(video, progress, **chosen)
     for result in results:
         note_unknown(result.report["unknown_words"], quiet)
         click.echo(describe(result))
@@ -174,13 +122,12 @@ def describe(result: ScoreResult) -> str:
 def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
-    from openvmas.planning.planner import write_plan
+    from openvmas.planning.plan_yaml import write_plan
 
-    given = {name: value for name, value in values.items() if value not in (None, ())}
     target = Path(output or Path(video).with_suffix(".plan.yaml"))
     with result_of(video, target, overwrite, quiet) as (hidden, progress):
         kept = scorer.open_plan(earlier) if earlier else None
-        made = scorer.plan(video, progress, kept, **given)
+        made = scorer.plan(video, progress, kept, **given(values))
         hidden.write_text(write_plan(made), encoding="utf-8")
     note_unknown(made.unknown_words, quiet)
     click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits")
@@ -232,7 +179,8 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
 def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterator[tuple[Path, Report]]:
     """Checks video and target, then gives a hidden file to write and a progress function; renames at the end."""
     from openvmas.cli.progress import show_progress
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
     from openvmas.media.probe import probe
 
     probe(video)

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
+from openvmas.cli.options import given, options_of
 from openvmas.errors import OptionError
 from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
 
-HIDDEN_SETTINGS = {"consent"}  # a text of several paragraphs belongs into the TOML file
-
-
-def setting_options(command: Any) -> Any:
-    """The fields of StudySettings as options."""
-    for item in reversed([item for item in fields(StudySettings) if item.name not in HIDDEN_SETTINGS]):
-        default = "" if item.default is None else f" [default: {item.default}]"
-        kind: Any = {"int": int, "float": float}.get(str(item.type), str)
-        metavar = "TEXT" if kind is str else "NUMBER"
-        name = "--" + item.name.replace("_", "-")
-        command = click.option(name, item.name, type=kind, metavar=metavar, help=item.metadata["help"] + default)(
-            command
-        )
-    return command
+HIDDEN_SETTINGS = ("consent",)  # a text of several paragraphs belongs into the TOML file
 
 
 @click.group()
@@ -44,7 +31,7 @@ def study() -> None:
 )
 @click.option("--reference", metavar="DIR", help="Folder of the true music: takes part as a hidden reference.")
 @click.option("--out", required=True, metavar="FOLDER", help="Where the study is made.")
-@setting_options
+@options_of(StudySettings, leave_out=HIDDEN_SETTINGS)
 @click.option("--overwrite", is_flag=True, help="Replace a study, with all answers in it.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
 def create(
@@ -59,16 +46,16 @@ def create(
     """Make a study from folders that hold the same clips by different systems."""
     from openvmas.study import study_builder
 
-    given = {name: value for name, value in values.items() if value is not None}
+    chosen = given(values)
     if plan is not None:
-        if systems or reference or given:
+        if systems or reference or chosen:
             raise OptionError(f"systems and settings are already in {plan}; leave out either it or the options.")
         wanted = read_plan(plan)
     else:
         folders = dict(named_folder(text) for text in systems)
         if len(folders) != len(systems):
             raise OptionError("two systems have the same name; give each its own with --systems NAME=DIR.")
-        wanted = StudyPlan(folders, Path(reference) if reference else None, StudySettings.of(**given))
+        wanted = StudyPlan(folders, Path(reference) if reference else None, StudySettings.of(**chosen))
     made = study_builder.create(wanted, out, overwrite, progress(quiet))
     click.echo(
         f"{out}: {len(made['sound'])} clips, {len(made['files'])} sounds, about {made['minutes']} minutes a listener"
@@ -123,7 +110,8 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
         from openvmas.study import result_tables, results
     except ImportError as error:
         raise OptionError(f"the analysis needs {error.name}; run: pip install 'openvmas[eval]'.") from error
-    from openvmas.generate.outputs import Outputs, explain_write_errors
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
 
     with Outputs(folder, overwrite) as outputs:
         targets = {

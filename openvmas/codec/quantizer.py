@@ -59,7 +59,7 @@ class ResidualQuantizer(nn.Module):
         return count, total
 
     @torch.no_grad()
-    def _follow(self, x: Tensor, index: Tensor, level: int) -> None:
+    def _update_ema(self, x: Tensor, index: Tensor, level: int) -> None:
         count, total = self._tally(x, index)
         self.use[level].mul_(self.decay).add_(count * self.codebook_size / len(x), alpha=1 - self.decay)
         self.sums[level].mul_(self.decay).add_(total * self.codebook_size / len(x), alpha=1 - self.decay)
@@ -87,14 +87,14 @@ class ResidualQuantizer(nn.Module):
             entries = self.codebooks[level][index]
             total = total + entries * (n_levels > level)
             if self.training:
-                self._follow(residual, index, level)
+                self._update_ema(residual, index, level)
             residual = residual - entries
         quantized = total.view_as(latent)
         return latent + (quantized - latent).detach(), F.mse_loss(latent, quantized)
 
     @torch.no_grad()
     def encode(self, latent: Tensor, n_codebooks: int | None = None) -> Tensor:
-        """Codes [B, K, T]."""
+        """Codes [B, K, T] of a latent [B, T, D], by the first n_codebooks levels or all."""
         residual = latent.flatten(0, 1)
         codes = []
         for level in range(n_codebooks or self.n_codebooks):
@@ -104,5 +104,5 @@ class ResidualQuantizer(nn.Module):
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Tensor) -> Tensor:
-        """Latent [B, T, D]."""
+        """The latent [B, T, D] that codes [B, K, T] stand for."""
         return torch.stack([self.codebooks[k][codes[:, k]] for k in range(codes.shape[1])]).sum(0)

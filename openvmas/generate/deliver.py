@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from openvmas import __version__
-from openvmas.generate.outputs import Hidden, explain_write_errors
+from openvmas.files import explain_write_errors
+from openvmas.generate.outputs import Hidden
 from openvmas.generate.piece import Piece
 from openvmas.generate.report import CHANNELS, Prepared, Stages, describe_making, plain, watched
 from openvmas.media.audio import read_audio_blocks, write_wav

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from av.error import FFmpegError
-
 from openvmas.errors import OptionError, OutputError
+from openvmas.files import explain_write_errors
 from openvmas.media.mux import choose_extension, sound_codec
 from openvmas.media.probe import VideoInfo
 from openvmas.settings import SAMPLE_RATE_OUT, Options
@@ -24,8 +20,6 @@ SOUND_BYTES = SAMPLE_RATE_OUT * 2 * 4  # per second of stereo float samples
 N_SOUNDS = 5  # music, original, sum, mix and music alone lie on disk at the same time
 COMPRESSED_BYTES = 64_000  # per second of a finished file's sound, two tracks
 SPARE_BYTES = 16_000_000
-NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
-NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 @dataclass(frozen=True)
@@ -197,32 +191,3 @@ def space_needed(info: VideoInfo, n_variations: int) -> int:
 
 def same_place(first: Path, second: Path) -> bool:
     return first.absolute().parent.resolve() / first.name == second.absolute().parent.resolve() / second.name
-
-
-def check_space(folder: Path, n_bytes: int) -> None:
-    """Raises OutputError if fewer bytes are free in the folder."""
-    free = shutil.disk_usage(folder).free
-    if free < n_bytes:
-        raise OutputError(
-            f"{folder.absolute()} has {free / 1e6:.0f} MB free, but about {n_bytes / 1e6:.0f} MB are needed; "
-            "free some space or choose another folder with --output."
-        )
-
-
-@contextlib.contextmanager
-def explain_write_errors(folder: Path) -> Iterator[None]:
-    """Turn the system's refusals to write into OutputError with the remedy, and without the names of hidden files."""
-    try:
-        yield
-    except (OSError, FFmpegError, OutputError) as error:
-        refusal = error.__cause__ if isinstance(error, OutputError) else error
-        number = refusal.errno if isinstance(refusal, (OSError, FFmpegError)) else None
-        if number in NO_SPACE:
-            raise OutputError(
-                f"there is no space left in {folder.absolute()}; free some or choose another folder with --output."
-            ) from error
-        if number in NO_PERMISSION:
-            raise OutputError(
-                f"{folder.absolute()} cannot be written to (no permission); choose another folder with --output."
-            ) from error
-        raise

@@ -18,19 +18,23 @@ from typing import Any
 import numpy as np
 
 from openvmas.errors import ModelError, OptionError, PlanError
+from openvmas.files import check_space
 from openvmas.generate.deliver import deliver
-from openvmas.generate.outputs import Outputs, check_space, name_targets, space_needed
+from openvmas.generate.outputs import Outputs, name_targets, space_needed
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.report import CHANNELS, Prepared, Progress, Stages, watched
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
-from openvmas.planning.planner import ScorePlan, make_plan, read_plan, to_condition
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights, find_weights, is_weights
 from openvmas.settings import SAMPLE_RATE_OUT, Options, PlanOptions
 from openvmas.timeline import Clock
-from openvmas.vision.analysis import Glimpse, Sink, VideoAnalysis
+from openvmas.vision.analysis import FrameConsumer, PartialAnalysis, VideoAnalysis
 from openvmas.vision.analysis import analyze as analyze_video
 
 SPEECH_RATE = 16_000  # Hz, of what the voice detector is given
@@ -75,7 +79,7 @@ class Scorer:
 
         options: the fields of GenerateOptions.
         """
-        piece = self.composer.compose(to_condition(plan, analysis), plan, Options.of(**options).generate)
+        piece = self.composer.compose(build_condition(plan, analysis), plan, Options.of(**options).generate)
         return fit_length(piece, plan.duration)
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
@@ -174,15 +178,15 @@ def inspect(
     options: Options,
     stages: Stages,
     n_threads: int = 1,
-    others: Sequence[tuple[FrameRequest, Sink]] = (),
-    watch: Callable[[Glimpse], None] | None = None,
+    others: Sequence[tuple[FrameRequest, FrameConsumer]] = (),
+    on_partial: Callable[[PartialAnalysis], None] | None = None,
 ) -> Prepared:
     """Analyze the picture, find speech in the original sound, and plan: once for all variations.
 
-    n_threads, others, watch: as in `vision.analysis.analyze`. Raises InputError, PlanError, OptionError.
+    n_threads, others, on_partial: as in `vision.analysis.analyze`. Raises InputError, PlanError, OptionError.
     """
     with stages.run("analyze") as progress:
-        analysis = analyze_video(info.path, progress, n_threads, others, watch)
+        analysis = analyze_video(info.path, progress, n_threads, others, on_partial)
     speech = None
     with stages.run("listen") as progress:
         if info.has_audio and not options.mix.replace_audio:

@@ -6,20 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from openvmas.music.dsp import mel_filterbank
+
 FLOOR = float(np.finfo(np.float32).eps)
 
 
 def kaldi_mel_bank(n_fft: int, sample_rate: int, n_mels: int, lowest: float, highest: float) -> Tensor:
     """Triangles that are straight on the mel scale: [n_fft // 2 + 1, n_mels]; the last bin is in none. Hz."""
-
-    def mel(hertz: np.ndarray | float) -> np.ndarray:
-        return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
-
-    bins = mel(np.arange(n_fft // 2) * sample_rate / n_fft)[:, None]
-    edges = np.linspace(mel(lowest), mel(highest), n_mels + 2)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
-    return torch.from_numpy(np.pad(weights, ((0, 1), (0, 0))).astype(np.float32))
+    return torch.from_numpy(mel_filterbank(n_fft, sample_rate, n_mels, lowest, highest, "kaldi"))
 
 
 def kaldi_fbank(wave: Tensor, bank: Tensor, sample_rate: int = 16_000) -> Tensor:

@@ -1,4 +1,4 @@
-"""MusicGen's decoder (Copet et al. 2023, arXiv:2306.05284) as a beginning for ours: its weights, our conditions.
+"""MusicGen's decoder (Copet et al. 2023, arXiv:2306.05284) with our conditions, to start training from its weights.
 
 The architecture is MusicGen's: sinusoidal positions, pre-norm blocks of full causal attention, cross-attention to the
 states of a text encoder, GELU perceptron, one head per codebook. What is added is the condition of every step, before
@@ -60,7 +60,7 @@ class Attention(nn.Module):
 
 
 class MusicGenLayer(nn.Module):
-    """Three parts, each on normalised input and added back."""
+    """Attention, cross-attention and perceptron, each on normalised input and added back."""
 
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__()
@@ -84,7 +84,7 @@ class MusicGenLayer(nn.Module):
 class MusicGenDecoder(nn.Module):
     """Tokens [B, K, S] and condition → logits [B, K, S, V]; the interface is that of `Decoder`.
 
-    Without text the cross-attention is left out. That is MusicGen's own way of being told nothing: its null text is
+    Without text the cross-attention is left out. That is also MusicGen's null condition: its null text is
     zeros, and without biases zeros come out.
     """
 
@@ -127,7 +127,7 @@ class MusicGenDecoder(nn.Module):
         return x
 
     def predict(self, hidden: Tensor) -> Tensor:
-        """What `hidden` gave [B, S, D] → logits [B, K, S, V]."""
+        """Hidden states [B, S, D], from `hidden` → logits [B, K, S, V]."""
         return self.heads(self.norm(hidden)).unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
 
     def forward(
@@ -136,8 +136,8 @@ class MusicGenDecoder(nn.Module):
         return self.predict(self.hidden(tokens, condition, text, text_mask))
 
 
-def own_names(state: dict[str, Tensor], n_codebooks: int) -> dict[str, Tensor]:
-    """MusicGen's decoder under our names, its tables and heads joined. KeyError if there is none."""
+def rename_weights(state: dict[str, Tensor], n_codebooks: int) -> dict[str, Tensor]:
+    """Weights of MusicGen's decoder under our names, heads concatenated. Raises KeyError if there are none."""
     prefix = "decoder." if any(key.startswith("decoder.model.") for key in state) else ""
     trunk = prefix + "model.decoder."
     parts = {
@@ -181,7 +181,7 @@ def load_musicgen(folder: str | Path) -> MusicGenDecoder:
     config, state = read_config(folder, ("musicgen", "musicgen_decoder")), read_folder(folder)
     sizes = read_sizes(config, "enc_to_dec_proj.weight" in state)
     try:
-        found = own_names(state, sizes.n_codebooks)
+        found = rename_weights(state, sizes.n_codebooks)
     except KeyError as error:
         raise ModelError(f"{folder} lacks the weights {error.args[0]}; download the whole folder again.") from error
     decoder = MusicGenDecoder(sizes)
@@ -206,7 +206,7 @@ def text_states(folder: str | Path, texts: list[str]) -> tuple[Tensor, Tensor]:
 
 
 def open_decoder(path: str | Path) -> Decoder | MusicGenDecoder:
-    """What training starts from: a folder of MusicGen, or a file that `save_decoder` wrote. Raises ModelError."""
+    """The decoder in a folder of MusicGen, or in a file that `save_decoder` wrote. Raises ModelError."""
     if Path(path).is_dir():
         return load_musicgen(path)
     try:

@@ -17,6 +17,7 @@ import onnxruntime
 import soxr
 
 from openvmas.errors import ModelError
+from openvmas.music.dsp import mel_filterbank
 
 SAMPLE_RATE = 16_000  # Hz, what both networks hear
 WINDOW, HOP, FFT = 400, 160, 512  # samples
@@ -52,16 +53,7 @@ class Embeddings:
 
 def mel_matrix() -> np.ndarray:
     """Triangles that are straight on the mel scale, [FFT // 2 + 1, MELS] (tf.signal.linear_to_mel_weight_matrix)."""
-
-    def mel(hertz: np.ndarray | float) -> np.ndarray:
-        return 1127.0 * np.log1p(np.asarray(hertz, dtype=np.float64) / 700.0)
-
-    bins = mel(np.arange(FFT // 2 + 1) * SAMPLE_RATE / FFT)[:, None]
-    edges = np.linspace(mel(LOWEST), mel(HIGHEST), MELS + 2)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
-    weights[0] = 0  # the constant component is left out, as in TensorFlow
-    return weights.astype(np.float32)
+    return mel_filterbank(FFT, SAMPLE_RATE, MELS, LOWEST, HIGHEST, "kaldi")
 
 
 def log_mel(wave: np.ndarray, offset: float = LOG_OFFSET) -> np.ndarray:
@@ -79,18 +71,8 @@ def log_mel(wave: np.ndarray, offset: float = LOG_OFFSET) -> np.ndarray:
 
 
 def slaney_matrix() -> np.ndarray:
-    """musicnn's mel filters [257, 96], 0 to 8,000 Hz: straight below 1 kHz, then logarithmic, triangles of unit area.
-
-    Slaney's Auditory Toolbox (1998), as librosa.filters.mel has it.
-    """
-    step, corner, log_step = 200 / 3, 1000.0, np.log(6.4) / 27
-    bend = corner / step
-    mels = np.linspace(0, bend + np.log(SAMPLE_RATE / 2 / corner) / log_step, MUSICNN_MELS + 2)
-    edges = np.where(mels < bend, mels * step, corner * np.exp(log_step * (mels - bend)))
-    bins = np.arange(MUSICNN_FFT // 2 + 1)[:, None] * (SAMPLE_RATE / MUSICNN_FFT)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    weights = np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
-    return (weights * (2 / (high - low))).astype(np.float32)
+    """The mel filters of musicnn, 0 to 8,000 Hz, triangles of unit area: [257, 96]."""
+    return mel_filterbank(MUSICNN_FFT, SAMPLE_RATE, MUSICNN_MELS, 0.0, SAMPLE_RATE / 2, "slaney")
 
 
 def musicnn_log_mel(wave: np.ndarray) -> np.ndarray:

@@ -9,31 +9,41 @@ import numpy as np
 
 from openvmas.timeline import Clock
 
-_OFFSET = -0.691  # dB, BS.1770-4 equation (2)
-_ABSOLUTE_GATE = -70.0  # LUFS
-_RELATIVE_GATE = -10.0  # LU
+LOUDNESS_OFFSET = -0.691  # dB, BS.1770-4 equation (2)
+ABSOLUTE_GATE = -70.0  # LUFS
+RELATIVE_GATE = -10.0  # LU
 _HOP_RATE = Fraction(10)  # 400 ms blocks that overlap by 75 %: four hops of 100 ms
 SILENCE = -np.inf  # LUFS of what no gate lets pass
 
 
-def k_weighting(sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numerator and denominator [5] of the two cascaded biquads of BS.1770-4 at any sample rate.
+# Analogue prototypes of the two stages of K-weighting, as in libebur128: they give the coefficients printed for 48 kHz.
+_SHELF_HZ, _SHELF_Q, _SHELF_GAIN = 1681.974450955533, 0.7071752369554196, 10 ** (3.999843853973347 / 20)
+_SHELF_MIDDLE = _SHELF_GAIN**0.4996667741545416
+_HIGH_PASS_HZ, _HIGH_PASS_Q = 38.13547087602444, 0.5003270373238773
 
-    The analogue prototypes (1681.97 Hz shelf of +3.9998 dB, 38.135 Hz high-pass) that give the coefficients printed
-    for 48 kHz; derivation as in libebur128.
-    """
-    k = np.tan(np.pi * 1681.974450955533 / sample_rate)
-    q, gain = 0.7071752369554196, 3.999843853973347
-    vh = 10 ** (gain / 20)
-    vb = vh**0.4996667741545416
+
+def k_weighting(sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numerator and denominator [5] of the two cascaded biquads of BS.1770-4 at any sample rate."""
+    k = np.tan(np.pi * _SHELF_HZ / sample_rate)
+    q, vh, vb = _SHELF_Q, _SHELF_GAIN, _SHELF_MIDDLE
     a0 = 1 + k / q + k * k
     shelf_b = np.array([vh + vb * k / q + k * k, 2 * (k * k - vh), vh - vb * k / q + k * k]) / a0
     shelf_a = np.array([1, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0])
-    k = np.tan(np.pi * 38.13547087602444 / sample_rate)
-    q = 0.5003270373238773
+    k = np.tan(np.pi * _HIGH_PASS_HZ / sample_rate)
+    q = _HIGH_PASS_Q
     a0 = 1 + k / q + k * k
     pass_a = np.array([1, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0])
     return np.convolve(shelf_b, [1.0, -2.0, 1.0]), np.convolve(shelf_a, pass_a)
+
+
+def k_weighting_power(frequencies: np.ndarray) -> np.ndarray:
+    """Squared magnitude of the analogue K-weighting at frequencies in Hz: the weight of a spectrum's bins."""
+    s = 2j * np.pi * np.maximum(frequencies, 1e-3)
+    shelf_w, pass_w = 2 * np.pi * _SHELF_HZ, 2 * np.pi * _HIGH_PASS_HZ
+    shelf = _SHELF_GAIN * s**2 + _SHELF_MIDDLE * shelf_w / _SHELF_Q * s + shelf_w**2
+    shelf /= s**2 + shelf_w / _SHELF_Q * s + shelf_w**2
+    high_pass = s**2 / (s**2 + pass_w / _HIGH_PASS_Q * s + pass_w**2)
+    return np.abs(shelf * high_pass) ** 2
 
 
 class BlockFilter:
@@ -93,19 +103,19 @@ class LoudnessMeter:
     def integrated(self) -> float:
         """Gated loudness of everything so far, LUFS; -inf if all is below the gates or shorter than 400 ms."""
         power = self._blocks(4)
-        power = power[power > 10 ** ((_ABSOLUTE_GATE - _OFFSET) / 10)]
+        power = power[power > 10 ** ((ABSOLUTE_GATE - LOUDNESS_OFFSET) / 10)]
         if not len(power):
             return SILENCE
-        power = power[power > power.mean() * 10 ** (_RELATIVE_GATE / 10)]
-        return _OFFSET + 10 * float(np.log10(power.mean()))
+        power = power[power > power.mean() * 10 ** (RELATIVE_GATE / 10)]
+        return LOUDNESS_OFFSET + 10 * float(np.log10(power.mean()))
 
     def short_term(self) -> np.ndarray:
         """Loudness of the last 3 s at every 100 ms from second 3 on, LUFS: [N]."""
-        return _OFFSET + 10 * np.log10(np.maximum(self._blocks(30), 1e-12))
+        return LOUDNESS_OFFSET + 10 * np.log10(np.maximum(self._blocks(30), 1e-12))
 
     def momentary(self) -> np.ndarray:
         """Loudness of the last 400 ms at every 100 ms from 0.4 s on, LUFS: [N]."""
-        return _OFFSET + 10 * np.log10(np.maximum(self._blocks(4), 1e-12))
+        return LOUDNESS_OFFSET + 10 * np.log10(np.maximum(self._blocks(4), 1e-12))
 
 
 def _impulse_response(sample_rate: int) -> np.ndarray:

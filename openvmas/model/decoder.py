@@ -1,4 +1,4 @@
-"""The decoder: a causal Transformer over delayed codes, told at every step what the picture does and means.
+"""The decoder: a causal Transformer over delayed codes, conditioned at every step on what the picture does and means.
 
 Attention is windowed, so cost grows linearly and a stream can run for ever: most layers see the last `narrow` steps,
 every third sees the last `wide` ones (the pattern of Gemma 2, 2024). Rotary positions (Su et al. 2021), grouped-query
@@ -41,11 +41,11 @@ class DecoderConfig:
 
     @property
     def wide_layers(self) -> tuple[int, ...]:
-        """Which layers see far."""
+        """Indices of the layers with the wide window."""
         return tuple(range(2, self.n_layers, 3))
 
     def window(self, layer: int) -> int:
-        """How many steps a layer sees, itself included."""
+        """Number of steps that a layer attends to, the current one included."""
         return self.wide if layer in self.wide_layers else self.narrow
 
 
@@ -65,9 +65,9 @@ DECODER_PRESETS = {
 class ConditionEncoder(nn.Module):
     """Curves [B, T, n_curves] and semantics [B, T, 2 * n_axes] → [B, T, D].
 
-    The two kinds can be dropped apart: `use_events`, `use_meaning` [B] of 0 or 1. A dropped kind is replaced by a
-    learned vector, so that guidance can be given to each. Time left, time since and energy count as meaning: what is
-    dropped with the events are accents, beat grid and novelty.
+    Events and meaning can be dropped independently: `use_events`, `use_meaning` [B] of 0 or 1. A dropped kind is
+    replaced by a learned vector, so that guidance can be given to each. Time left, time since and energy count as
+    meaning: accents, beat grid and novelty are dropped with the events.
     """
 
     event_curves = ("accent", "beat_cos", "beat_sin", "bar_cos", "bar_sin", "has_grid", "novelty", "tempo")
@@ -101,7 +101,7 @@ def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
 
 
 def normalize(x: Tensor) -> Tensor:
-    """Root mean square of 1 along the last dimension."""
+    """x scaled to a root mean square of 1 along the last dimension."""
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
@@ -191,7 +191,7 @@ class Decoder(nn.Module):
         return self.predict(self.hidden(tokens, condition))
 
     def predict(self, hidden: Tensor) -> Tensor:
-        """What `hidden` gave [B, S, D] → logits [B, K, S, V]."""
+        """Hidden states [B, S, D], from `hidden` → logits [B, K, S, V]."""
         logits = self.heads(normalize(hidden))
         return logits.unflatten(-1, (self.config.n_codebooks, -1)).transpose(1, 2)
 
@@ -206,58 +206,46 @@ class Decoder(nn.Module):
         return x
 
 
-class DecoderStep(nn.Module):
-    """One step with a cache that is read and never copied; this is what is exported to ONNX.
+class CachedDecoder:
+    """The decoder one step at a time, over a ring of the last keys and values of every layer.
 
-    tokens [B, K] int64: what was written last; condition [B, D]; cosine, sine [d / 2] of this position.
-    For narrow and wide layers each: keys [n, B, G, d, W - 1] and values [n, B, G, W - 1, d], the last steps in any
-    order (a ring), and mask [W - 1]: 0 where a slot holds a step that may be seen, -1e9 elsewhere.
-    Returns logits [B, K, V], new keys and new values [n_layers, B, G, d], to be written into a slot by the caller.
+    It computes what the exported graph does (`train.export.step_graph`), for sampling while training and as the
+    reference that the graph is tested against. n: sequences side by side.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.decoder = decoder
+    def __init__(self, decoder: Decoder, n: int, device: torch.device | str = "cpu") -> None:
+        config = decoder.config
+        self.decoder, self.position, self.device = decoder, 0, device
+        past = [config.window(layer) - 1 for layer in range(config.n_layers)]
+        shape = n, config.n_groups
+        self.keys = [torch.zeros(*shape, config.head_width, slots, device=device) for slots in past]
+        self.values = [torch.zeros(*shape, slots, config.head_width, device=device) for slots in past]
+        # By window: 0 where a slot of the ring holds a step, so large below it elsewhere that it is not attended to.
+        self.masks = {slots: torch.full((slots,), -1e9, device=device) for slots in past}
 
-    def forward(
-        self,
-        tokens: Tensor,
-        condition: Tensor,
-        cosine: Tensor,
-        sine: Tensor,
-        narrow_keys: Tensor,
-        narrow_values: Tensor,
-        narrow_mask: Tensor,
-        wide_keys: Tensor,
-        wide_values: Tensor,
-        wide_mask: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def step(self, tokens: Tensor, condition: Tensor) -> Tensor:
+        """Logits [B, K, V] after the tokens [B, K] of the last step, under the condition [B, D] of this one."""
         config = self.decoder.config
         x = self.decoder.embed(tokens[..., None])
-        new_keys, new_values = [], []
-        n_narrow = n_wide = 0
-        for i, layer in enumerate(self.decoder.layers):
+        cosine, sine = self.decoder.positions(torch.tensor(self.position, device=self.device))
+        for layer, keys, values in zip(self.decoder.layers, self.keys, self.values, strict=True):
             assert isinstance(layer, Layer)
-            if i in config.wide_layers:
-                keys, values, mask = wide_keys[n_wide], wide_values[n_wide], wide_mask
-                n_wide += 1
-            else:
-                keys, values, mask = narrow_keys[n_narrow], narrow_values[n_narrow], narrow_mask
-                n_narrow += 1
+            n_slots = keys.shape[-1]
             x = x + layer.condition_gain * condition[:, None]
             q, k, v = layer.qkv(x, cosine, sine)
             # Queries of one group share their keys: [B, G, H / G, d]. Two sums of scores instead of a longer cache.
-            q = (
-                q.reshape(-1, config.n_groups, config.n_heads // config.n_groups, config.head_width)
-                * config.head_width**-0.5
-            )
-            scores = torch.cat([q @ keys + mask, q @ k.transpose(-1, -2)], dim=-1).softmax(-1)
+            q = q.reshape(-1, config.n_groups, config.n_heads // config.n_groups, config.head_width)
+            q = q * config.head_width**-0.5
+            scores = torch.cat([q @ keys + self.masks[n_slots], q @ k.transpose(-1, -2)], dim=-1).softmax(-1)
             attended = scores[..., :-1] @ values + scores[..., -1:] * v
             x = layer.finish(x, attended.reshape(-1, config.n_heads, 1, config.head_width))
-            new_keys.append(k[:, :, 0])
-            new_values.append(v[:, :, 0])
-        logits = self.decoder.heads(normalize(x))[:, 0].unflatten(-1, (config.n_codebooks, -1))
-        return logits, torch.stack(new_keys), torch.stack(new_values)
+            if n_slots:
+                slot = self.position % n_slots
+                keys[..., slot], values[..., slot, :] = k[:, :, 0], v[:, :, 0]
+        for n_slots, mask in self.masks.items():
+            mask[self.position % n_slots if n_slots else 0 :][:1] = 0
+        self.position += 1
+        return self.decoder.heads(normalize(x))[:, 0].unflatten(-1, (config.n_codebooks, -1))
 
 
 def save_decoder(decoder: Decoder, path: str) -> None:

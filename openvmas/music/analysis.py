@@ -1,4 +1,4 @@
-"""What a piece of music says over time, on the clock that pictures use too: `listen`.
+"""Analysis of a piece of music over time, on the clock that pictures use too.
 
 Training turns music into these curves; at inference the picture's own curves take their place (`vision.analysis`).
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.errors import InputError
+from openvmas.files import write_npz
+from openvmas.media.loudness import ABSOLUTE_GATE, LOUDNESS_OFFSET, RELATIVE_GATE
 from openvmas.music.beats import CHROMA_RATE, Beats, chord_change, find_beats, peak_near, take_chroma
 from openvmas.music.onsets import (
     LOW_BANDS_BELOW,
@@ -31,8 +33,7 @@ from openvmas.timeline import Clock, Events
 # 16 LU below it is 0 and 6 LU above it is 1; the integrated loudness itself is 0.73.
 ENERGY_FLOOR, ENERGY_CEILING = -16.0, 6.0  # LU
 ENERGY_SPAN = 1.0  # s, over which loudness is taken
-SILENCE_LUFS = -70.0  # absolute gate of BS.1770
-NOVELTY_SPAN = 6.0  # s, heard on each side of a moment
+NOVELTY_SPAN = 6.0  # s, compared on each side of a moment
 NOVELTY_RATE = 4  # feature frames per second
 ACCENT_GAP = 0.18  # s, the least distance between accents
 ACCENTS_PER_SECOND = 2.0  # at most, over any few seconds
@@ -40,7 +41,7 @@ ACCENTS_PER_SECOND = 2.0  # at most, over any few seconds
 
 @dataclass(frozen=True)
 class MusicAnalysis:
-    """Everything heard in a piece.
+    """Onsets, beats, loudness and event curves of a piece of music.
 
     duration: s, exact. events: curves at CONTROL_RATE with Clock(CONTROL_RATE).count(duration) steps.
     onsets: [N] s with onset_strengths [N] (1 is ordinary, 3 clear); beats, downbeats: s, increasing.
@@ -60,20 +61,13 @@ class MusicAnalysis:
     loudness_lufs: float
 
     def save(self, path: str | Path) -> None:
-        """Write an NPZ file that `load` reads back without loss."""
-        np.savez_compressed(
-            path,
-            duration=np.array([str(self.duration.numerator), str(self.duration.denominator)]),
-            rate=np.array([self.events.rate.numerator, self.events.rate.denominator]),
-            accents=self.events.accents,
-            energy=self.events.energy,
-            novelty=self.events.novelty,
-            onsets=self.onsets,
-            onset_strengths=self.onset_strengths,
-            beats=self.beats,
-            downbeats=self.downbeats,
-            numbers=np.array([self.tempo, self.beats_per_bar, self.confidence, self.loudness_lufs]),
-        )
+        """Write an NPZ file, whole or not at all, that `load` reads back without loss."""
+        arrays = {name: getattr(self.events, name) for name in ("accents", "energy", "novelty")}
+        arrays |= {name: getattr(self, name) for name in ("onsets", "onset_strengths", "beats", "downbeats")}
+        arrays["duration"] = np.array([str(self.duration.numerator), str(self.duration.denominator)])
+        arrays["rate"] = np.array([self.events.rate.numerator, self.events.rate.denominator])
+        arrays["numbers"] = np.array([self.tempo, self.beats_per_bar, self.confidence, self.loudness_lufs])
+        write_npz(Path(path), arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> MusicAnalysis:
@@ -96,11 +90,13 @@ class MusicAnalysis:
                     loudness_lufs=loudness,
                 )
         except (KeyError, ValueError, OSError, EOFError) as error:
-            raise InputError(f"{path} is not a music analysis ({error}); make it again with listen().") from error
+            raise InputError(
+                f"{path} is not a music analysis ({error}); make it again with analyze_music()."
+            ) from error
 
 
-def listen(wave: np.ndarray, sample_rate: int) -> MusicAnalysis:
-    """Hear a piece: onsets, beats and the event curves.
+def analyze_music(wave: np.ndarray, sample_rate: int) -> MusicAnalysis:
+    """Onsets, beats and the event curves of a piece.
 
     wave: [C, L] or [L] in [-1, 1]. Time of step k of the curves is k / CONTROL_RATE from the wave's first sample.
     """
@@ -113,7 +109,7 @@ def listen(wave: np.ndarray, sample_rate: int) -> MusicAnalysis:
     index = np.clip(np.rint(onsets * float(spectrogram.rate)).astype(int), 0, max(len(strength) - 1, 0))
     found = find_beats(spectrogram, flux, strength, chroma)
     low = normalise_flux(flux[:, band_edges()[1:-1] < LOW_BANDS_BELOW].mean(axis=1), spectrogram.rate)
-    salience = weigh_onsets(onsets, index, strength, low, chroma, found)
+    salience = onset_salience(onsets, index, strength, low, chroma, found)
     loudness = integrated_loudness(spectrogram)
     n_steps = Clock(CONTROL_RATE).count(spectrogram.duration)
     events = Events(
@@ -136,10 +132,10 @@ def listen(wave: np.ndarray, sample_rate: int) -> MusicAnalysis:
     )
 
 
-def weigh_onsets(
+def onset_salience(
     onsets: np.ndarray, index: np.ndarray, strength: np.ndarray, low: np.ndarray, chroma: np.ndarray, grid: Beats
 ) -> np.ndarray:
-    """How much each onset stands out, as the place where a picture would cut: [N].
+    """Salience of each onset, as the place where a picture would cut: [N].
 
     Its strength, its bass or drum hit, the change of harmony at it, and whether it falls on a beat or a bar line.
     """
@@ -195,16 +191,16 @@ def integrated_loudness(spectrogram: Spectrogram) -> float:
     else:
         total = np.concatenate([[0.0], np.cumsum(power)])
         blocks = (total[span:] - total[:-span])[::hop] / span
-    blocks = blocks[to_lufs(blocks) > SILENCE_LUFS]
+    blocks = blocks[to_lufs(blocks) > ABSOLUTE_GATE]
     if len(blocks) == 0:
         return float("-inf")
-    blocks = blocks[to_lufs(blocks) > float(to_lufs(blocks.mean())) - 10]
+    blocks = blocks[to_lufs(blocks) > float(to_lufs(blocks.mean())) + RELATIVE_GATE]
     return float(to_lufs(blocks.mean()))
 
 
 def to_lufs(power: np.ndarray | float) -> np.ndarray:
     """Loudness of a mean-square power that is already K-weighted, LUFS."""
-    return -0.691 + 10 * np.log10(np.maximum(power, 1e-12))
+    return LOUDNESS_OFFSET + 10 * np.log10(np.maximum(power, 1e-12))
 
 
 def energy_curve(spectrogram: Spectrogram, loudness: float, n_steps: int) -> np.ndarray:
@@ -226,7 +222,7 @@ def to_steps(curve: np.ndarray, rate: Fraction, n_steps: int) -> np.ndarray:
 
 
 def novelty_curve(compressed: np.ndarray, rate: Fraction, chroma: np.ndarray, n_steps: int) -> np.ndarray:
-    """How much what comes differs from what was, over NOVELTY_SPAN each side, in [0, 1]: [n_steps] float32.
+    """Difference of the next NOVELTY_SPAN from the last one, in [0, 1]: [n_steps] float32.
 
     A Gaussian checkerboard slid along the self-similarity of timbre and harmony (Foote 2000): similarity within both
     sides less similarity across. compressed: [T, N_BANDS] at `rate`; chroma: [U, 12] at CHROMA_RATE.
@@ -270,4 +266,4 @@ def checkerboard(features: np.ndarray, half: int) -> np.ndarray:
     new = np.einsum("ndk,nk->nd", coming, coming_weight)
     difference = ((new - old) ** 2).sum(axis=1) / 4
     edge = np.minimum(np.arange(n) + 1, np.arange(n)[::-1] + 1) / half
-    return difference * np.clip(edge * 2, 0, 1)  # too little has been heard at the ends
+    return difference * np.clip(edge * 2, 0, 1)  # too little is known at the ends

@@ -24,7 +24,7 @@ from openvmas.music.onsets import (
     normalise_flux,
     take_spectrogram,
 )
-from openvmas.timeline import Clock
+from openvmas.timeline import Clock, peak_offset
 
 SLOWEST, FASTEST = 40.0, 240.0  # BPM
 TEMPO_STEPS = 150  # grid points between them, 1.2 % apart
@@ -35,7 +35,7 @@ TEMPO_DRIFT = 40.0  # cost of a squared octave per hop
 TIGHTNESS = 120.0  # cost of a beat that is a squared octave (natural logarithm) off the tempo, as in Ellis 2007
 CHROMA_RATE = Fraction(10)  # frames per second
 CHROMA_WINDOW = 8192  # samples, 341 ms
-# What speaks for a beat and for a bar line (see find_metre), in standard deviations.
+# Weights of the evidence for a beat and for a bar line (see find_metre), in standard deviations.
 BEAT_ACCENT, BEAT_LOW = 0.6, 0.1
 BAR_ACCENT, BAR_LOW, BAR_HARMONY = 1.0, 0.2, (0.2, 0.6, 0.6)
 TEMPO_WEIGHT, USUAL_TEMPO = 1.5, 110.0  # per squared octave; BPM
@@ -71,7 +71,7 @@ def track_beats(wave: np.ndarray, sample_rate: int) -> Beats:
 
 
 def find_beats(spectrogram: Spectrogram, flux: np.ndarray, strength: np.ndarray, chroma: np.ndarray) -> Beats:
-    """Beats from what has been heard already.
+    """Tempo, beats and downbeats from curves that are there already.
 
     flux: [T, N_BANDS] of `band_flux`; strength: [T]; chroma: [U, 12] of `take_chroma`.
     """
@@ -86,11 +86,11 @@ def find_beats(spectrogram: Spectrogram, flux: np.ndarray, strength: np.ndarray,
         return NO_BEATS
     low = normalise_flux(flux[:, band_edges()[1:-1] < LOW_BANDS_BELOW].mean(axis=1), spectrogram.rate)
     lines = np.interp(np.arange(0, len(index) - 0.75, 0.25), np.arange(len(index)), refine(index, pulse)) / rate
-    heard = hear_lines(lines, strength, low, chroma, rate)
-    metre = find_metre(heard, 4 * float(np.median(np.diff(lines))))
+    evidence = find_evidence(lines, strength, low, chroma, rate)
+    metre = find_metre(evidence, 4 * float(np.median(np.diff(lines))))
     on = np.arange(metre.phase % metre.step, len(lines), metre.step)
     beats = lines[on]
-    count = bar_phase(heard.bar_evidence()[on], metre.beats_per_bar)
+    count = bar_phase(evidence.for_bars()[on], metre.beats_per_bar)
     span = min(8, len(beats) - 1)  # over several beats the rounding of each hardly counts
     tempo = 60 * span / float(np.median(beats[span:] - beats[:-span]))
     at = np.clip(np.rint(beats * rate).astype(int), 0, len(pulse) - 1)
@@ -98,7 +98,7 @@ def find_beats(spectrogram: Spectrogram, flux: np.ndarray, strength: np.ndarray,
 
 
 def tempo_grid() -> np.ndarray:
-    """The tempi that are weighed, BPM: [TEMPO_STEPS], evenly spaced in octaves."""
+    """The candidates for the tempo, BPM: [TEMPO_STEPS], evenly spaced in octaves."""
     return SLOWEST * (FASTEST / SLOWEST) ** np.linspace(0, 1, TEMPO_STEPS)
 
 
@@ -178,10 +178,7 @@ def place_beats(pulse: np.ndarray, periods: np.ndarray) -> np.ndarray:
 def refine(index: np.ndarray, pulse: np.ndarray) -> np.ndarray:
     """Beat positions between frames, from the parabola through the pulse around each: [N] float64."""
     inner = np.clip(index, 1, len(pulse) - 2)
-    before, here, after = pulse[inner - 1], pulse[inner], pulse[inner + 1]
-    bend = before - 2 * here + after
-    shift = np.where(bend < -1e-6, 0.5 * (before - after) / np.minimum(bend, -1e-6), 0)
-    return np.maximum(index + np.clip(shift, -0.5, 0.5), 0.0)
+    return np.maximum(index + peak_offset(pulse[inner - 1], pulse[inner], pulse[inner + 1]), 0.0)
 
 
 def take_chroma(spectrogram: Spectrogram) -> np.ndarray:
@@ -211,7 +208,7 @@ def take_chroma(spectrogram: Spectrogram) -> np.ndarray:
 
 
 def chord_change(chroma: np.ndarray, times: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """How different the harmony is after each time from before it, 0 to 1: [N].
+    """Difference of the harmony after each time from that before it, 0 to 1: [N].
 
     chroma: [U, 12]; times: [N] s; before, after: [N] s, how far to look.
     """
@@ -225,13 +222,13 @@ def chord_change(chroma: np.ndarray, times: np.ndarray, before: np.ndarray, afte
         return value / np.maximum(np.linalg.norm(value, axis=1, keepdims=True), 1e-9)
 
     old, new = mean(times - before, times - 0.1), mean(times + 0.1, times + after)
-    heard = (np.abs(old).sum(axis=1) > 0) & (np.abs(new).sum(axis=1) > 0)
-    return np.where(heard, np.clip(1 - (old * new).sum(axis=1), 0, 1), 0)
+    is_known = (np.abs(old).sum(axis=1) > 0) & (np.abs(new).sum(axis=1) > 0)
+    return np.where(is_known, np.clip(1 - (old * new).sum(axis=1), 0, 1), 0)
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What happens at each quarter of the pulse, in standard deviations: [Q] each.
+class Evidence:
+    """Evidence for beats at each quarter of the pulse, in standard deviations: [Q] each.
 
     accent, low: strength of onsets, and of those in the bass. harmony: changes of harmony over half a pulse, one and
     two pulses: [3, Q].
@@ -241,8 +238,8 @@ class Heard:
     low: np.ndarray
     harmony: np.ndarray
 
-    def bar_evidence(self) -> np.ndarray:
-        """How much speaks for a bar line: [Q]."""
+    def for_bars(self) -> np.ndarray:
+        """Evidence for a bar line: [Q]."""
         return BAR_ACCENT * self.accent + BAR_LOW * self.low + np.tensordot(BAR_HARMONY, self.harmony, 1)
 
 
@@ -255,11 +252,13 @@ class Metre:
     phase: int
 
 
-def hear_lines(lines: np.ndarray, strength: np.ndarray, low: np.ndarray, chroma: np.ndarray, rate: float) -> Heard:
+def find_evidence(
+    lines: np.ndarray, strength: np.ndarray, low: np.ndarray, chroma: np.ndarray, rate: float
+) -> Evidence:
     """Accents, bass and chord changes at each line (s): [Q]."""
     at = np.clip(np.rint(lines * rate).astype(int), 0, len(strength) - 1)
     pulse = np.full(len(lines), 4 * float(np.median(np.diff(lines))))
-    return Heard(
+    return Evidence(
         accent=standardise(np.log1p(peak_near(strength, at, 3))),
         low=standardise(np.log1p(peak_near(low, at, 3))),
         harmony=np.stack(
@@ -270,18 +269,18 @@ def hear_lines(lines: np.ndarray, strength: np.ndarray, low: np.ndarray, chroma:
 
 def standardise(values: np.ndarray) -> np.ndarray:
     """Values less their mean in standard deviations, at most 2.5; zeros where all are alike."""
-    spread = float(values.std())
-    return np.clip((values - values.mean()) / spread, -2.5, 2.5) if spread > 1e-6 else np.zeros(len(values))
+    deviation = float(values.std())
+    return np.clip((values - values.mean()) / deviation, -2.5, 2.5) if deviation > 1e-6 else np.zeros(len(values))
 
 
-def find_metre(heard: Heard, period: float) -> Metre:
+def find_metre(evidence: Evidence, period: float) -> Metre:
     """The best of all beats and bars on quarters of a pulse of `period` s.
 
     Good beats carry more accents than the lines halfway between them, good bar lines more than other beats, and tempo
     and length of a bar are usual. The weights were set on written pieces (synthetic_pieces), not on recordings.
     """
-    beat_evidence = BEAT_ACCENT * heard.accent + BEAT_LOW * heard.low
-    bar_evidence = heard.bar_evidence()
+    beat_evidence = BEAT_ACCENT * evidence.accent + BEAT_LOW * evidence.low
+    bar_evidence = evidence.for_bars()
     n = len(beat_evidence)
     best, choice = -np.inf, Metre(4, 4, 0)
     for step in (2, 4, 8):  # double, same and half tempo
@@ -340,5 +339,5 @@ def grade(pulse: np.ndarray, strength: np.ndarray, index: np.ndarray, clarity: f
     between = np.clip(index[:-1] + np.rint(np.diff(index) * 0.37).astype(int), 0, len(pulse) - 1)
     contrast = float(peak_near(pulse, index, 2).mean() - peak_near(pulse, between, 2).mean())
     raw = 14 * (clarity - 0.35) + 0.5 * (contrast / max(float(pulse.std()), 1e-9) - 1.5)
-    heard = min(1.0, float(peak_near(strength, index, 2).mean()) / 1.2)  # slow swells pulse without a single onset
-    return heard / (1 + float(np.exp(-raw)))
+    attack = min(1.0, float(peak_near(strength, index, 2).mean()) / 1.2)  # slow swells pulse without a single onset
+    return attack / (1 + float(np.exp(-raw)))

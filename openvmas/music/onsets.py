@@ -1,4 +1,4 @@
-"""Onset strength and onset times of a waveform, and the one spectrogram that every ear of this package shares.
+"""Onset strength and onset times of a waveform, and the spectrogram that all analysis of music shares.
 
 Method: log-mel flux against a frequency-max-filtered earlier frame (SuperFlux, Böck & Widmer 2013), levelled by a slow
 automatic gain so that quiet and loud passages count alike. Frames sit at exact times k / rate, computed from the start.
@@ -12,7 +12,9 @@ from fractions import Fraction
 import numpy as np
 import soxr
 
-from openvmas.timeline import Clock
+from openvmas.media.loudness import k_weighting_power
+from openvmas.music.dsp import mel_filterbank, mel_frequencies
+from openvmas.timeline import Clock, peak_offset
 
 ANALYSIS_RATE = 24_000  # Hz; hops of 100, 50 and 10 per second are whole samples, hi-hats are still inside
 ONSET_RATE = Fraction(100)  # frames per second
@@ -32,7 +34,7 @@ QUIETEST = 1e-6  # magnitude of a full-scale sine is 1; digital noise under this
 
 @dataclass(frozen=True)
 class Spectrogram:
-    """What all listening starts from.
+    """Mel magnitudes and power of a wave, which all analysis of music starts from.
 
     rate: frames per second; frame k describes time k / rate. duration: s, exact.
     wave: [L] mono at ANALYSIS_RATE. mel: [T, N_BANDS] float32 linear magnitudes (a full-scale sine is about 1).
@@ -76,7 +78,8 @@ def take_spectrogram(wave: np.ndarray, sample_rate: int, rate: Fraction = ONSET_
     duration = Fraction(length, sample_rate)
     mono = to_mono(wave, sample_rate)
     n_frames = Clock(rate).count(duration)
-    bands, weights = mel_bands(), k_weighting()
+    bands = mel_bands()
+    weights = k_weighting_power(np.arange(WINDOW // 2 + 1) * ANALYSIS_RATE / WINDOW).astype(np.float32)
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     scale = np.float32(2 / window.sum())
     power_scale = np.float32(1 / (window**2).sum() / WINDOW * 2)
@@ -97,35 +100,14 @@ def take_spectrogram(wave: np.ndarray, sample_rate: int, rate: Fraction = ONSET_
 
 
 def mel_bands() -> np.ndarray:
-    """Triangular mel filters [WINDOW / 2 + 1, N_BANDS], each with unit peak; none is narrower than a bin."""
-    bins = np.arange(WINDOW // 2 + 1) * ANALYSIS_RATE / WINDOW
-    edges = band_edges()
-    width = ANALYSIS_RATE / WINDOW
-    rise = (bins[:, None] - edges[:-2]) / np.maximum(edges[1:-1] - edges[:-2], width)
-    fall = (edges[2:] - bins[:, None]) / np.maximum(edges[2:] - edges[1:-1], width)
-    return np.clip(np.minimum(rise, fall), 0, 1).astype(np.float32)
+    """Mel filters [WINDOW / 2 + 1, N_BANDS] of unit peak; none is narrower than a bin."""
+    bin_width = ANALYSIS_RATE / WINDOW
+    return mel_filterbank(WINDOW, ANALYSIS_RATE, N_BANDS, LOWEST, HIGHEST, min_flank=bin_width)
 
 
 def band_edges() -> np.ndarray:
     """Edges of the mel filters, Hz: [N_BANDS + 2]; centres are [1:-1]."""
-    mels = np.linspace(_to_mel(LOWEST), _to_mel(HIGHEST), N_BANDS + 2)
-    return 700 * (10 ** (mels / 2595) - 1)
-
-
-def _to_mel(frequency: float) -> float:
-    return 2595 * float(np.log10(1 + frequency / 700))
-
-
-def k_weighting() -> np.ndarray:
-    """Squared magnitude of BS.1770's two filters at the bins of the spectrogram: [WINDOW / 2 + 1] float32."""
-    # Analogue prototypes of the two stages (shelf +4 dB above 1.7 kHz, high-pass at 38 Hz): closed form on any grid.
-    s = 2j * np.pi * np.maximum(np.arange(WINDOW // 2 + 1) * ANALYSIS_RATE / WINDOW, 1e-3)
-    gain = 10 ** (3.999843853973347 / 20)
-    w0, q = 2 * np.pi * 1681.974450955533, 0.7071752369554196
-    shelf = (gain * s**2 + gain**0.4996667741545416 * w0 / q * s + w0**2) / (s**2 + w0 / q * s + w0**2)
-    w1, q1 = 2 * np.pi * 38.13547087602444, 0.5003270373238773
-    high = s**2 / (s**2 + w1 / q1 * s + w1**2)
-    return (np.abs(shelf * high) ** 2).astype(np.float32)
+    return mel_frequencies(N_BANDS + 2, LOWEST, HIGHEST)
 
 
 def moving_mean(curve: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -167,7 +149,7 @@ def band_flux(compressed: np.ndarray) -> np.ndarray:
 
 
 def normalise_flux(flux: np.ndarray, rate: Fraction) -> np.ndarray:
-    """What stands out of the local mean, in units of the local mean: [T] float32.
+    """Excess of the flux over its local mean, in units of the local mean: [T] float32.
 
     flux: [T], the mean over bands. The local mean is taken over 1 s each side, and never below a quarter of the whole
     track's nor below LEAST_FLUX, so that the faint noise or vibrato of a held note does not become an onset.
@@ -182,7 +164,7 @@ def normalise_flux(flux: np.ndarray, rate: Fraction) -> np.ndarray:
 
 
 def onset_strength(wave: np.ndarray, sample_rate: int, rate: Fraction = ONSET_RATE) -> np.ndarray:
-    """How strongly something begins at each time k / rate: [T] float32, 0 or more, independent of level.
+    """Strength of what begins at each time k / rate: [T] float32, 0 or more, independent of level.
 
     wave: [L] or [C, L]. T is Clock(rate).count(duration). Around 1 is ordinary, 3 and more a clear onset.
     """
@@ -209,18 +191,12 @@ def pick_onsets(strength: np.ndarray, rate: Fraction = ONSET_RATE, threshold: fl
         strength >= moving_mean(strength, round(0.1 * frames), round(0.07 * frames)) + threshold
     )
     gap = 0.05
+    curve = strength.astype(np.float64)
     times: list[float] = []
     for index in np.flatnonzero(is_peak):
-        time = (index + _vertex(strength, int(index))) / frames
+        is_inside = 0 < index < len(strength) - 1
+        offset = float(peak_offset(*curve[index - 1 : index + 2])) if is_inside else 0.0
+        time = (index + offset) / frames
         if not times or time - times[-1] >= gap:
             times.append(max(0.0, time))
     return np.array(times)
-
-
-def _vertex(curve: np.ndarray, index: int) -> float:
-    """Offset in [-0.5, 0.5] of the parabola's top through three points around a peak."""
-    if index == 0 or index == len(curve) - 1:
-        return 0.0
-    before, here, after = (float(curve[index + step]) for step in (-1, 0, 1))
-    bend = before - 2 * here + after
-    return 0.0 if bend >= 0 else float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5))

@@ -1,4 +1,4 @@
-"""Where somebody speaks, so that music can make room: an embedded detector of speech, singing and music.
+"""Detection of speech, singing and music by an embedded network, so that music can make room for speech.
 
 The network is FireRedVAD's audio event detector (Xiaohongshu, 2026; Apache-2.0; 588 k parameters, 8 DFSMN blocks), made
 into ONNX by tools/make_vad.py. Its features are Kaldi's 80 log-mel energies at 16 kHz.
@@ -16,6 +16,7 @@ import onnxruntime
 import soxr
 
 from openvmas.errors import ModelError
+from openvmas.music.dsp import mel_filterbank
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
 
@@ -41,9 +42,9 @@ def find_speech(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np
     Clock(CONTROL_RATE).count of the duration. Singing is a class of its own and does not count as speech.
     Raises ModelError where the embedded weights are missing.
     """
-    heard = find_classes(wave, sample_rate)
-    frames = heard.frames[:, 0]
-    n_steps = Clock(CONTROL_RATE).count(Fraction(heard.n_samples, sample_rate))
+    found = find_classes(wave, sample_rate)
+    frames = found.frames[:, 0]
+    n_steps = Clock(CONTROL_RATE).count(Fraction(found.n_samples, sample_rate))
     if not len(frames):
         return np.zeros(n_steps, np.float32)
     padded = np.pad(frames, SMOOTHING, mode="edge")
@@ -54,18 +55,18 @@ def find_speech(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> np
 
 
 @dataclass(frozen=True)
-class HeardClasses:
+class SoundClasses:
     """frames: probabilities of speech, singing and music every HOP samples, [n, 3] float32. n_samples: of the wave."""
 
     frames: np.ndarray
     n_samples: int
 
 
-def find_classes(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> HeardClasses:
-    """All that the network says of a wave, given as to `find_speech`; the classes do not exclude each other."""
+def find_classes(wave: np.ndarray | Iterable[np.ndarray], sample_rate: int) -> SoundClasses:
+    """Probabilities of all three classes, which do not exclude each other, of a wave as `find_speech` takes it."""
     counter = _Counter([wave] if isinstance(wave, np.ndarray) else wave)
     parts = list(_detect(_lift(_features(_resample(counter, sample_rate)))))
-    return HeardClasses(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), counter.n_samples)
+    return SoundClasses(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), counter.n_samples)
 
 
 class _Counter:
@@ -103,7 +104,7 @@ def _features(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Log-mel energies [n, N_BANDS] of a wave in blocks, each CHUNK frames but the last."""
     window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / (FRAME - 1))) ** 0.85  # Kaldi's "povey"
     window = window.astype(np.float32)
-    bands = _mel_bands()
+    bands = mel_filterbank(N_FFT, SAMPLE_RATE, N_BANDS, 20.0, SAMPLE_RATE / 2, "kaldi")
     waiting = np.zeros(0, np.float32)
 
     def describe(samples: np.ndarray, n: int) -> np.ndarray:
@@ -129,19 +130,6 @@ def _lift(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     for chunk in chunks:
         level = max(float(np.percentile(chunk.mean(axis=1), 90)), level - LIFT_MEMORY)
         yield chunk + np.float32(np.clip(USUAL_LEVEL - level, 0, MOST_LIFT))
-
-
-def _mel_bands() -> np.ndarray:
-    """Kaldi's mel filters from 20 Hz to half the rate: [N_FFT / 2 + 1, N_BANDS] float32."""
-
-    def mel(frequency: np.ndarray | float) -> np.ndarray:
-        return 1127 * np.log(1 + np.asarray(frequency) / 700)
-
-    edges = np.linspace(mel(20.0), mel(SAMPLE_RATE / 2), N_BANDS + 2)
-    at = mel(np.arange(N_FFT // 2 + 1) * SAMPLE_RATE / N_FFT)[:, None]
-    rise = (at - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - at) / (edges[2:] - edges[1:-1])
-    return np.maximum(np.minimum(rise, fall), 0).astype(np.float32)
 
 
 def _detect(chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

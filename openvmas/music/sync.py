@@ -1,4 +1,4 @@
-"""Does music answer its picture? Measures that chance cannot reach, nor a click track that fires all the time."""
+"""Measures of sync between music and picture that neither chance nor a click track that never stops can reach."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 from openvmas.timeline import Clock, Seconds
 
-REACH = 0.06  # s: an onset this near a visual beat is heard as one with it
+REACH = 0.06  # s: an onset this near a visual beat counts as one with it
 LEAST_SHIFT = 0.5  # s: nearer shifts would still hit the true places
 
 
@@ -40,7 +40,7 @@ def sync_z(
     """Onset strength at visual beats against chance, in standard deviations of chance.
 
     strength: [T] at `rate` from `music.onsets.onset_strength`; visual_beats: [N] s; duration: s, of what counts.
-    Each beat is worth the greatest strength within REACH of it; `observed` is the mean over beats. The null shifts all
+    Each beat has the greatest strength within REACH of it; `observed` is the mean over beats. The null shifts all
     beats together around the circle of `duration` by `n_shifts` random amounts, so that it keeps the music's density
     of onsets and the spacing of the beats: music full of onsets has a high null too, and a constant curve gives 0.
     Beats outside the duration are dropped; with none left z is 0. Chance has mean 0 and standard deviation about 1.
@@ -52,18 +52,18 @@ def sync_z(
     if len(beats) == 0 or n_frames == 0 or length <= 2 * LEAST_SHIFT:
         return SyncResult(0.0, 0.0, 0.0, 0.0, len(beats))
     reach = round(REACH * float(rate))
-    heard = moving_max(np.asarray(strength[:n_frames], dtype=np.float64), reach, reach)
+    strongest = moving_max(np.asarray(strength[:n_frames], dtype=np.float64), reach, reach)
 
-    def worth(times: np.ndarray) -> np.ndarray:
+    def mean_strength(times: np.ndarray) -> np.ndarray:
         index = np.minimum(np.floor(times * float(rate) + 0.5).astype(int), n_frames - 1)
-        return heard[index].mean(axis=-1)
+        return strongest[index].mean(axis=-1)
 
     shifts = np.random.default_rng(seed).uniform(LEAST_SHIFT, length - LEAST_SHIFT, n_shifts)
-    null = worth((beats + shifts[:, None]) % length)
-    observed, mean, spread = float(worth(beats)), float(null.mean()), float(null.std())
+    null = mean_strength((beats + shifts[:, None]) % length)
+    observed, mean, deviation = float(mean_strength(beats)), float(null.mean()), float(null.std())
     # Rounding alone must not look like a result where the curve is flat.
-    z = (observed - mean) / spread if spread > 1e-9 * max(1.0, abs(mean)) else 0.0
-    return SyncResult(z, observed, mean, spread, len(beats))
+    z = (observed - mean) / deviation if deviation > 1e-9 * max(1.0, abs(mean)) else 0.0
+    return SyncResult(z, observed, mean, deviation, len(beats))
 
 
 def sync_of_wave(
@@ -74,16 +74,16 @@ def sync_of_wave(
     return sync_z(onset_strength(wave, sample_rate), visual_beats, duration, n_shifts, seed)
 
 
-def energy_correlation(asked: np.ndarray, heard: np.ndarray) -> float:
+def energy_correlation(reference: np.ndarray, estimated: np.ndarray) -> float:
     """Pearson correlation of two energy curves over their common steps: in [-1, 1], 0 where one is constant.
 
-    asked, heard: [T] at the same rate; a longer one is cut to the shorter.
+    reference, estimated: [T] at the same rate; a longer one is cut to the shorter.
     """
-    n = min(len(asked), len(heard))
+    n = min(len(reference), len(estimated))
     if n < 2:
         return 0.0
-    first = np.asarray(asked[:n], dtype=np.float64)
-    second = np.asarray(heard[:n], dtype=np.float64)
+    first = np.asarray(reference[:n], dtype=np.float64)
+    second = np.asarray(estimated[:n], dtype=np.float64)
     if first.std() < 1e-9 or second.std() < 1e-9:
         return 0.0
     return float(np.clip(np.corrcoef(first, second)[0, 1], -1, 1))

@@ -20,21 +20,21 @@ from openvmas.planning.tempo_map import TempoMark
 LOWEST_FIT, HIGHEST_FIT = 70.0, 150.0  # BPM, where a fit looks unless words say otherwise
 MAX_DRIFT = 0.06  # how far the tempo may leave its first value
 SIGMA = 0.030  # s, how far from its beat an event may be felt to be on it
-LEVELS = ((1, 1.0), (2, 0.4), (4, 0.15))  # parts of a beat and their worth: beat, eighth, sixteenth
-DOWNBEAT_WORTH = 0.7  # more for an event on a downbeat, times its strength
+LEVELS = ((1, 1.0), (2, 0.4), (4, 0.15))  # parts of a beat and their rewards: beat, eighth, sixteenth
+DOWNBEAT_REWARD = 0.7  # more for an event on a downbeat, times its strength
 CHANGE_COST, DRIFT_COST = 0.5, 1.2  # of a tempo change, in strong events: any change, and one of MAX_DRIFT
 PRIOR_WIDTH = 0.35  # octaves, of the tempo that the mood suggests
 STRETCH = (14.0, 32.0)  # s, shortest and longest stretch of one tempo where tempo may change
 LONGEST_CONSTANT = 180.0  # s, up to which one steady tempo is tried for the whole
 LONGEST_THREE = 600.0  # s, up to which three beats in a bar are tried
-END_WORTH = 0.6  # of a last downbeat that leaves time to ring, in strong events
+ENDING_REWARD = 0.6  # of a last downbeat that leaves time to ring, in strong events
 N_BEAM = 96  # hypotheses kept
 BEAT_BINS = 40  # phases tried per beat
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is asked of a grid.
+class TempoConstraints:
+    """Limits and preferences of a grid.
 
     tempo: exactly this (BPM), or None to fit one near `prior` within [lowest, highest].
     beats_per_bar: 2 to 7, or None to choose 4 or 3.
@@ -50,18 +50,20 @@ class Wish:
     borders: tuple[float, ...] = ()
 
 
-def fit_grid(times: np.ndarray, strengths: np.ndarray, duration: float, wish: Wish) -> tuple[list[TempoMark], int]:
+def fit_grid(
+    times: np.ndarray, strengths: np.ndarray, duration: float, limits: TempoConstraints
+) -> tuple[list[TempoMark], int]:
     """The tempo map and the beats per bar that suit the events best.
 
     times: [N] increasing, s; strengths: [N] > 0, 1 for a strong event; duration: s.
     """
     # Nothing that lasts longer keeps to one metre of three, and the search would take twice as long.
-    metres = [wish.beats_per_bar] if wish.beats_per_bar else [4, 3] if duration <= LONGEST_THREE else [4]
-    found = [_search(_Task.of(times, strengths, duration, wish, metre)) for metre in metres]
+    metres = [limits.beats_per_bar] if limits.beats_per_bar else [4, 3] if duration <= LONGEST_THREE else [4]
+    found = [_search(_Task.of(times, strengths, duration, limits, metre)) for metre in metres]
     # Three in a bar is rarer in music, and must earn its place.
     margin = 1.0 + 0.1 * float(np.sum(strengths))
     best = 1 if len(found) > 1 and found[1][0] > found[0][0] + margin else 0
-    return _tidy(found[best][1], metres[best], duration, wish.tempo is not None), metres[best]
+    return _tidy(found[best][1], metres[best], duration, limits.tempo is not None), metres[best]
 
 
 def _tidy(marks: list[TempoMark], metre: int, duration: float, is_asked: bool) -> list[TempoMark]:
@@ -80,58 +82,60 @@ def _tidy(marks: list[TempoMark], metre: int, duration: float, is_asked: bool) -
 
 
 class _Task(NamedTuple):
-    """Events with their worth on beats and on downbeats, and what is asked."""
+    """Events with their reward on beats and on downbeats, and what is asked."""
 
     times: np.ndarray
-    beat_worth: np.ndarray
-    down_worth: np.ndarray
+    beat_reward: np.ndarray
+    bar_reward: np.ndarray
     duration: float
-    wish: Wish
+    limits: TempoConstraints
     metre: int
 
     @classmethod
-    def of(cls, times: np.ndarray, strengths: np.ndarray, duration: float, wish: Wish, metre: int) -> _Task:
-        borders = np.array([b for b in wish.borders if 0 < b < duration])
+    def of(
+        cls, times: np.ndarray, strengths: np.ndarray, duration: float, limits: TempoConstraints, metre: int
+    ) -> _Task:
+        borders = np.array([b for b in limits.borders if 0 < b < duration])
         times, strengths = np.asarray(times, float), np.asarray(strengths, float)
-        # Music likes to begin with the picture and to change with its sections: each is worth a weak event.
+        # Music likes to begin with the picture and to change with its sections: each counts as a weak event.
         all_times = np.concatenate([times, [0.0], borders])
         beat = np.concatenate([strengths, [0.15], np.full(len(borders), 0.1)])
-        down = np.concatenate([strengths**2, [0.3], np.full(len(borders), 0.4)]) * DOWNBEAT_WORTH
+        down = np.concatenate([strengths**2, [0.3], np.full(len(borders), 0.4)]) * DOWNBEAT_REWARD
         order = np.argsort(all_times, kind="stable")
-        return cls(all_times[order], beat[order], down[order], duration, wish, metre)
+        return cls(all_times[order], beat[order], down[order], duration, limits, metre)
 
     def cut(self, start: float, end: float) -> _Task:
         """The same with the events of [start, end) only."""
         a, b = np.searchsorted(self.times, [start, end if end < self.duration else np.inf])
-        return self._replace(times=self.times[a:b], beat_worth=self.beat_worth[a:b], down_worth=self.down_worth[a:b])
+        return self._replace(times=self.times[a:b], beat_reward=self.beat_reward[a:b], bar_reward=self.bar_reward[a:b])
 
     def prior(self, tempo: np.ndarray) -> np.ndarray:
-        """What the mood thinks of a tempo, in strong events: 0 at best."""
-        if self.wish.tempo is not None:
+        """Log-prior of a tempo by the mood, in strong events: 0 at best."""
+        if self.limits.tempo is not None:
             return np.zeros_like(tempo)
-        scale = 0.5 + 0.1 * float(self.beat_worth.sum())
-        return -scale * (np.log2(tempo / self.wish.prior) / self.wish.prior_width) ** 2 / 2
+        scale = 0.5 + 0.1 * float(self.beat_reward.sum())
+        return -scale * (np.log2(tempo / self.limits.prior) / self.limits.prior_width) ** 2 / 2
 
 
 class _Beam(NamedTuple):
     """Hypotheses, [S] each: where the next beat is, the tempo now and at first, and what they have earned.
 
     anchor: time of the first beat at or after what is done, s; count: its number from the first mark; down: [S, metre]
-    worth of downbeats on each residue of the count; steps: the marks so far as (time, tempo, count).
+    reward of downbeats on each residue of the count; steps: the marks so far as (time, tempo, count).
     """
 
     anchor: np.ndarray
     tempo: np.ndarray
     base: np.ndarray
     count: np.ndarray
-    worth: np.ndarray
+    reward: np.ndarray
     down: np.ndarray
     steps: list[tuple[tuple[float, float, int], ...]]
 
 
 def _search(task: _Task) -> tuple[float, list[TempoMark]]:
-    """The best worth for this metre and the marks that earn it."""
-    edges = _stretches(task.duration, task.wish)
+    """The best reward for this metre and the marks that earn it."""
+    edges = _stretches(task.duration, task.limits)
     results = []
     if len(edges) == 2 or task.duration <= LONGEST_CONSTANT:
         results.append(_finish(_begin(task, task.duration), task))
@@ -143,35 +147,35 @@ def _search(task: _Task) -> tuple[float, list[TempoMark]]:
     return max(results, key=lambda result: result[0])
 
 
-def _stretches(duration: float, wish: Wish) -> list[float]:
+def _stretches(duration: float, limits: TempoConstraints) -> list[float]:
     """Where the tempo may change: section borders, and between them where a stretch would be too long."""
     edges = [0.0]
     shortest, longest = STRETCH
-    for border in [*sorted(b for b in wish.borders if 0 < b < duration), duration]:
+    for border in [*sorted(b for b in limits.borders if 0 < b < duration), duration]:
         if border - edges[-1] < shortest and border < duration:
             continue
         pieces = max(1, math.ceil((border - edges[-1]) / longest))
         edges += [edges[-1] + (border - edges[-1]) * (i + 1) / pieces for i in range(pieces)]
     if len(edges) > 2 and edges[-1] - edges[-2] < shortest:
         del edges[-2]
-    return [0.0, duration] if wish.tempo is not None else edges
+    return [0.0, duration] if limits.tempo is not None else edges
 
 
 def _begin(task: _Task, end: float) -> _Beam:
     """Hypotheses of one steady tempo from 0 to `end`: all tempos and phases, by convolution on the circle."""
-    part, wish, metre = task.cut(0.0, end), task.wish, task.metre
-    if wish.tempo is not None:
-        tempos = np.array([wish.tempo])
+    part, limits, metre = task.cut(0.0, end), task.limits, task.metre
+    if limits.tempo is not None:
+        tempos = np.array([limits.tempo])
     else:
         step = min(0.004, 0.02 / end)  # a beat at the end moves by less than 20 ms from one tempo to the next
-        n_tempos = max(2, math.ceil(math.log(wish.highest / wish.lowest) / step))
-        tempos = np.geomspace(wish.lowest, wish.highest, n_tempos)
+        n_tempos = max(2, math.ceil(math.log(limits.highest / limits.lowest) / step))
+        tempos = np.geomspace(limits.lowest, limits.highest, n_tempos)
     n_bins = metre * BEAT_BINS
     table = np.concatenate([_circle(part, chunk, n_bins) for chunk in np.array_split(tempos, len(tempos) // 500 + 1)])
     table += task.prior(tempos)[:, None]
     bar = 60.0 * metre / tempos[:, None]
     if end >= task.duration:
-        table += END_WORTH * _ending((task.duration - np.arange(n_bins) / n_bins * bar) % bar)
+        table += ENDING_REWARD * _ending((task.duration - np.arange(n_bins) / n_bins * bar) % bar)
     order = _best(table.ravel(), 1500)
     rows, bins = np.divmod(order, n_bins)
     period = 60.0 / tempos[rows]
@@ -181,7 +185,7 @@ def _begin(task: _Task, end: float) -> _Beam:
 
 
 def _circle(part: _Task, tempos: np.ndarray, n_bins: int) -> np.ndarray:
-    """Worth above chance of every tempo [R] and bar phase: [R, n_bins], by FFT. No harmonic 0: that is the chance."""
+    """Reward above chance of every tempo [R] and bar phase: [R, n_bins], by FFT. No harmonic 0: that is the chance."""
     bars_per_second = tempos[:, None] / (60.0 * part.metre)
     where = (np.floor((part.times[None, :] * bars_per_second) % 1 * n_bins)).astype(int) % n_bins
     flat = (where + np.arange(len(tempos))[:, None] * n_bins).ravel()
@@ -189,50 +193,52 @@ def _circle(part: _Task, tempos: np.ndarray, n_bins: int) -> np.ndarray:
     width = SIGMA * bars_per_second
     bell = np.exp(-2 * (np.pi * harmonics * width) ** 2) * width * math.sqrt(2 * math.pi) * n_bins
     total = np.zeros((len(tempos), n_bins // 2 + 1), complex)
-    for worth, combs in (
-        (part.beat_worth, [(part.metre * parts, gain) for parts, gain in LEVELS]),
-        (part.down_worth, [(1, 1.0)]),
+    for reward, combs in (
+        (part.beat_reward, [(part.metre * parts, gain) for parts, gain in LEVELS]),
+        (part.bar_reward, [(1, 1.0)]),
     ):
-        counts = np.bincount(flat, np.tile(worth, len(tempos)), len(tempos) * n_bins).reshape(len(tempos), n_bins)
+        counts = np.bincount(flat, np.tile(reward, len(tempos)), len(tempos) * n_bins).reshape(len(tempos), n_bins)
         spectrum = np.fft.rfft(counts, axis=1)
         for teeth, gain in combs:
             total += spectrum * np.where((harmonics % teeth == 0) & (harmonics > 0), bell * teeth * gain, 0)
-    # Bin b of the result is the worth of downbeats at the bar phase b / n_bins (middle of the bin of the events).
+    # Bin b of the result is the reward of downbeats at the bar phase b / n_bins (middle of the bin of the events).
     total *= np.exp(-1j * np.pi * harmonics / n_bins)
     return np.fft.irfft(total, n_bins, axis=1)
 
 
 def _value(part: _Task, anchor: np.ndarray, tempo: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Worth above chance of grids with a beat at anchor [S]: on beats [S], and on downbeats by residue [S, metre]."""
+    """Reward above chance of grids with a beat at anchor [S]: on beats [S], and on downbeats by residue [S, metre]."""
     period = 60.0 / tempo[:, None]
     position = (part.times[None, :] - anchor[:, None]) / period
-    worth = np.zeros(len(tempo))
-    spread = SIGMA * math.sqrt(2 * math.pi)
+    reward = np.zeros(len(tempo))
+    bell_area = SIGMA * math.sqrt(2 * math.pi)
     for parts, gain in LEVELS:
         off = position * parts
         distance = (off - np.rint(off)) * (period / parts)
         bells = np.exp(-0.5 * (distance / SIGMA) ** 2)
-        worth += gain * ((bells - spread * parts / period) @ part.beat_worth)
+        reward += gain * ((bells - bell_area * parts / period) @ part.beat_reward)
         if parts == 1:
             residue = np.rint(position).astype(int) % part.metre
-            near = bells * part.down_worth
-    chance = spread / (period * part.metre) * float(part.down_worth.sum())
+            near = bells * part.bar_reward
+    chance = bell_area / (period * part.metre) * float(part.bar_reward.sum())
     down = np.stack([np.where(residue == r, near, 0.0).sum(axis=1) for r in range(part.metre)], axis=1) - chance
-    return worth, down
+    return reward, down
 
 
 def _polish(part: _Task, tempo: np.ndarray, phase: np.ndarray, end: float) -> _Beam:
     """Hypotheses moved to the best of their near neighbours, as a beam that has come to `end`."""
-    is_free = part.wish.tempo is None
+    is_free = part.limits.tempo is None
     # The phase is held in the middle of the stretch, so that a change of tempo turns about it.
     middle = phase + np.rint((end / 2 - phase) * tempo / 60.0) * 60.0 / tempo
     tilt = np.linspace(-0.01, 0.01, 5) / end * 2 if is_free else np.zeros(1)
     shift, tilt = (x.ravel() for x in np.meshgrid(np.linspace(-0.012, 0.012, 7), tilt))
-    tempos = np.clip(tempo[:, None] * (1 + tilt), part.wish.lowest, part.wish.highest) if is_free else tempo[:, None]
+    tempos = (
+        np.clip(tempo[:, None] * (1 + tilt), part.limits.lowest, part.limits.highest) if is_free else tempo[:, None]
+    )
     tempos = np.broadcast_to(tempos, (len(tempo), len(shift)))
     anchors = middle[:, None] + shift
-    worth, down = _value(part, anchors.ravel(), tempos.ravel())
-    best = (worth + down.max(axis=1)).reshape(tempos.shape).argmax(axis=1)
+    reward, down = _value(part, anchors.ravel(), tempos.ravel())
+    best = (reward + down.max(axis=1)).reshape(tempos.shape).argmax(axis=1)
     pick = np.arange(len(tempo)) * len(shift) + best
     tempo, anchor = tempos.ravel()[pick], anchors.ravel()[pick]
     period = 60.0 / tempo
@@ -241,7 +247,7 @@ def _polish(part: _Task, tempo: np.ndarray, phase: np.ndarray, end: float) -> _B
     down = np.stack([np.roll(row, -k) for row, k in zip(down[pick], back, strict=True)])
     count = np.ceil((end - first) / period - 1e-9).astype(int)
     steps = [((float(t), float(f), 0),) for t, f in zip(first, tempo, strict=True)]
-    return _Beam(first + count * period, tempo, tempo, count, worth[pick] + part.prior(tempo), down, steps)
+    return _Beam(first + count * period, tempo, tempo, count, reward[pick] + part.prior(tempo), down, steps)
 
 
 def _extend(beam: _Beam, task: _Task, start: float, end: float) -> _Beam:
@@ -255,31 +261,31 @@ def _extend(beam: _Beam, task: _Task, start: float, end: float) -> _Beam:
     parent = np.repeat(np.arange(len(beam.tempo)), n_ways)
     drift = np.abs(np.log(tempo / beam.tempo[parent])) / MAX_DRIFT
     cost = np.where(drift > 1e-6, CHANGE_COST + DRIFT_COST * drift, 0.0)
-    allowed = np.flatnonzero((tempo >= task.wish.lowest) & (tempo <= task.wish.highest) & (drift <= 1.0 + 1e-6))
+    allowed = np.flatnonzero((tempo >= task.limits.lowest) & (tempo <= task.limits.highest) & (drift <= 1.0 + 1e-6))
     tempo, parent, cost = tempo[allowed], parent[allowed], cost[allowed]
-    worth, down = _value(part, beam.anchor[parent], tempo)
+    reward, down = _value(part, beam.anchor[parent], tempo)
     # Residues are counted from the first mark, those of `down` from the anchor.
     turned = (np.arange(metre)[None, :] - beam.count[parent][:, None]) % metre
     down = beam.down[parent] + np.take_along_axis(down, turned, axis=1)
-    worth = beam.worth[parent] + worth - cost
+    reward = beam.reward[parent] + reward - cost
     period = 60.0 / tempo
     n_beats = np.ceil((end - beam.anchor[parent]) / period - 1e-9).astype(int)
     anchor = beam.anchor[parent] + n_beats * period
-    order = _best(worth + down.max(axis=1), 3000)
+    order = _best(reward + down.max(axis=1), 3000)
     kept = order[_distinct(N_BEAM // 2, np.log(tempo[order]) / 0.01, anchor[order] / 0.015)]
     steps = [
         beam.steps[p] + (((float(beam.anchor[p]), float(tempo[k]), int(beam.count[p])),) if cost[k] > 0 else ())
         for k, p in zip(kept, parent[kept], strict=True)
     ]
     count = beam.count[parent] + n_beats
-    return _Beam(anchor[kept], tempo[kept], beam.base[parent[kept]], count[kept], worth[kept], down[kept], steps)
+    return _Beam(anchor[kept], tempo[kept], beam.base[parent[kept]], count[kept], reward[kept], down[kept], steps)
 
 
-def _best(worth: np.ndarray, n: int) -> np.ndarray:
+def _best(reward: np.ndarray, n: int) -> np.ndarray:
     """Indices of the n highest, best first."""
-    n = min(n, len(worth))
-    top = np.sort(np.argpartition(-worth, n - 1)[:n])  # sorted, so that equals keep their order
-    return top[np.argsort(-worth[top], kind="stable")]
+    n = min(n, len(reward))
+    top = np.sort(np.argpartition(-reward, n - 1)[:n])  # sorted, so that equals keep their order
+    return top[np.argsort(-reward[top], kind="stable")]
 
 
 def _distinct(n: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -290,18 +296,18 @@ def _distinct(n: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _finish(beam: _Beam, task: _Task) -> tuple[float, list[TempoMark]]:
-    """The best hypothesis when the ending counts too: its worth and its marks."""
+    """The best hypothesis when the ending counts too: its reward and its marks."""
     residues = np.arange(task.metre)
     # anchor is the first beat at or after the end; walk back to the last downbeat of each residue.
     back = (beam.count[:, None] - residues) % task.metre
     left = task.duration - (beam.anchor[:, None] - back * 60.0 / beam.tempo[:, None])
     left = np.where(left < 0, left + task.metre * 60.0 / beam.tempo[:, None], left)
-    total = beam.worth[:, None] + beam.down + END_WORTH * _ending(left)
+    total = beam.reward[:, None] + beam.down + ENDING_REWARD * _ending(left)
     best, residue = np.unravel_index(int(total.argmax()), total.shape)
     marks = [TempoMark(t, f, (c - int(residue)) % task.metre + 1) for t, f, c in beam.steps[int(best)]]
     return float(total[best, residue]), marks
 
 
 def _ending(left: np.ndarray) -> np.ndarray:
-    """How well the last downbeat lies `left` seconds before the end: long enough to ring, not long enough to drag."""
+    """Reward in [0, 1] of a last downbeat `left` s before the end: long enough to ring, not long enough to drag."""
     return np.exp(-0.5 * ((np.maximum(0.9 - left, 0) / 0.3) ** 2 + (np.maximum(left - 2.0, 0) / 0.6) ** 2))

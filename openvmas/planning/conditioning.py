@@ -1,4 +1,4 @@
-"""From the plan to what the decoder is told at every step: `to_condition`."""
+"""From the plan to the condition of the decoder at every codec step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from openvmas.condition import AXES, Condition, Picture
 from openvmas.errors import PlanError
-from openvmas.planning.beat_grid import Wish, fit_grid
+from openvmas.planning.beat_grid import TempoConstraints, fit_grid
 from openvmas.planning.schema import Hit, ScorePlan
 from openvmas.planning.tempo_map import MAX_TEMPO, MIN_TEMPO, TempoMark, distance_to
 from openvmas.settings import CONTROL_RATE
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # A picture event is known to a frame (40 ms at 25 fps) and sound this far from it is felt as simultaneous, so it may
 # move to the beat, where music wants its accents (detection of audio-video lag: ITU-R BT.1359, 45 ms early, 125 late).
 SNAP_TO_BEAT, SNAP_TO_EIGHTH = 0.040, 0.030  # s
-MEANING_FADE, ENERGY_FADE = 1.0, 0.75  # s, to each side of a border between sections
+SEMANTICS_FADE, ENERGY_FADE = 1.0, 0.75  # s, to each side of a border between sections
 NOVELTY_WIDTH = 1.6  # s, of the peak at a border, as wide as in music (music.analysis.novelty_curve)
 PICTURE_NOVELTY = 0.5  # how much of the picture's novelty the music takes
 # Accents of training music are 0.2 to 1 high, 0.67 on average; a picture's are often weak but all want an answer.
@@ -31,16 +31,16 @@ LAST_CHORD = (0.6, 3.5)  # s before the end, where a last downbeat gets an accen
 LAST_STRENGTH = 0.6
 LAST_LEVEL = 0.35  # energy at the very end, of what it was
 # The piece is said to have begun so long before the picture, s: there is no time for a slow beginning, and the first
-# model fell silent in a fifth of its beginnings when told the truth.
+# model fell silent in a fifth of its beginnings when conditioned on the truth.
 BEGUN = 10.0
 FIRST_LEVEL, FIRST_SPAN = 0.85, 1.0  # energy at the beginning, and s until it is there
 SAME_VIDEO = 0.1  # s, that plan and analysis may differ in length
 
 
-def to_condition(
+def build_condition(
     plan: ScorePlan, analysis: VideoAnalysis | None = None, events: str = "on", seed: int = 0
 ) -> Condition:
-    """What the decoder is told, on the clock of CONTROL_RATE, from the plan and (for novelty) from the picture.
+    """The decoder's condition, on the clock of CONTROL_RATE, from the plan and (for novelty) from the picture.
 
     events: "on"; "off" for no accents and a steady grid that knows nothing of the picture; "shuffled" for as many
     accents at other times, with a grid fitted to those (both for measuring sync). seed: of what is drawn for these.
@@ -80,7 +80,7 @@ def to_condition(
 
 
 def picture_of(analysis: VideoAnalysis, n_steps: int) -> Picture:
-    """What a video encoder reads of a picture's first n_steps; the last values go on where the picture is shorter."""
+    """A video encoder's input for a picture's first n_steps; the last values go on where the picture is shorter."""
     curves = [analysis.events.accents, analysis.events.energy, analysis.events.novelty, analysis.motion]
     columns = np.stack(curves, axis=1)[:n_steps].astype(np.float32)
     columns = np.pad(columns, ((0, n_steps - len(columns)), (0, 0)), mode="edge" if len(columns) else "constant")
@@ -143,7 +143,7 @@ def _novelty(plan: ScorePlan, analysis: VideoAnalysis | None, times: np.ndarray)
     """Peaks where sections meet, higher where they differ more, the picture's own novelty beneath: [T] in [0, 1]."""
     novelty = np.zeros(len(times))
     for before, after in itertools.pairwise(plan.sections):
-        old, new = plan.meaning(before), plan.meaning(after)
+        old, new = plan.semantics(before), plan.semantics(after)
         apart = np.sqrt(sum((old.get(axis, 0.0) - new.get(axis, 0.0)) ** 2 for axis in {*old, *new}))
         height = min(1.0, 0.35 + 0.15 * float(apart) + 0.8 * abs(after.energy - before.energy))
         a, b = np.searchsorted(times, [after.start - 5 * NOVELTY_WIDTH, after.start + 5 * NOVELTY_WIDTH])
@@ -157,16 +157,16 @@ def _novelty(plan: ScorePlan, analysis: VideoAnalysis | None, times: np.ndarray)
 
 
 def _semantics(plan: ScorePlan, times: np.ndarray) -> np.ndarray:
-    """Meaning at each step, faded where both sides of a border say something: [T, len(AXES)] float32, NaN if unsaid."""
+    """Semantics at each step, faded where both sides of a border have values: [T, len(AXES)] float32, else NaN."""
     rows = np.full((len(plan.sections), len(AXES)), np.nan)
     for i, section in enumerate(plan.sections):
-        for axis, value in plan.meaning(section).items():
+        for axis, value in plan.semantics(section).items():
             rows[i, AXES.index(axis)] = value
     starts = np.array([section.start for section in plan.sections])
     index = np.clip(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0, len(starts) - 1)
     semantics = rows[index].astype(np.float32)
     for i, (before, after) in enumerate(itertools.pairwise(plan.sections)):
-        half = min(MEANING_FADE, (before.end - before.start) / 2, (after.end - after.start) / 2)
+        half = min(SEMANTICS_FADE, (before.end - before.start) / 2, (after.end - after.start) / 2)
         a, b = np.searchsorted(times, [after.start - half, after.start + half])
         share = ((times[a:b] - (after.start - half)) / (2 * half))[:, None]
         mixed = rows[i] * (1 - share) + rows[i + 1] * share
@@ -207,8 +207,8 @@ def _shuffle(plan: ScorePlan, seed: int) -> tuple[ScorePlan, float]:
         tempo = plan.tempo
         is_exact = len({mark.tempo for mark in marks}) == 1 and all(s.tempo is None for s in plan.sections)
         low, high = max(MIN_TEMPO, 0.94 * tempo), min(MAX_TEMPO, 1.06 * tempo)
-        wish = Wish(tempo if is_exact else None, tempo, low, high, beats_per_bar=plan.beats_per_bar)
+        limits = TempoConstraints(tempo if is_exact else None, tempo, low, high, beats_per_bar=plan.beats_per_bar)
         strengths = np.array([hit.strength for hit in hits])
-        marks = tuple(fit_grid(moved, strengths, end, wish)[0])
+        marks = tuple(fit_grid(moved, strengths, end, limits)[0])
     sections = tuple(dataclasses.replace(section, tempo=None) for section in plan.sections)
     return dataclasses.replace(plan, hits=hits, energy_curve=tuple(curve), tempo_map=marks, sections=sections), shift

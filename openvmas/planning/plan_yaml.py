@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields
 from fractions import Fraction
 from typing import Any, TypeVar
 
 import yaml
 
 from openvmas.errors import PlanError
-from openvmas.planning.lexicon import understand_mood
+from openvmas.planning.lexicon import parse_mood
 from openvmas.planning.schema import FieldError, Hit, ScorePlan, Section
 from openvmas.planning.tempo_map import TempoMark
 
@@ -20,6 +20,10 @@ VERSION = 1
 # PyYAML comes with or without libyaml; both give the same nodes, the C one ten times faster.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Item = TypeVar("Item")
+FIELDS = (
+    "openvmas_plan", "duration", "seed", "text", "mood", "beats_per_bar", "tempo_map", "sections", "hits",
+    "energy_curve",
+)  # fmt: skip
 
 HEADER = """\
 # The plan of the music for one video, made by OpenVMAS. Edit it, then: openvmas score VIDEO --plan THIS_FILE
@@ -195,18 +199,29 @@ class _Value:
             self.lines[path] = key.start_mark.line + 1
         return found
 
-    def record(self, kinds: dict[str, Callable[[_Value], Any]], required: set[str]) -> dict[str, Any]:
-        """The values of a mapping's fields, each read by its kind; those that are absent are left out."""
+    def read(self, kind: type[Item], names: Sequence[str] = ()) -> Item:
+        """A dataclass from a mapping with its fields, each read as its type says; `is_x` is written as `x`.
+
+        names: of the fields as a message lists them, with those that are read elsewhere.
+        """
+        known = {f.name.removeprefix("is_"): f for f in fields(kind)}  # pyright: ignore[reportArgumentType]
+        names = names or list(known)
         found = self.items()
         for key, value in found.items():
-            if key not in kinds:
-                near = difflib.get_close_matches(key, kinds, n=1, cutoff=0.5)
-                remedy = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(kinds)}."
+            if key not in names:
+                near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+                remedy = f"did you mean {near[0]}?" if near else f"the fields here are {', '.join(names)}."
                 raise value.error(f"there is no such field; {remedy}")
-        missing = sorted(required - set(found))
+        missing = sorted(name for name, f in known.items() if _is_required(f) and name not in found)
         if missing:
             raise self.error(f"the field {missing[0]} is missing; add it.")
-        return {key: kinds[key](value) for key, value in found.items()}
+        values = {known[key].name: READERS[known[key].type](value) for key, value in found.items() if key in known}
+        try:
+            return kind(**values)
+        except FieldError:
+            raise
+        except PlanError as error:
+            raise FieldError(f"{self.path}.tempo", str(error).removeprefix("tempo: ")) from error
 
     def sequence(self, read: Callable[[_Value], Item], sort: Callable[[Item], Any] | None = None) -> tuple[Item, ...]:
         """The items of a list, sorted by `sort` if given (their lines go with them)."""
@@ -269,7 +284,7 @@ class _Value:
             return {}
         if isinstance(self.node, yaml.ScalarNode):
             try:
-                return understand_mood(self.node.value).axes
+                return parse_mood(self.node.value).axes
             except PlanError as error:
                 raise self.error(str(error).removeprefix("mood: ")) from error
         return {axis: value.number() for axis, value in self.items().items()}
@@ -281,58 +296,30 @@ class _Value:
         return values[0], values[1]
 
 
+def _is_required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+READERS: dict[Any, Callable[[_Value], Any]] = {
+    "float": _Value.number,
+    "float | None": _Value.number_or_null,
+    "int": _Value.whole,
+    "str": _Value.word,
+    "str | None": _Value.text,
+    "bool": _Value.yes_or_no,
+    "Fraction": _Value.fraction,
+    "Mapping[str, float]": _Value.axes,
+    "tuple[TempoMark, ...]": lambda value: value.sequence(lambda item: item.read(TempoMark)),
+    "tuple[Section, ...]": lambda value: value.sequence(lambda item: item.read(Section)),
+    "tuple[Hit, ...]": lambda value: value.sequence(lambda item: item.read(Hit), sort=lambda hit: hit.time),
+    "tuple[tuple[float, float], ...]": lambda value: value.sequence(_Value.pair),
+}
+
+
 def _read_root(root: _Value) -> ScorePlan:
     found = root.items()
     if "openvmas_plan" not in found:
         raise root.error("this is not a plan of OpenVMAS; write one with `openvmas plan VIDEO`.")
     if (version := found["openvmas_plan"].whole()) != VERSION:
         raise found["openvmas_plan"].error(f"this is a plan of version {version}; write it anew with `openvmas plan`.")
-    kinds: dict[str, Callable[[_Value], Any]] = {
-        "openvmas_plan": _Value.whole,
-        "duration": _Value.fraction,
-        "seed": _Value.whole,
-        "text": _Value.text,
-        "mood": _Value.text,
-        "beats_per_bar": _Value.whole,
-        "tempo_map": lambda value: value.sequence(_read_mark),
-        "sections": lambda value: value.sequence(_read_section),
-        "hits": lambda value: value.sequence(_read_hit, sort=lambda hit: hit.time),
-        "energy_curve": lambda value: value.sequence(_Value.pair),
-    }
-    values = root.record(kinds, required={f.name for f in fields(ScorePlan) if f.default is MISSING})
-    del values["openvmas_plan"]
-    return ScorePlan(**values)
-
-
-def _read_mark(value: _Value) -> TempoMark:
-    values = value.record({"time": _Value.number, "tempo": _Value.number, "beat": _Value.whole}, {"time", "tempo"})
-    try:
-        return TempoMark(**values)
-    except PlanError as error:
-        raise FieldError(f"{value.path}.tempo", str(error).removeprefix("tempo: ")) from error
-
-
-def _read_hit(value: _Value) -> Hit:
-    kinds: dict[str, Callable[[_Value], Any]] = {
-        "time": _Value.number,
-        "strength": _Value.number,
-        "source": _Value.word,
-    }
-    return Hit(**value.record(kinds, {"time"}))
-
-
-def _read_section(value: _Value) -> Section:
-    kinds: dict[str, Callable[[_Value], Any]] = {
-        "start": _Value.number,
-        "end": _Value.number,
-        "energy": _Value.number,
-        "text": _Value.text,
-        "mood": _Value.axes,
-        "picture": _Value.axes,
-        "tempo": _Value.number_or_null,
-        "locked": _Value.yes_or_no,
-    }
-    values = value.record(kinds, {"start", "end"})
-    if "locked" in values:
-        values["is_locked"] = values.pop("locked")
-    return Section(**values)
+    return root.read(ScorePlan, FIELDS)

@@ -1,30 +1,24 @@
-"""From what the picture says, and what the user asks, to the plan of a score: `make_plan`.
-
-Also the door to everything about plans: `write_plan` and `read_plan` (YAML), `to_condition` (what the decoder is told).
-"""
+"""From the analysis of a picture and the wishes of the user to the plan of a score."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from openvmas.errors import PlanError
-from openvmas.planning.beat_grid import Wish, fit_grid
-from openvmas.planning.conditioning import to_condition
-from openvmas.planning.lexicon import Meaning, understand, understand_mood
-from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.beat_grid import TempoConstraints, fit_grid
+from openvmas.planning.lexicon import TextCondition, parse_mood, parse_text
 from openvmas.planning.schema import JOINT, Hit, ScorePlan, Section
-from openvmas.planning.tempo_map import MAX_TEMPO, MIN_TEMPO, TempoMark, check_tempo
+from openvmas.planning.tempo_map import MAX_TEMPO, MIN_TEMPO, check_tempo
 from openvmas.settings import PlanOptions
 
 if TYPE_CHECKING:
     from openvmas.vision.analysis import VideoAnalysis
-
-__all__ = ["Hit", "ScorePlan", "Section", "TempoMark", "make_plan", "read_plan", "to_condition", "write_plan"]
 
 MIN_SECTION = 8.0  # s
 LOOK_SPAN = 6.0  # s, compared before and after a possible border
@@ -49,7 +43,7 @@ def make_plan(
     """
     options = options or PlanOptions()
     end = float(analysis.duration)
-    words, mood = understand(options.text), understand_mood(options.mood)
+    words, mood = parse_text(options.text), parse_mood(options.mood)
     asked = check_tempo(options.tempo) if options.tempo is not None else words.tempo if words.is_tempo_exact else None
     if earlier is not None and abs(float(earlier.duration - analysis.duration)) > JOINT:
         raise PlanError(
@@ -58,11 +52,10 @@ def make_plan(
         )
     hits = _gather_hits(analysis, options.hit, earlier)
     locked = [section for section in earlier.sections if section.is_locked] if earlier else []
-    sections = _make_sections(analysis, find_sections(analysis), locked, _say(words, mood, "arousal") or 0.0)
+    sections = _make_sections(analysis, find_sections(analysis), locked, _asked_value(words, mood, "arousal") or 0.0)
     times = np.array([hit.time for hit in hits])
     weights = np.array([USER_WEIGHT if hit.source == "user" else hit.strength for hit in hits])
-    wish = _wish(asked, words, mood, sections)
-    marks, beats_per_bar = fit_grid(times, weights, end, wish)
+    marks, beats_per_bar = fit_grid(times, weights, end, _tempo_limits(asked, words, mood, sections))
     return ScorePlan(
         duration=Fraction(analysis.duration),
         sections=tuple(sections),
@@ -76,8 +69,8 @@ def make_plan(
     )
 
 
-def _say(words: Meaning, mood: Meaning, axis: str) -> float | None:
-    """What the user's words for the whole say on an axis."""
+def _asked_value(words: TextCondition, mood: TextCondition, axis: str) -> float | None:
+    """The value of an axis that the user's words for the whole ask for, or None."""
     return words.axes.get(axis, mood.axes.get(axis))
 
 
@@ -141,11 +134,11 @@ def _choose_borders(candidates: np.ndarray, gain: np.ndarray, end: float) -> lis
     for j in range(1, len(points)):
         length = points[j] - points[:j]
         price = 0.35 * np.log(np.maximum(length, 1e-3) / target) ** 2
-        worth = np.where(
+        value = np.where(
             (length >= MIN_SECTION) | (j == len(points) - 1) & (np.arange(j) == 0), best[:j] - price, -np.inf
         )
-        back[j] = int(worth.argmax())
-        best[j] = worth[back[j]] + gains[j]
+        back[j] = int(value.argmax())
+        best[j] = value[back[j]] + gains[j]
     borders, j = [], back[-1]
     while j > 0:
         borders.append(float(points[j]))
@@ -154,7 +147,7 @@ def _choose_borders(candidates: np.ndarray, gain: np.ndarray, end: float) -> lis
 
 
 def _change_of_look(analysis: VideoAnalysis) -> tuple[np.ndarray, np.ndarray]:
-    """How much the picture after a moment differs from that before, at LOOK_RATE: times [G] s and change [G].
+    """Difference of the picture after a moment from that before, at LOOK_RATE: times [G] s and change [G].
 
     1 is an ordinary difference within this video, or the least that can be seen where it hardly varies.
     """
@@ -176,9 +169,9 @@ def _change_of_look(analysis: VideoAnalysis) -> tuple[np.ndarray, np.ndarray]:
         matrix = rng.standard_normal((analysis.features.shape[1], 24)).astype(np.float32) / np.sqrt(24)
         projected = np.asarray(analysis.features, np.float32) @ matrix
         nearest = np.clip(np.searchsorted(analysis.feature_times, times), 0, len(projected) - 1)
-        seen = projected[nearest] - projected.mean(axis=0)
-        scale = max(float(np.sqrt((seen**2).sum(axis=1).mean())), 0.1 * float(np.abs(projected).mean()), 1e-6)
-        look = np.concatenate([look, seen / scale * 2.0], axis=1)
+        centred = projected[nearest] - projected.mean(axis=0)
+        scale = max(float(np.sqrt((centred**2).sum(axis=1).mean())), 0.1 * float(np.abs(projected).mean()), 1e-6)
+        look = np.concatenate([look, centred / scale * 2.0], axis=1)
     total = np.concatenate([np.zeros((1, look.shape[1])), np.cumsum(look, axis=0)])
     n, half = len(times), round(LOOK_SPAN * LOOK_RATE)
     here = np.arange(n)
@@ -195,9 +188,9 @@ def _make_sections(
 ) -> list[Section]:
     """Sections between the borders, each with what its picture says; locked ones stay as they are.
 
-    arousal: what the user's words say of it, on the axis of that name.
+    arousal: value of that axis in the user's words.
     """
-    from openvmas.vision.mood import describe  # here, so that plans are read and edited without loading the eyes
+    from openvmas.vision.mood import describe  # here, so that plans are read and edited without loading the networks
 
     end = float(analysis.duration)
     free = [b for b in borders if all(b <= s.start - MIN_SECTION / 2 or b >= s.end + MIN_SECTION / 2 for s in locked)]
@@ -208,7 +201,7 @@ def _make_sections(
     energy = np.array([_mean_energy(analysis, start, stop) for start, stop in spans])
     lengths = np.array([stop - start for start, stop in spans])
     mean = float(np.average(energy, weights=lengths))
-    spread = max(float(np.sqrt(np.average((energy - mean) ** 2, weights=lengths))), 0.06)
+    deviation = max(float(np.sqrt(np.average((energy - mean) ** 2, weights=lengths))), 0.06)
     sections = []
     for i, (start, stop) in enumerate(spans):
         if start in kept:
@@ -216,7 +209,7 @@ def _make_sections(
             continue
         # Music keeps its range narrower than the picture's, and grows a little towards the end.
         position = (start + stop) / 2 / end
-        level = 0.66 + 0.13 * np.clip((energy[i] - mean) / spread, -1.8, 1.8) + 0.2 * (mean - 0.4)
+        level = 0.66 + 0.13 * np.clip((energy[i] - mean) / deviation, -1.8, 1.8) + 0.2 * (mean - 0.4)
         level += 0.06 * (position - 0.5) * 2 * (len(spans) > 1) + 0.06 * arousal
         picture = {axis: round(float(value), 3) for axis, value in describe(analysis, start, stop).items()}
         sections.append(Section(start, stop, round(float(np.clip(level, 0.25, 0.98)), 3), picture=picture))
@@ -238,7 +231,7 @@ def _energy_detail(analysis: VideoAnalysis, sections: Sequence[Section]) -> list
     span = max(1, min(len(energy), round(1.5 * rate)))
     padded = np.pad(energy, (span // 2, span - 1 - span // 2), mode="edge")
     smooth = np.convolve(padded, np.ones(span) / span, mode="valid")
-    spread = max(float(smooth.std()), 0.08)
+    deviation = max(float(smooth.std()), 0.08)
     clock = np.arange(len(energy)) / rate
     points: list[tuple[float, float]] = []
     for section in sections:
@@ -246,7 +239,7 @@ def _energy_detail(analysis: VideoAnalysis, sections: Sequence[Section]) -> list
         times = section.start + (np.arange(max(1, round(length))) + 0.5) * length / max(1, round(length))
         values = np.interp(times, clock, smooth)
         growth = 1 + 0.05 * (2 * (times - section.start) / length - 1)
-        factor = np.clip(growth + 0.12 * (values - values.mean()) / spread, 0.7, 1.3)
+        factor = np.clip(growth + 0.12 * (values - values.mean()) / deviation, 0.7, 1.3)
         points += _simplify(times, factor / factor.mean(), 0.03)
     return points
 
@@ -268,18 +261,21 @@ def _simplify(times: np.ndarray, values: np.ndarray, tolerance: float) -> list[t
     return [(round(float(t), 2), round(float(v), 3)) for t, v in zip(times[keep], values[keep], strict=True)]
 
 
-def _wish(asked: float | None, words: Meaning, mood: Meaning, sections: Sequence[Section]) -> Wish:
-    """What the words and the picture want of the grid."""
-    borders = tuple(section.start for section in sections[1:])
-    metre = words.beats_per_bar or mood.beats_per_bar
-    hint = words.tempo or mood.tempo
+def _tempo_limits(
+    asked: float | None, words: TextCondition, mood: TextCondition, sections: Sequence[Section]
+) -> TempoConstraints:
+    """Constraints of the grid from the words, and from the picture where they say nothing."""
+    shared = TempoConstraints(
+        beats_per_bar=words.beats_per_bar or mood.beats_per_bar,
+        borders=tuple(section.start for section in sections[1:]),
+    )
     if asked is not None:
-        return Wish(tempo=asked, beats_per_bar=metre, borders=borders)
-    if hint is not None:
+        return replace(shared, tempo=asked)
+    if hint := words.tempo or mood.tempo:
         low, high = max(MIN_TEMPO, 0.86 * hint), min(MAX_TEMPO, 1.16 * hint)
-        return Wish(prior=hint, lowest=low, highest=high, prior_width=0.12, beats_per_bar=metre, borders=borders)
-    arousal = _say(words, mood, "arousal")
+        return replace(shared, prior=hint, lowest=low, highest=high, prior_width=0.12)
+    arousal = _asked_value(words, mood, "arousal")
     if arousal is None:
         lengths = [section.end - section.start for section in sections]
         arousal = float(np.average([section.picture.get("arousal", 0.0) for section in sections], weights=lengths))
-    return Wish(prior=ORDINARY_TEMPO * 2 ** (0.16 * arousal), beats_per_bar=metre, borders=borders)
+    return replace(shared, prior=ORDINARY_TEMPO * 2 ** (0.16 * arousal))

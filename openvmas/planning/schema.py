@@ -1,4 +1,4 @@
-"""The plan of a score as data: what the user can read, edit and hand back (`plan_file` writes and reads it as YAML)."""
+"""The plan of a score as data, which the user can read, edit and hand back (`plan_yaml` reads and writes it)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 
 from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.errors import PlanError
-from openvmas.planning.lexicon import Meaning, understand, understand_mood
+from openvmas.planning.lexicon import parse_mood, parse_text
 from openvmas.planning.tempo_map import MAX_TEMPO, MIN_TEMPO, Fit, Grid, TempoMark, lay_grid, lay_span, measure_fit
 
 KINDS = (STYLE_AXES, FEELING_AXES, INSTRUMENT_AXES)  # of these, naming one replaces the others
@@ -125,12 +125,12 @@ class ScorePlan:
         """The tempo that most of the video has, BPM; 0 where there is no beat."""
         if len(self.grid.beats) < 2:
             return 0.0
-        heard = (self.grid.beats[1:] > 0) & (self.grid.beats[:-1] < float(self.duration))
-        return 60.0 / float(np.median(np.diff(self.grid.beats)[heard]))
+        is_inside = (self.grid.beats[1:] > 0) & (self.grid.beats[:-1] < float(self.duration))
+        return 60.0 / float(np.median(np.diff(self.grid.beats)[is_inside]))
 
     @functools.cached_property
     def fit(self) -> Fit:
-        """How well the hits lie on the grid, beside chance."""
+        """Shares of the hits that lie on the grid, beside chance."""
         times = np.array([hit.time for hit in self.hits])
         return measure_fit(times, np.array([hit.strength for hit in self.hits]), self.grid, float(self.duration))
 
@@ -138,29 +138,29 @@ class ScorePlan:
     def unknown_words(self) -> tuple[str, ...]:
         """Words of the user that are in no lexicon and so change nothing."""
         texts = [self.text, self.mood, *(section.text for section in self.sections)]
-        return tuple(dict.fromkeys(word for text in texts for word in understand(text).unknown))
+        return tuple(dict.fromkeys(word for text in texts for word in parse_text(text).unknown))
 
-    def meaning(self, section: Section) -> dict[str, float]:
-        """What a section is to sound like, axis → value.
+    def semantics(self, section: Section) -> dict[str, float]:
+        """The sound that is asked of a section, axis → value.
 
         Its own words and values first, then the words for the whole, then what the picture says; what goes before
         keeps from what comes after only that which agrees with it.
         """
-        own = {**section.mood, **understand(section.text).axes}
-        whole = {**understand_mood(self.mood).axes, **understand(self.text).axes}
-        said = {**_agreeing(whole, own), **own}
-        merged = {**_agreeing(section.picture, said), **said}
+        own = {**section.mood, **parse_text(section.text).axes}
+        whole = {**parse_mood(self.mood).axes, **parse_text(self.text).axes}
+        asked = {**_agreeing(whole, own), **own}
+        merged = {**_agreeing(section.picture, asked), **asked}
         return {axis: merged[axis] for axis in AXES if axis in merged}
 
 
-def _agreeing(other: Mapping[str, float], said: Mapping[str, float]) -> dict[str, float]:
-    """What is left of other values beside what is said: a style, feelings or instruments that are named replace the
+def _agreeing(other: Mapping[str, float], asked: Mapping[str, float]) -> dict[str, float]:
+    """Other values as far as they agree with what is asked: a style, feelings or instruments that are named replace the
     others of their kind, and the more the moods contradict each other, the less the rest counts."""
-    replaced = {axis for kind in KINDS if any(said.get(axis, 0) >= NAMED for axis in kind) for axis in kind}
-    felt = {axis: said[axis] for axis in (*MOOD_AXES, *FEELING_AXES) if axis in said}
-    opposed = sum(max(0.0, -value * other.get(axis, 0.0)) for axis, value in felt.items())
-    trust = max(0.0, 1.0 - opposed / max(sum(value**2 for value in felt.values()), 1e-9))
-    left = {axis: value * trust for axis, value in other.items() if axis not in replaced and axis not in said}
+    replaced = {axis for kind in KINDS if any(asked.get(axis, 0) >= NAMED for axis in kind) for axis in kind}
+    moods = {axis: asked[axis] for axis in (*MOOD_AXES, *FEELING_AXES) if axis in asked}
+    opposed = sum(max(0.0, -value * other.get(axis, 0.0)) for axis, value in moods.items())
+    trust = max(0.0, 1.0 - opposed / max(sum(value**2 for value in moods.values()), 1e-9))
+    left = {axis: value * trust for axis, value in other.items() if axis not in replaced and axis not in asked}
     return {axis: value for axis, value in left.items() if trust == 1 or abs(value) >= 0.05}
 
 
@@ -171,7 +171,7 @@ def _check(plan: ScorePlan) -> None:
     end = float(plan.duration)
     check_number("beats_per_bar", plan.beats_per_bar, 2, 7)
     check_number("seed", plan.seed, 0, MAX_SEED)
-    _check_words("mood", plan.mood, understand_mood)
+    _check_mood("mood", plan.mood)
     for i, mark in enumerate(plan.tempo_map):
         path = f"tempo_map[{i}]"
         check_number(f"{path}.time", mark.time, 0, end, " s")
@@ -200,9 +200,9 @@ def _check(plan: ScorePlan) -> None:
                 )
 
 
-def _check_words(path: str, words: str | None, reader: Callable[[str | None], Meaning]) -> None:
+def _check_mood(path: str, mood: str | None) -> None:
     try:
-        reader(words)
+        parse_mood(mood)
     except FieldError:
         raise
     except PlanError as error:

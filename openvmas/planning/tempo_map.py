@@ -77,7 +77,7 @@ def distance_to(times: np.ndarray, marks: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well events lie on a grid: shares of event strength within TOLERANCE of a beat, of an eighth, of a downbeat.
+    """Shares of event strength within TOLERANCE of a beat, of an eighth and of a downbeat.
 
     Each with its chance: the share that the same tolerance covers of the time.
     """
@@ -116,8 +116,8 @@ def lay_span(
     inside = (times >= start) & (times < end)
     phases = np.arange(0.0, period, 0.005)
     off = (times[inside][:, None] - start - phases) / period
-    worth = strengths[inside] @ np.exp(-0.5 * ((off - np.rint(off)) * period / 0.03) ** 2)
-    first = start + float(phases[int((worth - 1e-3 * phases).argmax())])
+    reward = strengths[inside] @ np.exp(-0.5 * ((off - np.rint(off)) * period / 0.03) ** 2)
+    first = start + float(phases[int((reward - 1e-3 * phases).argmax())])
     beats = first + np.arange(math.ceil((end - first) / period - 1e-9)) * period
     before, after = grid.beats[grid.beats < start - 1e-9], grid.beats[grid.beats >= end - 1e-9]
     # A beat that would follow another within half a beat gives way to the one of the new tempo, or of what comes after.

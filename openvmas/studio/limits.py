@@ -29,9 +29,12 @@ class StudioOptions:
     )
     jobs: int = option(1, "Worker processes: jobs that are done at a time.", min=1, max=64)
     token: tuple[str, ...] = option(
-        tuple, "Secret word that a user must give, 16 characters or more; may be given several times, one per user."
+        tuple, "Secret word that a user must give, 16 characters or more; may be given several times, one per user.",
+        envvar="OPENVMAS_TOKEN",
+    )  # fmt: skip
+    folder: str | None = option(
+        None, "Folder of projects and queue; .openvmas/studio in your home if left out.", metavar="PATH"
     )
-    folder: str | None = option(None, "Folder of projects and queue; .openvmas/studio in your home if left out.")
     expire_days: float = option(30.0, "Projects that nobody opened for so many days are deleted.", min=0.001, max=36500)
     no_browser: bool = option(False, "Do not open the page in a browser.")
 

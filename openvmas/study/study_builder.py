@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
-import secrets
 import shutil
 import wave as wave_file
 from collections.abc import Callable
@@ -19,7 +17,7 @@ import numpy as np
 from openvmas import __version__
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
-from openvmas.generate.outputs import explain_write_errors
+from openvmas.files import atomic_path, explain_write_errors
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.loudness import SILENCE, integrated_loudness, true_peak
 from openvmas.media.probe import probe
@@ -77,16 +75,11 @@ def create(
         raise OutputError(f"the folder {folder.parent} does not exist; create it first.")
     names = system_names(plan)
     clips = find_clips(plan, say)
-    hidden = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.partial")
-    try:
-        with explain_write_errors(folder.parent):
-            (hidden / MEDIA).mkdir(parents=True)
-            made = _Builder(plan, names, clips, hidden, say).run()
-            if folder.exists():
-                shutil.rmtree(folder)
-            os.replace(hidden, folder)
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+    with explain_write_errors(folder.parent), atomic_path(folder) as hidden:
+        (hidden / MEDIA).mkdir(parents=True)
+        made = _Builder(plan, names, clips, hidden, say).run()
+        if folder.exists():
+            shutil.rmtree(folder)
     return made
 
 

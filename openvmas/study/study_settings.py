@@ -6,9 +6,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from openvmas.data.curation.recipe import read_toml
 from openvmas.errors import InputError, OptionError
-from openvmas.settings import checked, option
+from openvmas.settings import checked, option, read_toml
 
 HEADPHONES = ("required", "asked", "off")
 CONSENT = """\

@@ -11,7 +11,7 @@ import numpy as np
 from openvmas.symbolic.brief import Brief
 from openvmas.symbolic.form import Form, Setting
 from openvmas.symbolic.notes import Note, Part
-from openvmas.symbolic.styles import CRASH, KICK, KIT, OPEN, ROLE_DB, SNARE, TAMBOURINE, Voice
+from openvmas.symbolic.styles import CRASH, KICK, OPEN, SNARE, TAMBOURINE, Voice
 
 REACH = 0.09  # s to each side of a hit, from which notes move onto it
 CLEARED = 0.22  # s before a hit, in which notes are softer
@@ -23,7 +23,7 @@ LOW_INSTRUMENTS = ("timpani", "taiko")
 RING = 0.6  # s, of an added tone
 
 
-def answer(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ...]) -> np.ndarray:
+def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ...]) -> np.ndarray:
     """Answer every hit in the parts, adding parts where none can; returns the times answered (s)."""
     rng = np.random.default_rng((*seed, 11))
     if not brief.hits:
@@ -40,14 +40,13 @@ def answer(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ...]) -
     for time, strength in brief.hits:
         setting = _setting_at(form, time)
         near = np.searchsorted(drummed, [time - 1.2, time + 1.2])
-        is_drummed = setting.style.kit is not None and near[1] - near[0] >= 4
+        kit_voice = setting.style.kit if near[1] - near[0] >= 4 else None
         intensity = _intensity_at(form, brief, time)
         loud = int(np.clip(58 + 34 * strength + 26 * intensity, 40, 124))
-        if is_drummed:
-            kit = _part(added, parts, "drums", setting.style.kit or KIT, is_kit=True)
-            strokes = _strokes(
-                strength, strength >= STRONGEST and time - crashed >= CRASH_GAP, bool(rng.random() < 0.5)
-            )
+        if kit_voice is not None:
+            kit = _part(added, parts, "drums", kit_voice)
+            can_crash = strength >= STRONGEST and time - crashed >= CRASH_GAP
+            strokes = _strokes(strength, can_crash, bool(rng.random() < 0.5))
             crashed = time if strokes[0][0] == CRASH else crashed
             for key, share in strokes:
                 kit.notes.append(Note(time, time + 0.15, key, int(np.clip(loud * share, 20, 127))))
@@ -56,9 +55,9 @@ def answer(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ...]) -
             low.notes.append(Note(time, time + 0.3, 40, loud))
         voice = setting.style.accent
         accent = _part(added, parts, "accent", voice)
-        softer = 0.72 if is_drummed else 1.0
+        softer = 1.0 if kit_voice is None else 0.72
         end = min(time + RING, brief.duration)
-        for pitch in _tones(form, brief, time, voice, min(strength, WEAK) if is_drummed else strength):
+        for pitch in _tones(form, brief, time, voice, strength if kit_voice is None else min(strength, WEAK)):
             accent.notes.append(Note(time, max(end, time + 0.03), pitch, int(np.clip(loud * softer, 20, 127))))
     for part in parts:
         part.notes = [note._replace(end=min(note.end, brief.duration)) for note in _single(part.notes)]
@@ -103,17 +102,13 @@ def _tones(form: Form, brief: Brief, time: float, voice: Voice, strength: float)
     return sorted(upper[:2] if strength >= WEAK else upper[:1])
 
 
-def _part(added: dict[str, Part], parts: list[Part], name: str, voice: Voice, is_kit: bool = False) -> Part:
+def _part(added: dict[str, Part], parts: list[Part], name: str, voice: Voice) -> Part:
     """The part of that name with that instrument, made if there is none."""
     key = f"{name} {voice.instrument}"
     if key not in added:
         found = next((p for p in parts if p.name.split()[0] == name and p.instrument == voice.instrument), None)
         if found is None:
-            n = sum(part.name.split()[0] == name for part in parts)
-            label = name if n == 0 else f"{name} {n + 1}"
-            found = Part(
-                label, voice.instrument, ROLE_DB[name] + voice.gain_db, voice.pan, voice.width, voice.reverb, is_kit
-            )
+            found = voice.part(name, 1 + sum(part.name.split()[0] == name for part in parts))
             parts.append(found)
         added[key] = found
     return added[key]
@@ -126,9 +121,7 @@ def _single(notes: list[Note]) -> list[Note]:
     for note in sorted(notes):
         last = kept.get(note.pitch)
         if last is not None and note.start - last.start < 0.012:
-            kept[note.pitch] = Note(
-                last.start, max(last.end, note.end), note.pitch, max(last.velocity, note.velocity)
-            )  # fmt: skip
+            kept[note.pitch] = last._replace(end=max(last.end, note.end), velocity=max(last.velocity, note.velocity))
             continue
         if last is not None:
             done.append(last._replace(end=min(last.end, note.start)))

@@ -1,4 +1,4 @@
-"""What the composer is asked for, in musical time: bars, scenes, hits and energy, from a condition and its plan."""
+"""The brief of the composer in musical time: bars, scenes, hits and energy, from a condition and its plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openvmas.planning.conditioning import accent_times
 from openvmas.planning.schema import ScorePlan
 
 FREE_TEMPO = 66.0  # BPM, of music that is asked for without a beat
-BORDER_NOVELTY = 0.34  # a peak of novelty this high is a border between scenes (conduct gives borders 0.35 and more)
+BORDER_NOVELTY = 0.34  # a peak of novelty this high is a border of scenes (planning.conditioning: 0.35 and more)
 LEAST_SCENE = 5.0  # s, between borders that are read from a condition
 LAST_CHORD = (0.6, 3.6)  # s before the end, where the last chord may begin
 
@@ -32,19 +32,19 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """A stretch with one character. start, end: s. meaning: axis → standard deviations."""
+    """A stretch with one character. start, end: s. semantics: axis → standard deviations."""
 
     start: float
     end: float
-    meaning: Mapping[str, float]
+    semantics: Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Brief:
-    """Everything asked for.
+    """Everything that is asked of a piece.
 
     length: of the music, s, exact; duration: the same as a float. beats: times (s) of beats 0, 1, …, from before the
-    picture to beyond its end; is_free: no beat was asked for, so it is not to be heard. bars: from the one that holds
+    picture to beyond its end; is_free: no beat was asked for, so none is to be audible. bars: from the one that holds
     time 0. hits: (time, strength), increasing.
     energy: [T] in [0, 1] at `rate` per second. ending: the beat on which the last chord begins.
     """
@@ -90,7 +90,7 @@ def read_brief(condition: Condition, plan: ScorePlan | None = None) -> Brief:
     beats, downbeats, is_free = _grid(condition, duration)
     if plan:
         hits = [(hit.time, hit.strength) for hit in accent_times(plan)]
-        scenes = [Scene(section.start, section.end, plan.meaning(section)) for section in plan.sections]
+        scenes = [Scene(section.start, section.end, plan.semantics(section)) for section in plan.sections]
     else:
         steps = np.flatnonzero(condition.events.accents > 0)
         hits = [(float(step) / rate, float(condition.events.accents[step])) for step in steps]
@@ -129,8 +129,7 @@ def _bars(beats: np.ndarray, downbeats: np.ndarray, borders: list[float], durati
     """
     numbers = [int(np.abs(beats - time).argmin()) for time in downbeats]
     numbers = sorted(set(numbers))
-    usual = int(np.median(np.diff(numbers))) if len(numbers) > 1 else 4
-    usual = max(1, usual)
+    usual = max(1, int(np.median(np.diff(numbers)))) if len(numbers) > 1 else 4
     while numbers[0] > 0 and beats[numbers[0]] > 0:
         numbers.insert(0, max(0, numbers[0] - usual))
     while beats[numbers[-1]] < duration and numbers[-1] + usual < len(beats):
@@ -143,9 +142,7 @@ def _bars(beats: np.ndarray, downbeats: np.ndarray, borders: list[float], durati
             numbers = [number for number in numbers if number < first - 1] + turned
             numbers.append(numbers[-1] + usual)
     numbers = [number for number in numbers if number < len(beats)]
-    bars = [
-        Bar(a, b - a, float(beats[a]), float(beats[b])) for a, b in itertools.pairwise(numbers)
-    ]  # fmt: skip
+    bars = [Bar(a, b - a, float(beats[a]), float(beats[b])) for a, b in itertools.pairwise(numbers)]
     inside = [bar for bar in bars if bar.end > 1e-6 and bar.start < duration - 1e-6]
     return tuple(inside or bars[:1])
 
@@ -161,10 +158,10 @@ def _ending(brief: Brief) -> float:
 
 
 def _read_scenes(condition: Condition, duration: float) -> list[Scene]:
-    """Scenes from where meaning changes or novelty peaks."""
+    """Scenes from where semantics change or novelty peaks."""
     rate = float(condition.rate)
-    meaning = np.nan_to_num(condition.semantics, nan=-9.0)
-    changes = np.flatnonzero(np.abs(np.diff(meaning, axis=0)).max(axis=1, initial=0.0) > 1e-4) / rate
+    rows = np.nan_to_num(condition.semantics, nan=-9.0)
+    changes = np.flatnonzero(np.abs(np.diff(rows, axis=0)).max(axis=1, initial=0.0) > 1e-4) / rate
     groups = np.split(changes, np.flatnonzero(np.diff(changes) > 0.3) + 1) if len(changes) else []
     borders = [float(group.mean()) for group in groups]
     novelty = condition.events.novelty
@@ -179,6 +176,6 @@ def _read_scenes(condition: Condition, duration: float) -> list[Scene]:
     scenes = []
     for start, end in zip(kept, [*kept[1:], duration], strict=True):
         row = condition.semantics[min(int((start + end) / 2 * rate), condition.n_steps - 1)]
-        said = {axis: float(value) for axis, value in zip(AXES, row, strict=True) if np.isfinite(value)}
-        scenes.append(Scene(start, end, said))
+        semantics = {axis: float(value) for axis, value in zip(AXES, row, strict=True) if np.isfinite(value)}
+        scenes.append(Scene(start, end, semantics))
     return scenes

@@ -19,13 +19,13 @@ from openvmas.media.audio import write_wav
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
+from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.instruments import Bank
 from openvmas.symbolic.midi import write_midi
 from openvmas.symbolic.notes import Composition
 from openvmas.symbolic.render import render
-from openvmas.symbolic.scoring import Worth, weigh
-from openvmas.symbolic.write import write
+from openvmas.symbolic.scoring import PieceScore, score_piece
 
 
 class SymbolicComposer(Composer):
@@ -50,11 +50,11 @@ class SymbolicComposer(Composer):
         self, piece: Piece, condition: Condition, plan: ScorePlan | None, options: GenerateOptions
     ) -> Iterator[np.ndarray]:
         brief = read_brief(condition, plan)
-        written = [write(brief, (options.seed, k)) for k in range(options.candidates)]
-        worths = [weigh(composition, brief) for composition in written]
-        best = max(range(len(written)), key=lambda k: worths[k].value)
+        written = [arrange(brief, (options.seed, k)) for k in range(options.candidates)]
+        scores = [score_piece(composition, brief) for composition in written]
+        best = max(range(len(written)), key=lambda k: scores[k].value)
         piece.notes = PlayedNotes(written[best], self.bank)
-        piece.report |= describe(written[best], brief, worths, best)
+        piece.report |= describe(written[best], brief, scores, best)
         yield from render(written[best], self.bank)
 
 
@@ -76,8 +76,8 @@ class PlayedNotes:
             write_wav(path, render(replace(self.composition, parts=(part,)), self.bank), SAMPLE_RATE_OUT)
 
 
-def describe(piece: Composition, brief: Brief, worths: list[Worth], best: int) -> dict[str, Any]:
-    """What the sidecar says of a piece."""
+def describe(piece: Composition, brief: Brief, scores: list[PieceScore], best: int) -> dict[str, Any]:
+    """The entry of a piece in the report."""
     passages = []
     for passage in piece.passages:
         chords = [chord.symbol for chord in piece.chords if passage.start - 1e-3 <= chord.start < passage.end - 1e-3]
@@ -88,15 +88,15 @@ def describe(piece: Composition, brief: Brief, worths: list[Worth], best: int) -
             }
         )  # fmt: skip
     return {
-        "candidates": len(worths),
+        "candidates": len(scores),
         "chosen": best,
-        "values": [round(worth.value, 3) for worth in worths],
+        "values": [round(score.value, 3) for score in scores],
         "key": piece.passages[-1].key if piece.passages else "",
         "tempo": None if brief.is_free else round(60 / float(np.median(np.diff(brief.beats))), 2),
         "notes": piece.n_notes,
         "hits_answered": len(piece.answered),
         "parts": {part.name: {"instrument": part.instrument, "notes": len(part.notes)} for part in piece.parts},
         "sections": passages,
-        "music": vars(worths[best]) | {"value": worths[best].value},
-        "reason": worths[best].explain(len(worths)),
+        "music": vars(scores[best]) | {"value": scores[best].value},
+        "reason": scores[best].explain(len(scores)),
     }

@@ -58,9 +58,9 @@ BROKEN: dict[str, tuple[tuple[int, ...], float]] = {
 
 
 def play_chord(
-    figure: str, voicing: Sequence[int], low: int, start: float, end: float, bar: float, spread: float
+    figure: str, voicing: Sequence[int], low: int, start: float, end: float, bar: float, strum_delay: float
 ) -> list[Stroke]:
-    """A chord (voicing, increasing; low: a root below it) as a figure. spread: beats from string to string."""
+    """A chord (voicing, increasing; low: a root below it) as a figure. strum_delay: beats from string to string."""
     if figure == "rolled":
         tones = [low, *voicing]
         step = min(0.12, (end - start) / 16)
@@ -92,7 +92,7 @@ def play_chord(
             if mark == "o":
                 tones = tones[::-1][:3]
         for k, pitch in enumerate(tones):
-            late = min(k * spread, held / 3) if figure.startswith("strum") else 0.0
+            late = min(k * strum_delay, held / 3) if figure.startswith("strum") else 0.0
             strokes.append(Stroke(beat + late, held - late, pitch, LOUD[mark]))
     return strokes
 

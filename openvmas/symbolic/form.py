@@ -15,7 +15,7 @@ from openvmas.symbolic.styles import Style, agreement, choose_style, equip
 
 PHRASE = 4  # bars
 LOW_ENERGY, HIGH_ENERGY = 0.32, 0.88  # of ordinary music, from the emptiest to the fullest setting
-ALIKE = 1.1  # distance of meanings (standard deviations) below which two scenes share their material
+ALIKE = 1.1  # distance of semantics (standard deviations) below which two scenes share their material
 MODE_BORDER = 0.5  # a scene takes a mode of its own where its valence lies this far from the piece's, on the other side
 STYLE_MARGIN = 1.25  # how much better another style must fit a scene than that of the piece
 LEAST_FIT = 0.8  # and how well at least
@@ -52,7 +52,7 @@ class Measure(NamedTuple):
 
 @dataclass(frozen=True)
 class Setting:
-    """How a scene is set. letter: alike for scenes with the same material. variation: times the letter came before."""
+    """A scene with its style and key. letter: of its material; variation: times that the letter came before."""
 
     scene: Scene
     style: Style
@@ -86,29 +86,29 @@ def shape(brief: Brief, seed: tuple[int, ...]) -> Form:
     return Form(settings, measures, slots, slots[-1].key)
 
 
-def _mean_meaning(brief: Brief) -> dict[str, float]:
-    """What the whole piece means: the mean over its length, where an axis that is not said counts as ordinary."""
+def _mean_semantics(brief: Brief) -> dict[str, float]:
+    """Semantics of the whole piece: the mean over its length, where an axis without a value counts as ordinary."""
     total: dict[str, float] = {}
     for scene in brief.scenes:
-        for axis, value in scene.meaning.items():
+        for axis, value in scene.semantics.items():
             total[axis] = total.get(axis, 0.0) + value * (scene.end - scene.start) / brief.duration
     return total
 
 
 def _settings(brief: Brief, rng: np.random.Generator) -> tuple[Setting, ...]:
-    whole = _mean_meaning(brief)
+    whole = _mean_semantics(brief)
     main_style = choose_style(whole)
     main_key = Key(int(rng.integers(12)), fit_mode(whole, rng))
     kept: list[Setting] = []
     for scene in brief.scenes:
-        meaning = dict(scene.meaning)
-        own = choose_style(meaning)
-        fits, usual_fits = agreement(own, meaning), agreement(main_style, meaning)
+        semantics = dict(scene.semantics)
+        own = choose_style(semantics)
+        fits, usual_fits = agreement(own, semantics), agreement(main_style, semantics)
         style = own if fits > max(STYLE_MARGIN * usual_fits, LEAST_FIT) else main_style
-        valence, usual = meaning.get("valence", 0.0), whole.get("valence", 0.0)
+        valence, usual = semantics.get("valence", 0.0), whole.get("valence", 0.0)
         key = main_key
         if valence * usual < 0 and abs(valence) > MODE_BORDER and abs(valence - usual) > 2 * MODE_BORDER:
-            key = main_key.relative(fit_mode(meaning, rng))
+            key = main_key.relative(fit_mode(semantics, rng))
         level = brief.mean_energy(scene.start, scene.end)
         alike = [s for s in kept if s.style.name == style.name and s.key == key and _distance(s, scene, brief) < ALIKE]
         # Two scenes in a row with the same material are one; from the third on there is something new.
@@ -123,13 +123,13 @@ def _settings(brief: Brief, rng: np.random.Generator) -> tuple[Setting, ...]:
             order = rng.permutation(len(choice))
             progressions = (choice[order[0]], choice[order[1]])
         variation = sum(s.letter == letter for s in kept)
-        kept.append(Setting(scene, equip(style, meaning), key, letter, variation, progressions))
+        kept.append(Setting(scene, equip(style, semantics), key, letter, variation, progressions))
     return tuple(kept)
 
 
 def _distance(setting: Setting, scene: Scene, brief: Brief) -> float:
-    """How unlike two scenes are: meaning and energy."""
-    a, b = setting.scene.meaning, scene.meaning
+    """Distance of two scenes in semantics and energy."""
+    a, b = setting.scene.semantics, scene.semantics
     apart = sum((a.get(axis, 0.0) - b.get(axis, 0.0)) ** 2 for axis in HARMONIC_AXES) ** 0.5
     levels = [brief.mean_energy(s.start, s.end) for s in (setting.scene, scene)]
     return float(apart + 6 * abs(levels[0] - levels[1]))
@@ -143,15 +143,15 @@ def _measures(brief: Brief, settings: tuple[Setting, ...]) -> tuple[Measure, ...
         max(int(np.searchsorted(starts, bar.start + 0.3 * (bar.end - bar.start), side="right")) - 1, 0) for bar in bars
     ]
     energy = np.array([brief.mean_energy(max(bar.start, 0.0), min(bar.end, brief.duration)) for bar in bars])
-    spread = max(float(energy.std()), 0.06) if len(energy) else 1.0
+    deviation = max(float(energy.std()), 0.06) if len(energy) else 1.0
     measures: list[Measure] = []
     first = 0
     for i, (bar, scene) in enumerate(zip(bars, owner, strict=True)):
         if i and owner[i - 1] != scene:
             first = i
-        meaning = settings[scene].scene.meaning
-        level = (energy[i] - LOW_ENERGY) / (HIGH_ENERGY - LOW_ENERGY) + 0.1 * (energy[i] - energy.mean()) / spread
-        level += 0.07 * meaning.get("arousal", 0.0) + 0.07 * meaning.get("density", 0.0)
+        semantics = settings[scene].scene.semantics
+        level = (energy[i] - LOW_ENERGY) / (HIGH_ENERGY - LOW_ENERGY) + 0.1 * (energy[i] - energy.mean()) / deviation
+        level += 0.07 * semantics.get("arousal", 0.0) + 0.07 * semantics.get("density", 0.0)
         end = min(bar.beat + bar.n_beats, brief.ending)
         is_last = i + 1 < len(bars) and owner[i + 1] != scene
         place = i - first
@@ -178,9 +178,8 @@ def _slots(brief: Brief, settings: tuple[Setting, ...], measures: tuple[Measure,
         spans = _spans(mine, brief, setting.style.chord_seconds)
         is_end = all(m.scene <= index for m in measures)
         for k, (start, end) in enumerate(spans):
-            progression = setting.progressions[
-                (k // 4 + setting.variation) % 4 // 3
-            ]  # three times the first, then the other
+            # Three times the first, then the other.
+            progression = setting.progressions[(k // 4 + setting.variation) % 4 // 3]
             degree = progression[k % 4]
             is_cadence = k == len(spans) - 1 and len(spans) > 1
             if (is_cadence and is_end) or (is_cadence and degree == 0):
@@ -215,7 +214,7 @@ def passages(brief: Brief, form: Form, parts: Sequence[Part]) -> tuple[Passage, 
     made = []
     for setting in form.settings:
         scene = setting.scene
-        heard = tuple(part.name for part in parts if any(scene.start <= note.start < scene.end for note in part.notes))
+        active = tuple(part.name for part in parts if any(scene.start <= note.start < scene.end for note in part.notes))
         scale = set(setting.key.scale)
         # A chord of the section before may go on into this one.
         used = {
@@ -225,7 +224,7 @@ def passages(brief: Brief, form: Form, parts: Sequence[Part]) -> tuple[Passage, 
             for tone in slot.harmony.scale
         }
         made.append(
-            Passage(scene.start, scene.end, setting.letter, setting.key.name, setting.style.name, heard,
+            Passage(scene.start, scene.end, setting.letter, setting.key.name, setting.style.name, active,
                     tuple(sorted(scale)), tuple(sorted(used - scale)))
         )  # fmt: skip
     return tuple(made)

@@ -99,19 +99,19 @@ def _symbol(tones: list[int]) -> str:
     return name + "(9)" if len(steps) == 5 else name
 
 
-def fit_mode(meaning: dict[str, float], rng: np.random.Generator) -> str:
+def fit_mode(semantics: dict[str, float], rng: np.random.Generator) -> str:
     """The mode of a mood: from lydian, the brightest, to phrygian, the darkest."""
-    valence = meaning.get("valence", 0.0) + 0.3 * meaning.get("happy", 0) - 0.3 * meaning.get("sad", 0)
-    dread = meaning.get("scary", 0.0) + 0.4 * meaning.get("angry", 0)
+    valence = semantics.get("valence", 0.0) + 0.3 * semantics.get("happy", 0) - 0.3 * semantics.get("sad", 0)
+    dread = semantics.get("scary", 0.0) + 0.4 * semantics.get("angry", 0)
     if dread > 1.0 and valence < 0:
         return "phrygian" if rng.random() < 0.5 else "minor"
     if valence > 0.15:
-        if meaning.get("ambient", 0) > 0.8 and rng.random() < 0.5:
+        if semantics.get("ambient", 0) > 0.8 and rng.random() < 0.5:
             return "lydian"
-        if meaning.get("rock", 0) > 0.8 and rng.random() < 0.5:
+        if semantics.get("rock", 0) > 0.8 and rng.random() < 0.5:
             return "mixolydian"
         return "major"
-    if meaning.get("danceability", 0) + meaning.get("hip_hop", 0) > 0.9 and valence > -0.6 and rng.random() < 0.4:
+    if semantics.get("danceability", 0) + semantics.get("hip_hop", 0) > 0.9 and valence > -0.6 and rng.random() < 0.4:
         return "dorian"
     if valence > -0.12:
         return "major" if rng.random() < 0.5 else "minor"

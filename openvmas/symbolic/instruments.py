@@ -61,7 +61,7 @@ class Bank:
         return tuple(self._zones)
 
     def zones(self, instrument: str, key: int) -> list[Zone]:
-        """What sounds at a key, together; empty where the instrument has nothing there."""
+        """The zones that sound together at a key; empty where the instrument has none there."""
         return [zone for zone in self._zones[instrument] if zone.keys[0] <= key <= zone.keys[1]]
 
     def wave(self, zone: Zone, shade: int) -> np.ndarray:

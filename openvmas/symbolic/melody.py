@@ -39,7 +39,7 @@ CONTOURS = (
     (0, 4, 2, -2),
     (-2, 1, 4, 5),
     (3, 0, 3, -2),
-)  # of bars, semitones
+)  # semitones
 STEPS_COST = (1.1, 0.0, 0.0, 0.5, 0.7, 1.3, 4.0, 1.7, 3.0, 3.2, 4.5, 6.0, 2.6)  # by size of the interval
 TOO_FAR = 12.0  # of intervals beyond the octave
 PARALLEL = 500.0  # cost of an octave that follows an octave, or a fifth a fifth, in the same direction as the bass
@@ -54,7 +54,7 @@ class Theme(NamedTuple):
     seed: int
 
 
-class Spot(NamedTuple):
+class MelodyNote(NamedTuple):
     """A note that wants a pitch: beat, length, target pitch, whether it closes the phrase, and whether the piece."""
 
     beat: float
@@ -64,7 +64,7 @@ class Spot(NamedTuple):
     is_last: bool = False
 
 
-def invent(rng: np.random.Generator, busy: str) -> Theme:
+def make_theme(rng: np.random.Generator, busy: str) -> Theme:
     """A theme of four bars. busy: slow, plain or lively."""
     plan = PLANS[int(rng.integers(len(PLANS)))]
     pool = list(RHYTHMS[busy])
@@ -72,9 +72,8 @@ def invent(rng: np.random.Generator, busy: str) -> Theme:
     rhythm = {"a": chosen[0], "b": chosen[1], "c": str(rng.choice(CLOSES[busy]))}
     shape = {letter: tuple(np.cumsum(rng.choice([-2.0, -1.0, 1.0, 2.0], 16)).clip(-5, 5)) for letter in "abc"}
     contour = CONTOURS[int(rng.integers(len(CONTOURS)))]
-    return Theme(
-        tuple(rhythm[m] for m in plan), contour, tuple(shape[m] for m in plan), int(rng.integers(2**31))
-    )  # fmt: skip
+    seed = int(rng.integers(2**31))
+    return Theme(tuple(rhythm[m] for m in plan), contour, tuple(shape[m] for m in plan), seed)
 
 
 def vary(theme: Theme, rng: np.random.Generator, busy: str) -> Theme:
@@ -84,22 +83,22 @@ def vary(theme: Theme, rng: np.random.Generator, busy: str) -> Theme:
     return theme._replace(rhythms=tuple(rhythms), contour=(*theme.contour[:2], theme.contour[2] + 2, theme.contour[3]))
 
 
-def lay(theme: Theme, place: int, start: float, end: float, centre: float) -> list[Spot]:
+def place_notes(theme: Theme, place: int, start: float, end: float, centre: float) -> list[MelodyNote]:
     """The notes of bar `place` of a theme, between two beats."""
     pattern, contour, shape = theme.rhythms[place], theme.contour[place], theme.shapes[place]
     n_steps = max(1, round((end - start) * 4))
     marks = [pattern[k % 16] for k in range(n_steps)]
     onsets = [k for k, mark in enumerate(marks) if mark == "x"]
-    spots = []
+    notes = []
     for i, k in enumerate(onsets):
         stop = next((j for j in range(k + 1, n_steps) if marks[j] in "x-"), n_steps)
         is_close = place == len(theme.rhythms) - 1 and i == len(onsets) - 1
-        spots.append(Spot(start + k / 4, (stop - k) / 4, centre + contour + shape[i % len(shape)], is_close))
-    return spots
+        notes.append(MelodyNote(start + k / 4, (stop - k) / 4, centre + contour + shape[i % len(shape)], is_close))
+    return notes
 
 
-def sing(
-    spots: Sequence[Spot],
+def fit_pitches(
+    notes: Sequence[MelodyNote],
     slot_at: Callable[[float], Slot],
     bass_at: Callable[[float], int | None],
     reach: tuple[int, int],
@@ -111,19 +110,19 @@ def sing(
     reach: lowest and highest pitch. before: the last note of the phrase before. Chord tones are wanted on beats and
     for long notes, steps rather than leaps, the contour, and no parallel octaves or fifths with the bass.
     """
-    if not spots:
+    if not notes:
         return []
     pitches = np.arange(reach[0], reach[1] + 1)
     noise = np.random.default_rng(seed)
-    costs = np.stack([_unary(spot, slot_at(spot.beat), pitches) for spot in spots])
-    costs += noise.uniform(0, 0.6, (len(spots), 12))[:, pitches % 12]
+    costs = np.stack([_unary(note, slot_at(note.beat), pitches) for note in notes])
+    costs += noise.uniform(0, 0.6, (len(notes), 12))[:, pitches % 12]
     moves = _moves(np.abs(pitches[:, None] - pitches[None, :]))
     total, back = costs[0].copy(), []
     if before is not None:
         total += _moves(np.abs(pitches - before.pitch))
-        total += _parallels(np.array([before.pitch]), pitches, bass_at(before.beat), bass_at(spots[0].beat))[0]
-    for i in range(1, len(spots)):
-        pair = moves + _parallels(pitches, pitches, bass_at(spots[i - 1].beat), bass_at(spots[i].beat))
+        total += _parallels(np.array([before.pitch]), pitches, bass_at(before.beat), bass_at(notes[0].beat))[0]
+    for i in range(1, len(notes)):
+        pair = moves + _parallels(pitches, pitches, bass_at(notes[i - 1].beat), bass_at(notes[i].beat))
         ways = total[:, None] + pair
         back.append(ways.argmin(axis=0))
         total = ways.min(axis=0) + costs[i]
@@ -132,26 +131,26 @@ def sing(
     for choice in reversed(back):
         path.append(int(choice[path[-1]]))
     strokes = []
-    for spot, index in zip(spots, reversed(path), strict=True):
-        loud = 0.92 if abs(spot.beat - round(spot.beat)) < 1e-6 else 0.8
-        strokes.append(Stroke(spot.beat, spot.length * 0.97, int(pitches[index]), loud))
+    for note, index in zip(notes, reversed(path), strict=True):
+        loud = 0.92 if abs(note.beat - round(note.beat)) < 1e-6 else 0.8
+        strokes.append(Stroke(note.beat, note.length * 0.97, int(pitches[index]), loud))
     return strokes
 
 
-def _unary(spot: Spot, slot: Slot, pitches: np.ndarray) -> np.ndarray:
-    """What each pitch costs by itself."""
+def _unary(note: MelodyNote, slot: Slot, pitches: np.ndarray) -> np.ndarray:
+    """Cost of each pitch by itself: [P]."""
     classes = pitches % 12
     in_scale = np.isin(classes, slot.harmony.scale)
     in_chord = np.isin(classes, slot.harmony.tones)
-    is_strong = abs(spot.beat - round(spot.beat)) < 1e-6
-    weight = 3.0 if spot.length >= 1.0 or spot.closes else 1.6 if is_strong else 0.5
-    cost = np.where(in_chord, 0.0, weight) + 0.16 * np.abs(pitches - spot.target)
+    is_strong = abs(note.beat - round(note.beat)) < 1e-6
+    weight = 3.0 if note.length >= 1.0 or note.closes else 1.6 if is_strong else 0.5
+    cost = np.where(in_chord, 0.0, weight) + 0.16 * np.abs(pitches - note.target)
     # A tone a semitone above a chord tone grates when it is held.
     grates = np.isin((classes - 1) % 12, slot.harmony.tones) & ~in_chord
     cost = cost + np.where(grates, weight, 0.0)
-    if spot.closes:
+    if note.closes:
         cost = cost + np.where(classes == slot.key.tonic, -0.8, 0.0)
-    return np.where(in_scale & (~np.bool_(spot.is_last) | (classes == slot.key.tonic)), cost, 1e6)
+    return np.where(in_scale & (~np.bool_(note.is_last) | (classes == slot.key.tonic)), cost, 1e6)
 
 
 def _moves(gaps: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is written: notes in parts, with what a reader of the score should know about them."""
+"""A composition: notes in parts, with what a reader of the score should know about them."""
 
 from __future__ import annotations
 

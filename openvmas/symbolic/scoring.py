@@ -1,4 +1,4 @@
-"""How good a piece is by rules that can be counted: which of several candidates is kept."""
+"""Scores of a piece by rules that can be counted, by which the best of several candidates is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openvmas.symbolic.notes import Composition
 
 
 @dataclass(frozen=True)
-class Worth:
+class PieceScore:
     """density: correlation of notes a bar with energy; steps: share of a melody's intervals that are steps or repeats;
     span: semitones from its lowest to its highest note; closure: 1 if it ends on the tonic; clashes: share of
     melody notes a semitone from a tone of the chord on a beat."""
@@ -30,12 +30,12 @@ class Worth:
 
     def explain(self, n: int) -> str:
         """One sentence on the choice."""
-        heard = f"notes follow energy with r {self.density:.2f}, {100 * self.steps:.0f} % of the melody moves by step"
-        return f"{'the only piece' if n == 1 else f'the best of {n} pieces by rules of melody and form'}: {heard}."
+        finding = f"notes follow energy with r {self.density:.2f}, {100 * self.steps:.0f} % of the melody moves by step"
+        return f"{'the only piece' if n == 1 else f'the best of {n} pieces by rules of melody and form'}: {finding}."
 
 
-def weigh(piece: Composition, brief: Brief) -> Worth:
-    """Count."""
+def score_piece(piece: Composition, brief: Brief) -> PieceScore:
+    """The score of a piece by its notes, chords and bars."""
     lead = sorted(note for part in piece.parts if part.name.startswith("lead") for note in part.notes)
     pitches = np.array([note.pitch for note in lead])
     leaps = np.abs(np.diff(pitches))
@@ -44,7 +44,7 @@ def weigh(piece: Composition, brief: Brief) -> Worth:
     for note in lead:
         chord = piece.chords[max(int(np.searchsorted(starts, note.start + 0.02, side="right")) - 1, 0)]
         clashes += note.pitch % 12 not in chord.tones and (note.pitch - 1) % 12 in chord.tones
-    return Worth(
+    return PieceScore(
         density=density_correlation(piece, brief),
         steps=float(np.mean(leaps <= 2)) if len(leaps) else 0.65,
         span=float(np.ptp(pitches)) if len(pitches) else 0.0,

@@ -1,21 +1,29 @@
-"""Styles as data: who plays, what figures, when each part comes in; and the choice of a style by meaning.
-
-Figures are written in sixteenths: X strong, x ordinary, o soft, a dot is silence.
-"""
+"""Styles of the symbolic composer, which are data (`styles.toml`), and the choice of a style by semantics."""
 
 from __future__ import annotations
 
+import functools
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from openvmas.symbolic.notes import Part
 
 KICK, RIM, SNARE, CLAP, HAT, PEDAL, OPEN, CRASH, RIDE = 36, 37, 38, 39, 42, 44, 46, 49, 51
 FLOOR, LOW_TOM, HIGH_TOM, TAMBOURINE, SHAKER, TRIANGLE = 41, 45, 48, 54, 70, 81
+DRUM_KEYS = {
+    "kick": KICK, "rim": RIM, "snare": SNARE, "clap": CLAP, "hat": HAT, "pedal": PEDAL, "open": OPEN, "ride": RIDE,
+    "tambourine": TAMBOURINE, "shaker": SHAKER, "triangle": TRIANGLE,
+}  # fmt: skip
+VOICE_FIELDS = ("bass", "keys", "pad", "accent", "kit", "arp", "counter", "low_drum")
 Groove = Mapping[int, str]
 
 
 @dataclass(frozen=True)
 class Voice:
-    """An instrument of the bank and its place in the mix: see notes.Part; gain_db: beside that of its role."""
+    """An instrument of the bank and its place in the mix: see notes.Part; gain_db: on top of that of its role."""
 
     instrument: str
     gain_db: float = 0.0
@@ -23,12 +31,18 @@ class Voice:
     width: float = 0.0
     reverb: float = 0.2
 
+    def part(self, role: str, number: int) -> Part:
+        """The `number`-th player of a role with this voice, without notes."""
+        name = role if number == 1 else f"{role} {number}"
+        gain_db = ROLE_DB[role] + self.gain_db
+        return Part(name, self.instrument, gain_db, self.pan, self.width, self.reverb, is_kit=role == "drums")
+
 
 @dataclass(frozen=True)
 class Style:
-    """How a piece is played.
+    """Instruments, figures and entries of a manner of playing.
 
-    profile: axes of meaning that speak for it. entries: part → intensity in [0, 1] from which it plays. grooves: of
+    profile: axes of semantics that speak for it. entries: part → intensity in [0, 1] from which it plays. grooves: of
     the drums, from light to full. figures: part → figures from calm to busy (see figures.py). n_tones: in a chord.
     has_power_chords: keys leave the third out.
     chord_seconds: how long a chord lasts, about. swing: how late every second sixteenth is, share of a sixteenth.
@@ -66,219 +80,84 @@ ROLE_DB = {
     "accent": -6.0, "lift": -6.0,
 }  # fmt: skip
 
-PIANO = Voice("piano", 0.0, 0.0, 0.0, 0.22)
-STRINGS = Voice("strings", 0.0, 0.0, 0.35, 0.35)
-SOFT_STRINGS = replace(STRINGS, gain_db=-2.0)
-HORN = Voice("horn", 0.0, -0.2, 0.0, 0.4)
-FLUTE = Voice("flute", 0.0, 0.2, 0.0, 0.35)
-CELLO = Voice("cello", 0.0, 0.15, 0.0, 0.3)
-FINGERED = Voice("fingered_bass", 0.0, 0.0, 0.0, 0.03)
-UPRIGHT = Voice("acoustic_bass", 1.0, 0.0, 0.0, 0.06)
-SYNTH_BASS = Voice("synth_bass", 0.0, 0.0, 0.0, 0.02)
-KIT = Voice("kit", 0.0, 0.0, 0.0, 0.1)
-MACHINE = Voice("electronic_kit", -2.0, 0.0, 0.0, 0.08)
-NYLON = Voice("nylon_guitar", 0.0, -0.2, 0.0, 0.2)
-STEEL = Voice("steel_guitar", 0.0, 0.25, 0.0, 0.16)
-RHODES = Voice("electric_piano", 0.0, -0.1, 0.3, 0.2)
-VIBES = Voice("vibraphone", 0.0, 0.2, 0.0, 0.3)
-HARP = Voice("harp", 0.0, -0.25, 0.0, 0.4)
-CELESTA = Voice("celesta", -2.0, 0.3, 0.0, 0.4)
-CHOIR = Voice("choir", -1.0, 0.0, 0.3, 0.5)
-SYNTH_STRINGS = Voice("synth_strings", -1.0, 0.0, 0.5, 0.35)
-WARM = Voice("warm_pad", 0.0, 0.0, 0.5, 0.35)
-TIMPANI = Voice("timpani", 1.0, 0.0, 0.0, 0.3)
-TAIKO = Voice("taiko", 0.0, 0.0, 0.0, 0.3)
 
-LIGHT_ROCK: Groove = {KICK: "X.......x.......", RIM: "....x.......x...", HAT: "x...x...x...x..."}
-ROCK: Groove = {KICK: "X.......x.x.....", SNARE: "....X.......X...", HAT: "X.x.x.x.X.x.x.x."}
-FULL_ROCK: Groove = {
-    KICK: "X..x....x.x...x.",
-    SNARE: "....X.......X..o",
-    HAT: "X.x.X.x.X.x.X.x.",
-    TAMBOURINE: "....x.......x...",
-}
-LIGHT_FOUR: Groove = {KICK: "X...x...x...x...", HAT: "..x...x...x...x."}
-FOUR: Groove = {KICK: "X...X...X...X...", CLAP: "....X.......X...", HAT: "o.x.o.x.o.x.o.x.", SHAKER: "o.o.o.o.o.o.o.o."}
-FULL_FOUR: Groove = {KICK: "X...X...X...X...", CLAP: "....X.......X...", HAT: "o.oxo.oxo.oxo.ox",
-                     OPEN: "..x...x...x...x.", SNARE: "....x.......x..o"}  # fmt: skip
-LAZY: Groove = {KICK: "X.........x.....", RIM: "....x.......x...", HAT: "x...x...x...x..."}
-BOOM_BAP: Groove = {KICK: "X......x..x.....", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."}
-FULL_BAP: Groove = {KICK: "X..x...x..x..x..", SNARE: "....X..o.o..X...", HAT: "x.x.xox.x.x.xoxo"}
-RIDING: Groove = {RIDE: "x...x.x.x...x.x.", PEDAL: "....x.......x..."}
-RIDE_SNARE: Groove = {
-    RIDE: "X...x.x.X...x.x.",
-    PEDAL: "....x.......x...",
-    SNARE: "..o...o....o..o.",
-    KICK: "o.......o.......",
-}
-SHAKEN: Groove = {SHAKER: "x.o.x.o.x.o.x.o."}
-FOLK_BEAT: Groove = {SHAKER: "x.oox.oox.oox.oo", KICK: "X.......x.......", RIM: "....x.......x..."}
-FOLK_FULL: Groove = {
-    SHAKER: "xoooxoooxoooxooo",
-    KICK: "X.....x.x.......",
-    RIM: "....X.......X...",
-    TAMBOURINE: "....x.......x...",
-}
-TINKLE: Groove = {TRIANGLE: "x.......o......."}
-PLAY_BEAT: Groove = {SHAKER: "o.x.o.x.o.x.o.x.", RIM: "....x.......x..o", KICK: "x.......x......."}
-PLAY_FULL: Groove = {SHAKER: "oxoxoxoxoxoxoxox", SNARE: "....x..o....x.oo", KICK: "X.....x.X.......",
-                     TRIANGLE: "x...............", TAMBOURINE: "..x...x...x...x."}  # fmt: skip
-CHIP: Groove = {KICK: "X.......X.......", SNARE: "....X.......X...", HAT: "x.x.x.x.x.x.x.x."}
-CHIP_FULL: Groove = {KICK: "X..X....X.X.....", SNARE: "....X.......X..x", HAT: "xoxoxoxoxoxoxoxo"}
+@dataclass(frozen=True)
+class StyleTable:
+    """The content of `styles.toml`. asked: axis of an instrument → the part that it takes over, and its voice."""
 
-STYLES: tuple[Style, ...] = (
-    Style(
-        "piano", {"piano": 1.0, "classical": 0.5, "tender": 0.7, "sad": 0.6, "acousticness": 0.3, "arousal": -0.4},
-        bass=replace(CELLO, gain_db=-3.0), keys=PIANO, pad=SOFT_STRINGS, lead=(replace(PIANO, gain_db=1.0),),
-        counter=STRINGS, accent=HARP,
-        figures={"keys": ("rolled", "broken", "broken", "flowing"), "bass": ("held",), "lead": ("slow", "plain")},
-        entries={"pad": 0.25, "bass": 0.45, "lead": 0.1, "counter": 0.6}, chord_seconds=3.0,
-    ),
-    Style(
-        "ambient", {"ambient": 1.2, "arousal": -0.6, "density": -0.5, "danceability": -0.3},
-        bass=replace(SYNTH_BASS, gain_db=-2.0), keys=Voice("fantasia", -1.0, 0.0, 0.3, 0.5), pad=WARM,
-        lead=(replace(VIBES, reverb=0.6), replace(FLUTE, reverb=0.6)), arp=Voice("electric_piano", -1.0, 0.3, 0.3, 0.6),
-        counter=CHOIR, accent=replace(CELESTA, reverb=0.6),
-        figures={"keys": ("rolled", "broken", "broken", "broken"), "bass": ("held",), "lead": ("slow",),
-                 "arp": ("eighths",)},
-        entries={"bass": 0.15, "lead": 0.35, "arp": 0.6, "counter": 0.65}, n_tones=5, chord_seconds=5.0,
-    ),
-    Style(
-        "cinematic", {"soundtrack": 1.0, "strings": 0.5, "brass": 0.6, "exciting": 0.5, "choir": 0.3, "scary": 0.5},
-        bass=CELLO, keys=replace(STRINGS, gain_db=2.0), pad=CHOIR,
-        lead=(HORN, replace(STRINGS, pan=-0.2)), arp=Voice("pizzicato", 2.0, -0.3, 0.0, 0.35),
-        counter=replace(HORN, pan=0.3), low_drum=TAIKO, accent=TIMPANI,
-        figures={"keys": ("block", "block", "pulse", "drive"), "bass": ("held", "held", "pulse", "drive"),
-                 "lead": ("slow", "plain"), "arp": ("eighths", "sixteenths")},
-        entries={"pad": 0.55, "lead": 0.35, "arp": 0.3, "counter": 0.65, "low": 0.4, "bass": 0.1},
-    ),
-    Style(
-        "playful", {"funny": 1.1, "bells": 0.5, "happy": 0.3, "flute": 0.3},
-        bass=UPRIGHT, keys=Voice("pizzicato", 2.0, -0.2, 0.0, 0.25), pad=SOFT_STRINGS,
-        lead=(Voice("clarinet", 0.0, 0.1, 0.0, 0.25), Voice("oboe", 0.0, 0.1, 0.0, 0.25), FLUTE),
-        arp=Voice("marimba", 1.0, 0.3, 0.0, 0.25), counter=CELESTA, accent=Voice("marimba", 1.0, 0.0, 0.0, 0.3),
-        kit=replace(KIT, gain_db=-3.0), grooves=(TINKLE, PLAY_BEAT, PLAY_FULL),
-        figures={"keys": ("offbeat", "offbeat", "stabs"), "bass": ("root_fifth",), "lead": ("plain", "lively"),
-                 "arp": ("eighths", "sixteenths")},
-        entries={"pad": 0.7, "lead": 0.15, "arp": 0.55, "bass": 0.1},
-    ),
-    Style(
-        "electronic", {"electronic": 1.0, "danceability": 0.4, "synthesizer": 0.5, "arousal": 0.25},
-        bass=SYNTH_BASS, keys=Voice("saw_lead", -2.0, 0.0, 0.5, 0.3), pad=SYNTH_STRINGS,
-        lead=(Voice("saw_lead", -1.0, 0.0, 0.2, 0.35), Voice("square_lead", -1.0, 0.0, 0.2, 0.35)),
-        arp=Voice("square_lead", -1.0, 0.35, 0.3, 0.35), counter=SYNTH_STRINGS,
-        kit=MACHINE, grooves=(LIGHT_FOUR, FOUR, FULL_FOUR), accent=Voice("fantasia", 0.0, 0.0, 0.3, 0.5),
-        figures={"keys": ("block", "stabs", "stabs"), "bass": ("held", "offbeat", "drive", "octaves"),
-                 "lead": ("plain", "lively"), "arp": ("eighths", "sixteenths")},
-        entries={"keys": 0.35, "arp": 0.0, "lead": 0.5, "bass": 0.1, "drums": 0.3}, chord_seconds=2.2,
-    ),
-    Style(
-        "pop", {"pop": 1.0, "happy": 0.4, "valence": 0.3, "guitar": 0.2, "danceability": 0.2},
-        bass=FINGERED, keys=PIANO, pad=SOFT_STRINGS,
-        lead=(Voice("clean_guitar", 0.0, 0.15, 0.0, 0.25), VIBES), arp=STEEL,
-        counter=STRINGS, kit=KIT, grooves=(LIGHT_ROCK, ROCK, FULL_ROCK), accent=PIANO,
-        figures={"keys": ("block", "push", "push"), "bass": ("held", "sync", "eighths"), "lead": ("plain", "lively"),
-                 "arp": ("strum", "strum16")},
-        entries={"pad": 0.5, "arp": 0.35, "lead": 0.3, "drums": 0.35},
-    ),
-    Style(
-        "rock", {"rock": 1.0, "metal": 1.0, "angry": 0.5, "guitar": 0.3, "exciting": 0.2, "arousal": 0.2},
-        bass=FINGERED, keys=Voice("overdriven_guitar", -1.0, -0.45, 0.0, 0.1),
-        pad=Voice("organ", -1.0, 0.2, 0.3, 0.2), lead=(Voice("overdriven_guitar", -4.0, 0.15, 0.0, 0.25),),
-        arp=Voice("muted_guitar", 1.0, 0.45, 0.0, 0.1), kit=KIT,
-        grooves=(LIGHT_ROCK, ROCK, FULL_ROCK), accent=Voice("overdriven_guitar", -2.0, 0.4, 0.0, 0.2),
-        figures={"keys": ("block", "push", "chug"), "bass": ("pulse", "eighths", "eighths"),
-                 "lead": ("plain", "lively"), "arp": ("eighths", "sixteenths")},
-        entries={"pad": 0.65, "arp": 0.3, "lead": 0.5, "drums": 0.25, "bass": 0.1}, has_power_chords=True,
-        chord_seconds=2.2,
-    ),
-    Style(
-        "lo-fi", {"hip_hop": 0.9, "electronic": 0.25, "jazz": 0.2, "arousal": -0.25, "danceability": 0.2},
-        bass=FINGERED, keys=RHODES, pad=WARM,
-        lead=(replace(VIBES, gain_db=-1.0), NYLON), counter=replace(SYNTH_STRINGS, gain_db=-3.0),
-        kit=replace(KIT, gain_db=-1.0), grooves=(LAZY, BOOM_BAP, FULL_BAP), accent=RHODES,
-        figures={"keys": ("rolled", "push", "push"), "bass": ("held", "sync", "sync"), "lead": ("slow", "plain")},
-        entries={"drums": 0.2, "lead": 0.35, "pad": 0.3, "bass": 0.1}, n_tones=5, chord_seconds=3.0, swing=0.28,
-    ),
-    Style(
-        "folk", {"folk": 1.0, "acousticness": 0.5, "guitar": 0.6, "flute": 0.2},
-        bass=UPRIGHT, keys=NYLON, pad=SOFT_STRINGS, lead=(FLUTE, Voice("oboe", 0.0, 0.1, 0.0, 0.3), VIBES),
-        arp=STEEL, counter=CELLO, kit=replace(KIT, gain_db=-3.0),
-        grooves=(SHAKEN, FOLK_BEAT, FOLK_FULL), accent=replace(STEEL, pan=0.0),
-        figures={"keys": ("rolled", "pick", "pick"), "bass": ("held", "root_fifth", "root_fifth"),
-                 "lead": ("slow", "plain", "lively"), "arp": ("strum", "strum16")},
-        entries={"pad": 0.6, "arp": 0.5, "lead": 0.25},
-    ),
-    Style(
-        "jazz", {"jazz": 1.1, "bass": 0.1},
-        bass=UPRIGHT, keys=replace(PIANO, pan=-0.2), pad=SOFT_STRINGS,
-        lead=(VIBES, Voice("trumpet", -1.0, 0.1, 0.0, 0.25), Voice("clarinet", 0.0, 0.1, 0.0, 0.25)),
-        kit=replace(KIT, gain_db=-2.0), grooves=(RIDING, RIDE_SNARE, RIDE_SNARE), accent=PIANO,
-        figures={"keys": ("push", "push", "stabs"), "bass": ("held", "walking", "walking"),
-                 "lead": ("plain", "lively")},
-        entries={"pad": 0.75, "drums": 0.15, "lead": 0.25}, n_tones=4, swing=0.33,
-    ),
-    Style(
-        "chiptune", {"game": 1.2},
-        bass=Voice("synth_bass", 1.0, 0.0, 0.0, 0.0), keys=Voice("square_lead", -2.0, -0.4, 0.0, 0.06),
-        pad=replace(SYNTH_STRINGS, gain_db=-4.0), lead=(Voice("square_lead", 0.0, 0.0, 0.0, 0.1),),
-        arp=Voice("square_lead", -1.0, 0.4, 0.0, 0.06), kit=replace(MACHINE, gain_db=-2.0),
-        grooves=(LIGHT_FOUR, CHIP, CHIP_FULL), accent=Voice("square_lead", -2.0, 0.0, 0.0, 0.1),
-        figures={"keys": ("offbeat", "stabs", "stabs"), "bass": ("pulse", "octaves", "octaves"),
-                 "lead": ("plain", "lively"), "arp": ("eighths", "sixteenths")},
-        entries={"pad": 0.85, "keys": 0.3, "arp": 0.0, "lead": 0.1, "drums": 0.3, "bass": 0.1}, chord_seconds=2.0,
-    ),
-)  # fmt: skip
+    voices: Mapping[str, Voice]
+    grooves: Mapping[str, Groove]
+    styles: tuple[Style, ...]
+    asked: Mapping[str, tuple[str, Voice]]
 
-# Instruments that the words name, and the part that each takes over.
-ASKED: Mapping[str, tuple[str, Voice]] = {
-    "piano": ("keys", PIANO),
-    "guitar": ("keys", NYLON),
-    "strings": ("pad", STRINGS),
-    "brass": ("lead", HORN),
-    "flute": ("lead", FLUTE),
-    "bells": ("arp", CELESTA),
-    "choir": ("pad", CHOIR),
-    "organ": ("pad", Voice("organ", 0.0, 0.0, 0.3, 0.3)),
-    "synthesizer": ("pad", SYNTH_STRINGS),
-}
+
+@functools.cache
+def read_styles() -> StyleTable:
+    """The table, read when the first piece is composed."""
+    table = tomllib.loads(Path(__file__).with_name("styles.toml").read_text(encoding="utf-8"))
+    voices = {name: Voice(**row) for name, row in table["voices"].items()}
+    grooves = {
+        name: {DRUM_KEYS[drum]: pattern for drum, pattern in rows.items()} for name, rows in table["grooves"].items()
+    }
+
+    def voice_of(row: str | dict[str, Any]) -> Voice:
+        """A named voice, one with changes, or one that is described in full."""
+        if isinstance(row, str):
+            return voices[row]
+        changes = {key: value for key, value in row.items() if key != "voice"}
+        return replace(voices[row["voice"]], **changes) if "voice" in row else Voice(**row)
+
+    styles = []
+    for row in table["styles"]:
+        single = {key: voice_of(row[key]) for key in VOICE_FIELDS if key in row}
+        plural = {
+            "lead": tuple(voice_of(lead) for lead in row["lead"]),
+            "grooves": tuple(grooves[name] for name in row.get("grooves", ())),
+            "figures": {part: tuple(names) for part, names in row["figures"].items()},
+        }
+        styles.append(Style(**(row | single | plural)))
+    asked = {axis: (row["part"], voice_of(row["voice"])) for axis, row in table["asked"].items()}
+    return StyleTable(voices, grooves, tuple(styles), asked)
+
+
 INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must be heard, and must not
 
 
-def agreement(style: Style, meaning: Mapping[str, float]) -> float:
-    """How well a style's profile agrees with a meaning."""
-    total = sum(weight * meaning.get(axis, 0.0) for axis, weight in style.profile.items())
+def agreement(style: Style, semantics: Mapping[str, float]) -> float:
+    """Agreement of a style's profile with semantics: greater is better."""
+    total = sum(weight * semantics.get(axis, 0.0) for axis, weight in style.profile.items())
     return total / sum(abs(weight) for weight in style.profile.values()) ** 0.5
 
 
-def choose_style(meaning: Mapping[str, float]) -> Style:
-    """The style that agrees best with a meaning; where nothing is said, the piano."""
-    return max(STYLES, key=lambda style: agreement(style, meaning))
+def choose_style(semantics: Mapping[str, float]) -> Style:
+    """The style that agrees best with semantics; the piano for empty ones."""
+    return max(read_styles().styles, key=lambda style: agreement(style, semantics))
 
 
-def equip(style: Style, meaning: Mapping[str, float]) -> Style:
+def equip(style: Style, semantics: Mapping[str, float]) -> Style:
     """The style with the instruments that are asked for, and without the drums or the bass where these are refused."""
-    changes: dict[str, object] = {}
+    table = read_styles()
+    changes: dict[str, Any] = {}
     entries = dict(style.entries)
     used = {style.keys.instrument, style.pad.instrument, *(voice.instrument for voice in style.lead)}
-    for axis, (part, voice) in ASKED.items():
-        if (
-            meaning.get(axis, 0.0) < INSISTED
-            or voice.instrument in used
-            or (axis == "guitar" and "guitar" in str(used))
-        ):
+    for axis, (part, voice) in table.asked.items():
+        is_there = voice.instrument in used or (axis == "guitar" and "guitar" in str(used))
+        if is_there or semantics.get(axis, 0.0) < INSISTED:
             continue
         changes[part] = (voice,) if part == "lead" else voice
         entries[part] = min(entries.get(part, ENTRIES[part]), 0.1)
     figures = dict(style.figures)
     figures.setdefault("arp", ("eighths",))
-    drums = meaning.get("drums", 0.0)
+    drums = semantics.get("drums", 0.0)
     if drums <= REFUSED:
-        accent = HARP if style.accent.instrument == "timpani" else style.accent
+        accent = table.voices["harp"] if style.accent.instrument == "timpani" else style.accent
         changes |= {"kit": None, "low_drum": None, "accent": accent}
     elif drums >= INSISTED and style.kit is None and style.low_drum is None:
-        changes |= {"kit": KIT, "grooves": (LIGHT_ROCK, ROCK, FULL_ROCK)}
+        changes |= {
+            "kit": table.voices["kit"],
+            "grooves": tuple(table.grooves[name] for name in ("light_rock", "rock", "full_rock")),
+        }
         entries["drums"] = 0.15
-    if meaning.get("bass", 0.0) <= REFUSED:
+    if semantics.get("bass", 0.0) <= REFUSED:
         entries["bass"] = 9.0
     return replace(style, entries=entries, figures=figures, **changes)

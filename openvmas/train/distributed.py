@@ -1,6 +1,6 @@
-"""Several processes as one, by PyTorch's own engine: who we are, one model over all, checkpoints for any number.
+"""Training over several processes with PyTorch: ranks, one model over all, checkpoints for any number of processes.
 
-    torchrun --nproc-per-node 8 -m openvmas.train.joint.joint_trainer ... --sharding fsdp2
+    torchrun --nproc-per-node 8 -m openvmas train joint ... --sharding fsdp2
 
 `ddp` keeps the whole model on every device (Li et al. 2020); `fsdp2` shares weights, gradients and the optimisers'
 states out and gathers a layer when it is needed (ZeRO, Rajbhandari et al. 2020). Checkpoints are written by all
@@ -41,7 +41,7 @@ PATIENCE = timedelta(minutes=30)  # that a process waits for the others, as whil
 
 @dataclass(frozen=True)
 class World:
-    """Which of how many processes this is, and its device."""
+    """The rank of this process, the number of processes, and its device."""
 
     rank: int = 0
     size: int = 1
@@ -49,7 +49,7 @@ class World:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process speaks for all."""
+        """Whether this process writes what is written once."""
         return self.rank == 0
 
     def sum(self, x: Tensor) -> Tensor:
@@ -61,16 +61,16 @@ class World:
         return total
 
     def agreed(self, value: float) -> float:
-        """What the first process has; over the processors, so that no device has to wait."""
+        """The value of the first process; sent between CPUs, so that no device has to wait."""
         if self.size == 1:
             return value
-        told = torch.tensor(value, dtype=torch.float64)
-        dist.broadcast(told, 0)
-        return float(told)
+        shared = torch.tensor(value, dtype=torch.float64)
+        dist.broadcast(shared, 0)
+        return float(shared)
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def join_world() -> Iterator[World]:
     """This process among those that torchrun started, or alone."""
     size, is_cuda = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
     if size == 1:
@@ -90,10 +90,10 @@ def joined() -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(model: nn.Module, layers: list[nn.Module], world: World, sharding: str) -> nn.Module:
-    """What to call instead of the model. layers: lists of modules that are gathered one at a time under fsdp2.
+def wrap_distributed(model: nn.Module, layers: list[nn.Module], world: World, sharding: str) -> nn.Module:
+    """The model wrapped for several processes. layers: lists of modules that are gathered one at a time under fsdp2.
 
-    Numbers (parameters without a dimension) stay whole everywhere; see `settle`.
+    Scalar parameters stay whole everywhere; see `reduce_and_clip_gradients`.
     """
     if world.size == 1:
         return model
@@ -108,9 +108,11 @@ def spread(model: nn.Module, layers: list[nn.Module], world: World, sharding: st
     return model
 
 
-def settle(model: nn.Module, world: World, max_norm: float) -> Tensor:
-    """Clip the gradients to a norm over all parameters together; returns what it was. Under fsdp2 those of numbers
-    are averaged first."""
+def reduce_and_clip_gradients(model: nn.Module, world: World, max_norm: float) -> Tensor:
+    """Clip the gradients to a norm over all parameters together; returns the norm before.
+
+    Under fsdp2 gradients of scalar parameters are averaged over the processes first.
+    """
     found = [p.grad for p in model.parameters() if p.grad is not None]
     shared = [local_of(gradient) for gradient in found if isinstance(gradient, DTensor)]
     if not shared:
@@ -127,12 +129,12 @@ def settle(model: nn.Module, world: World, max_norm: float) -> Tensor:
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state of a model, shared out or not, as whole tensors. All processes must ask."""
+    """The state of a model, sharded or not, as whole tensors. All processes must call it."""
     return {name: x.full_tensor() if isinstance(x, DTensor) else x for name, x in model.state_dict().items()}
 
 
 def states_of(model: nn.Module, averaged: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Any]:
-    """All tensors of a run by names that do not depend on how many processes there are."""
+    """All tensors of a run by names that do not depend on the number of processes."""
     names = {id(p): name for name, p in model.named_parameters()}
     found: dict[str, Any] = {f"model.{name}": x for name, x in model.state_dict().items()}
     found |= {f"averaged.{name}": x for name, x in averaged.state_dict().items()}
@@ -158,7 +160,10 @@ class SharedRun(Run):
         return self.world.agreed(super().progress)
 
     def read(self) -> tuple[int, float]:
-        """Load what is newest, of several processes or of one. Raises InputError if it is of one and we are several."""
+        """Load the newest checkpoint, of several processes or of one.
+
+        Raises InputError if it is of one process and there are several now.
+        """
         newest, alone = newest_checkpoint(self.folder), self.folder / "last.pt"
         if alone.exists():
             step = torch.load(alone, map_location="cpu", weights_only=True, mmap=True)["step"]
@@ -193,7 +198,10 @@ class SharedRun(Run):
         return int(clock["step"]), float(clock["spent"])
 
     def write(self) -> None:
-        """All processes together; alone as `Run` does. At step 0 there is nothing to go on from."""
+        """Write one checkpoint by all processes together; a single process writes as `Run` does.
+
+        Nothing is written at step 0.
+        """
         if self.world.size == 1:
             super().write()
             return
@@ -216,11 +224,11 @@ class SharedRun(Run):
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The last one that is whole."""
+    """The last checkpoint of a run that is whole."""
     found = sorted(path for path in folder.glob("checkpoint-*") if not path.suffix)
     return found[-1] if found else None
 
 
 def step_of(checkpoint: Path) -> int:
-    """At which step it was written."""
+    """The step at which a checkpoint was written."""
     return int(checkpoint.name.partition("-")[2])

@@ -1,39 +1,39 @@
-"""What the training loops share: checkpoints that appear whole, logs, optimisers, an average of the weights."""
+"""Shared parts of the training loops: checkpoints, logs, batches drawn ahead, optimisers, averages of weights."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
-from openvmas.errors import OpenVMASError
-from openvmas.settings import option, value_type
+from openvmas.settings import option
 from openvmas.train.optim import BatchedMuon
-from openvmas.train.recipe_file import make_recipe, read_recipe
 
 SCHEDULES = ("hold", "cosine")
-_Parser = argparse.ArgumentParser
+Drawn = TypeVar("Drawn")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run goes on this machine; nothing of it changes what is learned."""
+    """Settings of a run on a machine; none of them changes what is learned."""
 
-    time_limit: float = option(3600.0, "Seconds of training after which it ends.", min=0)
-    threads: int = option(1, "Of each process on a CPU.", min=1, max=1024)
-    loaders: int = option(1, "Processes that draw batches; 1: a thread.", min=1, max=1024)
-    start_from: str | None = option(None, "Begin with the weights of this decoder.pt.")
+    time_limit: float = option(3600.0, "Seconds of training after which the run ends.", min=0)
+    threads: int = option(1, "CPU threads of each process.", min=1, max=1024)
+    loaders: int = option(1, "Processes that draw batches; 1: a thread of this one.", min=1, max=1024)
+    start_from: str | None = option(None, "Begin with the weights of this decoder.pt.", metavar="PATH")
     log_every: int = option(20, "Steps between lines of RUN/steps.jsonl.", min=1)
-    tensorboard: bool = option(False, "Also log to RUN/tensorboard: curves, pictures, sound.")
-    codec: str | None = option(None, "codec.pt that makes sound of what the model writes, for --tensorboard.")
+    tensorboard: bool = option(False, "Also log curves, pictures and sound to RUN/tensorboard.")
+    codec: str | None = option(
+        None, "The codec.pt that decodes what the model composes, for --tensorboard.", metavar="PATH"
+    )
 
 
 class Run:
@@ -53,7 +53,7 @@ class Run:
         self.is_first = is_first
         self.step, spent = self.read()
         if is_first:
-            forget_after(folder / "steps.jsonl", self.step)
+            drop_lines_after(folder / "steps.jsonl", self.step)
         self._now = now
         self._began = now() - spent
         self._noted = self.step, now()
@@ -69,7 +69,7 @@ class Run:
         return max(self.step / self.steps, self.spent / self.time_limit)
 
     def note(self, **values: float) -> dict[str, float]:
-        """Write one line of `steps.jsonl`; returns it. Values are those of this step, exactly."""
+        """Write a line of `steps.jsonl`, print a shorter one and return it. Values are those of this step, exactly."""
         now = self._now()
         n_steps, seconds = self.step - self._noted[0], now - self._noted[1]
         self._noted = self.step, now
@@ -77,10 +77,40 @@ class Run:
         record = {"step": self.step, "seconds": round(self.spent, 2), "steps_per_second": rate, **values}
         if self.is_first:
             append(self.folder / "steps.jsonl", record)
+            shown = " ".join(f"{name} {value:.4g}" for name, value in values.items())
+            print(f"{self.step} {self.spent:.0f}s {shown} {rate:.2f} steps/s", flush=True)
         return record
 
+    def train(
+        self, step: Callable[[float], Mapping[str, float | Tensor]], measure: Callable[[], Mapping[str, float]],
+        save_every: int, log_every: int, write: Callable[[], None], board: Any = None,
+    ) -> None:  # fmt: skip
+        """Do steps until all are done or the time is up.
+
+        step: one update at a progress from 0 to 1; returns values to log. measure: measurements on held-out data, every
+        `save_every` steps before a checkpoint is written; write: saves the weights that others use, after it. board: a
+        `logs.Board`.
+        """
+        while True:
+            progress = self.progress
+            if self.step % save_every == 0 or progress >= 1:
+                measures = measure()
+                self.save(measures)
+                if board:
+                    board.numbers(self.step, "held_out", measures)
+                write()
+            if progress >= 1:
+                return
+            values = step(progress)
+            self.step += 1
+            if self.step % log_every == 0:
+                numbers = {k: v.item() if isinstance(v, Tensor) else v for k, v in values.items()}
+                record = self.note(**numbers)
+                if board:
+                    board.numbers(self.step, "train", record)
+
     def save(self, measures: Mapping[str, float]) -> None:
-        """Log what was measured and write the checkpoint beside the old one, then in its place."""
+        """Log measurements and write the checkpoint beside the old one, then in its place."""
         record = {"step": self.step, "seconds": round(self.spent), **measures}
         if self.is_first:
             append(self.folder / "log.jsonl", record)
@@ -105,22 +135,13 @@ class Run:
         (self.folder / "last.tmp").rename(self.folder / "last.pt")
 
 
-def start(main: Callable[[], None]) -> None:
-    """Run a trainer's command; what the user can mend is one sentence and exit code 2."""
-    try:
-        main()
-    except OpenVMASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-
-
 def append(path: Path, record: Mapping[str, Any]) -> None:
     with path.open("a", encoding="utf-8") as log:
         log.write(json.dumps(record) + "\n")
 
 
-def forget_after(path: Path, step: int) -> None:
-    """Take away what a run that was killed wrote after its last checkpoint: it comes again."""
+def drop_lines_after(path: Path, step: int) -> None:
+    """Remove the lines that a killed run wrote after its last checkpoint: those steps are done again."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
@@ -128,37 +149,9 @@ def forget_after(path: Path, step: int) -> None:
         path.with_suffix(".tmp").rename(path)
 
 
-def add_recipe(parser: _Parser, *groups: type) -> None:
-    """One option for every field of dataclasses with defaults; what is not given is left out of the result."""
-    for group in groups:
-        for item in fields(group):
-            kind, _, _ = value_type(item, group)
-            text = item.metadata.get("help", "") + f" [default: {item.default}]"
-            settings: dict[str, Any] = {"action": "store_true"} if kind is bool else {"type": kind, "metavar": "VALUE"}
-            parser.add_argument(
-                f"--{item.name.replace('_', '-')}", default=argparse.SUPPRESS, help=text.replace("%", "%%"), **settings
-            )
-    parser.add_argument("--recipe", type=Path, help="TOML file with settings; options that are given go first")
-
-
-def take_recipe(arguments: argparse.Namespace, recipe: type, trainer: str = "") -> Any:
-    """The recipe that was asked for, also written to `recipe.json` in the run's folder. Raises OptionError."""
-    taken = take(arguments, recipe, trainer, "recipe")
-    arguments.run.mkdir(parents=True, exist_ok=True)
-    (arguments.run / "recipe.json").write_text(json.dumps(asdict(taken), indent=1))
-    return taken
-
-
-def take(arguments: argparse.Namespace, group: type, trainer: str, table: str) -> Any:
-    """A dataclass from the file's table and the options that were given. Raises InputError, OptionError."""
-    found = getattr(read_recipe(arguments.recipe, trainer), table) if arguments.recipe else {}
-    given = {item.name: getattr(arguments, item.name) for item in fields(group) if hasattr(arguments, item.name)}
-    return make_recipe(group, {**found, **given})
-
-
 @torch.no_grad()
-def follow(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
-    """Moving average of the weights; buffers (codebooks are averages already) are copied."""
+def update_ema(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Exponential moving average of the weights; buffers (codebooks are averages already) are copied."""
     foreach: Any = torch  # one launch for all weights; torch.optim.swa_utils does the same
     mine, others = ([getattr(p, "_local_tensor", p) for p in part.parameters()] for part in (averaged, model))
     foreach._foreach_lerp_(mine, others, 1 - decay)
@@ -166,20 +159,70 @@ def follow(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> N
         a.copy_(b)
 
 
+def ema_decay(step: int) -> float:
+    """Decay of the average of weights after `step` updates: short at first, so that it forgets the beginning."""
+    return min(0.995, 1 - 1 / (step / 4 + 1))
+
+
 def make_optimizers(
-    model: torch.nn.Module, layers: Sequence[torch.nn.Module], learning_rate: float, weight_decay: float
-) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """Muon (Jordan 2024) for the matrices inside the layers of a model, AdamW for everything else."""
+    model: torch.nn.Module, layers: Sequence[torch.nn.Module], learning_rate: float, weight_decay: float,
+    fused: bool | None = None,
+) -> dict[str, torch.optim.Optimizer]:  # fmt: skip
+    """`muon` (Jordan 2024) for the matrices inside layers, if there are any, and `adam` for everything else."""
     matrices = [p for part in layers for p in part.parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     others = [p for p in model.parameters() if id(p) not in inside]
-    muon = BatchedMuon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
-    return muon, torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01)
+    made: dict[str, torch.optim.Optimizer] = {}
+    if matrices:
+        made["muon"] = BatchedMuon(
+            matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+    made["adam"] = torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=fused)
+    return made
 
 
-def rate_at(step: int, progress: float, warmup: int, schedule: str = "hold") -> float:
-    """Share of the learning rate: warm-up, then constant and linear to zero over the last 40 %, or half a cosine."""
+def set_lr(optimizers: Mapping[str, torch.optim.Optimizer], learning_rate: float) -> None:
+    """Give all parameters the same learning rate."""
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+
+
+def lr_factor(step: int, progress: float, warmup: int, schedule: str = "hold") -> float:
+    """Factor of the learning rate: warm-up, then constant and linear to zero over the last 40 %, or half a cosine."""
     risen = min(1, (step + 1) / warmup)
     if schedule == "cosine":
         return risen * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
     return risen * min(1.0, (1 - progress) / 0.4 + 0.01)
+
+
+def draw_ahead(draw: Callable[[int], Drawn], first: int, n_workers: int = 1) -> Iterator[Drawn]:
+    """Yield draw(first), draw(first + 1), ... in this order without end, computed ahead in a thread or in processes.
+
+    n_workers: processes if more than one; a GPU needs many.
+    """
+    if n_workers > 1:
+        from torch.utils.data import DataLoader
+
+        steps: Any = DrawnBatches(draw)
+        yield from DataLoader(steps, batch_size=None, sampler=range(first, 2**40), num_workers=n_workers)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(draw, first)
+        step = first + 1
+        try:
+            while True:
+                done, waiting = waiting, thread.submit(draw, step)
+                step += 1
+                yield done.result()
+        finally:
+            waiting.cancel()
+
+
+@dataclass(frozen=True)
+class DrawnBatches:
+    """A dataset for DataLoader: the number of a step in, its batch out."""
+
+    draw: Callable[[int], Any]
+
+    def __getitem__(self, step: int) -> Any:
+        return self.draw(step)

@@ -2,7 +2,7 @@
 
 The update is that of `torch.optim.Muon`, which takes one matrix at a time: with the 28 of the codec most of a step on a
 GPU went by waiting for its 700 small launches. With several processes each takes a share of the matrices; they may be
-shared out themselves (`train.distributed`).
+sharded themselves (`train.distributed`).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class BatchedMuon(torch.optim.Muon):
         updates = momenta
         if group["nesterov"]:
             updates = [a.lerp(b, group["momentum"]) for a, b in zip(gradients, momenta, strict=True)]
-        updates = [joined(update, matrix) for update, matrix in zip(updates, matrices, strict=True)]
+        updates = [gather_matrix(update, matrix) for update, matrix in zip(updates, matrices, strict=True)]
         wide = torch.stack([update if update.shape[0] <= update.shape[1] else update.T for update in updates])
         made = orthogonalize_shared(wide, group["ns_coefficients"], group["ns_steps"], group["eps"])
         changes = [x.T if m.shape[0] > m.shape[1] else x for x, m in zip(made.float(), matrices, strict=True)]
@@ -55,12 +55,12 @@ class BatchedMuon(torch.optim.Muon):
 
 
 def local_of(x: Any) -> Tensor:
-    """This process's rows of a tensor that is shared out (fsdp2), or the tensor itself."""
+    """This process's rows of a sharded tensor (fsdp2), or the tensor itself."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 
-def joined(rows: Tensor, matrix: Tensor) -> Tensor:
-    """The whole of which every process has some rows, if `matrix` is shared out."""
+def gather_matrix(rows: Tensor, matrix: Tensor) -> Tensor:
+    """The whole matrix from the rows that every process has, if `matrix` is sharded."""
     if not isinstance(matrix, DTensor):
         return rows
     shape = {"shape": matrix.shape, "stride": matrix.stride()}
@@ -68,7 +68,7 @@ def joined(rows: Tensor, matrix: Tensor) -> Tensor:
 
 
 def own_rows(whole: Tensor, matrix: Tensor) -> Tensor:
-    """What this process has of a matrix, from the whole that all have."""
+    """This process's rows of a sharded matrix, from the whole that all processes have."""
     if not isinstance(matrix, DTensor):
         return whole
     return distribute_tensor(whole, matrix.device_mesh, matrix.placements, src_data_rank=None).to_local()

@@ -1,38 +1,39 @@
-"""Recipes of training: a TOML file with the fields of a trainer's dataclass, checked at the door.
+"""Settings of a training run: a recipe in TOML, what the command line gives before it, and the defaults.
 
-trainer = "joint"               # codec, model or joint
+trainer = "joint"               # codec, decoder or joint
 like = "joint-mini.toml"        # begin with another recipe, beside this one
-[recipe]                        # what is learned: fields of CodecRecipe, ModelRecipe or JointRecipe
+[recipe]                        # what is learned: fields of CodecRecipe, DecoderRecipe or JointRecipe
 contrastive_weight = 0.0
-[run]                           # how it goes on a machine: fields of RunOptions
+[run]                           # how it goes on a machine: fields of CodecOptions, RunOptions or JointOptions
 time_limit = 540
 """
 
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from openvmas.data.curation.recipe import nearest, one_of, read_table, read_toml
 from openvmas.errors import OptionError
+from openvmas.settings import nearest, read_table, read_toml
 
-MODULES = {
+# Every module has RECIPE and OPTIONS, its dataclasses, and run_training(data, folder, recipe, options).
+TRAINERS = {
     "codec": "openvmas.train.codec.codec_trainer",
-    "model": "openvmas.train.decoder.decoder_trainer",
+    "decoder": "openvmas.train.decoder.decoder_trainer",
     "joint": "openvmas.train.joint.joint_trainer",
 }
-TRAINERS = {"codec": "CodecRecipe", "model": "ModelRecipe", "joint": "JointRecipe"}  # module of train → its recipe
+OLD_NAMES = {"model": "decoder"}  # in recipes from before 0.5
 TABLES = ("recipe", "run")
-MOST = 8  # recipes that may be like one another in a row
-T = TypeVar("T")
+MAX_DEPTH = 8  # recipes that may be like one another in a row
 
 
 @dataclass(frozen=True)
 class RecipeFile:
-    """What a file says, with what it is like. recipe, run: field → value, only those that are given."""
+    """The contents of a recipe and of those it is like. recipe, run: field → value, only those that are given."""
 
     trainer: str
     recipe: dict[str, Any]
@@ -40,36 +41,46 @@ class RecipeFile:
 
 
 def read_recipe(path: str | Path, trainer: str = "") -> RecipeFile:
-    """Read and check a recipe. trainer: which it must be for.
+    """Read and check a recipe. trainer: the one that it must be for.
 
     Raises InputError for a file that is none, OptionError for what it says wrong.
     """
     path = Path(path)
-    found = _read(path, MOST)
+    found = _read(path, MAX_DEPTH)
     if trainer and found.trainer != trainer:
-        raise OptionError(f"{path} is a recipe for train.{found.trainer}, not train.{trainer}; give it to that one.")
+        raise OptionError(f"{path} is a recipe for train {found.trainer}, not train {trainer}; give it to that one.")
     for group, table in zip(groups_of(found.trainer), (found.recipe, found.run), strict=True):
         try:
-            make_recipe(group, table)
+            read_table(group, table, "the recipe")
         except OptionError as error:
             raise OptionError(f"{path}: {error}") from error
     return found
 
 
-def make_recipe(group: type[T], values: Mapping[str, Any]) -> T:
-    """A dataclass of settings with every value checked: name, type, range, choice. Raises OptionError."""
-    made = read_table(group, values, "the recipe")
-    items: Any = group
-    for item in fields(items):
-        if "choices" in item.metadata:
-            one_of(item.name, getattr(made, item.name), item.metadata["choices"], "the recipe")
-    return made
-
-
 def groups_of(trainer: str) -> tuple[type, type]:
     """The dataclasses of a trainer's tables: recipe, run."""
-    module = importlib.import_module(MODULES[trainer])
-    return getattr(module, TRAINERS[trainer]), module.OPTIONS
+    module = importlib.import_module(TRAINERS[trainer])
+    return module.RECIPE, module.OPTIONS
+
+
+def run_trainer(trainer: str, data: Path, folder: Path, recipe: Path | None, given: Mapping[str, Any]) -> None:
+    """Train into a folder, where `recipe.json` says with which settings.
+
+    recipe: a TOML file or None; given: settings that go before it. Raises InputError, OptionError.
+    """
+    import torch
+
+    found = read_recipe(recipe, trainer) if recipe else RecipeFile(trainer, {}, {})
+    made: list[Any] = []
+    for group, table in zip(groups_of(trainer), (found.recipe, found.run), strict=True):
+        names = {item.name for item in fields(group)}
+        own = {name: value for name, value in given.items() if name in names}
+        made.append(read_table(group, {**table, **own}, "the recipe"))
+    settings, options = made
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "recipe.json").write_text(json.dumps(asdict(settings), indent=1))
+    torch.set_num_threads(options.threads)
+    importlib.import_module(TRAINERS[trainer]).run_training(data, folder, settings, options)
 
 
 def _read(path: Path, depth: int) -> RecipeFile:
@@ -89,10 +100,11 @@ def _read(path: Path, depth: int) -> RecipeFile:
             raise OptionError(f"{path} is like itself, or like too many others in a row; name one that stands alone.")
         first = _read(path.parent / data["like"], depth - 1)
     trainer = data.get("trainer", first.trainer)
+    trainer = OLD_NAMES.get(trainer, trainer) if isinstance(trainer, str) else trainer
     if trainer not in TRAINERS:
         said = f"trainer cannot be {trainer!r}" if trainer else "no trainer is named"
         raise OptionError(f"{path}: {said}; write trainer = one of {', '.join(map(repr, TRAINERS))}.")
     if first.trainer and trainer != first.trainer:
-        raise OptionError(f"{path} is for train.{trainer}, but {data['like']} for train.{first.trainer}; choose one.")
+        raise OptionError(f"{path} is for train {trainer}, but {data['like']} for train {first.trainer}; choose one.")
     tables = ({**getattr(first, name), **data.get(name, {})} for name in TABLES)
     return RecipeFile(trainer, *tables)

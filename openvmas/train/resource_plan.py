@@ -1,7 +1,7 @@
-"""What training the joint model on a large set takes, before anything is rented: from FLOPs and bytes that are counted.
+"""RunCosts of training the joint model on a large set, estimated from counted FLOPs and bytes.
 
-The networks run once without memory or numbers (PyTorch's fake tensors) while their products are counted and what
-backward passes keep is weighed; all else is arithmetic on assumptions that are options (`PlanOptions`).
+The networks run once without memory or numbers (PyTorch's fake tensors) while products and the bytes kept for backward
+passes are counted; all else is arithmetic on assumptions that are options (`ResourceOptions`).
 """
 
 from __future__ import annotations
@@ -23,28 +23,31 @@ GIGA, TERA = 1e9, 1e12
 
 
 @dataclass(frozen=True)
-class PlanOptions:
-    """What is assumed. Defaults: the size of DISCO-MV in VMAS (2.2 million clips), H100 with 400 Gbit/s each."""
+class ResourceOptions:
+    """Assumptions of the estimate. Defaults: the size of DISCO-MV (VMAS, 2.2 million clips), H100 with 400 Gbit/s."""
 
     preset: str = option("base", "Sizes of the decoder and the video encoder.")
     clips: int = option(2_200_000, "Clips of the set.", min=1)
-    hours: float = option(47_000.0, "Their length altogether.", min=0.001)
-    seconds: float = option(11.5, "Length of what is drawn from a clip at a time.", min=1, max=600)
+    hours: float = option(47_000.0, "Length of all clips together, hours.", min=0.001)
+    seconds: float = option(11.5, "Length of the crop that is drawn from a clip, seconds.", min=1, max=600)
     batch: int = option(1024, "Clips in a batch, over all GPUs.", min=1)
     fps: float = option(2.0, "Frames per second that the video encoder is given.", min=0.1, max=60)
-    feature_width: int = option(1280, "Numbers that the backbone says of a frame.", min=1)
-    peak: float = option(989.0, "TFLOP/s of a GPU in bf16, without sparsity.", min=0.001)
+    feature_width: int = option(1280, "Width of the features of a frame.", min=1)
+    peak: float = option(989.0, "Peak of a GPU in bf16 without sparsity, TFLOP/s.", min=0.001)
     mfu: float = option(0.35, "Share of the peak that training reaches (model FLOPs utilisation).", min=0.001, max=1)
-    memory: float = option(80.0, "GB of a GPU.", min=1)
-    reserve: float = option(6.0, "GB of it for CUDA, NCCL and gaps.", min=0)
-    network: float = option(50.0, "GB/s that a GPU sends and receives at once.", min=0.001)
-    stored: float = option(0.0, "Bytes of a second of a clip in the set; 0: as measured (openvmas data plan).", min=0)
+    memory: float = option(80.0, "Memory of a GPU, GB.", min=1)
+    reserve: float = option(6.0, "Part of the memory for CUDA, NCCL and gaps, GB.", min=0)
+    network: float = option(50.0, "Bandwidth of a GPU in each direction, GB/s.", min=0.001)
+    stored: float = option(0.0, "Bytes stored for a second of a clip; 0: as measured (openvmas data plan).", min=0)
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Of one clip: FLOPs of all passes, activation_bytes that wait for the backward pass, tensor_bytes of the batch.
-    Of the model: parameters, and those that Muon learns; largest: parameters of its largest layer."""
+    """Counts for one clip and for the model.
+
+    flops: of all passes over a clip; activation_bytes: kept for the backward pass; tensor_bytes: of a clip in a batch;
+    parameters: of the model; matrices: those of them that Muon optimises; largest: those of the largest layer.
+    """
 
     flops: float
     activation_bytes: float
@@ -60,9 +63,12 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Costs:
-    """On so many GPUs: GB of one GPU for what does not grow with the batch, and how many parts a batch then needs;
-    times in s; rates in bytes/s, of all GPUs together; sent: bytes that a GPU sends in a step."""
+class RunCosts:
+    """RunCosts on a number of GPUs, whole (ddp) and shared (fsdp2).
+
+    gb: memory of one GPU that does not grow with the batch; parts: into which a batch then has to be split; times in s;
+    rates in bytes/s, of all GPUs together; sent: bytes that a GPU sends in a step.
+    """
 
     n_gpus: int
     whole_gb: float
@@ -81,7 +87,7 @@ class Costs:
         return self.steps * self.step_seconds / DAY
 
 
-def count(options: PlanOptions) -> Counted:
+def count(options: ResourceOptions) -> Counted:
     """Run one clip through the networks without computing anything. Raises OptionError for an unknown preset."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -107,7 +113,7 @@ def count(options: PlanOptions) -> Counted:
 
 
 def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
-    """Forward, untold and told, and backward over n pairs, in mixed precision; returns bytes kept in between."""
+    """Run forward, with and without condition, and backward over n pairs in mixed precision; returns bytes kept."""
     import torch
 
     seen: dict[int, Any] = {}
@@ -120,12 +126,12 @@ def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
         return x
 
     batch = blank_batch(model.decoder.config, recipe, n, model.video.config.feature_width)
-    weights = model.weigh(batch, n, recipe)
+    weights = model.loss_weights(batch, n, recipe)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x), torch.autocast("cpu", torch.bfloat16):
         passed = model(batch, torch.ones(3, n), recipe, weights, n, n)
-    sides = [x.float().sum() for x in passed.sides if x is not None]
+    embeddings = [x.float().sum() for x in passed.embeddings if x is not None]
     total = sum(storage.nbytes() for storage in seen.values())
-    (passed.likelihood + passed.onset + passed.reading + torch.stack(sides).sum()).backward()
+    (passed.likelihood + passed.onset + passed.reading + torch.stack(embeddings).sum()).backward()
     return float(total)
 
 
@@ -145,7 +151,7 @@ def blank_batch(config: Any, recipe: JointRecipe, n: int, feature_width: int) ->
     )  # fmt: skip
 
 
-def stored_rate(options: PlanOptions) -> float:
+def stored_rate(options: ResourceOptions) -> float:
     """Bytes of a second of a clip in the shards, as measured on a build."""
     from openvmas.data.report.costs import read_costs
 
@@ -155,8 +161,8 @@ def stored_rate(options: PlanOptions) -> float:
     return costs.bytes_kept / costs.seconds_kept
 
 
-def estimate(options: PlanOptions, counted: Counted, n_gpus: int) -> Costs:
-    """Arithmetic only. An epoch hears every second of the set once."""
+def estimate(options: ResourceOptions, counted: Counted, n_gpus: int) -> RunCosts:
+    """RunCosts by arithmetic from the counts. An epoch uses every second of the set once."""
     share = share_of(options, n_gpus)
     gathered = 2 * 4.0 * counted.largest  # a layer at work and the next one on its way
     whole = counted.state_bytes / GIGA
@@ -169,21 +175,21 @@ def estimate(options: PlanOptions, counted: Counted, n_gpus: int) -> Costs:
     passes = 3 * (parts[1] or 1) + 1 * ((parts[1] or 1) > 1) * (
         parts[1] or 1
     )  # two gathers, one sum; GradCache: a gather
-    return Costs(
+    return RunCosts(
         n_gpus, whole, shared, parts[0], parts[1], steps, seconds, clips * options.seconds * stored_rate(options),
         clips * counted.tensor_bytes, 2 * rest, passes * rest,
     )  # fmt: skip
 
 
-def share_of(options: PlanOptions, n_gpus: int) -> int:
+def share_of(options: ResourceOptions, n_gpus: int) -> int:
     """Clips of a batch that a GPU has. Raises OptionError."""
     if options.batch % n_gpus:
         raise OptionError(f"a batch of {options.batch} does not divide among {n_gpus} GPUs; change --batch or --gpus.")
     return options.batch // n_gpus
 
 
-def parts_of(options: PlanOptions, counted: Counted, used_gb: float, share: int) -> int | None:
-    """In how many parts a GPU's share of a batch has to go; None if not even one clip fits."""
+def parts_of(options: ResourceOptions, counted: Counted, used_gb: float, share: int) -> int | None:
+    """Number of parts that a GPU's share of a batch needs; None if not even one clip fits."""
     room = (options.memory - options.reserve - used_gb) * GIGA
     fitting = min(int(room // counted.activation_bytes), share)
     if fitting < 1:
@@ -191,7 +197,7 @@ def parts_of(options: PlanOptions, counted: Counted, used_gb: float, share: int)
     return next(n for n in range(1, share + 1) if share % n == 0 and share // n <= fitting)
 
 
-def make_plan(options: PlanOptions, gpus: Sequence[int]) -> str:
+def make_plan(options: ResourceOptions, gpus: Sequence[int]) -> str:
     """A table for the terminal. Raises OptionError."""
     for n in gpus:
         share_of(options, n)  # before counting takes its seconds
@@ -213,7 +219,7 @@ def make_plan(options: PlanOptions, gpus: Sequence[int]) -> str:
     stored = stored_rate(options)
     return "\n".join([
         f"{options.preset}: {counted.parameters / 1e6:,.1f} M parameters, {counted.matrices / 1e6:,.1f} M by Muon",
-        f"one clip of {options.seconds:g} s: {counted.flops / TERA:.2f} TFLOP (told, untold, backward), "
+        f"one clip of {options.seconds:g} s: {counted.flops / TERA:.2f} TFLOP (conditional, unconditional, backward), "
         f"{counted.activation_bytes / GIGA:.2f} GB of activations, {counted.tensor_bytes / 1e6:.2f} MB of batch",
         f"{options.clips:,} clips, {options.hours:,.0f} h: {epoch:.2e} FLOP an epoch, "
         f"{options.hours * HOUR * stored / TERA:.2f} TB of set", "", *lines, "",

@@ -1,4 +1,4 @@
-"""What a video shows over time: shots, visual beats, motion, energy, novelty, features and looks, from one decoding."""
+"""Shots, visual beats, motion, energy, novelty, features and looks of a video over time, from one decoding."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from openvmas.errors import InputError
+from openvmas.files import write_npz
 from openvmas.media.video import FrameChunk, FrameRequest, probe, read_frames
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
@@ -25,7 +26,7 @@ from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder, Transitio
 
 MOTION_FPS = Fraction(25, 2)
 FEATURE_FPS = Fraction(2)
-GLIMPSE_SHARE = 0.05  # of the time of watching, at most, goes into showing what has been seen
+PARTIAL_SHARE = 0.05  # of the time of analysis, at most, goes into partial results
 LOOKS = ("brightness", "saturation", "warmth", "contrast", "motion")
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class VideoAnalysis:
-    """Everything later stages know about a picture. Times in s from the start of the picture.
+    """Everything later stages know about a picture. Times are in s from its start.
 
     shots cover the whole duration. cuts: [N] begins of all shots but the first (middle of gradual transitions).
     flashes: [K]. visual_beats: [M] strictly increasing, at least 0.25 s apart; visual_beat_strengths: [M] in (0, 1];
@@ -73,7 +74,7 @@ class VideoAnalysis:
         return len(self.visual_beats) == 0 and float(self.motion.max(initial=0.0)) < 0.05
 
     def save(self, path: str | Path) -> None:
-        """Write an NPZ file; `load` gives back the same numbers."""
+        """Write an NPZ file, whole or not at all; `load` gives back the same numbers."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
         arrays |= {f"look_{name}": values for name, values in self.looks.items()}
         arrays |= {f"event_{name}": getattr(self.events, name) for name in ("accents", "energy", "novelty")}
@@ -81,8 +82,7 @@ class VideoAnalysis:
         arrays["fractions"] = np.array([str(Fraction(r)) for r in rates])
         arrays["camera_share"] = np.array(self.camera_share)
         arrays["shots"] = np.array([(s.start, s.end, s.is_gradual) for s in self.shots], np.float64).reshape(-1, 3)
-        with open(path, "wb") as file:
-            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+        write_npz(Path(path), arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> VideoAnalysis:
@@ -112,8 +112,8 @@ class VideoAnalysis:
 
 
 @dataclass(frozen=True)
-class Glimpse:
-    """What is known while a video is still being watched, of its first `until` s: fields as in VideoAnalysis."""
+class PartialAnalysis:
+    """Results for the first `until` s of a video that is still being read: fields as in VideoAnalysis."""
 
     until: float
     shots: tuple[Shot, ...]
@@ -123,8 +123,8 @@ class Glimpse:
     energy: np.ndarray
 
 
-class _Looker:
-    """Sparse pictures in, features and looks out."""
+class _Extractor:
+    """The frame consumer that collects features, classes and looks of sparse pictures."""
 
     def __init__(self, n_threads: int) -> None:
         self._backbone = Backbone(n_threads)
@@ -134,14 +134,14 @@ class _Looker:
         self.looks: list[np.ndarray] = []
 
     def push(self, times: np.ndarray, pictures: np.ndarray) -> None:
-        seen = self._backbone.see(pictures)
+        found = self._backbone.extract(pictures)
         self.times.append(np.asarray(times, np.float64))
-        self.features.append(seen.features.astype(np.float16))
-        self.classes.append(seen.probabilities.astype(np.float16))
-        self.looks.append(np.stack([look_of(p) for p in pictures]))
+        self.features.append(found.features.astype(np.float16))
+        self.classes.append(found.probabilities.astype(np.float16))
+        self.looks.append(np.stack([measure_looks(p) for p in pictures]))
 
 
-def look_of(picture: np.ndarray) -> np.ndarray:
+def measure_looks(picture: np.ndarray) -> np.ndarray:
     """Brightness, saturation, warmth and contrast of a picture [h, w, 3] uint8: [4], as in VideoAnalysis.looks."""
     part = picture[::4, ::4].astype(np.float32)
     grey = luma(part)
@@ -153,7 +153,7 @@ def look_of(picture: np.ndarray) -> np.ndarray:
     return np.array([float(grey.mean()) / 255, saturation, warmth, contrast])
 
 
-class Sink(Protocol):
+class FrameConsumer(Protocol):
     """Takes the frames of one request as they are decoded: times [F] s, frames [F, h, w] or [F, h, w, 3] uint8."""
 
     def push(self, times: np.ndarray, frames: np.ndarray, /) -> None: ...
@@ -163,15 +163,15 @@ def analyze(
     path: str | Path,
     progress: Callable[[float], None] | None = None,
     n_threads: int = 1,
-    others: Sequence[tuple[FrameRequest, Sink]] = (),
-    watch: Callable[[Glimpse], None] | None = None,
+    others: Sequence[tuple[FrameRequest, FrameConsumer]] = (),
+    on_partial: Callable[[PartialAnalysis], None] | None = None,
 ) -> VideoAnalysis:
-    """Watch a video once and say what it shows.
+    """Analyze a video in one pass.
 
     progress is called with the finished share, 0 to 1. n_threads: of the picture network; decoding runs beside it in
-    its own thread. others: further frames of the same decoding, and who takes them. watch: is shown now and then what
-    has been found by then. Memory does not grow with the length but for about 6 KB per second of results. Raises
-    InputError if the file cannot be read as a video.
+    its own thread. others: further frames of the same decoding, and who takes them. on_partial: is called now and then
+    with what has been found by then. Memory grows by about 6 KB per second of results only. Raises InputError if the
+    file cannot be read as a video.
     """
     info = probe(path)
     scale = (160 * 90 / (info.width * info.height)) ** 0.5
@@ -182,35 +182,35 @@ def analyze(
         FrameRequest(FEATURE_FPS, picture_size(info.width, info.height), False),
         *(request for request, _ in others),
     ]
-    finder, tracker, looker = ShotFinder(), MotionTracker(), _Looker(n_threads)
-    sinks: list[Sink] = [finder, tracker, looker, *(sink for _, sink in others)]
+    finder, tracker, extractor = ShotFinder(), MotionTracker(), _Extractor(n_threads)
+    consumers: list[FrameConsumer] = [finder, tracker, extractor, *(consumer for _, consumer in others)]
     chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=6)
     shown, due = 0.0, 0.0  # s of the video, and by the clock
     for chunk in chunks:
-        sinks[chunk.request].push(chunk.times, chunk.frames)
-        if watch is not None and finder.decided > shown and (began := monotonic()) >= due:
+        consumers[chunk.request].push(chunk.times, chunk.frames)
+        if on_partial is not None and finder.decided > shown and (began := monotonic()) >= due:
             shown = finder.decided
-            watch(look_back(shown, finder.finish(is_over=False), tracker.finish()))
-            due = monotonic() + (monotonic() - began) / GLIMPSE_SHARE
+            on_partial(partial_analysis(shown, finder.finish(is_over=False), tracker.finish()))
+            due = monotonic() + (monotonic() - began) / PARTIAL_SHARE
         if progress is not None and chunk.request == 0 and len(chunk.times):
             progress(min(float(chunk.times[-1]) / max(float(info.duration), 1e-9), 1.0))
-    result = assemble(info.duration, info.fps, finder.finish(), tracker.finish(), looker)
+    result = assemble(info.duration, info.fps, finder.finish(), tracker.finish(), extractor)
     if progress is not None:
         progress(1.0)
     return result
 
 
-def look_back(until: float, changes: ShotChanges, moves: Motion) -> Glimpse:
-    """What is known of the first `until` s; motion may not have come so far yet."""
+def partial_analysis(until: float, changes: ShotChanges, moves: Motion) -> PartialAnalysis:
+    """Analysis of the first `until` s; motion may not have come so far yet."""
     end = min(until, float(moves.times[-1])) if len(moves.times) else 0.0
     times = np.arange(int(end * float(CONTROL_RATE))) / float(CONTROL_RATE)
-    inside, cuts, moves = before(end, changes, moves)
+    inside, cuts, moves = transitions_before(end, changes, moves)
     found = beats.find_visual_beats(changes, inside, moves, np.zeros(len(times), np.float32), times, end)
     energy = beats.energy_curve(beats.motion_curve(moves, times), cuts, changes, times)
-    return Glimpse(end, shots_between(inside, end), cuts, found[:, 0], found[:, 1], energy)
+    return PartialAnalysis(end, shots_between(inside, end), cuts, found[:, 0], found[:, 1], energy)
 
 
-def before(end: float, changes: ShotChanges, moves: Motion) -> tuple[list[Transition], np.ndarray, Motion]:
+def transitions_before(end: float, changes: ShotChanges, moves: Motion) -> tuple[list[Transition], np.ndarray, Motion]:
     """Transitions before `end`, their times [N], and the motion without the jumps at them."""
     inside = [t for t in changes.transitions if 0 < t.time < end]
     cuts = np.array([t.time for t in inside])
@@ -223,22 +223,24 @@ def shots_between(transitions: Sequence[Transition], end: float) -> tuple[Shot, 
     return tuple(Shot(a, b, i > 0 and transitions[i - 1].is_gradual) for i, (a, b) in enumerate(borders))
 
 
-def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Motion, looker: _Looker) -> VideoAnalysis:
-    """Put the parts together on the control clock."""
+def assemble(
+    duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Motion, found: _Extractor
+) -> VideoAnalysis:
+    """The analysis on the control clock, from what the consumers found."""
     clock = Clock(CONTROL_RATE)
     times = clock.times(clock.count(duration))
     end = float(duration)
-    inside, cuts, moves = before(end, changes, moves)
+    inside, cuts, moves = transitions_before(end, changes, moves)
     motion = beats.motion_curve(moves, times)
-    feature_times, features = np.concatenate(looker.times), np.concatenate(looker.features)
+    feature_times, features = np.concatenate(found.times), np.concatenate(found.features)
     novelty = beats.novelty_curve(feature_times, features, times, inside)
-    found = beats.find_visual_beats(changes, inside, moves, novelty, times, end)
+    visual_beats = beats.find_visual_beats(changes, inside, moves, novelty, times, end)
     accents = np.zeros(len(times), np.float32)
-    for time, strength in found:
+    for time, strength in visual_beats:
         index = min(clock.index(time), len(times) - 1)
         accents[index] = max(accents[index], strength)
     energy = beats.energy_curve(motion, cuts, changes, times)
-    looks: dict[str, np.ndarray] = dict(zip(LOOKS[:4], np.concatenate(looker.looks).T.astype(np.float32), strict=True))
+    looks: dict[str, np.ndarray] = dict(zip(LOOKS[:4], np.concatenate(found.looks).T.astype(np.float32), strict=True))
     looks["motion"] = np.interp(feature_times, times, motion).astype(np.float32)
     total = float(moves.camera.sum() + moves.objects.sum())
     return VideoAnalysis(
@@ -247,14 +249,14 @@ def assemble(duration: Fraction, fps: Fraction, changes: ShotChanges, moves: Mot
         shots=shots_between(inside, end),
         cuts=cuts,
         flashes=changes.flash_times,
-        visual_beats=found[:, 0],
-        visual_beat_strengths=found[:, 1],
+        visual_beats=visual_beats[:, 0],
+        visual_beat_strengths=visual_beats[:, 1],
         events=Events(CONTROL_RATE, accents, energy, novelty),
         motion=motion,
         camera_share=float(moves.camera.sum()) / total if total > 0 else 0.0,
         feature_times=feature_times,
         features=features,
-        classes=np.concatenate(looker.classes),
+        classes=np.concatenate(found.classes),
         looks=looks,
     )
 

@@ -1,4 +1,4 @@
-"""What is seen in single pictures: features of a small pretrained network, and what ImageNet would call them.
+"""Features and ImageNet classes of single pictures, by a small pretrained network.
 
 The network is EfficientNet-Lite0 (Tan and Le 2019, arXiv:1905.11946; Google's Lite weights, Apache-2.0), converted by
 `tools/export_backbone.py`. It is fully convolutional, so pictures keep their orientation.
@@ -34,7 +34,7 @@ def picture_size(width: int, height: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Seen:
+class FrameFeatures:
     """features: [F, 1280] float32; probabilities: [F, 1000] float32 over the ImageNet classes."""
 
     features: np.ndarray
@@ -62,8 +62,8 @@ class Backbone:
                 f"The picture network {weights.name} cannot be read ({error}); reinstall openvmas."
             ) from error
 
-    def see(self, pictures: np.ndarray, batch: int = 4) -> Seen:
-        """Look at pictures: [F, h, w, 3] uint8 RGB, h and w multiples of 32."""
+    def extract(self, pictures: np.ndarray, batch: int = 4) -> FrameFeatures:
+        """Features and class probabilities of pictures [F, h, w, 3] uint8 RGB, h and w multiples of 32."""
         if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
             raise ValueError(f"pictures must be [F, h, w, 3] uint8, not {pictures.shape} {pictures.dtype}")
         features = np.zeros((len(pictures), N_FEATURES), np.float32)
@@ -72,7 +72,7 @@ class Backbone:
             part = slice(start, start + batch)
             outputs = self._session.run(["features", "probabilities"], {"pictures": pictures[part]})
             features[part], probabilities[part] = np.asarray(outputs[0]), np.asarray(outputs[1])
-        return Seen(features, probabilities)
+        return FrameFeatures(features, probabilities)
 
 
 def read_class_names() -> tuple[str, ...]:

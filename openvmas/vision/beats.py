@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from openvmas.timeline import peak_offset
 from openvmas.vision.motion import Motion
 from openvmas.vision.shots import ShotChanges, Transition
 
@@ -43,7 +44,7 @@ def liveliness(moves: Motion) -> np.ndarray:
 
 
 def motion_curve(moves: Motion, times: np.ndarray) -> np.ndarray:
-    """liveliness at `times` [T]: float32 in [0, 1]."""
+    """Liveliness at `times` [T]: float32 in [0, 1]."""
     if len(moves.times) == 0:
         return np.zeros(len(times), np.float32)
     return np.interp(times, moves.times, liveliness(moves)).astype(np.float32)
@@ -78,7 +79,7 @@ def find_visual_beats(
 
 
 def strongest_apart(candidates: list[tuple[float, float]], gap: float) -> list[tuple[float, float]]:
-    """Of (time, strength) pairs closer than `gap` only the strongest."""
+    """The (time, strength) pairs without those that are closer than `gap` to a stronger one."""
     kept: list[tuple[float, float]] = []
     taken = np.zeros(0)
     for time, strength in sorted(candidates, key=lambda c: (-c[1], c[0])):
@@ -107,7 +108,7 @@ def _motion_beats(moves: Motion, borders: np.ndarray) -> list[tuple[float, float
         over = impact[i] - usual[i]
         if impact[i] < 0.05 or over < 0.7 * spread[i]:
             continue  # shaking hands and busy streets: nothing stands out
-        time = moves.times[i] + step * _peak_offset(impact, i)
+        time = moves.times[i] + step * float(peak_offset(*impact[i - 1 : i + 2]))
         # A change of shot changes the motion too: that beat is already there.
         if len(borders) and np.abs(borders - time).min() < 0.2:
             continue
@@ -140,7 +141,7 @@ def _novelty_beats(novelty: np.ndarray, times: np.ndarray) -> list[tuple[float, 
 def novelty_curve(
     feature_times: np.ndarray, features: np.ndarray, times: np.ndarray, transitions: Sequence[Transition]
 ) -> np.ndarray:
-    """How unlike the next seconds look to the last ones, at `times` [T]: float32 in [0, 1].
+    """Difference of the next seconds of a picture from the last ones, at `times` [T]: float32 in [0, 1].
 
     features: [F, D]. Cosine distance between the mean features of 1.5 s before and after (Foote 2000), beside a bump of
     0.4 s at every change of shot.
@@ -167,7 +168,7 @@ def novelty_curve(
 
 
 def energy_curve(motion: np.ndarray, cuts: np.ndarray, changes: ShotChanges, times: np.ndarray) -> np.ndarray:
-    """How lively the picture is, at `times` [T]: float32 in [0, 1], smooth over about 1.5 s.
+    """Liveliness of the picture at `times` [T]: float32 in [0, 1], smooth over about 1.5 s.
 
     motion: [T] in [0, 1]. The scale is absolute (a still picture is 0 whatever else is in the video), and the contrast
     within the video is then widened around its mean, up to twice.
@@ -226,10 +227,3 @@ def _slope(values: np.ndarray) -> np.ndarray:
     slope = np.zeros(len(values))
     slope[1:-1] = values[2:] - values[:-2]
     return slope
-
-
-def _peak_offset(values: np.ndarray, i: int) -> float:
-    """Where between i - 1 and i + 1 a parabola has its peak, in steps."""
-    a, b, c = values[i - 1], values[i], values[i + 1]
-    bend = a - 2 * b + c
-    return float(np.clip(0.5 * (a - c) / bend, -0.5, 0.5)) if bend < 0 else 0.0

@@ -1,4 +1,4 @@
-"""How the picture moves: block motion by coarse-to-fine Lucas-Kanade, the camera's share of it, and the rest.
+"""Motion of a picture: block motion by coarse-to-fine Lucas-Kanade, the camera's share of it, and the rest.
 
 Works on small grey frames (about 160 pixels wide, 12.5 per second). Lucas and Kanade 1981, in its iterative form with a
 global start from phase correlation (Kuglin and Hines 1975), so that fast pans are not lost. Everything is numpy.

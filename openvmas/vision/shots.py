@@ -1,4 +1,4 @@
-"""Where one shot ends and the next begins: hard cuts, gradual transitions, and flashes, which are neither.
+"""Changes of shot: hard cuts and gradual transitions, and flashes, which are neither.
 
 Works on small colour frames (80 x 48) at the source's rate, in bounded memory. A pair of frames is judged by how much
 of the picture's structure motion cannot explain (`motion.block_flow`), which ignores camera moves, noise and light;
@@ -133,7 +133,7 @@ class ShotFinder:
         return np.flatnonzero(inside)
 
     def _mismatch(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """How unlike the frames of two index arrays are, motion and light apart: [n] in [0, 1]."""
+        """Dissimilarity of the frames of two index arrays, motion and light apart: [n] in [0, 1]."""
         return mismatch(self._frames[first], self._frames[second])
 
     def _find_flashes(self, until: float) -> None:

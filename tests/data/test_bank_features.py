@@ -6,7 +6,7 @@ import pytest
 from picture_bank import SEEN, build, resized, with_features
 
 from openvmas.errors import InputError
-from openvmas.vision.analysis import look_of
+from openvmas.vision.analysis import measure_looks
 
 
 def test_every_view_gets_its_own_features(tmp_path):
@@ -20,7 +20,7 @@ def test_every_view_gets_its_own_features(tmp_path):
 
     def see(pictures: np.ndarray) -> np.ndarray:
         shapes.append(pictures.shape)
-        return np.stack([look_of(resized(picture, SEEN)) for picture in pictures])
+        return np.stack([measure_looks(resized(picture, SEEN)) for picture in pictures])
 
     found = with_features(bank, tmp_path, see)
     n = len(bank.views) // 2

@@ -23,7 +23,7 @@ from openvmas.eval.metrics.distances import coverage_measures, frechet, tag_dive
 from openvmas.eval.metrics.distances import evaluate as compare
 from openvmas.hub.taggers import Yamnet, cache_folder, log_mel
 from openvmas.media.loudness import integrated_loudness, true_peak
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.music.onsets import COMPRESSION, band_flux, moving_max, take_spectrogram
 from openvmas.music.sync import sync_of_wave
 from openvmas.pretrained import find_weights
@@ -183,7 +183,7 @@ def drifting_sound(share: float) -> Measured:
     piece = write_piece("rock", 120, 30)
     moved = [replace(n, start=warp(n.start, share), end=warp(n.end, share)) for n in piece.notes]
     wave = synthesise(replace(piece, notes=tuple(moved)), RATE)[None]
-    return timing.evaluate_sound(listen(wave, RATE), wave, RATE)
+    return timing.evaluate_sound(analyze_music(wave, RATE), wave, RATE)
 
 
 def warp(time: float, share: float) -> float:

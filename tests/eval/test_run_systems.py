@@ -26,7 +26,7 @@ from openvmas.eval.systems.system import KINDS, Setting, System, Task, file_name
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio, read_audio, write_wav
 from openvmas.media.probe import probe
-from openvmas.planning.lexicon import understand
+from openvmas.planning.lexicon import parse_text
 from openvmas.vision.analysis import VideoAnalysis
 from tests.clips import write_clip
 
@@ -177,7 +177,7 @@ def test_what_the_decoder_is_told(setting: Setting, task: Task) -> None:
     assert np.isnan(blind.semantics).all() and np.isnan(waveform.semantics).all()  # type: ignore[attr-defined]
     same = blind_condition(task.excerpt.duration, task.seed)
     assert np.array_equal(same.beats, blind.beats)  # type: ignore[attr-defined]
-    said = understand(caption(task.excerpt.picture).music).axes
+    said = parse_text(caption(task.excerpt.picture).music).axes
     axes = {axis: float(text.semantics[20, i]) for i, axis in enumerate(AXES)}  # type: ignore[attr-defined]
     assert {axis for axis, value in axes.items() if np.isfinite(value)} == set(said)
     ours = open_system("ours", setting)
@@ -187,13 +187,13 @@ def test_what_the_decoder_is_told(setting: Setting, task: Task) -> None:
 def test_captions_speak_the_language_of_words() -> None:
     for axis in AXES:
         if axis not in ("valence", "arousal", "danceability", "acousticness", "brightness", "density"):
-            meaning = understand(WORDS.get(axis, axis))
+            meaning = parse_text(WORDS.get(axis, axis))
             assert meaning.axes.get(axis, 0) > 0.5 and not meaning.unknown, axis
 
 
 def test_a_caption_says_what_is_seen(excerpt: Excerpt) -> None:
     found = caption(excerpt.picture)
-    assert not understand(found.music).unknown and str(found).startswith(found.music + " music")
+    assert not parse_text(found.music).unknown and str(found).startswith(found.music + " music")
     classes = np.zeros((4, 1000), np.float16)
     classes[:, 978] = 0.9
     seen = caption(VideoAnalysis(**{**vars(excerpt.picture), "classes": classes, "feature_times": np.arange(4) / 2}))

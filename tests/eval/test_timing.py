@@ -25,7 +25,7 @@ from openvmas.eval.metrics.timing import (
     tempo_stability,
     visual_hits,
 )
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.music.sync import sync_of_wave
 from openvmas.timeline import Events
 from openvmas.vision.analysis import Shot, VideoAnalysis, analyze
@@ -101,7 +101,7 @@ def matched(city: VideoAnalysis) -> np.ndarray:
 
 
 def judge(picture: VideoAnalysis, wave: np.ndarray) -> dict[str, float]:
-    return evaluate(picture, listen(wave, RATE), wave, RATE)
+    return evaluate(picture, analyze_music(wave, RATE), wave, RATE)
 
 
 def test_beat_scores_by_hand() -> None:
@@ -185,7 +185,7 @@ def test_music_on_the_beats_is_perfect(city: VideoAnalysis, matched: np.ndarray)
     assert found["visual_beats_met"] == 1 and found["cuts_within"] == 1 and found["cut_error_ms"] < 15
     assert found["sync_z"] > 5 and found["length_error"] == 0
     truth = json.loads((EXAMPLES / "city.truth.json").read_text())["cuts"]
-    assert len(truth) > 10 and cut_errors(np.array(truth), listen(matched, RATE).onsets).within > 0.9
+    assert len(truth) > 10 and cut_errors(np.array(truth), analyze_music(matched, RATE).onsets).within > 0.9
 
 
 def test_every_delay_is_seen(city: VideoAnalysis, matched: np.ndarray) -> None:
@@ -235,7 +235,7 @@ def test_energy_that_follows_the_motion(city: VideoAnalysis) -> None:
 def test_a_drifting_tempo_is_less_stable() -> None:
     steady, drifting = (write_piece("rock", 120, 20, drift=d) for d in (0.0, 0.15))
     assert tempo_stability(steady.beats) == 1 > tempo_stability(drifting.beats) + 0.2
-    found = [evaluate_sound(listen(w, RATE), w, RATE) for w in (synthesise(p, RATE) for p in (steady, drifting))]
+    found = [evaluate_sound(analyze_music(w, RATE), w, RATE) for w in (synthesise(p, RATE) for p in (steady, drifting))]
     assert found[0]["tempo_stability"] > found[1]["tempo_stability"]
 
 
@@ -245,7 +245,7 @@ def test_a_still_picture_says_nothing() -> None:
     found = judge(picture, wave)
     for name in ("sync_z", "visual_beats_met", "onset_density", "beat_alignment", "cut_error_ms", "cuts_within"):
         assert math.isnan(found[name]), name
-    assert timing.evaluate_sound(listen(wave, RATE), wave, RATE).keys() == {
+    assert timing.evaluate_sound(analyze_music(wave, RATE), wave, RATE).keys() == {
         "tempo_stability",
         "tempo_drift",
         "true_ending",

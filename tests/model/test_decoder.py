@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from openvmas.generate.pattern import delay, undelay
-from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderStep, attend, load_decoder, save_decoder
+from openvmas.model.decoder import DECODER_PRESETS, CachedDecoder, Decoder, attend, load_decoder, save_decoder
 
 
 @pytest.fixture
@@ -56,22 +56,9 @@ def test_one_step_at_a_time_with_ring_cache_equals_the_whole(decoder):
     tokens = torch.randint(0, 64, (2, 4, n_steps))
     condition = told(decoder, n_steps)
     whole = decoder(tokens, condition)
-    wide = list(config.wide_layers)
-    rings = []
-    for layers, window in (([i for i in range(config.n_layers) if i not in wide], config.narrow), (wide, config.wide)):
-        shape = len(layers), 2, config.n_groups
-        keys = torch.zeros(*shape, config.head_width, window - 1)
-        rings.append(
-            (layers, keys, torch.zeros(*shape, window - 1, config.head_width), torch.full((window - 1,), -1e9))
-        )
-    step_of, last = DecoderStep(decoder), torch.full((2, 4), config.codebook_size)
+    cached, last = CachedDecoder(decoder, 2), torch.full((2, 4), config.codebook_size)
     for step in range(n_steps):
-        caches = [part for _, *ring in rings for part in ring]
-        logits, keys, values = step_of(last, condition[:, step], *decoder.positions(torch.tensor(step)), *caches)
-        assert torch.allclose(logits, whole[:, :, step], atol=1e-4)
-        for layers, ring_keys, ring_values, mask in rings:
-            slot = step % len(mask)
-            ring_keys[..., slot], ring_values[..., slot, :], mask[slot] = keys[layers], values[layers], 0
+        assert torch.allclose(cached.step(last, condition[:, step]), whole[:, :, step], atol=1e-4)
         last = tokens[:, :, step]
 
 

@@ -8,7 +8,7 @@ import pytest
 from synthetic_pieces import synthesise, write_piece
 
 from openvmas.errors import InputError
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.timeline import Clock
 
 RATE = 24_000
@@ -21,14 +21,14 @@ def wave() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def heard(wave: np.ndarray) -> MusicAnalysis:
-    return listen(wave, RATE)
+    return analyze_music(wave, RATE)
 
 
 @pytest.mark.parametrize(("n", "sample_rate"), [(0, 48_000), (1, 48_000), (900, 48_000), (100_001, 44_100)])
 def test_length_and_range_of_anything(n: int, sample_rate: int) -> None:
     rng = np.random.default_rng(0)
     for sound in (np.zeros((2, n)), 0.1 * rng.standard_normal((2, n)), np.full((1, n), 0.3), np.full((1, n), np.nan)):
-        events = listen(sound.astype(np.float32), sample_rate).events
+        events = analyze_music(sound.astype(np.float32), sample_rate).events
         assert events.rate == 50
         for curve in (events.accents, events.energy, events.novelty):
             assert curve.shape == (Clock(Fraction(50)).count(Fraction(n, sample_rate)),)
@@ -58,22 +58,26 @@ def test_energy_follows_loudness_and_not_the_mastering_level(wave: np.ndarray, h
     quiet = wave.copy()
     third = len(wave) // 3
     quiet[:third] *= 10 ** (-8 / 20)
-    curve = listen(quiet, RATE).events.energy
+    curve = analyze_music(quiet, RATE).events.energy
     step = len(curve) // 3
     assert curve[step + 50 : -100].mean() - curve[50 : step - 50].mean() == pytest.approx(8 / 22, abs=0.05)
-    np.testing.assert_allclose(listen(wave * np.float32(0.1), RATE).events.energy, heard.events.energy, atol=1e-3)
-    assert listen(wave * np.float32(0.1), RATE).loudness_lufs == pytest.approx(heard.loudness_lufs - 20, abs=0.01)
+    np.testing.assert_allclose(
+        analyze_music(wave * np.float32(0.1), RATE).events.energy, heard.events.energy, atol=1e-3
+    )
+    assert analyze_music(wave * np.float32(0.1), RATE).loudness_lufs == pytest.approx(
+        heard.loudness_lufs - 20, abs=0.01
+    )
 
 
 def test_energy_falls_to_nothing_in_silence(wave: np.ndarray) -> None:
-    curve = listen(np.concatenate([wave, np.zeros(4 * RATE, np.float32)]), RATE).events.energy
+    curve = analyze_music(np.concatenate([wave, np.zeros(4 * RATE, np.float32)]), RATE).events.energy
     assert curve[-100:].max() == 0
 
 
 def test_novelty_peaks_where_the_music_changes() -> None:
     parts = [synthesise(write_piece("ballad", 100, 18, seed=1)), synthesise(write_piece("electronic", 126, 18, seed=2))]
     border = len(parts[0]) / RATE
-    curve = listen(np.concatenate(parts), RATE).events.novelty
+    curve = analyze_music(np.concatenate(parts), RATE).events.novelty
     assert abs(curve.argmax() / 50 - border) < 1.0
     far = np.abs(np.arange(len(curve)) / 50 - border) > 6
     assert curve.max() > 2.5 * curve[far].max()
@@ -91,7 +95,7 @@ def test_save_and_load_lose_nothing(heard: MusicAnalysis, tmp_path: Path) -> Non
 
 
 def test_silence_survives_saving(tmp_path: Path) -> None:
-    listen(np.zeros(RATE, np.float32), RATE).save(tmp_path / "s.npz")
+    analyze_music(np.zeros(RATE, np.float32), RATE).save(tmp_path / "s.npz")
     assert MusicAnalysis.load(tmp_path / "s.npz").loudness_lufs == float("-inf")
 
 

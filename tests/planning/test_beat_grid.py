@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openvmas.errors import PlanError
-from openvmas.planning.beat_grid import MAX_DRIFT, Wish, fit_grid
+from openvmas.planning.beat_grid import MAX_DRIFT, TempoConstraints, fit_grid
 from openvmas.planning.tempo_map import (
     TOLERANCE,
     Grid,
@@ -32,8 +32,8 @@ def events_on(tempo: float, phase: float, duration: float, n: int, jitter: float
     return np.sort(np.clip(chosen, 0, duration - 0.01))
 
 
-def fit(times: np.ndarray, duration: float, wish: Wish | None = None) -> tuple[list[TempoMark], int, Grid]:
-    marks, metre = fit_grid(times, np.full(len(times), 0.7), duration, wish or Wish())
+def fit(times: np.ndarray, duration: float, wish: TempoConstraints | None = None) -> tuple[list[TempoMark], int, Grid]:
+    marks, metre = fit_grid(times, np.full(len(times), 0.7), duration, wish or TempoConstraints())
     return marks, metre, lay_grid(marks, metre, -5, duration + 5)
 
 
@@ -94,21 +94,21 @@ def test_fit_and_its_chance_are_what_they_say() -> None:
 @pytest.mark.parametrize("duration", [15, 40, 120])
 def test_a_steady_grid_is_found(tempo: float, duration: float) -> None:
     times = events_on(tempo, 0.37, duration, max(6, duration // 2))
-    marks, metre, grid = fit(times, duration, Wish(prior=tempo * 1.08, beats_per_bar=4))
+    marks, metre, grid = fit(times, duration, TempoConstraints(prior=tempo * 1.08, beats_per_bar=4))
     assert metre == 4
     assert all(mark.tempo == pytest.approx(tempo, rel=0.01) for mark in marks)
     assert np.abs(distance_to(times, grid.beats)).mean() < 0.02
 
 
 def test_a_steady_grid_needs_one_mark() -> None:
-    marks, _, _ = fit(events_on(104, 0.2, 120, 60, 0.004), 120, Wish(borders=(20.0, 45.0, 80.0)))
+    marks, _, _ = fit(events_on(104, 0.2, 120, 60, 0.004), 120, TempoConstraints(borders=(20.0, 45.0, 80.0)))
     assert len(marks) == 1
 
 
 def test_downbeats_fall_on_the_strongest() -> None:
     beats = np.arange(0.6, 40, 60 / 100)
     strengths = np.where(np.arange(len(beats)) % 4 == 2, 1.0, 0.3)
-    marks, metre = fit_grid(beats, strengths, 40, Wish(beats_per_bar=4))
+    marks, metre = fit_grid(beats, strengths, 40, TempoConstraints(beats_per_bar=4))
     grid = lay_grid(marks, metre, 0, 40)
     assert np.abs(distance_to(beats[strengths == 1], grid.downbeats)).max() < 0.03
 
@@ -119,7 +119,7 @@ def test_three_in_a_bar_is_heard_where_it_is_clear() -> None:
         np.sort(np.concatenate([bars, bars + 0.6, bars + 1.2]))[:80],
         np.array([1.0, 0.3, 0.3] * 40)[:80],
         50,
-        Wish(prior=100, lowest=90, highest=110),
+        TempoConstraints(prior=100, lowest=90, highest=110),
     )
     assert metre == 3
     assert marks[0].tempo == pytest.approx(100, rel=0.005)
@@ -128,7 +128,7 @@ def test_three_in_a_bar_is_heard_where_it_is_clear() -> None:
 def test_a_change_of_tempo_at_a_border_is_followed_when_it_pays() -> None:
     first, second = np.arange(0.2, 30, 60 / 100), np.arange(30.2, 60, 60 / 104)
     times = np.concatenate([first, second])
-    marks, _, grid = fit(times, 60, Wish(borders=(30.0,), beats_per_bar=4))
+    marks, _, grid = fit(times, 60, TempoConstraints(borders=(30.0,), beats_per_bar=4))
     assert len(marks) == 2
     assert [mark.tempo for mark in marks] == pytest.approx([100, 104], rel=0.004)
     assert marks[1].time == pytest.approx(30.2, abs=0.7)
@@ -138,14 +138,14 @@ def test_a_change_of_tempo_at_a_border_is_followed_when_it_pays() -> None:
 @pytest.mark.parametrize("tempo", [40.0, 100.0, 100.12345678, 220.0])
 def test_an_asked_tempo_is_exact(tempo: float) -> None:
     times = np.sort(np.random.default_rng(4).uniform(0, 300, 80))
-    marks, _, grid = fit(times, 300, Wish(tempo=tempo, borders=(40.0, 100.0, 200.0)))
+    marks, _, grid = fit(times, 300, TempoConstraints(tempo=tempo, borders=(40.0, 100.0, 200.0)))
     assert [mark.tempo for mark in marks] == [tempo]
     np.testing.assert_allclose(np.diff(grid.beats), 60 / tempo, atol=1e-6)
 
 
 def test_with_nothing_to_meet_the_mood_decides_and_the_end_is_kept() -> None:
     for prior in (80.0, 108.0, 135.0):
-        marks, metre, grid = fit(np.zeros(0), 30, Wish(prior=prior))
+        marks, metre, grid = fit(np.zeros(0), 30, TempoConstraints(prior=prior))
         assert marks[0].tempo == pytest.approx(prior, rel=0.12)
         assert metre == 4
         assert np.abs(grid.downbeats).min() < 0.03  # the music begins with the picture
@@ -169,7 +169,7 @@ def test_random_events_are_met_far_beyond_chance() -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         times, strengths = np.sort(rng.uniform(0, 60, 24)), rng.uniform(0.3, 1, 24)
-        marks, metre = fit_grid(times, strengths, 60, Wish(borders=(15.0, 30.0, 45.0)))
+        marks, metre = fit_grid(times, strengths, 60, TempoConstraints(borders=(15.0, 30.0, 45.0)))
         measured = measure_fit(times, strengths, lay_grid(marks, metre, -5, 65), 60)
         gains.append(measured.on_beat)
         chances.append(measured.on_beat_chance)
@@ -185,7 +185,7 @@ def test_the_same_grid_every_time() -> None:
 def test_half_an_hour_is_fitted_in_seconds() -> None:
     times = np.sort(np.random.default_rng(2).uniform(0, 1800, 700))
     before = clock.process_time()
-    marks, _, grid = fit(times, 1800, Wish(borders=tuple(np.arange(25.0, 1780, 25.0))))
+    marks, _, grid = fit(times, 1800, TempoConstraints(borders=tuple(np.arange(25.0, 1780, 25.0))))
     assert clock.process_time() - before < 20
     assert (np.abs(distance_to(times, grid.beats)) < TOLERANCE).mean() > 0.35
     assert all(70 <= m.tempo <= 150 for m in marks)
@@ -196,7 +196,7 @@ def test_half_an_hour_is_fitted_in_seconds() -> None:
 def test_any_events_get_a_map_within_the_picture(duration: float, places: list[float], data: st.DataObject) -> None:
     times = np.unique(np.array(places) * duration * 0.999)
     strengths = np.array([data.draw(st.floats(0.01, 1)) for _ in times])
-    marks, metre = fit_grid(times, strengths, duration, Wish())
+    marks, metre = fit_grid(times, strengths, duration, TempoConstraints())
     assert all(0 <= mark.time <= duration and 1 <= mark.beat <= metre for mark in marks)
     assert all(a.time < b.time for a, b in itertools.pairwise(marks))
 

@@ -10,9 +10,10 @@ import pytest
 
 from openvmas.condition import AXES, Condition
 from openvmas.errors import PlanError
-from openvmas.planning.conditioning import BEGUN, LEAST_ACCENT, SNAP_TO_BEAT, accent_times
-from openvmas.planning.planner import Hit, ScorePlan, Section, TempoMark, make_plan, to_condition
-from openvmas.planning.tempo_map import distance_to
+from openvmas.planning.conditioning import BEGUN, LEAST_ACCENT, SNAP_TO_BEAT, accent_times, build_condition
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import Hit, ScorePlan, Section
+from openvmas.planning.tempo_map import TempoMark, distance_to
 from openvmas.settings import CONTROL_RATE, PlanOptions
 from openvmas.timeline import Clock
 from tests.planning.made import make_analysis
@@ -41,7 +42,7 @@ def height(strength: float) -> float:
 @pytest.mark.parametrize("duration", ["0.04", "1/3", "1001/30", "60.019", "5"])
 def test_the_clock_is_exact(duration: str) -> None:
     exact = Fraction(duration)
-    condition = to_condition(ScorePlan(exact, (Section(0.0, float(exact)),)))
+    condition = build_condition(ScorePlan(exact, (Section(0.0, float(exact)),)))
     n = Clock(CONTROL_RATE).count(exact)
     assert condition.n_steps == n and condition.rate == CONTROL_RATE
     np.testing.assert_allclose(condition.time_since, BEGUN + np.arange(n) / 50)
@@ -52,25 +53,25 @@ def test_the_clock_is_exact(duration: str) -> None:
 
 def test_the_decoder_gets_finite_numbers_and_a_grid_everywhere() -> None:
     for plan in (PLAN, change(PLAN, 1, tempo=80.0), change(PLAN, 2, tempo=140.0), change(PLAN, 0, tempo=60.0)):
-        curves = to_condition(plan, FILM).encode_curves()
+        curves = build_condition(plan, FILM).encode_curves()
         assert np.isfinite(curves).all()
         assert (curves[:, 5] == 1).all()  # has_grid
-        assert np.isfinite(to_condition(plan, FILM).encode_semantics()).all()
+        assert np.isfinite(build_condition(plan, FILM).encode_semantics()).all()
 
 
 def test_the_users_hits_are_full_accents_at_their_exact_steps() -> None:
-    accents = to_condition(PLAN, FILM).events.accents
+    accents = build_condition(PLAN, FILM).events.accents
     assert accents[round(12.4 * 50)] == 1 and accents[round(33.0 * 50)] == 1
 
 
 @pytest.mark.parametrize("time", [0.0, 0.011, 59.999])
 def test_a_hit_at_either_end_is_kept(time: float) -> None:
-    accents = to_condition(make_plan(FILM, PlanOptions(hit=(time,)))).events.accents
+    accents = build_condition(make_plan(FILM, PlanOptions(hit=(time,)))).events.accents
     assert accents[min(round(time * 50), len(accents) - 1)] == 1
 
 
 def test_every_picture_event_is_an_accent_within_the_snap() -> None:
-    where = np.flatnonzero(to_condition(PLAN, FILM).events.accents) / 50
+    where = np.flatnonzero(build_condition(PLAN, FILM).events.accents) / 50
     assert np.abs(distance_to(np.array(CUTS), where)).max() <= SNAP_TO_BEAT + 0.0101
     extra = where[np.abs(distance_to(where, np.sort([*CUTS, 12.4, 33.0]))) > 0.06]
     assert len(extra) <= 1  # the last chord
@@ -86,17 +87,17 @@ def test_a_picture_event_moves_to_the_beat_beside_it_and_a_users_hit_does_not() 
 def test_deleting_or_weakening_a_hit_changes_its_accent() -> None:
     step = round(44.0 * 50)
     near = slice(step - 3, step + 4)
-    assert to_condition(PLAN).events.accents[near].max() == pytest.approx(height(0.7))
+    assert build_condition(PLAN).events.accents[near].max() == pytest.approx(height(0.7))
     weak = tuple(dataclasses.replace(h, strength=0.2) if h.time == 44.0 else h for h in PLAN.hits)
-    assert to_condition(dataclasses.replace(PLAN, hits=weak)).events.accents[near].max() == pytest.approx(
+    assert build_condition(dataclasses.replace(PLAN, hits=weak)).events.accents[near].max() == pytest.approx(
         LEAST_ACCENT + (1 - LEAST_ACCENT) * 0.2
     )
     gone = tuple(hit for hit in PLAN.hits if hit.time != 44.0)
-    assert to_condition(dataclasses.replace(PLAN, hits=gone)).events.accents[near].max() == 0
+    assert build_condition(dataclasses.replace(PLAN, hits=gone)).events.accents[near].max() == 0
 
 
 def test_a_new_energy_changes_its_section_only() -> None:
-    before, after = to_condition(PLAN).events.energy, to_condition(change(PLAN, 1, energy=0.15)).events.energy
+    before, after = build_condition(PLAN).events.energy, build_condition(change(PLAN, 1, energy=0.15)).events.energy
     assert after[22 * 50 : 38 * 50].max() < 0.3 < before[22 * 50 : 38 * 50].min()
     np.testing.assert_array_equal(before[: 19 * 50], after[: 19 * 50])
     np.testing.assert_array_equal(before[41 * 50 :], after[41 * 50 :])
@@ -104,12 +105,12 @@ def test_a_new_energy_changes_its_section_only() -> None:
 
 def test_the_energy_curve_multiplies() -> None:
     plan = dataclasses.replace(PLAN, energy_curve=((10.0, 1.0), (11.0, 0.5), (12.0, 1.0)))
-    energy = to_condition(plan).events.energy
+    energy = build_condition(plan).events.energy
     assert energy[550] == pytest.approx(0.5 * energy[500], rel=1e-5)
 
 
 def test_energy_follows_the_picture_begins_gently_and_dies_away() -> None:
-    energy = to_condition(PLAN, FILM).events.energy
+    energy = build_condition(PLAN, FILM).events.energy
     assert np.corrcoef(energy[100:2900], FILM.events.energy[100:2900])[0, 1] > 0.9
     assert energy[0] < energy[100] * 0.95
     assert energy[-1] < 0.5 * energy[2800]
@@ -119,8 +120,8 @@ def test_energy_follows_the_picture_begins_gently_and_dies_away() -> None:
 
 def test_a_new_tempo_is_heard_in_the_grid() -> None:
     plan = dataclasses.replace(PLAN, tempo_map=(TempoMark(0.0, 99.0),))
-    np.testing.assert_allclose(np.diff(to_condition(plan).beats), 60 / 99)
-    condition = to_condition(change(PLAN, 1, tempo=77.0))
+    np.testing.assert_allclose(np.diff(build_condition(plan).beats), 60 / 99)
+    condition = build_condition(change(PLAN, 1, tempo=77.0))
     inside = (condition.beats > 21) & (condition.beats < 39)
     np.testing.assert_allclose(np.diff(condition.beats[inside]), 60 / 77)
     assert not np.allclose(np.diff(condition.beats[condition.beats > 42]), 60 / 77, rtol=0.02)
@@ -128,15 +129,15 @@ def test_a_new_tempo_is_heard_in_the_grid() -> None:
 
 
 def test_mood_words_and_values_change_the_meaning_of_their_section() -> None:
-    dark = to_condition(change(PLAN, 1, text="dark"))
+    dark = build_condition(change(PLAN, 1, text="dark"))
     assert (axis(dark, "valence")[22 * 50 : 38 * 50] == pytest.approx(-1.2)) and (axis(dark, "scary")[1500] > 0.5)
-    before = axis(to_condition(PLAN), "scary")
+    before = axis(build_condition(PLAN), "scary")
     np.testing.assert_array_equal(before[: 18 * 50], axis(dark, "scary")[: 18 * 50])
-    piano = axis(to_condition(change(PLAN, 2, mood={"piano": 1.5})), "piano")
+    piano = axis(build_condition(change(PLAN, 2, mood={"piano": 1.5})), "piano")
     assert (piano[42 * 50 :] == 1.5).all()
-    whole = to_condition(dataclasses.replace(PLAN, text="no drums"))
+    whole = build_condition(dataclasses.replace(PLAN, text="no drums"))
     assert (axis(whole, "drums") < -1).all()
-    mood = to_condition(dataclasses.replace(PLAN, mood="happy"))
+    mood = build_condition(dataclasses.replace(PLAN, mood="happy"))
     np.testing.assert_allclose(axis(mood, "happy"), 1.6, rtol=1e-6)
 
 
@@ -145,7 +146,7 @@ def test_meaning_fades_over_a_border_where_both_sides_speak() -> None:
         Fraction(20),
         (Section(0.0, 10.0, mood={"valence": -1.0, "piano": 1.0}), Section(10.0, 20.0, mood={"valence": 1.0})),
     )
-    condition = to_condition(plan)
+    condition = build_condition(plan)
     valence = axis(condition, "valence")
     np.testing.assert_allclose(valence[[440, 475, 500, 525, 560]], [-1, -0.5, 0, 0.5, 1], atol=1e-6)
     assert (np.diff(valence) >= 0).all()
@@ -154,7 +155,7 @@ def test_meaning_fades_over_a_border_where_both_sides_speak() -> None:
 
 
 def test_novelty_peaks_where_sections_meet() -> None:
-    novelty = to_condition(PLAN, FILM).events.novelty
+    novelty = build_condition(PLAN, FILM).events.novelty
     for border in (20, 40):
         part = novelty[(border - 4) * 50 : (border + 4) * 50]
         assert abs(int(part.argmax()) - 200) <= 1 and part.max() > 0.4
@@ -164,20 +165,20 @@ def test_novelty_peaks_where_sections_meet() -> None:
 
 def test_the_last_downbeat_gets_the_last_chord() -> None:
     plan = dataclasses.replace(PLAN, hits=(Hit(5.0),), tempo_map=(TempoMark(58.0, 100.0),))
-    accents = to_condition(plan).events.accents
+    accents = build_condition(plan).events.accents
     assert accents[58 * 50] == pytest.approx(height(0.6))
 
 
 def test_without_events_nothing_of_the_picture_is_left() -> None:
-    conditions = [to_condition(PLAN, FILM, events="off", seed=seed) for seed in range(40)]
+    conditions = [build_condition(PLAN, FILM, events="off", seed=seed) for seed in range(40)]
     assert all(c.events.accents.max() == 0 and c.events.novelty.max() == 0 for c in conditions)
     for condition in conditions:
         np.testing.assert_allclose(np.diff(condition.beats), 60 / PLAN.tempo, rtol=1e-6)
     # Cuts lie anywhere between its beats.
     phases = [(CUTS[4] - c.beats[0]) * PLAN.tempo / 60 % 1 for c in conditions]
     assert np.abs(np.mean(np.exp(2j * np.pi * np.array(phases)))) < 0.4
-    np.testing.assert_array_equal(conditions[0].semantics, to_condition(PLAN, FILM).semantics)
-    one, same = conditions[3], to_condition(PLAN, FILM, events="off", seed=3)
+    np.testing.assert_array_equal(conditions[0].semantics, build_condition(PLAN, FILM).semantics)
+    one, same = conditions[3], build_condition(PLAN, FILM, events="off", seed=3)
     np.testing.assert_array_equal(one.beats, same.beats)
 
 
@@ -185,7 +186,7 @@ def test_shuffled_events_are_as_many_as_strong_and_elsewhere() -> None:
     count = sum(1 for hit in PLAN.hits)
     far = []
     for seed in range(20):
-        shuffled = to_condition(PLAN, FILM, events="shuffled", seed=seed)
+        shuffled = build_condition(PLAN, FILM, events="shuffled", seed=seed)
         where = np.flatnonzero(shuffled.events.accents) / 50
         assert abs(len(where) - count) <= 2
         times = np.array([hit.time for hit in PLAN.hits])
@@ -194,29 +195,29 @@ def test_shuffled_events_are_as_many_as_strong_and_elsewhere() -> None:
         assert np.diff(shuffled.beats).std() < 0.05
         assert (shuffled.encode_curves()[:, 5] == 1).all()
     assert np.mean(far) > 0.7
-    again = to_condition(PLAN, FILM, events="shuffled", seed=4)
+    again = build_condition(PLAN, FILM, events="shuffled", seed=4)
     np.testing.assert_array_equal(
-        again.events.accents, to_condition(PLAN, FILM, events="shuffled", seed=4).events.accents
+        again.events.accents, build_condition(PLAN, FILM, events="shuffled", seed=4).events.accents
     )
 
 
 @pytest.mark.parametrize("events", ["off", "shuffled"])
 def test_measuring_works_without_hits_and_without_a_beat(events: str) -> None:
     plain = ScorePlan(Fraction(10), (Section(0.0, 10.0),))
-    assert to_condition(plain).events.accents.max() == 0
-    assert to_condition(plain, events=events).events.accents.max() == 0
-    assert len(to_condition(plain, events=events).beats) == 0
+    assert build_condition(plain).events.accents.max() == 0
+    assert build_condition(plain, events=events).events.accents.max() == 0
+    assert len(build_condition(plain, events=events).beats) == 0
     one = ScorePlan(Fraction(10), (Section(0.0, 10.0, tempo=90.0),), hits=(Hit(3.0),))
-    condition = to_condition(one, events=events, seed=1)
+    condition = build_condition(one, events=events, seed=1)
     assert np.diff(condition.beats) == pytest.approx(60 / 90, rel=0.07)
     assert (condition.events.accents > 0).sum() == (0 if events == "off" else pytest.approx(1, abs=1))
 
 
 def test_only_three_kinds_of_events() -> None:
     with pytest.raises(ValueError, match="on, off or shuffled"):
-        to_condition(PLAN, events="none")
+        build_condition(PLAN, events="none")
 
 
 def test_the_plan_of_another_video_is_refused() -> None:
     with pytest.raises(PlanError, match="for a video of 60 s and this one has 30 s; make a plan of this video"):
-        to_condition(PLAN, make_analysis(30))
+        build_condition(PLAN, make_analysis(30))

@@ -10,7 +10,9 @@ import yaml
 
 from openvmas.condition import AXES
 from openvmas.errors import PlanError
-from openvmas.planning.planner import ScorePlan, read_plan, to_condition, write_plan
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import ScorePlan
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL).group(1)  # type: ignore[union-attr]
@@ -25,7 +27,7 @@ def test_the_example_is_a_plan_that_understands_all_its_words() -> None:
     assert read_plan(write_plan(plan)) == plan
     assert plan.unknown_words == ()
     assert [hit.time for hit in plan.hits if hit.source == "user"] == [12.4]
-    assert to_condition(plan).events.accents[620] == 1
+    assert build_condition(plan).events.accents[620] == 1
 
 
 def test_its_second_tempo_begins_on_a_downbeat_of_the_first() -> None:

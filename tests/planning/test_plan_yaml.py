@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from openvmas.condition import AXES
 from openvmas.errors import PlanError
-from openvmas.planning.planner import Hit, ScorePlan, Section, TempoMark, read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import Hit, ScorePlan, Section
+from openvmas.planning.tempo_map import TempoMark
 
 PLAN = ScorePlan(
     duration=Fraction(1001, 30),

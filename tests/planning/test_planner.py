@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from openvmas.condition import AXES
 from openvmas.errors import PlanError
-from openvmas.planning.planner import Hit, ScorePlan, Section, TempoMark, make_plan, read_plan, write_plan
-from openvmas.planning.schema import FieldError
-from openvmas.planning.tempo_map import distance_to
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import FieldError, Hit, ScorePlan, Section
+from openvmas.planning.tempo_map import TempoMark, distance_to
 from openvmas.settings import PlanOptions
 from tests.planning.made import make_analysis
 
@@ -184,36 +185,36 @@ def plan_of(*sections: Section, duration: float = 20, **values: object) -> Score
 def test_words_go_before_the_picture_and_the_section_before_the_whole() -> None:
     said = Section(0.0, 20.0, picture={"valence": -1.0, "brightness": 0.5, "density": -0.5})
     plan = plan_of(said, text="sad")
-    assert plan.meaning(said)["valence"] == pytest.approx(-1.4)
-    assert plan.meaning(said)["brightness"] == 0.5
+    assert plan.semantics(said)["valence"] == pytest.approx(-1.4)
+    assert plan.semantics(said)["brightness"] == 0.5
     valued = dataclasses.replace(said, mood={"valence": 1.1})
-    assert plan_of(valued, text="sad").meaning(valued)["valence"] == 1.1
+    assert plan_of(valued, text="sad").semantics(valued)["valence"] == 1.1
     worded = dataclasses.replace(valued, text="joyful")
-    assert plan_of(worded, text="sad").meaning(worded)["valence"] == pytest.approx(1.5)
+    assert plan_of(worded, text="sad").semantics(worded)["valence"] == pytest.approx(1.5)
     whole = plan_of(said, mood="dark", text="sad")
-    assert whole.meaning(said)["sad"] > 1 and whole.meaning(said)["valence"] == pytest.approx(-1.4)
-    assert list(whole.meaning(said)) == [axis for axis in AXES if axis in whole.meaning(said)]
+    assert whole.semantics(said)["sad"] > 1 and whole.semantics(said)["valence"] == pytest.approx(-1.4)
+    assert list(whole.semantics(said)) == [axis for axis in AXES if axis in whole.semantics(said)]
 
 
 def test_what_contradicts_the_words_does_not_stay_beside_them() -> None:
     wild = {"arousal": 1.7, "density": 1.2, "danceability": 1.2, "exciting": 1.5, "drums": 1.3, "electronic": 0.5}
     section = Section(0.0, 20.0, picture=wild)
-    calm = plan_of(section, text="calm piano").meaning(section)
+    calm = plan_of(section, text="calm piano").semantics(section)
     assert calm["arousal"] < -1 and calm["piano"] > 1
     assert not {"drums", "danceability", "electronic"} & set(calm)
-    lively = plan_of(section, text="energetic").meaning(section)
+    lively = plan_of(section, text="energetic").semantics(section)
     assert lively["drums"] == 1.3 and lively["electronic"] == 0.5
     happy = Section(0.0, 20.0, picture={"valence": -2.0, "sad": 1.5, "scary": 0.7})
-    assert not {"sad", "scary"} & set(plan_of(happy, mood="happy").meaning(happy))
+    assert not {"sad", "scary"} & set(plan_of(happy, mood="happy").semantics(happy))
     joy = Section(0.0, 20.0, text="joyful")
-    assert "sad" not in plan_of(joy, text="sad").meaning(joy)
+    assert "sad" not in plan_of(joy, text="sad").semantics(joy)
 
 
 def test_a_named_style_or_instrument_replaces_those_of_the_picture_and_a_refused_one_only_itself() -> None:
     section = Section(0.0, 20.0, picture={"drums": 1.0, "strings": 0.8, "rock": 0.9, "valence": 0.5})
-    jazz = plan_of(section, text="jazz").meaning(section)
+    jazz = plan_of(section, text="jazz").semantics(section)
     assert "rock" not in jazz and jazz["jazz"] > 1 and jazz["valence"] == 0.5
-    quiet = plan_of(section, text="no drums").meaning(section)
+    quiet = plan_of(section, text="no drums").semantics(section)
     assert quiet["drums"] < -1 and quiet["strings"] == 0.8 and quiet["rock"] == 0.9
 
 

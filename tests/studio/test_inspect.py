@@ -15,7 +15,7 @@ from openvmas.studio.limits import StudioOptions
 from openvmas.studio.storage.folders import ProjectFolder, new_id
 from openvmas.studio.tasks.inspect import CURVES_RATE, look
 from openvmas.vision import analysis as vision
-from openvmas.vision.analysis import Glimpse, analyze
+from openvmas.vision.analysis import PartialAnalysis, analyze
 
 DURATION, FPS = 12.0, 25  # s, and frames per second
 
@@ -42,8 +42,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_shown_early_is_what_is_found_in_the_end(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vision, "GLIMPSE_SHARE", 1e9)  # as often as something is decided, not by the clock
-    seen: list[Glimpse] = []
-    found = analyze(clip, watch=seen.append)
+    seen: list[PartialAnalysis] = []
+    found = analyze(clip, on_partial=seen.append)
     np.testing.assert_allclose(found.cuts, CUTS)
     untils = [glimpse.until for glimpse in seen]
     assert len(untils) >= 3 and untils[0] < 4 and untils[-1] < DURATION

@@ -10,7 +10,8 @@ from fractions import Fraction
 
 import pytest
 
-from openvmas.planning.planner import Hit, ScorePlan, Section, TempoMark
+from openvmas.planning.schema import Hit, ScorePlan, Section
+from openvmas.planning.tempo_map import TempoMark
 from openvmas.studio.storage.markers import Markers, gather, write_csv, write_edl, write_otio
 
 PLAN = ScorePlan(

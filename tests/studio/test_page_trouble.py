@@ -18,7 +18,8 @@ from playwright.sync_api import APIResponse, Browser, Page, Route
 
 from openvmas.generate.composer import CHUNK, FIRST_CHUNKS
 from openvmas.generate.steering import plan_choices
-from openvmas.planning.planner import make_plan, to_condition
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.planner import make_plan
 from openvmas.settings import PlanOptions
 from tests.clips import write_clip
 from tests.planning.made import make_analysis
@@ -456,7 +457,7 @@ def block_times(seed: int, pace: float) -> list[float]:
     cuts = np.cumsum(chance.uniform(0.3, 2.5, 200) * chance.uniform(0.5, 2))
     cuts = tuple(cuts[cuts < 59])
     analysis = make_analysis(60, cuts=cuts, beats=cuts)
-    choices = plan_choices(to_condition(make_plan(analysis, PlanOptions()), analysis), is_single=False)
+    choices = plan_choices(build_condition(make_plan(analysis, PlanOptions()), analysis), is_single=False)
     sizes = itertools.chain(FIRST_CHUNKS, itertools.repeat(CHUNK))
     decoded, due = 0, next(sizes)
     times: list[float] = []

@@ -6,12 +6,12 @@ from fractions import Fraction
 
 import numpy as np
 
-from openvmas.planning.conditioning import to_condition
+from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import Hit, ScorePlan, Section
 from openvmas.planning.tempo_map import TempoMark
+from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.notes import Composition, Note
-from openvmas.symbolic.write import write
 
 TEXTS = (
     "calm piano", "ambient, spacious", "epic cinematic", "funny, playful", "electronic", "happy pop", "rock", "lofi",
@@ -48,11 +48,11 @@ def make_plan(
 
 
 def brief_of(plan: ScorePlan) -> Brief:
-    return read_brief(to_condition(plan), plan)
+    return read_brief(build_condition(plan), plan)
 
 
 def write_plan(plan: ScorePlan, seed: int = 0) -> Composition:
-    return write(brief_of(plan), (seed, 0))
+    return arrange(brief_of(plan), (seed, 0))
 
 
 def notes_of(piece: Composition, name: str) -> list[Note]:

@@ -13,9 +13,9 @@ import openvmas
 from openvmas.errors import OptionError, OutputError
 from openvmas.generate.scorer import Scorer
 from openvmas.media.audio import read_audio
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.music.sync import energy_correlation, hit_rate, sync_of_wave
-from openvmas.planning.conditioning import to_condition
+from openvmas.planning.conditioning import build_condition
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
 from openvmas.symbolic.composer import SymbolicComposer
@@ -51,9 +51,9 @@ def test_what_is_heard_follows_the_plan(scorer: Scorer) -> None:
     wave = np.concatenate(list(piece), axis=1)
     report = piece.report
     assert wave.shape == (2, round(38.4 * 48_000))
-    heard = listen(wave, 48_000)
+    heard = analyze_music(wave, 48_000)
     assert min(abs(heard.tempo * factor / 100.0 - 1) for factor in (0.5, 1, 2)) < 0.02
-    condition = to_condition(plan)
+    condition = build_condition(plan)
     assert energy_correlation(condition.events.energy, heard.events.energy) > 0.6
     hits = np.array([hit.time for hit in plan.hits])
     assert hit_rate(hits, heard.onsets, 0.05) == 1.0
@@ -66,7 +66,7 @@ def test_what_is_heard_follows_the_plan(scorer: Scorer) -> None:
 
 def test_more_candidates_are_never_worse_and_the_stream_is_the_piece(scorer: Scorer) -> None:
     plan = make_plan("folk", seconds=12.0)
-    condition = to_condition(plan)
+    condition = build_condition(plan)
     composer = scorer.composer
     pieces = [composer.compose(condition, plan, GenerateOptions(candidates=n)) for n in (1, 6)]
     one, many = ([next(piece), piece.report][1] for piece in pieces)

@@ -15,7 +15,7 @@ from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.symbolic.instruments import Bank, darken
 from openvmas.symbolic.notes import Composition, Note, Part
 from openvmas.symbolic.render import BLOCK, Room, envelope, render
-from openvmas.symbolic.styles import ASKED, KIT, STYLES
+from openvmas.symbolic.styles import read_styles
 from tests.symbolic.made import make_plan, write_plan
 
 RATE = SAMPLE_RATE_OUT
@@ -40,8 +40,9 @@ def play(bank: Bank, part: Part, seconds: Fraction = Fraction(3)) -> np.ndarray:
 
 
 def test_every_instrument_of_every_style_is_in_the_bank(bank: Bank) -> None:
-    used = {KIT.instrument} | {voice.instrument for _, voice in ASKED.values()}
-    for style in STYLES:
+    table = read_styles()
+    used = {table.voices["kit"].instrument} | {voice.instrument for _, voice in table.asked.values()}
+    for style in table.styles:
         voices = [style.bass, style.keys, style.pad, style.accent, style.kit, style.arp, style.counter, style.low_drum]
         used |= {voice.instrument for voice in (*voices, *style.lead) if voice is not None}
         for groove in style.grooves:

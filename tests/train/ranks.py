@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from openvmas.train.distributed import World, joined
+from openvmas.train.distributed import World, join_world
 from openvmas.train.joint import joint_trainer
 from tests.train.made import TINY, make_bank, make_examples
 
@@ -26,34 +26,34 @@ class LeaveError(Exception):
 
 def run(folder: Path, sharding: str = "ddp", parts: int = 1, stop: int = 0, world: World | None = None) -> None:
     """One training run of four steps on made data."""
-    follow, dropout = joint_trainer.follow, torch.nn.Dropout.forward
+    update_ema, dropout = joint_trainer.update_ema, torch.nn.Dropout.forward
     calls: list[int] = []
 
-    def follow_or_stop(*arguments) -> None:
+    def update_or_stop(*arguments) -> None:
         calls.append(1)
         if stop and len(calls) == abs(stop):
             if stop < 0:
                 raise LeaveError
             if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
                 os._exit(9)
-        follow(*arguments)
+        update_ema(*arguments)
 
     bank, examples = make_bank(), make_examples()
     options = joint_trainer.JointOptions(float("inf"), log_every=1, sharding=sharding)
     recipe = replace(SHARED, accumulate=parts)
-    joint_trainer.follow = follow_or_stop
+    joint_trainer.update_ema = update_or_stop
     torch.nn.Dropout.forward = lambda self, x: x  # every process draws masks of its own
     try:
         joint_trainer.train(examples, examples, (bank, bank), folder, recipe, options, world=world)
     except LeaveError:
         pass
     finally:
-        joint_trainer.follow, torch.nn.Dropout.forward = follow, dropout
+        joint_trainer.update_ema, torch.nn.Dropout.forward = update_ema, dropout
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    with joined() as world:
+    with join_world() as world:
         for wanted in sys.argv[2:]:
             name, sharding, *numbers = wanted.split(":")
             parts, stop = map(int, numbers)

@@ -11,8 +11,8 @@ import torch
 from openvmas.errors import InputError
 from openvmas.train.codec.codec_trainer import CodecRecipe, open_batches
 from openvmas.train.codec.corpus import Crops, Track
-from openvmas.train.codec.crops import draw_ahead
 from openvmas.train.codec.device_crops import DeviceCrops
+from openvmas.train.loop import draw_ahead
 from openvmas.train.optim import BatchedMuon
 
 RATE = 32_000

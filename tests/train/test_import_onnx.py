@@ -10,13 +10,14 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from openvmas.cli.main import main
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, load_codec
 from openvmas.codec.runtime import CodecRunner
 from openvmas.errors import ModelError
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder
 from openvmas.pretrained import find_weights, write_manifest
 from openvmas.train.export.export_model import export
-from openvmas.train.export.import_onnx import main, recover_decoder
+from openvmas.train.export.import_onnx import import_decoder
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Codec, Decoder, Path
     return codec, decoder, folder
 
 
-def test_weights_come_back_within_a_step(made: tuple[Codec, Decoder, Path], tmp_path: Path, monkeypatch) -> None:
+def test_weights_come_back_within_a_step(made: tuple[Codec, Decoder, Path], tmp_path: Path) -> None:
     codec, decoder, folder = made
-    monkeypatch.setattr("sys.argv", ["recover", str(folder), str(tmp_path)])
-    main()
+    assert main(["train", "import", str(folder), str(tmp_path)]) == 0
     for before, after in ((codec, load_codec(str(tmp_path / "codec.pt"))),
                           (decoder, load_decoder(str(tmp_path / "decoder.pt")))):  # fmt: skip
         assert after.config == before.config
@@ -43,9 +43,8 @@ def test_weights_come_back_within_a_step(made: tuple[Codec, Decoder, Path], tmp_
             assert (a - b).abs().max() <= (a.max() - a.min()) / 255 + 1e-3, name
 
 
-def test_what_is_recovered_is_what_runs(made: tuple[Codec, Decoder, Path], tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("sys.argv", ["recover", str(made[2]), str(tmp_path)])
-    main()
+def test_what_is_recovered_is_what_runs(made: tuple[Codec, Decoder, Path], tmp_path: Path) -> None:
+    assert main(["train", "import", str(made[2]), str(tmp_path)]) == 0
     codec, runner = load_codec(str(tmp_path / "codec.pt")), CodecRunner(find_weights(made[2]), threads=1)
     wave = np.random.default_rng(0).normal(0, 0.1, 640 * 60).astype(np.float32)
     with torch.no_grad():
@@ -60,7 +59,7 @@ def test_four_bits_are_refused(made: tuple[Codec, Decoder, Path], tmp_path: Path
     codec, decoder, _ = made
     export(codec, decoder, tmp_path, "debug", "0", bits=4)
     with pytest.raises(ModelError, match="4 bits"):
-        recover_decoder(find_weights(tmp_path))
+        import_decoder(find_weights(tmp_path))
 
 
 def test_a_graph_of_someone_else_is_refused(made: tuple[Codec, Decoder, Path], tmp_path: Path) -> None:
@@ -75,4 +74,4 @@ def test_a_graph_of_someone_else_is_refused(made: tuple[Codec, Decoder, Path], t
     files = {role: path.name for role, path in weights.files.items()}
     write_manifest(tmp_path, name="debug", version="0", licence="", files=files, sizes=weights.sizes)
     with pytest.raises(ModelError, match=r"mix\.bias is not in the file"):
-        recover_decoder(find_weights(tmp_path))
+        import_decoder(find_weights(tmp_path))

@@ -30,8 +30,8 @@ from openvmas.train.joint.pairs import (
     counts_of,
     draw_distinct,
     draw_mixed,
-    part_of,
-    see,
+    montage_features,
+    select_pictures,
     split_bank,
 )
 from openvmas.train.loop import Run, make_optimizers
@@ -98,15 +98,15 @@ def test_features_at_two_frames_a_second_are_those_of_the_analysis(examples, ban
     for index in range(8):
         montage = montages.make(index)
         analysis = analyze_montage(montage, bank)
-        found = see(montage, bank, 2.0, len(analysis.features))
+        found = montage_features(montage, bank, 2.0, len(analysis.features))
         assert np.allclose(found, analysis.features, atol=2e-3)
-        assert np.array_equal(see(montage, bank, 4.0, 9)[::2], see(montage, bank, 2.0, 5))
+        assert np.array_equal(montage_features(montage, bank, 4.0, 9)[::2], montage_features(montage, bank, 2.0, 5))
 
 
 def test_held_out_pictures_are_never_trained_on(bank):
     training, held = split_bank(bank)
     assert sorted([*training.paths, *held.paths]) == sorted(bank.paths) and len(held) == 2
-    part = part_of(bank, [4, 11])
+    part = select_pictures(bank, [4, 11])
     assert np.array_equal(part.features[:3], bank.features[12:15]) and part.is_footage(1) and not part.is_footage(0)
     assert np.array_equal(part.motion, bank.motion[25:]) and part.paths.tolist() == ["4.png", "11.png"]
 
@@ -140,9 +140,9 @@ def test_the_music_side_does_not_see_the_picture(model, batch):
 
 def test_what_is_not_kept_is_not_told(model, batch):
     with torch.no_grad():
-        told, _ = model.told(batch, torch.zeros(3, 5))
+        told, _ = model.cond(batch, torch.zeros(3, 5))
         assert torch.allclose(told, unconditioned(model.decoder, 5, STEPS), atol=1e-5)
-        alone, _ = model.told(batch, torch.tensor([[0.0], [0.0], [1.0]]).expand(3, 5))
+        alone, _ = model.cond(batch, torch.tensor([[0.0], [0.0], [1.0]]).expand(3, 5))
     assert not torch.allclose(told, alone, atol=1e-2)
 
 
@@ -190,9 +190,9 @@ def test_half_precision_is_close(model, batch):
 def test_each_contrastive_part_shapes_what_it_is_made_of(model, batch, other):
     """Global embeddings shape decoder and video encoder, timed ones the motion branch and, by reading, the decoder."""
     recipe = replace(TINY, stand_in_weight=0.0, onset_weight=0.0, **{f"{other}_weight": 0.0})
-    weights = model.weigh(batch, 5, recipe)
+    weights = model.loss_weights(batch, 5, recipe)
     passed = model(batch, torch.ones(3, 5), recipe, weights, 3, 5)
-    (model.contrast(passed.sides, batch.pieces, 3, recipe) + passed.reading).backward()
+    (model.contrastive(passed.embeddings, batch.pieces, 3, recipe) + passed.reading).backward()
     shaped = [model.decoder.layers[0].to_qkv, model.video.motion.first]
     shaped += [model.video.layers[0].to_qkv] if other == "timed" else [model.music_timed.first]
     assert all(part.weight.grad.abs().sum() > 0 for part in shaped)
@@ -239,7 +239,7 @@ def test_eight_pairs_are_learned_by_heart(examples, bank):
         torch.manual_seed(0)
         model = JointModel(recipe, feature_width=WIDTH)
         batch = collate(clips, model.decoder.config, 2.0, WIDTH)
-        optimizers = make_optimizers(model, model.learned_layers, 5e-3, recipe.weight_decay)
+        optimizers = make_optimizers(model, model.learned_layers, 5e-3, recipe.weight_decay).values()
         for _ in range(50 if weight else 10):
             losses = model.losses(batch, torch.ones(3, 8), recipe)
             model.zero_grad()
@@ -268,17 +268,17 @@ def same(a: Any, b: Any) -> bool:
 
 def test_a_killed_run_goes_on_bit_for_bit(examples, bank, tmp_path, monkeypatch):
     whole = run(examples, bank, tmp_path / "whole")
-    follow: Callable[..., None] = joint_trainer.follow
+    update_ema: Callable[..., None] = joint_trainer.update_ema
     calls: list[int] = []
 
     def killed(*arguments: Any) -> None:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        follow(*arguments)
+        update_ema(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(joint_trainer, "follow", killed)
+        patch.setattr(joint_trainer, "update_ema", killed)
         with pytest.raises(KeyboardInterrupt):
             run(examples, bank, tmp_path / "killed")
     assert torch.load(tmp_path / "killed" / "last.pt", weights_only=True)["step"] == 2

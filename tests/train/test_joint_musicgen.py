@@ -35,7 +35,7 @@ def test_steps_lower_the_losses_and_open_the_gains():
     sizes = MusicGenConfig(codebook_size=32, width=32, n_layers=2, n_heads=2, hidden=48, text_width=0)
     decoder = MusicGenDecoder(sizes)
     model = JointModel(RECIPE, decoder, feature_width=WIDTH)  # pyright: ignore[reportArgumentType]
-    optimizers = make_optimizers(model, model.learned_layers, 3e-3, 0.0)
+    optimizers = make_optimizers(model, model.learned_layers, 3e-3, 0.0).values()
     batch, keep = make_batch(), torch.ones(3, B)
     untrained = {name: p.detach().clone() for name, p in model.named_parameters()}
     found = []

@@ -17,9 +17,9 @@ import soxr
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.train.codec import crops as crops_module
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build
-from openvmas.train.codec.crops import FileCrops, PackedCrops, draw_ahead, open_crops, read_pieces, resample_polyphase
-from openvmas.train.codec.pack import PackOptions, encode_opus, pack
-from openvmas.train.codec.unpack import unpack
+from openvmas.train.codec.crops import FileCrops, PackedCrops, open_crops, read_pieces, resample_polyphase
+from openvmas.train.codec.pack import PackOptions, encode_opus, pack, unpack
+from openvmas.train.loop import draw_ahead
 
 TRACKS = {  # name: (seconds, sample rate)
     "first/music/e.wav": (23.0, 44_100),
@@ -29,7 +29,7 @@ TRACKS = {  # name: (seconds, sample rate)
     "xmoto-data/held.wav": (8.0, 44_100),  # held out by name
     "cube2-data/never.wav": (8.0, 44_100),  # never used
 }
-OPTIONS = PackOptions(kbps=64, part_bytes=300_000)
+OPTIONS = PackOptions(kbps=64, part_megabytes=0.3)
 
 
 def make_track(seed: int, seconds: float, sample_rate: int) -> np.ndarray:
@@ -141,7 +141,7 @@ def test_files_are_read_in_place_and_stereo_is_kept(music):
 
 
 def test_stereo_parts_give_two_channels_or_one(music, parts, tmp_path):
-    options = PackOptions(kbps=128, channels=2)
+    options = PackOptions(kbps=128, stereo=True)
     pack(music / "listing.csv", music / "deb", tmp_path, options)
     stereo = PackedCrops(tmp_path, channels=2)
     track = next(t for t in stereo.tracks if t.name == "first/music/e.wav")
@@ -183,7 +183,7 @@ def test_the_split_and_the_choice_are_respected(music, parts, tmp_path):
         (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(InputError, match="no held-out track"):
         PackedCrops(tmp_path, held_out=True).crop(np.random.default_rng(0), 100)
-    pack(music / "listing.csv", music / "deb", tmp_path, PackOptions(64, 1, 300_000, held_out=True))
+    pack(music / "listing.csv", music / "deb", tmp_path, PackOptions(64, 0.3, held_out=True))
     assert [p.name for p in tmp_path.glob("held-out-*.tar")] == ["held-out-000.tar"]
     assert [t.name for t in PackedCrops(tmp_path, held_out=True).tracks] == ["xmoto-data/held.wav"]
     assert {t.album for t in PackedCrops(tmp_path).tracks} == {"first", "second", "third"}
@@ -191,7 +191,7 @@ def test_the_split_and_the_choice_are_respected(music, parts, tmp_path):
 
 
 def test_packing_goes_on_after_kill_9_and_ends_with_the_same_bytes(music, parts, tmp_path):
-    command = [sys.executable, "-m", "openvmas.train.codec.pack", str(music / "listing.csv"), str(music / "deb")]
+    command = [sys.executable, "-m", "openvmas", "train", "pack", str(music / "listing.csv"), str(music / "deb")]
     command += [str(tmp_path), "--kbps", "64", "--part-megabytes", "0.3"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None and "part-000.tar" in process.stdout.readline()
@@ -211,14 +211,14 @@ def test_packing_goes_on_after_kill_9_and_ends_with_the_same_bytes(music, parts,
 
 def test_settings_that_do_not_fit_are_refused(music, parts, tmp_path):
     with pytest.raises(OutputError, match="holds parts of 64 kbps in 1 channel"):
-        pack(music / "listing.csv", music / "deb", parts, PackOptions(kbps=96, part_bytes=300_000))
+        pack(music / "listing.csv", music / "deb", parts, PackOptions(kbps=96, part_megabytes=0.3))
     with pytest.raises(OptionError, match="too small for a piece"):
-        PackOptions(part_bytes=10_000)
+        PackOptions(part_megabytes=0.01)
     with pytest.raises(OptionError, match="no rate for music"):
         PackOptions(kbps=2000)
     with pytest.raises(InputError, match="No track of"):
         pack(music / "listing.csv", tmp_path, tmp_path / "out", OPTIONS)
-    written = pack(music / "listing.csv", music / "deb", tmp_path / "one", PackOptions(64, 1, 300_000, max_parts=1))
+    written = pack(music / "listing.csv", music / "deb", tmp_path / "one", PackOptions(64, 0.3, parts=1))
     assert written.n_parts == 1
     assert digest(tmp_path / "one") == {"part-000.tar": (parts / "part-000.tar").read_bytes()}
 
@@ -291,7 +291,7 @@ def test_the_index_is_plain_json_lines(parts):
 
 
 def test_excerpts_are_those_places_of_their_tracks(music, tmp_path):
-    options = PackOptions(kbps=64, part_bytes=300_000, excerpt_seconds=6.0)
+    options = PackOptions(kbps=64, part_megabytes=0.3, excerpt_seconds=6.0)
     pack(music / "listing.csv", music / "deb", tmp_path, options)
     found = [piece for path in sorted(tmp_path.glob("*.tar")) for piece in read_pieces(path)]
     assert sorted(piece.name for piece in found) == sorted(

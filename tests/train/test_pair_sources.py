@@ -18,9 +18,7 @@ from openvmas.errors import InputError
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from openvmas.train.decoder.examples import Example, Examples
-from openvmas.train.joint.other_pairs import ShardPairs, WeakPairs
-from openvmas.train.joint.pair_pool import PairPool, PooledPairs, coarsen
-from openvmas.train.joint.pairs import MontagePairs
+from openvmas.train.joint.pairs import MontagePairs, PairPool, PooledPairs, ShardPairs, WeakPairs, coarsen
 from tests.data.made_sets import make_record, write_work
 from tests.train import made as made_up
 
@@ -63,7 +61,7 @@ def test_a_pool_gives_what_was_looked_at(tmp_path: Path) -> None:
     pool = PairPool.load(tmp_path / "pool.npz")
     generator = np.random.default_rng(4)
     for row in range(5):
-        seen, kept = source.look(generator, STEPS), PooledPairs(examples, pool, 8.0).row(row)
+        seen, kept = source.draw_picture(generator, STEPS), PooledPairs(examples, pool, 8.0).row(row)
         assert (kept.index, kept.start) == (seen.index, seen.start)
         np.testing.assert_allclose(kept.curves, seen.curves, atol=1e-3)
         np.testing.assert_allclose(kept.features, seen.features, atol=1e-3)
@@ -78,7 +76,7 @@ def test_rounds_of_a_pool_have_each_piece_once() -> None:
     assert sorted(pool.index[:6]) == sorted(pool.index[6:]) == list(range(6))
     with pytest.raises(InputError, match="only 6 of 7"):
         PairPool.build(MontagePairs(make_examples(), make_bank(), STEPS), 7, STEPS, seed=0, distinct=7)
-    with pytest.raises(InputError, match="pair_pool"):
+    with pytest.raises(InputError, match="openvmas train pairs"):
         PairPool.load(Path("nowhere.npz"))
 
 

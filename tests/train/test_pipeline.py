@@ -13,14 +13,14 @@ from openvmas.codec.autoencoder import load_codec
 from openvmas.condition import AXES
 from openvmas.generate.composer import ModelComposer
 from openvmas.model.decoder import load_decoder
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
 from openvmas.train.codec import codec_trainer as codec_training
-from openvmas.train.codec.codec_trainer import CodecRecipe
+from openvmas.train.codec.codec_trainer import CodecOptions, CodecRecipe
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
 from openvmas.train.decoder import decoder_trainer as model_training
-from openvmas.train.decoder.decoder_trainer import ModelRecipe
+from openvmas.train.decoder.decoder_trainer import DecoderRecipe
 from openvmas.train.decoder.examples import Examples, change_speed, condition_of, encode_all, listen_all, read_wave
 from openvmas.train.export.export_model import export
 from openvmas.train.loop import RunOptions
@@ -71,7 +71,7 @@ def train_codec(waves: Path, run: Path, steps: int) -> list[dict]:
     recipe = CodecRecipe(
         preset="debug", batch=2, seconds=0.8, steps=steps, continuous_steps=2, warmup=2, precision="fp32"
     )
-    codec_training.train(waves, run, recipe, FOREVER)
+    codec_training.run_training(waves, run, recipe, CodecOptions(FOREVER))
     return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
 
 
@@ -123,9 +123,9 @@ def test_condition_of_a_crop_is_that_part_of_the_track(waves, run):
 def test_a_faster_track_is_heard_faster(waves):
     track = read_index(waves)[0]
     wave = read_wave(waves, track)
-    heard = listen(wave, SAMPLE_RATE)
+    heard = analyze_music(wave, SAMPLE_RATE)
     faster = change_speed(heard, 2 ** (1 / 12))
-    again = listen(soxr.resample(wave, SAMPLE_RATE * 2 ** (1 / 12), SAMPLE_RATE), SAMPLE_RATE)
+    again = analyze_music(soxr.resample(wave, SAMPLE_RATE * 2 ** (1 / 12), SAMPLE_RATE), SAMPLE_RATE)
     assert abs(faster.events.n_steps - again.events.n_steps) <= 1
     n = min(faster.events.n_steps, again.events.n_steps)
     assert np.corrcoef(faster.events.energy[:n], again.events.energy[:n])[0, 1] > 0.9
@@ -145,7 +145,7 @@ def test_copies_played_higher_are_examples_too(waves, run):
 
 
 def test_from_tracks_to_music(waves, run):
-    recipe = ModelRecipe(preset="debug", batch=2, steps_per_crop=64, steps=30, warmup=2, precision="fp32")
+    recipe = DecoderRecipe(preset="debug", batch=2, steps_per_crop=64, steps=30, warmup=2, precision="fp32")
     examples = []
     for name, held_out in (("music", False), ("held-out", True)):
         Examples.collect(waves, run / "examples", run / "tags.npz", held_out).save(run / f"{name}.npz", 8)

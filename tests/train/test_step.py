@@ -17,16 +17,17 @@ import numpy as np
 import pytest
 import torch
 
+from openvmas.cli.main import main
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, save_codec
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
-from openvmas.train.distributed import World, settle
+from openvmas.train.decoder.torch_sampling import sample_codes
+from openvmas.train.distributed import World, reduce_and_clip_gradients
 from openvmas.train.joint import joint_trainer
+from openvmas.train.joint.grad_cache import add_gradients
 from openvmas.train.joint.joint_model import JointModel
 from openvmas.train.joint.joint_trainer import JointOptions
 from openvmas.train.joint.pairs import MontagePairs, Music, collate
-from openvmas.train.joint.step import learn
-from openvmas.train.logs import write_codes
-from openvmas.train.loop import Run, rate_at
+from openvmas.train.loop import Run, lr_factor
 from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +54,7 @@ def gradients(clips, parts: int, stand_in: float) -> tuple[float, dict[str, torc
     model.music.dropout.p = 0.0  # its masks are of each part's own
     batch = collate(clips, model.decoder.config, 2.0, WIDTH)
     keep = (torch.rand(3, len(clips)) > 0.3).float()
-    losses = learn(model, model, batch, keep, batch.n_pairs, recipe, World(), nullcontext())
+    losses = add_gradients(model, model, batch, keep, batch.n_pairs, recipe, World(), nullcontext())
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     return losses.total.item(), found, model.queue.music.clone()
 
@@ -78,15 +79,15 @@ def test_clipping_is_that_of_pytorch():
     for p in model.parameters():
         p.grad = torch.randn_like(p)
     norm = math.sqrt(sum(p.grad.square().sum().item() for p in model.parameters()))
-    assert settle(model, World(), 1.0).item() == pytest.approx(norm, rel=1e-5)
+    assert reduce_and_clip_gradients(model, World(), 1.0).item() == pytest.approx(norm, rel=1e-5)
     assert math.sqrt(sum(p.grad.square().sum().item() for p in model.parameters())) == pytest.approx(1, rel=1e-4)
 
 
 def test_the_rate_rises_and_falls():
-    assert [rate_at(step, 0.0, 4) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
-    assert rate_at(9, 0.6, 4) == 1 and rate_at(9, 0.8, 4) == pytest.approx(0.51) and rate_at(9, 1, 4) == 0.01
-    assert rate_at(9, 0.0, 4, "cosine") == 1 and rate_at(9, 0.5, 4, "cosine") == pytest.approx(0.505)
-    assert rate_at(9, 1.0, 4, "cosine") == pytest.approx(0.01) and rate_at(0, 0.0, 4, "cosine") == 0.25
+    assert [lr_factor(step, 0.0, 4) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert lr_factor(9, 0.6, 4) == 1 and lr_factor(9, 0.8, 4) == pytest.approx(0.51) and lr_factor(9, 1, 4) == 0.01
+    assert lr_factor(9, 0.0, 4, "cosine") == 1 and lr_factor(9, 0.5, 4, "cosine") == pytest.approx(0.505)
+    assert lr_factor(9, 1.0, 4, "cosine") == pytest.approx(0.01) and lr_factor(0, 0.0, 4, "cosine") == 0.25
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +111,9 @@ def losses_of(run: Path) -> list[dict[str, float]]:
 
 
 def test_a_run_killed_from_outside_goes_on_to_the_last_bit(packed, tmp_path):
-    joint_trainer.main(arguments(packed, tmp_path / "whole"))
+    assert main(["train", "joint", *arguments(packed, tmp_path / "whole")]) == 0
     whole = losses_of(tmp_path / "whole")
-    command = [sys.executable, "-m", "openvmas.train.joint.joint_trainer", *arguments(packed, tmp_path / "killed")]
+    command = [sys.executable, "-m", "openvmas", "train", "joint", *arguments(packed, tmp_path / "killed")]
     log = tmp_path / "killed" / "steps.jsonl"
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL) as process:
@@ -120,7 +121,7 @@ def test_a_run_killed_from_outside_goes_on_to_the_last_bit(packed, tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL and 6 <= len(log.read_text().splitlines()) < 12
-    joint_trainer.main(arguments(packed, tmp_path / "killed"))
+    assert main(["train", "joint", *arguments(packed, tmp_path / "killed")]) == 0
     assert [record["step"] for record in whole] == list(range(1, 13))
     assert losses_of(tmp_path / "killed") == whole  # every loss, rate and norm, all digits
 
@@ -164,7 +165,7 @@ def test_codes_written_with_a_cache_are_those_of_the_whole_pass():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.2)
     condition = torch.randn(60, config.width)
-    codes = write_codes(decoder, condition, temperature=1e-4)  # the likeliest, always
+    codes = sample_codes(decoder, condition[None], temperature=1e-4)[0]  # the likeliest, always
     from openvmas.generate.pattern import delay
 
     tokens = torch.from_numpy(delay(codes, config.codebook_size))[None]

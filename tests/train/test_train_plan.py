@@ -14,7 +14,7 @@ from openvmas.errors import OptionError
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
-from openvmas.train.resource_plan import Counted, PlanOptions, count, estimate, make_plan, parts_of
+from openvmas.train.resource_plan import Counted, ResourceOptions, count, estimate, make_plan, parts_of
 
 
 def decoder_flops(config: DecoderConfig, n_steps: int) -> float:
@@ -57,7 +57,7 @@ def test_presets_have_the_sizes_they_are_named_for():
 
 @pytest.fixture(scope="module")
 def counted() -> Counted:
-    return count(PlanOptions(preset="debug", seconds=4.0, feature_width=16))
+    return count(ResourceOptions(preset="debug", seconds=4.0, feature_width=16))
 
 
 def test_what_is_counted_is_what_a_step_does(counted):
@@ -73,7 +73,7 @@ def test_what_is_counted_is_what_a_step_does(counted):
     assert counted.activation_bytes > 2 * 4 * 200 * (2 * 4 * 32 + 2 * 2 * 64)
 
 
-OPTIONS = PlanOptions(
+OPTIONS = ResourceOptions(
     clips=1000, hours=100.0, seconds=10.0, batch=64, peak=100.0, mfu=0.5, memory=10.0, reserve=1.0, network=10.0,
     stored=2000.0,
 )  # fmt: skip
@@ -102,7 +102,7 @@ def test_the_arithmetic_is_that_of_the_formulas():
 
 
 def test_the_table_says_what_was_assumed(capsys):
-    text = make_plan(PlanOptions(preset="debug", batch=64), (8, 16))
+    text = make_plan(ResourceOptions(preset="debug", batch=64), (8, 16))
     assert re.search(r"2,200,000 clips, 47,000 h: \S+ FLOP an epoch, 0\.\d+ TB", text)
     assert "989 TFLOP/s at 35%" in text and len(re.findall(r"^ +(8|16) ", text, re.M)) == 2
     assert main(["train", "plan", "--preset", "debug", "--gpus", "4", "--mfu", "0.5"]) == 0

@@ -18,16 +18,16 @@ def pictures(n: int) -> np.ndarray:
 
 
 def test_shapes_and_batches(backbone):
-    seen = backbone.see(pictures(5), batch=2)
+    seen = backbone.extract(pictures(5), batch=2)
     assert seen.features.shape == (5, 1280) and seen.probabilities.shape == (5, 1000)
     np.testing.assert_allclose(seen.probabilities.sum(axis=1), 1, atol=1e-4)
-    np.testing.assert_allclose(seen.features, backbone.see(pictures(5), batch=5).features, atol=1e-4)
+    np.testing.assert_allclose(seen.features, backbone.extract(pictures(5), batch=5).features, atol=1e-4)
 
 
 def test_small_changes_of_the_picture_change_features_little(backbone):
     first, other = pictures(2)
     noisy = np.clip(first + np.random.default_rng(0).normal(0, 2, first.shape), 0, 255).astype(np.uint8)
-    features = backbone.see(np.stack([first, noisy, other])).features
+    features = backbone.extract(np.stack([first, noisy, other])).features
     features = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert features[0] @ features[1] > 0.9 > features[0] @ features[2]
 
@@ -39,7 +39,7 @@ def test_example_is_recognised(backbone):
 
     with av.open(str(Path(__file__).parents[2] / "examples" / "landscape.mp4")) as container:
         frame = next(container.decode(video=0)).reformat(256, 192, format="rgb24").to_ndarray()
-    probabilities = backbone.see(frame[None]).probabilities[0]
+    probabilities = backbone.extract(frame[None]).probabilities[0]
     names = [read_class_names()[k] for k in np.argsort(-probabilities)[:3]]
     assert {"alp", "valley"} & set(names)
 
@@ -65,4 +65,4 @@ def test_damaged_weights_are_named(tmp_path):
 
 def test_wrong_pictures_are_refused(backbone):
     with pytest.raises(ValueError, match="uint8"):
-        backbone.see(np.zeros((1, 192, 256, 3), np.float32))
+        backbone.extract(np.zeros((1, 192, 256, 3), np.float32))

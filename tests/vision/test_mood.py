@@ -10,7 +10,7 @@ from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
 from openvmas.vision.backbone import read_class_names
-from openvmas.vision.mood import CONCEPTS, RULES, cues, describe, explain
+from openvmas.vision.mood import cues, describe, explain, read_mapping
 
 
 def picture(
@@ -98,7 +98,7 @@ def test_values_are_limited_and_axes_known():
     loud = picture(brightness=1.0, saturation=1.0, energy=1.0, cuts=np.arange(0.1, 20, 0.2), sees={"racer": 0.9})
     mood = describe(loud, 3, 9)
     assert set(mood) <= set(AXES) and max(abs(v) for v in mood.values()) <= 2
-    for rule in RULES:
+    for rule in read_mapping().rules:
         assert set(rule.effects) <= set(AXES) and rule.sentence.endswith(".") and rule.cue in cues(loud, 0, 20)
 
 
@@ -119,7 +119,6 @@ def test_reasons_are_given():
 
 
 def test_concepts_hold_valid_classes_once_each():
-    for concept, spans in CONCEPTS.items():
-        for span in spans.split():
-            first, _, last = span.partition("-")
-            assert 0 <= int(first) <= int(last or first) < 1000, (concept, span)
+    for concept, numbers in read_mapping().concepts.items():
+        assert len(set(numbers)) == len(numbers) > 1, concept
+        assert 0 <= numbers.min() <= numbers.max() < 1000, concept

@@ -34,6 +34,7 @@ from openvmas.data.sources.fetch import Fetcher
 from openvmas.data.sources.licences import refusal
 from openvmas.data.sources.records import find_place, is_address, list_records, local_path
 from openvmas.errors import InputError, OutputError
+from openvmas.files import write_bytes
 
 Progress = Callable[[str], None]
 
@@ -172,18 +173,11 @@ def keep_files(work: Path, files: dict[str, bytes]) -> None:
         if name.startswith("done-"):
             (work / name).unlink(missing_ok=True)
     for name in names:
-        write_file(work / name, files[name])
+        write_bytes(work / name, files[name])
     for name in names:
         if name.startswith("done-"):
             for folder in (work / "partial").glob(f"{name[5:10]}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write beside the place and rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    partial.write_bytes(data)
-    os.replace(partial, path)
 
 
 def read_input(work: Path, index: int) -> list[Record]:
@@ -200,7 +194,7 @@ def list_input(recipe: Recipe, work: Path) -> int:
         path = work / f"input-{n_pieces:05d}.jsonl"
         data = "".join(record.to_json() + "\n" for record in piece).encode()
         if not path.exists() or path.read_bytes() != data:
-            write_file(path, data)
+            write_bytes(path, data)
         n_pieces += 1
     if not n_pieces:
         raise InputError("the recipe's sources hold no media file; correct their paths and what media they hold.")
@@ -288,9 +282,9 @@ def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> 
         progress("writing shards")
         write_shards(output, work)
         funnel = count_funnel(work, names)
-        write_file(output / "funnel.json", funnel.to_json().encode())
+        write_bytes(output / "funnel.json", funnel.to_json().encode())
         write_datasheet(output, title=recipe.build.name)
-        write_file(marker, key.encode())
+        write_bytes(marker, key.encode())
     return count_funnel(work, names)
 
 

@@ -5,25 +5,21 @@ A stage's or set stage's settings are the fields of its own dataclass, under `[s
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from openvmas.errors import InputError, OptionError
-from openvmas.settings import checked, option
+from openvmas.errors import OptionError
+from openvmas.settings import nearest, option, read_table, read_toml
 
 FREE_LICENCES = ("CC0*", "CC-BY", "CC-BY-[0-9]*", "CC-BY-SA*", "PD*")
 SOURCE_KINDS = ("folder", "tar", "manifest")
 MEDIA_KINDS = ("video", "audio", "image")
 FORMAT_VERSION = 1  # of the work folder; part of every shard's key
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,9 +27,11 @@ class SourceOptions:
     """`[[sources]]`: one place where media come from. Paths are relative to the recipe."""
 
     name: str = option("", "Name of the source in records and reports; no two sources share one.")
-    kind: str = option("", "folder (of media files), tar (WebDataset) or manifest (CSV, Parquet or JSONL table).")
+    kind: str = option(
+        "", "folder (of media files), tar (WebDataset) or manifest (CSV, Parquet or JSONL table).", choices=SOURCE_KINDS
+    )
     path: str = option("", "The folder; a tar, a folder of tars or a pattern such as a/*.tar; the table.")
-    media: str = option("video", "Kind of its media: video, audio or image.")
+    media: str = option("video", "Kind of the media: video, audio or image.", choices=MEDIA_KINDS)
     root: str = option("", "Folder of the files that a manifest names by path; the manifest's own if left out.")
     licence: str = option("", "Licence of whatever does not say its own, as an SPDX identifier.")
     author: str = option("", "Author of whatever does not say its own.")
@@ -57,7 +55,10 @@ class LicenceOptions:
 class FetchOptions:
     """`[fetch]`: how addresses of a manifest are fetched."""
 
-    via: str = option("auto", "direct (HTTP), program, or auto: direct where the address names a media file.")
+    via: str = option(
+        "auto", "direct (HTTP), program, or auto: direct where the address names a media file.",
+        choices=("auto", "direct", "program"),
+    )  # fmt: skip
     program: str = option("yt-dlp", "The program that fetches pages with video; you install it yourself.")
     arguments: tuple[str, ...] = option(tuple, "Further arguments of that program.")
     format: str = option("b[height<=480]/b", "Which of a page's files it takes, in its own words.")
@@ -130,18 +131,6 @@ def read_recipe(path: str | Path) -> Recipe:
     return parse_recipe(read_toml(path), path.parent, path.stem)
 
 
-def read_toml(path: Path, wanted: str = "a recipe in TOML") -> dict[str, Any]:
-    """The tables of a TOML file. wanted: what is asked for where it cannot be read. Raises InputError."""
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise InputError(f"{path} cannot be read ({reason}); give {wanted}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}; correct that line.") from error
-
-
 def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Recipe:
     """Check the tables of a recipe. name: of the set if the recipe gives none. Raises OptionError."""
     known = ("build", "sources", "licences", "fetch", "limits", "stages", "sets")
@@ -152,14 +141,12 @@ def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Re
     if not isinstance(sources, list) or not sources or not all(isinstance(item, Mapping) for item in sources):
         raise OptionError("the recipe names no source; add a table [[sources]] with name, kind and path.")
     build = read_table(BuildOptions, data.get("build", {}), "[build]")
-    fetch = read_table(FetchOptions, data.get("fetch", {}), "[fetch]")
-    one_of("via", fetch.via, ("auto", "direct", "program"), "[fetch]")
     return Recipe(
         folder=folder,
         build=build if build.name else BuildOptions(**{**asdict(build), "name": name}),
         sources=read_sources(sources),
         licences=read_table(LicenceOptions, data.get("licences", {}), "[licences]"),
-        fetch=fetch,
+        fetch=read_table(FetchOptions, data.get("fetch", {}), "[fetch]"),
         limits=read_table(LimitOptions, data.get("limits", {}), "[limits]"),
         stages=choose(data.get("stages", {}), "stages", stage_types()),
         sets=choose(data.get("sets", {}), "sets", set_stage_types()),
@@ -175,27 +162,10 @@ def read_sources(tables: Iterable[Mapping[str, Any]]) -> tuple[SourceOptions, ..
         for field in ("name", "kind", "path"):
             if not getattr(source, field):
                 raise OptionError(f'{where} has no {field}; add {field} = "...".')
-        one_of("kind", source.kind, SOURCE_KINDS, where)
-        one_of("media", source.media, MEDIA_KINDS, where)
         if any(source.name == other.name for other in sources):
             raise OptionError(f"two sources are called {source.name}; rename one.")
         sources.append(source)
     return tuple(sources)
-
-
-def read_table(kind: type[T], table: Any, where: str) -> T:
-    """A table of the recipe as its dataclass. Raises OptionError that names the table and the nearest key."""
-    if not isinstance(table, Mapping):
-        raise OptionError(f"{where} must be a table of keys and values, not {table!r}.")
-    assert is_dataclass(kind)
-    items = {item.name: item for item in fields(kind)}
-    for key in table:
-        if key not in items:
-            raise OptionError(f"{where} has no key {key}; {nearest(key, items)}")
-    try:
-        return kind(**{key: checked(items[key], kind, value) for key, value in table.items()})
-    except (OptionError, ValueError) as error:
-        raise OptionError(f"{where}: {error}") from error
 
 
 def choose(table: Any, what: str, known: Mapping[str, type]) -> tuple[Chosen, ...]:
@@ -246,17 +216,3 @@ def set_stage_types() -> Mapping[str, type]:
     from openvmas.data.curation.set_splits import SET_STAGES
 
     return SET_STAGES
-
-
-def one_of(key: str, value: str, allowed: Iterable[str], where: str) -> None:
-    """Raises OptionError if a value is not among those allowed."""
-    allowed = tuple(allowed)
-    if value not in allowed:
-        raise OptionError(f"{where}: {key} cannot be {value!r}; {nearest(value, allowed)}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown word."""
-    known = sorted(known)
-    near = difflib.get_close_matches(word, known, 1)
-    return f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}."

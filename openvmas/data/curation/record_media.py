@@ -23,7 +23,7 @@ from openvmas.data.curation.record import Record
 from openvmas.data.curation.video_features import VideoFeatures, cut_analysis, cut_frames, extract_video_features
 from openvmas.errors import InputError
 from openvmas.media.audio import Audio, read_audio_blocks, resample
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.vision.analysis import VideoAnalysis
 
 SAMPLE_RATE = 32_000  # Hz, of `Media.audio`: the codec's
@@ -122,7 +122,7 @@ class Media:
 
     def music(self) -> MusicAnalysis:
         """Analysis of the span's sound."""
-        return self.once("music", lambda: listen(self.audio(), SAMPLE_RATE))
+        return self.once("music", lambda: analyze_music(self.audio(), SAMPLE_RATE))
 
     def video(self) -> VideoAnalysis:
         """Analysis of the span's picture, from one decoding of all its frames."""

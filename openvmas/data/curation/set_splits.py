@@ -17,6 +17,7 @@ from openvmas.data.duplicates.groups import Duplicates
 from openvmas.data.duplicates.neighbours import Groups
 from openvmas.data.duplicates.sound_print import mix
 from openvmas.errors import InputError, OptionError
+from openvmas.files import atomic_path
 from openvmas.settings import option
 
 NO_SPLIT = 255
@@ -105,7 +106,6 @@ def make_set(work: Path, output: Path, stages: Iterable[SetStage] = (Duplicates(
         catalogue = stage(catalogue, work, work / f"scratch-{stage.name}")
     output.mkdir(parents=True, exist_ok=True)
     targets = [output / "set.jsonl", work / "drops-set.jsonl"]
-    parts = [path.with_name(path.name + ".part") for path in targets]
     clusters = _cluster_names(catalogue)
     best = catalogue.copy_of[catalogue.copy_of >= 0]
     kept_names = dict.fromkeys(best.tolist(), "")
@@ -114,7 +114,8 @@ def make_set(work: Path, output: Path, stages: Iterable[SetStage] = (Duplicates(
             kept_names[number] = record.id
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
-        kept, dropped = (stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in parts)
+        hidden = [stack.enter_context(atomic_path(target)) for target in targets]
+        kept, dropped = (stack.enter_context(part.open("w", encoding="utf-8", newline="\n")) for part in hidden)
         for number, (record, _) in enumerate(walk(work)):
             original = int(catalogue.copy_of[number])
             if original >= 0:
@@ -127,8 +128,6 @@ def make_set(work: Path, output: Path, stages: Iterable[SetStage] = (Duplicates(
                 Split.name, name=split
             )
             kept.write(record.to_json() + "\n")
-    for part, target in zip(parts, targets, strict=True):
-        part.replace(target)
     return counts
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import tempfile
 import time
@@ -18,6 +17,7 @@ from openvmas.data.curation.recipe import Chosen, LimitOptions, make_stage
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import Media
 from openvmas.errors import InputError, OpenVMASError
+from openvmas.files import write_npz
 from openvmas.processes import limited
 from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
 
@@ -186,14 +186,6 @@ def anonymous(text: str, media: Media) -> str:
     return text
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write an NPZ file beside its place and rename it; equal arrays give equal bytes."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(partial, path)
-
-
 def open_stages(setting: dict[str, Any], send: Callable[[str], None]) -> Callable[[dict[str, Any]], str]:
     """The work of one process: a job's message to its outcome in JSON; each stage is named before it runs."""
     stages = [make_stage(Chosen(**chosen)) for chosen in setting["stages"]]
@@ -203,7 +195,7 @@ def open_stages(setting: dict[str, Any], send: Callable[[str], None]) -> Callabl
         with Media(job.record, job.path, setting["scratch"]) as media:
             outcome, arrays = run_stages(job.index, job.record, media, stages, send)
         if arrays:
-            save_arrays(Path(job.arrays), arrays)
+            write_npz(Path(job.arrays), arrays, is_compressed=False)
         return outcome.to_json()
 
     return work

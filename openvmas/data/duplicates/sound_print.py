@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
+from openvmas.timeline import peak_offset
+
 PRINT_RATE = 50  # frames per second
 ANALYSIS_RATE = 8_000  # Hz
 WINDOW = 2_048  # samples, 0.256 s: resolves semitones from 200 Hz on
@@ -70,9 +72,8 @@ def find_peaks(wave: np.ndarray, sample_rate: float) -> np.ndarray:
     is_peak = (power >= tops) & (power > np.maximum(loudest - DYNAMIC, floor)[:, None])
     is_peak[:, [0, -1]] = False
     frames, bands = np.nonzero(is_peak)
-    left, middle, right = power[frames, bands - 1], power[frames, bands], power[frames, bands + 1]
-    bend = np.minimum(left - 2 * middle + right, -1e-6)
-    pitches = (bands + np.clip((left - right) / (2 * bend), -0.5, 0.5)) / PER_SEMITONE  # top of the parabola
+    offsets = peak_offset(power[frames, bands - 1], power[frames, bands], power[frames, bands + 1])
+    pitches = (bands + offsets) / PER_SEMITONE
     return (frames.astype(np.uint32) << np.uint32(10)) | np.rint(pitches * FINE).astype(np.uint32)
 
 

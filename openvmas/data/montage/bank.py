@@ -13,6 +13,7 @@ import numpy as np
 from openvmas.data.montage.music_clips import tag_picture
 from openvmas.data.montage.video_clips import Take, view_window
 from openvmas.errors import InputError
+from openvmas.files import write_npz
 from openvmas.vision.analysis import MOTION_FPS
 
 VIEW = (320, 180)  # px
@@ -41,11 +42,8 @@ class Bank:
     motion: np.ndarray
 
     def save(self, path: Path) -> None:
-        """Write an NPZ file, beside the target first."""
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, **{name: getattr(self, name) for name in ARRAYS})
-        part.replace(path)
+        """Write an NPZ file, whole or not at all."""
+        write_npz(path, {name: getattr(self, name) for name in ARRAYS})
 
     @staticmethod
     def load(path: Path) -> Bank:

@@ -20,9 +20,9 @@ import numpy as np
 
 from openvmas.data.curation.catalogue import SPLITS, duration_of, read_records
 from openvmas.data.curation.record import Record
-from openvmas.data.shards.tar_shards import write_whole
 from openvmas.data.sources.records import read_rows
 from openvmas.errors import InputError
+from openvmas.files import write_text
 
 LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")
 LABELS_EACH = 3  # where every label has a weight
@@ -48,8 +48,8 @@ def write_datasheet(output: Path, title: str = "", published: Path | None = None
         "funnel": _read_json(funnel) if funnel.exists() else None,
         "coverage": coverage(output / "set.jsonl", published) if published else None,
     }
-    write_whole(output / "datasheet.json", (json.dumps(sheet, indent=1, sort_keys=True) + "\n").encode())
-    write_whole(output / "datasheet.html", draw_page(sheet).encode())
+    write_text(output / "datasheet.json", json.dumps(sheet, indent=1, sort_keys=True) + "\n")
+    write_text(output / "datasheet.html", draw_page(sheet))
     return sheet
 
 

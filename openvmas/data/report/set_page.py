@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -18,6 +17,7 @@ from openvmas.data.report.costs import HOUR, Costs, read_costs
 from openvmas.data.report.datasheet import LENGTHS
 from openvmas.data.report.funnel import Funnel, Step
 from openvmas.errors import InputError, OutputError
+from openvmas.files import write_text
 
 BAR = 560  # px, of all listed records
 ROWS = 12  # of a table; the datasheet has more
@@ -32,10 +32,8 @@ def write_page(dataset: Path, target: Path) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{dataset} is not a finished set; build it with `openvmas data build`.") from error
     page = draw_page(sheet, funnel, _costs(dataset))
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        partial.write_text(page, encoding="utf-8")
-        os.replace(partial, target)
+        write_text(target, page)
     except OSError as error:
         raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place.") from error
 

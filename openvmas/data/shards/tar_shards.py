@@ -23,6 +23,7 @@ import numpy as np
 from openvmas.data.curation.catalogue import SPLITS, Arrays, duration_of, read_records, walk
 from openvmas.data.curation.record import Record
 from openvmas.errors import InputError, OutputError
+from openvmas.files import atomic_path, write_text
 from openvmas.settings import option
 
 FORMAT_VERSION = 1
@@ -198,14 +199,7 @@ class _Packer:
         # The note comes last: a shard without one is written again.
         (self._notes / f"{name}.json").unlink(missing_ok=True)
         part.replace(self._folder / f"{name}.tar")
-        write_whole(self._notes / f"{name}.json", json.dumps(note, sort_keys=True).encode())
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write beside the target and rename."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)
+        write_text(self._notes / f"{name}.json", json.dumps(note, sort_keys=True))
 
 
 def write_index(path: Path, set_path: Path, notes: Path, options: ShardOptions) -> None:
@@ -223,13 +217,14 @@ def write_index(path: Path, set_path: Path, notes: Path, options: ShardOptions) 
         + [(name, pa.float64()) for name in ("start", "end", "seconds")]
         + [("facts", pa.string())]
     )
-    part = path.with_name(path.name + ".part")
-    with pq.ParquetWriter(part, schema, compression="zstd", store_schema=False) as writer:
+    with (
+        atomic_path(path) as hidden,
+        pq.ParquetWriter(hidden, schema, compression="zstd", store_schema=False) as writer,
+    ):
         for split in SPLITS:
             found = _index_rows(split, set_path, notes, options)
             while rows := list(itertools.islice(found, INDEX_ROWS)):
                 writer.write_table(pa.Table.from_pylist(rows, schema))
-    part.replace(path)
 
 
 def _index_rows(split: str, set_path: Path, notes: Path, options: ShardOptions) -> Iterator[dict[str, Any]]:
@@ -281,5 +276,5 @@ def _write_manifest(output: Path, notes: Path, plan: list[_Planned]) -> dict[str
         "arrays": arrays,
         "index": {"name": "index.parquet", "sha256": digest},
     }
-    write_whole(output / "manifest.json", (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
+    write_text(output / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest

@@ -32,6 +32,7 @@ from openvmas.data.curation.record import Drop, Record
 from openvmas.data.sources.licences import normalise_licence, refusal
 from openvmas.data.sources.records import ENDINGS, from_sidecar
 from openvmas.errors import InputError
+from openvmas.files import write_text
 
 STAGE = "fetch"
 # Reasons of drops. All but the last two count as link rot against the published list.
@@ -319,9 +320,7 @@ class Fetcher:
 
     def _write(self, found: Fetched) -> None:
         path = self._folder / f"{key_of(found.address)}.fetched.json"
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(asdict(found), sort_keys=True), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, json.dumps(asdict(found), sort_keys=True))
 
 
 def key_of(address: str) -> str:

@@ -22,7 +22,7 @@ from openvmas.errors import ModelError
 from openvmas.media.audio import Audio, resample
 from openvmas.pretrained import find_weights
 from openvmas.settings import option
-from openvmas.vision.analysis import FEATURE_FPS, LOOKS, VideoAnalysis, look_of
+from openvmas.vision.analysis import FEATURE_FPS, LOOKS, VideoAnalysis, measure_looks
 from openvmas.vision.backbone import Backbone, picture_size, read_class_names
 from openvmas.vision.mood import describe
 from openvmas.vision.motion import luma
@@ -135,8 +135,8 @@ def pack_image(picture: np.ndarray) -> dict[str, np.ndarray]:
     width, height = picture_size(picture.shape[1], picture.shape[0])
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
     small = np.asarray(frame.reformat(width, height, interpolation="AREA").to_ndarray(format="rgb24"))
-    found = Backbone().see(small[None])
-    looks = np.append(look_of(small), 0.0)[None]
+    found = Backbone().extract(small[None])
+    looks = np.append(measure_looks(small), 0.0)[None]
     arrays = {"features": pack_features(found.features), "looks": pack_looks(looks)}
     return arrays | pack_classes(found.probabilities)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from openvmas.errors import InputError
-from openvmas.generate.outputs import explain_write_errors
+from openvmas.files import atomic_path, explain_write_errors, write_npz, write_text
 from openvmas.hub.taggers import cache_folder
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
@@ -49,7 +47,8 @@ class Cache:
         with contextlib.suppress(OSError, ValueError):
             return json.loads(place.read_text(encoding="utf-8"))
         found = make()
-        self._keep(place, lambda hidden: hidden.write_text(json.dumps(found), encoding="utf-8"))
+        with self._keeping():
+            write_text(place, json.dumps(found))
         return found
 
     def sound(self, key: str, kind: str, make: Callable[[], Sound]) -> Sound:
@@ -58,7 +57,8 @@ class Cache:
         with contextlib.suppress(OSError, ValueError, KeyError), np.load(place) as data:
             return Sound(data["embeddings"], data["logits"])
         found = make()
-        self._keep(place, lambda hidden: np.savez_compressed(hidden, embeddings=found.embeddings, logits=found.logits))
+        with self._keeping():
+            write_npz(place, {"embeddings": found.embeddings, "logits": found.logits})
         return found
 
     def file(self, key: str, kind: str, make: Callable[[Path], object]) -> Path:
@@ -66,7 +66,9 @@ class Cache:
         place = self._folder / f"{key}.{kind}"
         if not place.exists():
             with explain_write_errors(self._folder):
-                self._write(place, make)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with atomic_path(place, place.suffix) as hidden:
+                    make(hidden)
         return place
 
     def picture(self, key: str, path: Path) -> VideoAnalysis:
@@ -74,17 +76,9 @@ class Cache:
         place = self.file(key, f"picture-{PICTURE_VERSION}.npz", lambda hidden: analyze(path).save(hidden))
         return VideoAnalysis.load(place)
 
-    def _keep(self, place: Path, write: Callable[[Path], object]) -> None:
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
         """A cache that cannot be written costs time, not the result."""
         with contextlib.suppress(OSError):
-            self._write(place, write)
-
-    def _write(self, place: Path, write: Callable[[Path], object]) -> None:
-        """Write whole or not at all."""
-        hidden = place.with_name(f".{secrets.token_hex(4)}{place.suffix}")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(hidden)
-            os.replace(hidden, place)
-        finally:
-            hidden.unlink(missing_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            yield

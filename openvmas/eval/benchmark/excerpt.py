@@ -23,7 +23,7 @@ from openvmas.eval.benchmark.cache import Cache
 from openvmas.eval.benchmark.suite import Clip
 from openvmas.media.audio import Audio, read_audio
 from openvmas.media.probe import VideoInfo, probe
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.vision.analysis import VideoAnalysis
 
 VERSION = 1  # of what is kept here
@@ -115,7 +115,7 @@ class Excerpt:
         if audio is None:
             return None
         kind = f"music-{self.cache.key(self.clip.music)[:16] if self.clip.music else ''}-{VERSION}.npz"
-        place = self.cache.file(self.key, kind, lambda path: listen(audio.wave, audio.sample_rate).save(path))
+        place = self.cache.file(self.key, kind, lambda path: analyze_music(audio.wave, audio.sample_rate).save(path))
         return MusicAnalysis.load(place)
 
 

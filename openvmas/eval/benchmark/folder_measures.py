@@ -33,7 +33,7 @@ from openvmas.eval.metrics.statistics import (
 from openvmas.hub.taggers import HOP, PATCH, SAMPLE_RATE, Embedder
 from openvmas.media.audio import Audio, read_audio
 from openvmas.media.probe import probe
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 from openvmas.vision.analysis import VideoAnalysis
 
 VERSION = 3  # of what is measured: another number makes the cache forget
@@ -108,7 +108,7 @@ def measure_file(
     wave, rate = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0), audio.sample_rate
     if wave.shape[1] < rate // 10:
         raise InputError(f"{path} holds less than 0.1 s of sound; give a file with music.")
-    music = listen(wave, rate)
+    music = analyze_music(wave, rate)
     found = signal_quality.evaluate(wave, rate, border) | timing.evaluate_sound(music, wave, rate)
     if look is not None:
         found |= timing.evaluate(look(), music, wave, rate)

@@ -31,10 +31,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openvmas.data.curation.recipe import read_toml
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.eval.benchmark.datasets import LISTS, Media, Row
 from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from openvmas.settings import read_toml
 
 SEED_CLIPS, MAX_SEEDS = 12, 100
 MEDIA = "corpora"  # beside the folder of the suite, where --media is left out

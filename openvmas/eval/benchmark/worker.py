@@ -33,7 +33,7 @@ from openvmas.eval.systems.system import Setting, System, Task, file_name, open_
 from openvmas.generate.similarity import Vectors
 from openvmas.hub.taggers import Embedder
 from openvmas.media.audio import Audio, read_audio
-from openvmas.music.analysis import listen
+from openvmas.music.analysis import analyze_music
 
 ENDING = ".flac"
 SCRATCH = ".making-"  # how folders of unfinished work begin; then the process that asked for it
@@ -220,7 +220,7 @@ class Bench:
     def _measure(self, place: Path, sound: str, excerpt: Excerpt) -> dict[str, float]:
         def hear() -> dict[str, float]:
             audio = read_audio(place)
-            music = listen(audio.wave, audio.sample_rate)
+            music = analyze_music(audio.wave, audio.sample_rate)
             return measures.measure(
                 measures.Heard(audio.wave, audio.sample_rate, music, excerpt.picture, excerpt.reference_music)
             )

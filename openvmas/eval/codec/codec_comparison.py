@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from openvmas.music.dsp import mel_filterbank, mel_frequencies, triangles
+
 MEL_SCALES = ((4096, 160), (2048, 128), (1024, 80), (512, 40), (256, 20))  # window, bands
 BAND_EDGES = (0, 500, 2000, 5000, 10_000, 16_000)  # Hz; what lies above half the sample rate is left out
 FINE_WINDOW, FINE_HOP = 2048, 512
@@ -74,21 +76,6 @@ def hann(length: int) -> np.ndarray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
 
 
-def to_mel(frequency: float) -> float:
-    """Mels of a frequency in Hz."""
-    return 2595 * math.log10(1 + frequency / 700)
-
-
-def mel_matrix(length: int, n_mels: int, sample_rate: int, least_width: float = 0.0) -> np.ndarray:
-    """Triangular mel filters with unit peaks: [length / 2 + 1, n_mels] float32. least_width: of each flank, Hz."""
-    bins = np.linspace(0, sample_rate / 2, length // 2 + 1)[:, None]
-    edges = 700 * (10 ** (np.linspace(0, to_mel(sample_rate / 2), n_mels + 2) / 2595) - 1)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rise = np.maximum(centre - low, least_width)
-    fall = np.maximum(high - centre, least_width)
-    return np.minimum(1 - (centre - bins) / rise, 1 - (bins - centre) / fall).clip(0, 1).astype(np.float32)
-
-
 def decibels(power: float) -> float | None:
     """10 log10, None for no power at all."""
     return 10 * math.log10(power) if power > 0 and math.isfinite(power) else None
@@ -122,7 +109,7 @@ def mel_distance(reference: np.ndarray, estimated: np.ndarray, sample_rate: int)
     for length, n_mels in MEL_SCALES:
         window = hann(length)
         window *= 2 / window.sum()
-        matrix = mel_matrix(length, n_mels, sample_rate)
+        matrix = mel_filterbank(length, sample_rate, n_mels, 0.0, sample_rate / 2)
         sums, counts = np.zeros(n_seconds), np.zeros(n_seconds)
         pairs = zip(*(frames_of(wave, length, length // 4) for wave in (reference, estimated)), strict=True)
         for (first, x), (_, y) in pairs:
@@ -142,11 +129,20 @@ def magnitude(pieces: np.ndarray, window: np.ndarray) -> np.ndarray:
     return np.sqrt(spectrum.real**2 + spectrum.imag**2 + np.float32(FLOOR))
 
 
+def row_filters(sample_rate: int) -> np.ndarray:
+    """Mel filters of the pictures' rows, each flank at least a bin wide: [FINE_WINDOW / 2 + 1, ROWS] float32."""
+    width = sample_rate / FINE_WINDOW
+    edges = mel_frequencies(ROWS + 2, 0.0, sample_rate / 2)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    bins = np.arange(FINE_WINDOW // 2 + 1) * width
+    return triangles(bins, np.minimum(low, centre - width), centre, np.maximum(high, centre + width)).astype(np.float32)
+
+
 def compare_spectra(reference: np.ndarray, estimated: np.ndarray, sample_rate: int) -> Spectra:
     """Bands and pictures of both waves, from one STFT of FINE_WINDOW samples."""
     window = hann(FINE_WINDOW)
     scale = np.float32(2 / window.sum())
-    rows = mel_matrix(FINE_WINDOW, ROWS, sample_rate, least_width=sample_rate / FINE_WINDOW)
+    rows = row_filters(sample_rate)
     spans = list(itertools.pairwise([*(e for e in BAND_EDGES if e < sample_rate / 2), sample_rate // 2]))
     parts = [slice(a * FINE_WINDOW // sample_rate, b * FINE_WINDOW // sample_rate) for a, b in spans]
     sums = np.zeros((len(parts), 8))  # count, x, y, xx, yy, xy of log magnitudes; power of both

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.eval.codec.codec_comparison import to_mel
 from openvmas.eval.reports.video_page import axis, length, number, tile
+from openvmas.music.dsp import hz_to_mel
 
 LOUDEST, QUIETEST = 0.0, -90.0  # dB of a full-scale sine, of the spectrograms
 MOST = 30.0  # dB, of their difference
@@ -128,7 +128,7 @@ def frequency_axis(sample_rate: int) -> str:
     """Marks on the mel scale of the pictures' rows."""
     marks = []
     for tick in TICKS:
-        y = HEIGHT * (1 - to_mel(tick) / to_mel(sample_rate / 2))
+        y = HEIGHT * (1 - hz_to_mel(tick) / hz_to_mel(sample_rate / 2))
         if y < -0.5:
             break
         text = f"{tick // 1000} k" if tick >= 1000 else str(tick)

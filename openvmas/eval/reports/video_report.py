@@ -27,7 +27,7 @@ from openvmas.media.loudness import LoudnessMeter, PeakMeter
 from openvmas.media.mux import read_provenance
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest, read_frames
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, onset_strength
 from openvmas.music.sync import SyncResult, energy_correlation, sync_z
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
@@ -196,7 +196,7 @@ def make_report(path: str | Path, progress: Callable[[str, float], None] | None 
     blocks = list(read_audio_blocks(path, ANALYSIS_RATE, 1, info=info))
     wave = np.concatenate([block[0] for block in blocks] or [np.zeros(0, np.float32)])[:n_samples]
     wave = np.pad(wave, (0, n_samples - len(wave)))
-    music = listen(wave, ANALYSIS_RATE)
+    music = analyze_music(wave, ANALYSIS_RATE)
     tell("listen", 0.5)
     duration = float(info.duration)
     report = Report(

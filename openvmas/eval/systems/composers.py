@@ -17,8 +17,11 @@ from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.generate.scorer import Scorer, exactly, load
 from openvmas.media.audio import Audio, WavReader
 from openvmas.media.mix import mix
-from openvmas.planning.lexicon import understand
-from openvmas.planning.planner import ScorePlan, Section, TempoMark, make_plan, to_condition
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.lexicon import parse_text
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import ScorePlan, Section
+from openvmas.planning.tempo_map import TempoMark
 from openvmas.pretrained import find_weights
 from openvmas.settings import GROUPS, SAMPLE_RATE_OUT, MixOptions, Options, value_type
 from openvmas.timeline import Clock
@@ -120,7 +123,7 @@ class Waveform(Told):
     def condition(self, task: Task) -> Condition:
         plan = make_plan(task.excerpt.picture, self._options.plan, task.seed)
         sections = tuple(replace(section, picture={}) for section in plan.sections)
-        return to_condition(replace(plan, sections=sections), None, events="off", seed=task.seed)
+        return build_condition(replace(plan, sections=sections), None, events="off", seed=task.seed)
 
 
 class Blind(Told):
@@ -145,9 +148,9 @@ class Text(Told):
 
 def blind_condition(duration: Fraction, seed: int, text: str | None = None) -> Condition:
     """A condition of which only the length, a steady tempo and perhaps words are known."""
-    tempo = understand(text).tempo or float(np.random.default_rng(seed).uniform(*TEMPI))
+    tempo = parse_text(text).tempo or float(np.random.default_rng(seed).uniform(*TEMPI))
     plan = ScorePlan(duration, (Section(0.0, float(duration)),), (TempoMark(0.0, tempo),), text=text, seed=seed)
-    return to_condition(plan, None, events="off", seed=seed)
+    return build_condition(plan, None, events="off", seed=seed)
 
 
 class MusicGen(System):

@@ -27,12 +27,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from openvmas.data.curation.recipe import read_toml
 from openvmas.errors import InputError, OpenVMASError, OptionError
 from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files, read_sound
 from openvmas.eval.systems.captions import caption
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.media.audio import Audio
+from openvmas.settings import read_toml
 
 LEAST = 0.1  # s, of sound that counts as an answer
 TIMEOUT = 600.0  # s

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Response
 
 from openvmas.errors import PlanError
-from openvmas.planning.planner import ScorePlan, make_plan, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import Options
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import Owner, Studio, TheStudio, body_of, errors

@@ -32,7 +32,11 @@ router = APIRouter(prefix="/api")
 def mood_words() -> list[str]:
     """Single words that say a mood or feeling, and nothing of style or instruments."""
     known = {*MOOD_AXES, *FEELING_AXES}
-    return sorted(word for word, entry in lexicon().items() if word.isalpha() and entry and set(entry) <= known)
+    return sorted(
+        word
+        for word, entry in lexicon().entries.items()
+        if word.isalpha() and set(entry.axes) <= known and not (entry.tempo or entry.beats_per_bar)
+    )
 
 
 @router.get("/session", operation_id="readSession")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from openvmas.planning.planner import ScorePlan, Section
+from openvmas.planning.schema import ScorePlan, Section
 
 COLOURS = {"section": "GREEN", "hit": "RED", "accent": "YELLOW", "bar": "BLUE", "beat": "CYAN"}
 IN_EDITORS = ("section", "hit", "accent", "bar")  # single beats would bury the rest

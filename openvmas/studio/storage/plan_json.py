@@ -9,8 +9,8 @@ from typing import Any
 
 from openvmas.errors import PlanError
 from openvmas.generate.report import plain
-from openvmas.planning.plan_yaml import VERSION
-from openvmas.planning.planner import ScorePlan, read_plan, write_plan
+from openvmas.planning.plan_yaml import VERSION, read_plan, write_plan
+from openvmas.planning.schema import ScorePlan
 
 # What follows from the rest, or is not the user's to change; taken back without a word.
 DERIVED = (

@@ -19,7 +19,9 @@ from openvmas.condition import Condition
 from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.generate.report import plain
 from openvmas.generate.scorer import Scorer, fit_length
-from openvmas.planning.planner import ScorePlan, read_plan, to_condition
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
 from openvmas.studio.tasks.preview_sound import SoundWriter
@@ -62,7 +64,7 @@ def compose(scorer: Scorer, part: Part, project: ProjectFolder, tell: Callable[[
         report = json.loads(part.earlier.report.read_text(encoding="utf-8"))["composer"]
         keep(part.earlier, part.folder)
     else:
-        condition = to_condition(plan, VideoAnalysis.load(project.analysis))
+        condition = build_condition(plan, VideoAnalysis.load(project.analysis))
         note("condition")
         piece = fit_length(begin(scorer.composer, part, condition, plan, tell), plan.duration)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)

@@ -19,11 +19,11 @@ from openvmas.generate.scorer import inspect
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
-from openvmas.planning.planner import write_plan
+from openvmas.planning.plan_yaml import write_plan
 from openvmas.settings import CONTROL_RATE, Options
 from openvmas.studio.limits import MAX_FRAME_RATE
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.vision.analysis import Glimpse, VideoAnalysis
+from openvmas.vision.analysis import PartialAnalysis, VideoAnalysis
 
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_COLUMNS, MAX_STRIP = 160, 90, 10, 120  # px, and numbers of pictures
 CURVES_RATE = 10  # per second, of the curves that the page draws
@@ -115,7 +115,7 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     # In chunks of two pictures the strip grows while the video is watched.
     wanted = FrameRequest(Fraction(2 * n) / info.duration, (width, height), chunk=4)
 
-    def show(seen: Glimpse) -> None:
+    def show(seen: PartialAnalysis) -> None:
         hidden = folder.glimpse.with_suffix(".tmp")
         hidden.write_text(json.dumps(glimpse_of(seen)), encoding="utf-8")
         os.replace(hidden, folder.glimpse)
@@ -137,7 +137,7 @@ def thin(curve: np.ndarray) -> list[float]:
     return [round(float(value), 3) for value in curve[:: round(float(CONTROL_RATE) / CURVES_RATE)]]
 
 
-def glimpse_of(seen: Glimpse) -> dict[str, Any]:
+def glimpse_of(seen: PartialAnalysis) -> dict[str, Any]:
     """What the page draws while the video is being watched: of `summary_of` what is known, up to `until` s."""
     return plain(
         {

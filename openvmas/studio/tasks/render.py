@@ -12,18 +12,20 @@ import numpy as np
 
 from openvmas.eval.reports.video_report import TOLERANCE, fit, nearest
 from openvmas.eval.reports.video_report import plain as rounded
+from openvmas.files import check_space
 from openvmas.generate.deliver import deliver
-from openvmas.generate.outputs import Hidden, check_space, space_needed
+from openvmas.generate.outputs import Hidden, space_needed
 from openvmas.generate.piece import Piece
 from openvmas.generate.report import Prepared, Stages, plain
 from openvmas.generate.scorer import fit_length
 from openvmas.media.audio import WavReader
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import probe
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
-from openvmas.planning.planner import ScorePlan, read_plan
+from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 from openvmas.studio.options_schema import NAMES
 from openvmas.studio.storage.folders import ProjectFolder
@@ -99,7 +101,7 @@ def hear(path: Path) -> np.ndarray:
 def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, Any]:
     """How well the music fits the picture, as a whole, by sections and at every moment that counts."""
     wave = hear(path)
-    heard = listen(wave, ANALYSIS_RATE)
+    heard = analyze_music(wave, ANALYSIS_RATE)
     strength = onset_strength(wave, ANALYSIS_RATE)
     end = float(analysis.duration)
     hits = np.array([hit.time for hit in plan.hits if hit.source == "user"])

@@ -1,6 +1,6 @@
-"""Give a trained codec back the level of what it hears, band by band, by scaling the rows of its last layer.
+"""Correct the level of a trained codec band by band, by scaling the rows of its last layer.
 
-    python -m openvmas.train.codec.calibrate MUSIC CODEC.pt OUT.pt
+    openvmas train calibrate MUSIC CODEC.pt OUT.pt
 
 Losses that average over what cannot be known (phase above all) make a decoder too soft: the mean of uncertain spectra
 is smaller than each of them. The gain of a band is the median over training crops of its energy in the original
@@ -9,7 +9,6 @@ against that in the reconstruction.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +38,12 @@ def find_gains(codec: Codec, waves: Tensor, n_codebooks: tuple[int, ...]) -> tup
     """Centres of bands in Hz [N] and the gain in dB that each needs [N]: the mean over numbers of codebooks."""
     edges = np.concatenate([[0.0], np.geomspace(60, SAMPLE_RATE / 2, N_BANDS)])
     wanted = band_energies(waves, edges)
-    heard = wanted > 1e-6 * wanted.sum(1, keepdim=True)  # bands 60 dB under the crop say nothing
+    is_audible = wanted > 1e-6 * wanted.sum(1, keepdim=True)  # bands 60 dB under the crop say nothing
     gains = []
     for n in n_codebooks:
         found = band_energies(codec.decode(codec.encode(waves, n)), edges)
         ratio = 10 * torch.log10((wanted + 1e-9) / (found + 1e-9))
-        ratio[~heard] = float("nan")
+        ratio[~is_audible] = float("nan")
         gains.append(torch.nanmedian(ratio, dim=0).values)
     gain = torch.nan_to_num(torch.stack(gains).mean(0)).clamp(-MAX_GAIN_DB, MAX_GAIN_DB).numpy()
     return (edges[:-1] + edges[1:]) / 2, gain
@@ -62,26 +61,16 @@ def apply_gains(codec: Codec, centres: np.ndarray, gains: np.ndarray) -> None:
     last.bias.mul_(scale)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("music", type=Path)
-    parser.add_argument("codec")
-    parser.add_argument("out")
-    parser.add_argument("--crops", type=int, default=120, help="of 4 s")
-    parser.add_argument("--rounds", type=int, default=2)
-    arguments = parser.parse_args()
+def calibrate(music: Path, codec_path: Path, output: Path, n_crops: int = 120, n_rounds: int = 2) -> None:
+    """Measure and apply gains on crops of 4 s, n_rounds times, and save the codec."""
     torch.set_num_threads(1)
-    codec = load_codec(arguments.codec)
-    crops, generator = open_crops(arguments.music), np.random.default_rng(7)
+    codec = load_codec(str(codec_path))
+    crops, generator = open_crops(music), np.random.default_rng(7)
     length = 4 * SAMPLE_RATE // codec.config.hop_length * codec.config.hop_length
-    drawn = [crops.crop(generator, length) for _ in range(arguments.crops)]
+    drawn = [crops.crop(generator, length) for _ in range(n_crops)]
     waves = torch.from_numpy(np.stack([wave for wave in drawn if np.sqrt(np.mean(wave**2)) > 0.003]))
-    for _ in range(arguments.rounds):
+    for _ in range(n_rounds):
         centres, gains = find_gains(codec, waves, (codec.config.n_codebooks, codec.config.n_codebooks // 2))
         print("gains, dB:", " ".join(f"{f:.0f} Hz {g:+.1f}" for f, g in zip(centres, gains, strict=True)))
         apply_gains(codec, centres, gains)
-    save_codec(codec, arguments.out)
-
-
-if __name__ == "__main__":
-    main()
+    save_codec(codec, str(output))

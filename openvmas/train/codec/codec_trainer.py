@@ -1,6 +1,6 @@
 """Train the codec on recorded music: continuous first, then quantised, then against adversaries.
 
-    python -m openvmas.train.codec.codec_trainer MUSIC RUN --time-limit 3000
+    openvmas train codec MUSIC RUN --time-limit 3000
 
 Waveform and phase first, upper bands by mel, their texture by adversaries. Time-boxed, resumable (`RUN/last.pt`), the
 same on CPU and GPU. On CPUs with bf16 matrix units (AMX) the networks run in bf16, about ten times faster than fp32;
@@ -9,12 +9,11 @@ transforms and losses stay in fp32.
 
 from __future__ import annotations
 
-import argparse
 import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,12 @@ from openvmas.errors import InputError
 from openvmas.settings import option
 from openvmas.train.codec.augment import augment, gap, make_tones, read_changed
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops
-from openvmas.train.codec.crops import draw_ahead, open_crops
+from openvmas.train.codec.crops import open_crops
 from openvmas.train.codec.device_crops import DeviceCrops
 from openvmas.train.codec.discriminators import Discriminators
 from openvmas.train.codec.held_out import held_out_clips, measure
 from openvmas.train.codec.losses import SpectralLoss
-from openvmas.train.loop import Run, add_recipe, follow, start, take, take_recipe
-from openvmas.train.optim import BatchedMuon
+from openvmas.train.loop import Run, draw_ahead, make_optimizers, set_lr, update_ema
 
 ADVERSARY_GROWS = 0.1  # share of the run over which adversaries come to their full weight
 LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
@@ -42,46 +40,52 @@ LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
 
 @dataclass(frozen=True)
 class CodecRecipe:
-    """Settings of a codec run."""
+    """Settings of a codec run that change what is learned."""
 
     preset: str = option("mini", "Sizes of the codec.", choices=tuple(CODEC_PRESETS))
-    sizes: str = option("", "Fields of CodecConfig that differ from the preset: decoder_width=512,latent_width=32")
-    batch: int = option(8, "Crops in a batch.", min=1)
-    seconds: float = option(1.6, "Of a crop.", min=0.1, max=60)
-    steps: int = option(1_000_000, "Updates, if the time suffices.", min=1)
-    continuous_steps: int = option(500, "Steps before there are codes.", min=0)
-    optimizer: str = option("muon", "Of matrices: orthogonalised momentum, or adamw.", choices=("muon", "adamw"))
-    learning_rate: float = option(2e-3, "At its highest.", min=0, max=1)
-    warmup: int = option(100, "Steps over which the learning rate rises.", min=1)
-    final_rate: float = option(0.02, "Of the learning rate, at the end.", min=0, max=1)
-    waveform_weight: float = option(20.0, "Of the distance between waves.", min=0)
-    complex_weight: float = option(4.0, "Of the distance between complex spectra.", min=0)
-    mel_weight: float = option(2.0, "Of the distance between mel spectra, at the start.", min=0)
-    mel_weight_end: float = option(12.0, "Of the same at the end.", min=0)
-    convergence_weight: float = option(0.0, "Of spectral convergence.", min=0)
-    drawn_scales: int = option(2, "Mel scales of a step (0: all).", min=0)
-    commitment_weight: float = option(0.25, "Of latents to their codes.", min=0)
-    dropout: float = option(0.2, "Share of the batches with fewer codebooks.", min=0, max=1)
-    change_share: float = option(0.2, "Of the crops have another speed and another equaliser.", min=0, max=1)
-    mix_share: float = option(0.15, "Of the crops are two at once.", min=0, max=1)
-    tone_share: float = option(0.1, "Of the crops are made notes.", min=0, max=1)
-    gap_share: float = option(0.08, "Of the crops are silent in part.", min=0, max=1)
-    adversary_from: float = option(1.0, "Share of the run after which adversaries join.", min=0, max=1)
-    adversary_share: float = option(0.5, "Length of their gradient against that of the other losses.", min=0)
-    adversary_rate: float = option(3e-4, "Their learning rate.", min=0, max=1)
-    adversary_width: int = option(16, "Their channels.", min=1)
-    matching_weight: float = option(4.0, "Of feature matching against the adversaries' judgement.", min=0)
-    freeze_encoder: int = option(0, "1: codes stay as they are and only the decoder learns.", min=0, max=1)
-    kept_codebooks: int = option(
-        0, "With a frozen encoder: half of the batches have only so many codebooks (0: all).", min=0
+    sizes: str = option(
+        "", "Fields of CodecConfig that differ from the preset, e.g. decoder_width=512,latent_width=32."
     )
-    average: float = option(0.99, "Share that the averaged weights keep at a step.", min=0, max=1)
+    batch: int = option(8, "Crops in a batch.", min=1)
+    seconds: float = option(1.6, "Crop length in seconds.", min=0.1, max=60)
+    steps: int = option(1_000_000, "Optimiser steps, if the time suffices.", min=1)
+    continuous_steps: int = option(500, "Steps before latents are quantised.", min=0)
+    optimizer: str = option("muon", "Optimiser of the matrices: muon or adamw.", choices=("muon", "adamw"))
+    learning_rate: float = option(2e-3, "Peak learning rate.", min=0, max=1)
+    warmup: int = option(100, "Steps over which the learning rate rises.", min=1)
+    final_rate: float = option(0.02, "Learning rate at the end, as a share of its peak.", min=0, max=1)
+    waveform_weight: float = option(20.0, "Weight of the L1 distance between waveforms.", min=0)
+    complex_weight: float = option(4.0, "Weight of the distance between complex spectra.", min=0)
+    mel_weight: float = option(2.0, "Weight of the distance between mel spectra at the start.", min=0)
+    mel_weight_end: float = option(12.0, "Weight of the distance between mel spectra at the end.", min=0)
+    convergence_weight: float = option(0.0, "Weight of spectral convergence.", min=0)
+    drawn_scales: int = option(2, "Mel scales drawn for a step (0: all).", min=0)
+    commitment_weight: float = option(0.25, "Weight of the commitment loss, from latents to their codes.", min=0)
+    dropout: float = option(0.2, "Share of the batches that use fewer codebooks.", min=0, max=1)
+    change_share: float = option(0.2, "Share of the crops with another speed and another equaliser.", min=0, max=1)
+    mix_share: float = option(0.15, "Share of the crops that mix two tracks.", min=0, max=1)
+    tone_share: float = option(0.1, "Share of the crops that are synthetic notes.", min=0, max=1)
+    gap_share: float = option(0.08, "Share of the crops that are silent in part.", min=0, max=1)
+    adversary_from: float = option(1.0, "Share of the run after which discriminators join.", min=0, max=1)
+    adversary_share: float = option(
+        0.5, "Norm of the adversarial gradient, relative to that of the other losses.", min=0
+    )
+    adversary_rate: float = option(3e-4, "Learning rate of the discriminators.", min=0, max=1)
+    adversary_width: int = option(16, "Channels of the discriminators.", min=1)
+    matching_weight: float = option(4.0, "Weight of feature matching, relative to the adversarial loss.", min=0)
+    freeze_encoder: int = option(0, "1: keep encoder and codes, and train only the decoder.", min=0, max=1)
+    kept_codebooks: int = option(
+        0, "Codebooks that half of the batches are limited to with a frozen encoder (0: no limit).", min=0
+    )
+    average: float = option(0.99, "Decay of the moving average of the weights.", min=0, max=1)
     save_every: int = option(250, "Steps between measurements and checkpoints.", min=1)
-    seed: int = option(0, "Of weights and batches.", min=0)
-    precision: str = option("bf16", "Of the networks; transforms and losses are in fp32.", choices=("bf16", "fp32"))
+    seed: int = option(0, "Seed of weights and batches.", min=0)
+    precision: str = option(
+        "bf16", "Precision of the networks; transforms and losses are in fp32.", choices=("bf16", "fp32")
+    )
 
     def config(self) -> CodecConfig:
-        """The codec's sizes. Raises ValueError for a name that is not one."""
+        """The sizes of the codec. Raises ValueError for an unknown name."""
         wanted = dict(item.split("=") for item in self.sizes.split(",") if item)
         types = {item.name: type(item.default) for item in fields(CodecConfig)}
         if unknown := set(wanted) - set(types):
@@ -91,21 +95,24 @@ class CodecRecipe:
 
 @dataclass(frozen=True)
 class CodecOptions:
-    """How a codec run goes on this machine; nothing of it but a start changes what is learned."""
+    """Settings of a codec run on a machine; only a start from other weights changes what is learned."""
 
-    time_limit: float = option(3000.0, "Seconds of training after which it ends.", min=0)
-    threads: int = option(1, "Of the process on a CPU.", min=1, max=1024)
-    start_from: str | None = option(None, "Begin with the weights of this codec.pt.")
-    clock: str = option("wall", "What --time-limit counts.", choices=("wall", "cpu"))
-    loaders: int = option(1, "Processes that draw batches; 1: a thread; 0: the GPU, where waves lie.", min=0, max=1024)
-    adversaries_from: str | None = option(None, "Begin with the adversaries of this last.pt.")
+    time_limit: float = option(3000.0, "Seconds of training after which the run ends.", min=0)
+    threads: int = option(1, "CPU threads of the process.", min=1, max=1024)
+    start_from: str | None = option(None, "Begin with the weights of this codec.pt.", metavar="PATH")
+    clock: str = option("wall", "Clock of --time-limit: wall, or cpu for processor time.", choices=("wall", "cpu"))
+    loaders: int = option(
+        1, "Processes that draw batches; 1: a thread; 0: the GPU, where the waves then lie.", min=0, max=1024
+    )
+    adversaries_from: str | None = option(None, "Begin with the discriminators of this last.pt.", metavar="PATH")
 
 
-OPTIONS = CodecOptions
+RECIPE, OPTIONS = CodecRecipe, CodecOptions
+LOG_EVERY = 50  # steps
 
 
 def draw_batch(crops: RandomCrops, recipe: CodecRecipe, length: int, step: int) -> Tensor:
-    """The batch of a step depends on seed and step only, so that a resumed run sees the same data."""
+    """A batch [B, length] that depends on seed and step only, so that a resumed run sees the same data."""
     generator = np.random.default_rng((recipe.seed, step))
 
     def draw() -> np.ndarray:
@@ -123,9 +130,9 @@ def draw_batch(crops: RandomCrops, recipe: CodecRecipe, length: int, step: int) 
 
 
 class Trainer:
-    """Codec, adversaries, their optimisers, and one step of both."""
+    """Codec, discriminators, their optimisers, and one step of both."""
 
-    def __init__(self, recipe: CodecRecipe, start_from: str | None, adversaries_from: str | None = None) -> None:
+    def __init__(self, recipe: CodecRecipe, start_from: str | None = None, adversaries_from: str | None = None) -> None:
         self.recipe = recipe
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.manual_seed(recipe.seed)
@@ -137,7 +144,10 @@ class Trainer:
             state = torch.load(adversaries_from, map_location=self.device, weights_only=True)
             self.adversaries.load_state_dict(state["adversaries"])
         learned = self.codec.decoder if recipe.freeze_encoder else self.codec
-        self.optimizers = make_optimizers(learned, recipe)
+        # Muon is for the matrices inside blocks.
+        blocks = [part for name, part in learned.named_modules() if name.endswith("blocks")]
+        layers = blocks if recipe.optimizer == "muon" else []
+        self.optimizers = make_optimizers(learned, layers, recipe.learning_rate, 0.01, fused=True)
         self.adversary_optimizer = torch.optim.AdamW(
             self.adversaries.parameters(), lr=recipe.adversary_rate, betas=(0.8, 0.99), fused=True
         )
@@ -145,8 +155,9 @@ class Trainer:
         self.is_quantized = bool(self.codec.quantizer.is_ready)  # here too, because asking a GPU takes time
 
     def parts(self) -> dict[str, Any]:
-        """What a checkpoint holds."""
-        optimizers = {f"optimizer_{i}": optimizer for i, optimizer in enumerate(self.optimizers)}
+        """The contents of a checkpoint."""
+        found = self.optimizers
+        optimizers = {f"optimizer_{i}": found[name] for i, name in enumerate(("adam", "muon")) if name in found}
         return {
             "codec": self.codec, "averaged": self.averaged, "adversaries": self.adversaries, **optimizers,
             "adversary_optimizer": self.adversary_optimizer,
@@ -167,7 +178,7 @@ class Trainer:
             torch.cuda.make_graphed_callables(codec.decoder, (latent.requires_grad_(not self.recipe.freeze_encoder),))
 
     def latent(self, wave: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """What the decoder gets for a wave [B, L], and the commitment loss; no codes before the quantiser is ready."""
+        """Input of the decoder for a wave [B, L], and the commitment loss; quantised once the quantiser is ready."""
         codec, recipe = self.codec, self.recipe
         nothing = torch.zeros((), device=wave.device)
         with torch.set_grad_enabled(not recipe.freeze_encoder), self.autocast():
@@ -193,22 +204,22 @@ class Trainer:
 
     def step(self, wave: Tensor, step: int, progress: float) -> dict[str, Tensor]:
         """One update of everything from a batch [B, L]; returns the terms of the loss."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(self.recipe, step, progress) * group["factor"]
+        set_lr(self.optimizers, learning_rate(self.recipe, step, progress))
         quantized, commitment = self.latent(wave, step)
         with self.autocast():
             frames = self.codec.decoder(quantized)
         estimated = self.codec.synthesize(frames)
-        heard = estimated.detach().requires_grad_()  # losses up to here first, then once through the network
-        terms = {**self.loss(wave, heard, self.recipe.drawn_scales), "waveform": (wave - heard).abs().mean()}
-        (gradient,) = torch.autograd.grad(weigh(terms, self.recipe, progress), heard)
+        decoded = estimated.detach().requires_grad_()  # losses up to here first, then once through the network
+        terms = {**self.loss(wave, decoded, self.recipe.drawn_scales), "waveform": (wave - decoded).abs().mean()}
+        (gradient,) = torch.autograd.grad(weighted_loss(terms, self.recipe, progress), decoded)
         if progress >= self.recipe.adversary_from:
-            terms |= self.challenge(wave, heard)
-            (other,) = torch.autograd.grad(terms["adversary"] + self.recipe.matching_weight * terms["matching"], heard)
+            terms |= self.challenge(wave, decoded)
+            (other,) = torch.autograd.grad(
+                terms["adversary"] + self.recipe.matching_weight * terms["matching"], decoded
+            )
             grown = min(1.0, (progress - self.recipe.adversary_from) / ADVERSARY_GROWS)  # they have to learn first
             gradient = gradient + self.recipe.adversary_share * grown * gradient.norm() / (other.norm() + 1e-9) * other
-        for optimizer in self.optimizers:
+        for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         if commitment.requires_grad:
             terms["commitment"] = commitment
@@ -218,21 +229,21 @@ class Trainer:
         else:
             estimated.backward(gradient)
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
-        for optimizer in self.optimizers:
+        for optimizer in self.optimizers.values():
             optimizer.step()
-        follow(self.averaged, self.codec, min(self.recipe.average, 1 - 1 / (step + 1)))
+        update_ema(self.averaged, self.codec, min(self.recipe.average, 1 - 1 / (step + 1)))
         return terms
 
-    def challenge(self, wave: Tensor, heard: Tensor) -> dict[str, Tensor]:
-        """Teach one adversary, drawn at random, then ask it: both [B, L]."""
+    def challenge(self, wave: Tensor, decoded: Tensor) -> dict[str, Tensor]:
+        """Train one discriminator, drawn at random, then evaluate it for the codec: both [B, L]."""
         member = int(torch.randint(len(self.adversaries.members), ()))
         with self.autocast():
-            taught = self.adversaries.discriminator_loss(member, wave, heard)
+            taught = self.adversaries.discriminator_loss(member, wave, decoded)
         self.adversary_optimizer.zero_grad(set_to_none=True)
         taught.backward()
         self.adversary_optimizer.step()
         with self.autocast():
-            adversary, matching = self.adversaries.generator_loss(member, wave, heard)
+            adversary, matching = self.adversaries.generator_loss(member, wave, decoded)
         return {"taught": taught.detach(), "adversary": adversary, "matching": matching}
 
 
@@ -243,9 +254,7 @@ def open_batches(
     crops = open_crops(folder)
     if not loaders:
         if not isinstance(crops, Crops):
-            raise InputError(
-                f"--loaders 0 needs waves; make them from {folder} with python -m openvmas.train.codec.unpack."
-            )
+            raise InputError(f"--loaders 0 needs waves; make them from {folder} with openvmas train unpack.")
         shares = recipe.change_share, recipe.mix_share, recipe.tone_share, recipe.gap_share
         batches = DeviceCrops(crops, length, device, *shares).batches(recipe.batch)
         return batches, batches
@@ -255,62 +264,29 @@ def open_batches(
     )
 
 
-def make_optimizers(module: torch.nn.Module, recipe: CodecRecipe) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon (Jordan 2024) for matrices inside blocks and AdamW for the rest."""
-    matrices = [p for name, p in module.named_parameters() if p.ndim == 2 and "blocks" in name]
-    if recipe.optimizer == "adamw":
-        matrices = []
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in module.parameters() if id(p) not in chosen]
-    made: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(rest, lr=1.0, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
-    ]
-    if matrices:
-        made.append(BatchedMuon(matrices, lr=1.0, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"))
-    for optimizer in made:
-        for group in optimizer.param_groups:
-            group["factor"] = 1.0
-    return made
-
-
-def train(
-    folder: Path,
-    run_folder: Path,
-    recipe: CodecRecipe,
-    time_limit: float,
-    start_from: str | None = None,
-    clock: str = "wall",
-    loaders: int = 1,
-    adversaries_from: str | None = None,
-) -> None:
+def run_training(folder: Path, run_folder: Path, recipe: CodecRecipe, options: CodecOptions) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first."""
-    trainer = Trainer(recipe, start_from, adversaries_from)
+    trainer = Trainer(recipe, options.start_from, options.adversaries_from)
     hop = trainer.codec.config.hop_length
     length = int(recipe.seconds * SAMPLE_RATE) // hop * hop
     clips = held_out_clips(folder, 24, 4.0).to(trainer.device)
-    now = time.process_time if clock == "cpu" else time.time
-    run = Run(run_folder, recipe.steps, time_limit, trainer.device, now, **trainer.parts())
+    now = time.process_time if options.clock == "cpu" else time.time
+    run = Run(run_folder, recipe.steps, options.time_limit, trainer.device, now, **trainer.parts())
     trainer.is_quantized = bool(trainer.codec.quantizer.is_ready)
-    batches, unseen = open_batches(folder, recipe, length, run.step, loaders, trainer.device)
+    batches, unseen = open_batches(folder, recipe, length, run.step, options.loaders, trainer.device)
     if trainer.device == "cuda":
         trainer.capture(recipe.batch, length)
-    while True:
-        progress = run.progress
-        if run.step % recipe.save_every == 0 or progress >= 1:
-            run.save(measure(trainer.averaged, clips, trainer.loss))
-            save_codec(trainer.averaged, str(run_folder / "codec.pt"))
-        if progress >= 1:
-            return
+
+    def step(progress: float) -> dict[str, Tensor]:
         torch.manual_seed(recipe.seed * 1_000_003 + run.step)  # so that a resumed run draws the same
         if run.step >= recipe.continuous_steps and not trainer.is_quantized:
             trainer.start_quantizer(wave.to(trainer.device) for wave in unseen)
-        wave = next(batches).to(trainer.device)
-        terms = trainer.step(wave, run.step, progress)
-        run.step += 1
-        if run.step % 50 == 0:
-            values = {name: value.item() for name, value in terms.items()}
-            run.note(**values)
-            print(f"{run.step} {run.spent:.0f}s {' '.join(f'{k} {v:.4f}' for k, v in values.items())}", flush=True)
+        return trainer.step(next(batches).to(trainer.device), run.step, progress)
+
+    run.train(
+        step, lambda: measure(trainer.averaged, clips, trainer.loss), recipe.save_every, LOG_EVERY,
+        lambda: save_codec(trainer.averaged, str(run_folder / "codec.pt")),
+    )  # fmt: skip
 
 
 def learning_rate(recipe: CodecRecipe, step: int, progress: float) -> float:
@@ -319,8 +295,8 @@ def learning_rate(recipe: CodecRecipe, step: int, progress: float) -> float:
     return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * fall
 
 
-def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Tensor:
-    """The loss; the mel term grows while training goes on."""
+def weighted_loss(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Tensor:
+    """The sum of the terms with their weights; that of the mel term grows while training goes on."""
     mel_weight = recipe.mel_weight + (recipe.mel_weight_end - recipe.mel_weight) * progress
     return (
         recipe.waveform_weight * terms["waveform"]
@@ -328,19 +304,3 @@ def weigh(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Ten
         + mel_weight * terms["mel"]
         + recipe.convergence_weight * terms["convergence"]
     )
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("waves", type=Path, help="folder of waves or parts, or a listing (train.crops.open_crops)")
-    parser.add_argument("run", type=Path)
-    add_recipe(parser, CodecRecipe, CodecOptions)
-    given = parser.parse_args(arguments)
-    recipe, options = take_recipe(given, CodecRecipe, "codec"), take(given, CodecOptions, "codec", "run")
-    torch.set_num_threads(options.threads)
-    limits = options.time_limit, options.start_from, options.clock, options.loaders, options.adversaries_from
-    train(given.waves, given.run, recipe, *limits)
-
-
-if __name__ == "__main__":
-    start(main)

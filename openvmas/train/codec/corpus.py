@@ -12,7 +12,7 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -69,16 +69,39 @@ def find_tracks(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
     return found
 
 
+class WaveWriter:
+    """Appends tracks to `waves.s16` and `index.jsonl` of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._waves, self._index = (folder / "waves.s16").open("ab"), (folder / "index.jsonl").open("a")
+
+    def __enter__(self) -> WaveWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waves.close()
+        self._index.close()
+
+    def append(self, track: Track, wave: np.ndarray) -> None:
+        """Write a wave [L] in [-1, 1] and its index entry; `start` and `length` of the track are set here."""
+        samples = np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2")
+        entry = replace(track, start=self._waves.tell() // 2, length=len(samples))
+        self._waves.write(samples.tobytes())
+        self._waves.flush()
+        self._index.write(json.dumps(asdict(entry)) + "\n")
+        self._index.flush()
+
+
 def build(listing: Path, root: Path, folder: Path) -> None:
     """Decode all tracks in a fixed random order; tracks that are already in the index are skipped."""
     import soundfile
     import soxr
 
-    folder.mkdir(parents=True, exist_ok=True)
     done = {track.name for track in read_index(folder)}
     rows = find_tracks(listing, root)
     random.Random(0).shuffle(rows)
-    with (folder / "waves.s16").open("ab") as waves, (folder / "index.jsonl").open("a") as index:
+    with WaveWriter(folder) as writer:
         for row, path in rows:
             name, album = row["track"], row["track"].split("/", 1)[0]
             if name in done or album in EXCLUDED_ALBUMS:
@@ -88,21 +111,13 @@ def build(listing: Path, root: Path, folder: Path) -> None:
             except soundfile.LibsndfileError as error:
                 print(f"{path} left out: {error}", flush=True)
                 continue
-            mono = soxr.resample(wave.mean(axis=1), rate, SAMPLE_RATE, quality="HQ")
-            samples = np.clip(np.round(mono * 32767), -32768, 32767).astype("<i2")
-            start = waves.tell() // 2
-            waves.write(samples.tobytes())
-            waves.flush()
-            track = Track(
-                name, album, start, len(samples), is_held_out(name, album),
-                float(row["singing_share"] or 0), float(row["speech_share"] or 0),
-            )  # fmt: skip
-            index.write(json.dumps(asdict(track)) + "\n")
-            index.flush()
+            shares = float(row["singing_share"] or 0), float(row["speech_share"] or 0)
+            track = Track(name, album, 0, 0, is_held_out(name, album), *shares)
+            writer.append(track, soxr.resample(wave.mean(axis=1), rate, SAMPLE_RATE, quality="HQ"))
 
 
 def read_index(folder: Path) -> list[Track]:
-    """All tracks that are there by now."""
+    """The tracks that are in the index of a folder so far."""
     path = folder / "index.jsonl"
     if not path.exists():
         return []
@@ -110,7 +125,7 @@ def read_index(folder: Path) -> list[Track]:
 
 
 class RandomCrops:
-    """Random crops of the training (or held-out) tracks; what a crop is depends on the generator and `tracks` only.
+    """Random crops of the training (or held-out) tracks, which depend on the generator and `tracks` only.
 
     Subclasses find the tracks and read them. Reading is safe in several threads.
     """
@@ -122,12 +137,12 @@ class RandomCrops:
         self.refresh()
 
     def refresh(self) -> None:
-        """Look again for tracks, for use beside a builder that is still at work."""
+        """Search for tracks again, beside a builder that is still at work."""
         tracks = [t for t in self.find() if t.is_held_out == self.held_out and self._is_wanted(t)]
         self._choice = (tracks, np.cumsum([t.length for t in tracks]))
 
     def find(self) -> Sequence[Track]:
-        """All tracks that are there, in a fixed order."""
+        """The tracks that exist, in a fixed order."""
         raise NotImplementedError
 
     def read(self, track: Track, start: int, length: int) -> np.ndarray:
@@ -136,7 +151,7 @@ class RandomCrops:
 
     @property
     def tracks(self) -> Sequence[Track]:
-        """What crops are drawn from: at most `max_singing` sung, hardly spoken, longer than 4 s."""
+        """Tracks that crops are drawn from: at most `max_singing` sung, hardly spoken, longer than 4 s."""
         return self._choice[0]
 
     def crop(self, generator: np.random.Generator, length: int) -> np.ndarray:
@@ -170,7 +185,7 @@ class Crops(RandomCrops):
     def find(self) -> Sequence[Track]:
         path = self.folder / "waves.s16"
         if not path.is_file() or not path.stat().st_size:
-            raise InputError(f"{path} is not there; make it with python -m openvmas.train.codec.corpus.")
+            raise InputError(f"{path} is not there; make it with openvmas train corpus.")
         tracks = read_index(self.folder)
         self.waves = np.memmap(path, dtype="<i2", mode="r")
         return tracks
@@ -178,14 +193,3 @@ class Crops(RandomCrops):
     def read(self, track: Track, start: int, length: int) -> np.ndarray:
         wave = self.waves[track.start + start : track.start + min(start + length, track.length)]
         return np.pad(wave.astype(np.float32) / 32768, (0, length - len(wave)))
-
-
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("listing", type=Path, help="CSV with a `track` column that begins with the package name")
-    parser.add_argument("root", type=Path, help="folder with one unpacked package per subfolder")
-    parser.add_argument("folder", type=Path, help="where waves.s16 and index.jsonl go")
-    arguments = parser.parse_args()
-    build(arguments.listing, arguments.root, arguments.folder)

@@ -11,12 +11,11 @@ import math
 import mmap
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -32,7 +31,6 @@ except ImportError:  # a training machine with numpy, torch and soundfile only
 INDEX_NAME = "index.jsonl"
 _MARGIN = 512  # samples read on both sides of a crop, so that the resampler meets no edge
 _ZERO_CROSSINGS = 64  # of the polyphase filter, on each side
-_Drawn = TypeVar("_Drawn")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def read_pieces(part: Path) -> list[Piece]:
             assert index is not None
             pieces = [Piece(**json.loads(line)) for line in index]
     except (tarfile.TarError, KeyError, OSError, ValueError, TypeError) as error:
-        raise InputError(f"{part} is no whole part of train.pack ({error}); copy or make it again.") from None
+        raise InputError(f"{part} is no whole part of openvmas train pack ({error}); copy or make it again.") from None
     return pieces
 
 
@@ -104,9 +102,7 @@ class PackedCrops(RandomCrops):
     def find(self) -> Sequence[Track]:
         paths = sorted(self.folder.glob("*.tar"))
         if not paths:
-            raise InputError(
-                f"{self.folder} holds no parts (*.tar); make them with python -m openvmas.train.codec.pack."
-            )
+            raise InputError(f"{self.folder} holds no parts (*.tar); make them with openvmas train pack.")
         for path in paths:
             if path not in self._pieces:
                 pieces = read_pieces(path)
@@ -117,7 +113,7 @@ class PackedCrops(RandomCrops):
         few = next((path for path, piece in found if piece.channels < self.channels), None)
         if few is not None:
             raise InputError(f"{few} has one channel; pack the music again with --stereo.")
-        return join(found)
+        return join_pieces(found)
 
     def read(self, track: Track, start: int, length: int) -> np.ndarray:
         assert isinstance(track, PackedTrack)
@@ -153,7 +149,7 @@ class FileCrops(RandomCrops):
         return f"{self.listing} with files in {self.root}"
 
     def find(self) -> Sequence[Track]:
-        """The files are looked at once; refresh() does not look again."""
+        """The tracks of the listing; the files are read once, and refresh() does not read them again."""
         if self._found:
             return self._found
         for row, path in find_tracks(self.listing, self.root):
@@ -183,7 +179,7 @@ class FileCrops(RandomCrops):
 def open_crops(
     source: Path, held_out: bool = False, max_singing: float = 1.0, channels: int = 1, root: Path | None = None
 ) -> RandomCrops:
-    """Crops of whatever `source` is: a folder with waves.s16, a folder with parts, or a listing (CSV) of files.
+    """Crops of a source: a folder with waves.s16, a folder with parts, or a listing (CSV) of files.
 
     root: for a listing, the folder of the packages; the listing's own folder if not given. Raises InputError.
     """
@@ -191,49 +187,19 @@ def open_crops(
         return FileCrops(source, root or source.parent, held_out, max_singing, channels)
     if (source / "waves.s16").is_file():
         if channels != 1:
-            raise InputError(f"{source} holds mono waves; for stereo give parts (train.pack --stereo) or a listing.")
+            raise InputError(
+                f"{source} holds mono waves; for stereo give parts (openvmas train pack --stereo) or a listing."
+            )
         return Crops(source, held_out, max_singing)
     if any(source.glob("*.tar")):
         return PackedCrops(source, held_out, max_singing, channels)
     raise InputError(
         f"{source} holds neither waves.s16 nor parts (*.tar), nor is it a listing; "
-        "make one with python -m openvmas.train.codec.corpus or openvmas.train.codec.pack."
+        "make one with openvmas train corpus or openvmas train pack."
     )
 
 
-def draw_ahead(draw: Callable[[int], _Drawn], first: int, n_workers: int = 1) -> Iterator[_Drawn]:
-    """draw(first), draw(first + 1), ... in this order without end, worked out ahead in a thread, or in processes.
-
-    n_workers: processes if more than one; a GPU is fed by many. They need PyTorch.
-    """
-    if n_workers > 1:
-        from torch.utils.data import DataLoader
-
-        steps: Any = _Drawing(draw)
-        yield from DataLoader(steps, batch_size=None, sampler=range(first, 2**40), num_workers=n_workers)
-    with ThreadPoolExecutor(1) as thread:
-        waiting = thread.submit(draw, first)
-        step = first + 1
-        try:
-            while True:
-                done, waiting = waiting, thread.submit(draw, step)
-                step += 1
-                yield done.result()
-        finally:
-            waiting.cancel()
-
-
-@dataclass(frozen=True)
-class _Drawing:
-    """What a DataLoader takes: a step's number in, its batch out."""
-
-    draw: Callable[[int], Any]
-
-    def __getitem__(self, step: int) -> Any:
-        return self.draw(step)
-
-
-def join(found: Sequence[tuple[Path, Piece]]) -> list[PackedTrack]:
+def join_pieces(found: Sequence[tuple[Path, Piece]]) -> list[PackedTrack]:
     """Tracks of pieces from any parts; where a piece is missing, a track falls into two."""
     by_name: dict[str, list[tuple[Path, Piece]]] = {}
     for path, piece in found:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,18 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from openvmas.music.dsp import mel_filterbank
+
 OVERLAP = 4  # hops per window
 FAINT = 1e-5  # magnitude of what is as good as silence
-
-
-def mel_matrix(n_fft: int, n_mels: int, sample_rate: int) -> Tensor:
-    """Triangular mel filters (Slaney's area normalisation left out): [n_fft // 2 + 1, n_mels]."""
-    top = 2595 * math.log10(1 + sample_rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, n_mels + 2) / 2595) - 1)
-    bins = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None]
-    up = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    down = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.minimum(up, down).clamp_min(0)
 
 
 class Overlap(torch.autograd.Function):
@@ -52,7 +43,10 @@ class SpectralLoss:
     complex_limit = 6000
 
     def __init__(self, sample_rate: int, device: str = "cpu") -> None:
-        self.mels = {n: mel_matrix(n, m, sample_rate).to(device) for n, m in self.mel_scales}
+        self.mels = {
+            n: torch.from_numpy(mel_filterbank(n, sample_rate, m, 0.0, sample_rate / 2)).to(device)
+            for n, m in self.mel_scales
+        }
         self.windows = {n: torch.hann_window(n, device=device) for n in {*self.mels, *self.complex_windows}}
         self.sample_rate = sample_rate
 

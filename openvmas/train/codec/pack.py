@@ -1,13 +1,12 @@
-"""Pack a training set into parts that a machine without network can be fed: tar files of Ogg Opus.
+"""Parts: a training set as tar files of Ogg Opus, to be copied to a machine without network and unpacked there.
 
-    python -m openvmas.train.codec.pack LISTING ROOT OUT                 # part-000.tar ...: what is trained on
-    python -m openvmas.train.codec.pack LISTING ROOT OUT --held-out      # held-out-000.tar ... beside them, to
-    measure on
+    openvmas train pack LISTING ROOT OUT                 # part-000.tar ...: what is trained on
+    openvmas train pack LISTING ROOT OUT --held-out      # held-out-000.tar ... beside them, to measure on
+    openvmas train unpack OUT WAVES                      # where there is room: a crop then costs a twentieth
 
 Every part holds pieces of at most five minutes, not compressed again, and last its own `index.jsonl`, so any subset of
-the parts is a training set; the order is random and fixed, so it is a fair sample, too.
-`train.codec.crops.PackedCrops` reads
-them by random access. A part appears under its name when it is whole; run the same command again after a stop.
+the parts is a training set; the order is random and fixed, so it is a fair sample, too. `train.codec.crops.PackedCrops`
+reads them by random access. A part appears under its name when it is whole; run the same command again after a stop.
 
 96 kbps for one channel: 24 dB SNR (median of crops), far above what a codec of a few kbps can learn to keep.
 Opus: RFC 6716; the encoder's delay is in the header (pre-skip) and readers take it off.
@@ -15,14 +14,13 @@ Opus: RFC 6716; the encoder's delay is in the header (pre-skip) and readers take
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import random
-import sys
 import tarfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,25 +30,35 @@ import soundfile
 import soxr
 from av.audio.stream import AudioStream
 
-from openvmas.errors import InputError, OpenVMASError, OptionError, OutputError
-from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, find_tracks, is_held_out
-from openvmas.train.codec.crops import INDEX_NAME, Piece, read_pieces, to_channels
+from openvmas.errors import InputError, OptionError, OutputError
+from openvmas.settings import option
+from openvmas.train.codec.corpus import (
+    EXCLUDED_ALBUMS,
+    Track,
+    WaveWriter,
+    find_tracks,
+    is_held_out,
+    read_index,
+)
+from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, Piece, read_pieces, to_channels
 
-SAMPLE_RATE = 48_000  # Hz; Opus knows no other full-band rate
+OPUS_RATE = 48_000  # Hz; Opus knows no other full-band rate
 PIECE_SECONDS = 300.0
 _FRAME = 960  # samples of an Opus frame, 20 ms
 
 
 @dataclass(frozen=True)
 class PackOptions:
-    """kbps: of all channels together; part_bytes: the most that a finished part may have."""
+    """Settings of packing."""
 
-    kbps: float = 96.0
-    channels: int = 1
-    part_bytes: int = 60_000_000
-    held_out: bool = False
-    max_parts: int | None = None
-    excerpt_seconds: float | None = None  # of every track only so much, from a place drawn by its name
+    kbps: float = option(96.0, "Bit rate of all channels together, kbps.")
+    part_megabytes: float = option(60.0, "Largest size of a part, in 10^6 bytes.", min=0)
+    parts: int | None = option(None, "Stop after so many new parts.", min=1)
+    stereo: bool = option(False, "Keep two channels instead of one.")
+    excerpt_seconds: float | None = option(
+        None, "Take only so much of every track, from a place drawn by its name: more tracks in fewer bytes."
+    )
+    held_out: bool = option(False, "Pack the held-out tracks instead of the others.")
 
     def __post_init__(self) -> None:
         if not 16 <= self.kbps <= 256 * self.channels:
@@ -63,8 +71,17 @@ class PackOptions:
             )
 
     @property
+    def channels(self) -> int:
+        return 2 if self.stereo else 1
+
+    @property
+    def part_bytes(self) -> int:
+        """Largest size of a finished part."""
+        return int(self.part_megabytes * 1e6)
+
+    @property
     def piece_seconds(self) -> int:
-        """Tracks are cut after so many seconds; at most a quarter of a part, so that parts are well filled."""
+        """Seconds after which tracks are cut; at most a quarter of a part, so that parts are well filled."""
         return int(min(PIECE_SECONDS, self.part_bytes / 4 / (self.kbps * 125)))
 
 
@@ -73,13 +90,13 @@ def encode_opus(wave: np.ndarray, kbps: float) -> bytes:
     target = io.BytesIO()
     layout = "stereo" if len(wave) == 2 else "mono"
     with av.open(target, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libopus", rate=SAMPLE_RATE, options={"vbr": "constrained"})
+        stream = container.add_stream("libopus", rate=OPUS_RATE, options={"vbr": "constrained"})
         assert isinstance(stream, AudioStream)
         stream.layout, stream.bit_rate = layout, round(kbps * 1000)  # type: ignore[assignment]
         for start in range(0, wave.shape[1], _FRAME):
             samples = np.ascontiguousarray(wave[:, start : start + _FRAME].T, dtype=np.float32).reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
-            frame.sample_rate, frame.time_base, frame.pts = SAMPLE_RATE, Fraction(1, SAMPLE_RATE), start
+            frame.sample_rate, frame.time_base, frame.pts = OPUS_RATE, Fraction(1, OPUS_RATE), start
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return target.getvalue()
@@ -175,11 +192,11 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
                 if start in starts:
                     continue
                 piece = Piece(
-                    name, album, start, wave.shape[1], is_last, SAMPLE_RATE, options.channels, float(options.kbps),
+                    name, album, start, wave.shape[1], is_last, OPUS_RATE, options.channels, float(options.kbps),
                     is_held_out(name, album), float(row["singing_share"] or 0), float(row["speech_share"] or 0),
                 )  # fmt: skip
                 writer.add(piece, encode_opus(wave, options.kbps))
-                if options.max_parts is not None and writer.n_parts >= options.max_parts:
+                if options.parts is not None and writer.n_parts >= options.parts:
                     writer.abandon()
                     return writer
         except soundfile.LibsndfileError as error:
@@ -190,7 +207,7 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
 
 def cut(path: Path, options: PackOptions) -> Iterator[tuple[int, np.ndarray, bool]]:
     """A track as (start, wave [C, n], is_last) at 48 kHz; all pieces but the last are of one length."""
-    length, start = options.piece_seconds * SAMPLE_RATE, 0
+    length, start = options.piece_seconds * OPUS_RATE, 0
     waiting = np.zeros((0, options.channels), dtype=np.float32)
     for block in decode(path, options.channels):
         waiting = np.concatenate([waiting, block])
@@ -209,8 +226,8 @@ def excerpt(path: Path, name: str, options: PackOptions) -> Iterator[tuple[int, 
         first = round(random.Random(name).random() * (file.frames - length))
         file.seek(first)
         block = to_channels(file.read(length, dtype="float32", always_2d=True), options.channels)
-        wave = soxr.resample(block, file.samplerate, SAMPLE_RATE, quality="HQ")
-        yield first * SAMPLE_RATE // file.samplerate, wave.reshape(-1, options.channels).T, True
+        wave = soxr.resample(block, file.samplerate, OPUS_RATE, quality="HQ")
+        yield first * OPUS_RATE // file.samplerate, wave.reshape(-1, options.channels).T, True
 
 
 def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
@@ -220,8 +237,8 @@ def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
     """
     with soundfile.SoundFile(path) as file:
         stream = None
-        if file.samplerate != SAMPLE_RATE:
-            stream = soxr.ResampleStream(file.samplerate, SAMPLE_RATE, channels, dtype="float32", quality="HQ")
+        if file.samplerate != OPUS_RATE:
+            stream = soxr.ResampleStream(file.samplerate, OPUS_RATE, channels, dtype="float32", quality="HQ")
         for block in file.blocks(10 * file.samplerate, dtype="float32", always_2d=True):
             wave = np.ascontiguousarray(to_channels(block, channels))
             yield wave if stream is None else stream.resample_chunk(wave).reshape(-1, channels)
@@ -248,30 +265,32 @@ def is_complete(pieces: list[Piece]) -> bool:
     return bool(ends) and sum(piece.length for piece in pieces) == ends[0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("listing", type=Path, help="CSV with the columns track, singing_share, speech_share")
-    parser.add_argument("root", type=Path, help="folder with one unpacked package per subfolder")
-    parser.add_argument("out", type=Path, help="where the parts go")
-    parser.add_argument("--kbps", type=float, default=96, help="of all channels together (default 96)")
-    parser.add_argument("--part-megabytes", type=float, default=60, help="the most that a part may have, in 10^6 bytes")
-    parser.add_argument("--parts", type=int, help="stop after so many new parts")
-    parser.add_argument("--stereo", action="store_true", help="two channels instead of one")
-    parser.add_argument("--excerpt-seconds", type=float, help="of every track only so much: more tracks in fewer bytes")
-    parser.add_argument("--held-out", action="store_true", help="the held-out tracks instead of the others")
-    arguments = parser.parse_args()
-    try:
-        options = PackOptions(
-            arguments.kbps, 2 if arguments.stereo else 1, int(arguments.part_megabytes * 1e6),
-            arguments.held_out, arguments.parts, arguments.excerpt_seconds,
-        )  # fmt: skip
-        written = pack(arguments.listing, arguments.root, arguments.out, options)
-    except OpenVMASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    kbps = written.n_bytes * 8e-3 / written.seconds if written.seconds else 0.0
-    print(f"{written.seconds / 3600:.2f} h, {written.n_bytes / 1e6:.1f} MB, {kbps:.1f} kbps in {written.n_parts} parts")
+def unpack(parts: Path, folder: Path, n_workers: int) -> int:
+    """Append the tracks of parts to the waves in a folder (`train.codec.corpus`), and return their number.
+
+    Tracks that are there already are left out. Raises InputError without parts.
+    """
+    n_tracks = 0
+    done = {track.name for track in read_index(folder)}
+    with WaveWriter(folder) as writer:
+        for held_out in (False, True):
+            tracks = [track for track in PackedCrops(parts, held_out).tracks if track.name not in done]
+            with ProcessPoolExecutor(n_workers, initializer=_open, initargs=(parts, held_out)) as pool:
+                for track, wave in zip(tracks, pool.map(_read, tracks, chunksize=4), strict=True):
+                    kept = {item.name: getattr(track, item.name) for item in fields(Track)}
+                    writer.append(Track(**kept), wave)
+                    n_tracks += 1
+    return n_tracks
 
 
-if __name__ == "__main__":
-    main()
+_crops: PackedCrops  # of a worker process
+
+
+def _open(parts: Path, held_out: bool) -> None:
+    global _crops
+    _crops = PackedCrops(parts, held_out)
+
+
+def _read(track: Track) -> np.ndarray:
+    """The samples [L] of a whole track."""
+    return _crops.read(track, 0, track.length)

@@ -1,6 +1,6 @@
 """Train the decoder on codes of music, each step conditioned on the music's own curves, grid and tags.
 
-    python -m openvmas.train.decoder.decoder_trainer EXAMPLES RUN --time-limit 3600
+    openvmas train decoder EXAMPLES RUN --time-limit 3600
 
 Learns from music alone: at inference a picture's curves take the place of the music's. Time-boxed, resumable
 (`RUN/last.pt`), the same on CPU and GPU.
@@ -8,9 +8,7 @@ Learns from music alone: at inference a picture's curves take the place of the m
 
 from __future__ import annotations
 
-import argparse
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,45 +22,45 @@ from torch import Tensor
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, load_decoder, save_decoder
 from openvmas.settings import option
-from openvmas.train.codec.crops import draw_ahead
 from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.logs import Board
 from openvmas.train.loop import (
     SCHEDULES,
     Run,
     RunOptions,
-    add_recipe,
-    follow,
+    draw_ahead,
+    ema_decay,
+    lr_factor,
     make_optimizers,
-    rate_at,
-    start,
-    take,
-    take_recipe,
+    set_lr,
+    update_ema,
 )
 
 
 @dataclass(frozen=True)
-class ModelRecipe:
-    """Settings of a decoder run."""
+class DecoderRecipe:
+    """Settings of a decoder run that change what is learned."""
 
     preset: str = option("mini", "Sizes of the decoder.", choices=tuple(DECODER_PRESETS))
     batch: int = option(8, "Crops in a batch.", min=1)
     steps_per_crop: int = option(576, "Steps of a crop after the delay pattern, 50 a second.", min=16)
-    first_weight: float = option(1.6, "Of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2)
-    steps: int = option(4000, "Updates, if the time suffices.", min=1)
-    learning_rate: float = option(2e-3, "At its highest.", min=0, max=1)
+    first_weight: float = option(
+        1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
+    )
+    steps: int = option(4000, "Optimiser steps, if the time suffices.", min=1)
+    learning_rate: float = option(2e-3, "Peak learning rate.", min=0, max=1)
     warmup: int = option(60, "Steps over which the learning rate rises.", min=1)
-    schedule: str = option("hold", "How the learning rate falls (train.loop.rate_at).", choices=SCHEDULES)
-    weight_decay: float = option(0.05, "Of matrices inside layers.", min=0, max=1)
-    drop_events: float = option(0.12, "Share of the crops whose events are not told.", min=0, max=1)
-    drop_meaning: float = option(0.12, "Share of the crops whose meaning is not told.", min=0, max=1)
-    compile: int = option(0, "1: torch.compile, a sixth faster on this CPU after 90 s.", min=0, max=1)
+    schedule: str = option("hold", "Decay of the learning rate: at the end only (hold), or cosine.", choices=SCHEDULES)
+    weight_decay: float = option(0.05, "Weight decay of the matrices inside layers.", min=0, max=1)
+    drop_events: float = option(0.12, "Share of the crops without conditioning on events.", min=0, max=1)
+    drop_meaning: float = option(0.12, "Share of the crops without conditioning on meaning.", min=0, max=1)
+    compile: int = option(0, "1: use torch.compile, a sixth faster on a CPU after 90 s.", min=0, max=1)
     save_every: int = option(100, "Steps between measurements and checkpoints.", min=1)
-    seed: int = option(0, "Of weights and batches.", min=0)
-    precision: str = option("bf16", "Of products; losses are in fp32.", choices=("bf16", "fp32"))
+    seed: int = option(0, "Seed of weights and batches.", min=0)
+    precision: str = option("bf16", "Precision of products; losses are in fp32.", choices=("bf16", "fp32"))
 
 
-OPTIONS = RunOptions
+RECIPE, OPTIONS = DecoderRecipe, RunOptions
 
 
 @dataclass(frozen=True)
@@ -92,8 +90,10 @@ def draw_batch(
     return Batch(*(torch.from_numpy(np.stack(rows)) for rows in (tokens, curves, semantics)))
 
 
-def draw_told(examples: Examples, recipe: ModelRecipe, config: DecoderConfig, step: int) -> tuple[Batch, Tensor]:
-    """A batch and which of its examples keep their events [0, B] and meaning [1, B]; by seed and step alone."""
+def draw_with_dropout(
+    examples: Examples, recipe: DecoderRecipe, config: DecoderConfig, step: int
+) -> tuple[Batch, Tensor]:
+    """A batch and [2, B] of 0 or 1: which examples keep their events and their meaning; by seed and step alone."""
     generator = np.random.default_rng((recipe.seed, step))
     batch = draw_batch(examples, generator, recipe.batch, recipe.steps_per_crop, config)
     shares = np.array([[recipe.drop_events], [recipe.drop_meaning]])
@@ -114,46 +114,26 @@ def likelihood(decoder: Any, batch: Batch, use_events: Tensor, use_meaning: Tens
 
 
 @torch.no_grad()
-def told(decoder: Decoder, batch: Batch) -> Tensor:
-    """The decoder's condition [B, S, D] when it is told everything."""
-    everything = batch.curves.new_ones(len(batch.tokens))
-    return decoder.condition(batch.curves, batch.semantics, everything, everything)
-
-
-@torch.no_grad()
 def evaluate(decoder: Decoder, batches: list[Batch], precision: str) -> dict[str, float]:
-    """Held-out likelihood with everything, without events, without meaning, and of the first codebook alone."""
+    """Held-out likelihood with full condition, without events and without meaning, and of the first codebook alone."""
     result = {}
     decoder.eval()
     for name, events, meaning in (("full", 1.0, 1.0), ("no_events", 0.0, 1.0), ("no_meaning", 1.0, 0.0)):
-        total = torch.stack(
-            [
-                likelihood(
-                    decoder,
-                    b,
-                    b.curves.new_full((len(b.tokens),), events),
-                    b.curves.new_full((len(b.tokens),), meaning),
-                    precision,
-                )
-                for b in batches
-            ]
-        ).mean(0)
+        found = []
+        for batch in batches:
+            keep = [batch.curves.new_full((len(batch.tokens),), value) for value in (events, meaning)]
+            found.append(likelihood(decoder, batch, keep[0], keep[1], precision))
+        total = torch.stack(found).mean(0)
         result[name] = round(total.mean().item(), 4)
         result[f"{name}_first"] = round(total[0].item(), 4)
     decoder.train()
     return result
 
 
-def train(
-    examples: Examples,
-    held_out: Examples,
-    run_folder: Path,
-    recipe: ModelRecipe,
-    options: RunOptions,
-) -> None:
+def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: DecoderRecipe, options: RunOptions) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
-    options.start_from is worth it after a new codec too, whose codes mean other sounds.
+    options.start_from helps after a new codec too, whose codes mean other sounds.
     """
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -161,62 +141,47 @@ def train(
         load_decoder(options.start_from).train() if options.start_from else Decoder(DECODER_PRESETS[recipe.preset])
     ).to(device)
     averaged = copy.deepcopy(decoder)
-    muon, adam = make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
+    optimizers = make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
     generator = np.random.default_rng(99)
     tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder.config).to(device) for _ in range(4)]
-    parts = {"decoder": decoder, "averaged": averaged, "muon": muon, "adam": adam}
+    parts: dict[str, Any] = {"decoder": decoder, "averaged": averaged, **optimizers}
     run = Run(run_folder, recipe.steps, options.time_limit, device, **parts)
     board = Board(run_folder, run.step) if options.tensorboard else None
     # The first codebooks carry what is heard as notes; the last ones are nearly noise.
     n_codebooks = decoder.config.n_codebooks
     weights = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks, device=device)
     fast = torch.compile(decoder) if recipe.compile else decoder
+    batches = draw_ahead(partial(draw_with_dropout, examples, recipe, decoder.config), run.step, options.loaders)
 
-    batches = draw_ahead(partial(draw_told, examples, recipe, decoder.config), run.step, options.loaders)
-    while True:
-        progress = run.progress
-        if run.step % recipe.save_every == 0 or progress >= 1:
-            measures = evaluate(averaged, tests, recipe.precision)
-            run.save(measures)
-            save_decoder(averaged, str(run_folder / "decoder.pt"))
-            if board:
-                board.numbers(run.step, "held_out", measures)
-                board.written(run.step, averaged, told(averaged, tests[0])[0], options.codec)
-        if progress >= 1:
-            return
-        rate = recipe.learning_rate * rate_at(run.step, progress, recipe.warmup, recipe.schedule)
-        for group in (*muon.param_groups, *adam.param_groups):
-            group["lr"] = rate
+    def step(progress: float) -> dict[str, float | Tensor]:
+        rate = recipe.learning_rate * lr_factor(run.step, progress, recipe.warmup, recipe.schedule)
+        set_lr(optimizers, rate)
         batch, keep = next(batches)
         batch, keep = batch.to(device), keep.to(device)
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
-        for optimizer in (muon, adam):
+        for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         (losses * weights).mean().backward()
         norm = torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        for optimizer in (muon, adam):
+        for optimizer in optimizers.values():
             optimizer.step()
-        run.step += 1
-        follow(averaged, decoder, min(0.995, 1 - 1 / (run.step / 4 + 1)))
-        if run.step % options.log_every == 0:
-            found = {"likelihood": losses.mean().item(), "first": losses[0].item(), "gradient_norm": norm.item()}
-            record = run.note(rate=rate, **found)
-            print(f"{run.step} {run.spent:.0f}s {found['likelihood']:.3f} first {found['first']:.3f}", flush=True)
-            if board:
-                board.numbers(run.step, "train", record)
+        update_ema(averaged, decoder, ema_decay(run.step + 1))
+        return {"rate": rate, "likelihood": losses.mean(), "first": losses[0], "gradient_norm": norm}
+
+    def write() -> None:
+        save_decoder(averaged, str(run_folder / "decoder.pt"))
+        if board:
+            with torch.no_grad():
+                batch = tests[0]
+                everything = batch.curves.new_ones(len(batch.tokens))
+                condition = averaged.condition(batch.curves, batch.semantics, everything, everything)[0]
+            board.composed(run.step, averaged, condition, options.codec)
+
+    measure = partial(evaluate, averaged, tests, recipe.precision)
+    run.train(step, measure, recipe.save_every, options.log_every, write, board)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("examples", type=Path, help="folder of python -m openvmas.train.decoder.examples pack")
-    parser.add_argument("run", type=Path)
-    add_recipe(parser, ModelRecipe, RunOptions)
-    given = parser.parse_args(arguments)
-    recipe, options = take_recipe(given, ModelRecipe, "model"), take(given, RunOptions, "model", "run")
-    torch.set_num_threads(options.threads)
-    found = read_packed(given.examples)
-    train(found.music, found.held_out, given.run, recipe, options)
-
-
-if __name__ == "__main__":
-    start(main)
+def run_training(data: Path, run_folder: Path, recipe: DecoderRecipe, options: RunOptions) -> None:
+    """Train on a folder of `openvmas train examples pack`."""
+    found = read_packed(data)
+    train(found.music, found.held_out, run_folder, recipe, options)

@@ -1,8 +1,8 @@
 """Training examples of the decoder: codes of a track and everything a condition is made of, all from the music itself.
 
-    python -m openvmas.train.decoder.examples listen WAVES EXAMPLES          # curves, beats (needs no codec)
-    python -m openvmas.train.decoder.examples encode WAVES EXAMPLES CODEC    # codes, by codec.pt or a preset
-    python -m openvmas.train.decoder.examples pack WAVES EXAMPLES TAGS OUT   # all that training reads, in two files
+    openvmas train examples listen WAVES EXAMPLES          # curves, beats (needs no codec)
+    openvmas train examples encode WAVES EXAMPLES CODEC    # codes, by codec.pt or a preset
+    openvmas train examples pack WAVES EXAMPLES TAGS OUT   # all that training reads, in two files
 
 The first two skip what is there already, so several processes share the work. `Examples` then draws crops of codes with
 their conditions.
@@ -10,7 +10,6 @@ their conditions.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,20 +22,21 @@ import numpy as np
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
 from openvmas.errors import InputError
-from openvmas.music.analysis import MusicAnalysis, listen
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, SAMPLE_RATE, Track, read_index
 
 MAX_SINGING, MAX_SPEECH = 0.35, 0.15  # shares of a track; the model is to write instrumental music
-GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess, and the model is told that there is none
+GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess, and the condition says that there is none
 CURVE_NAMES = ("accents", "energy", "novelty")
 _RAGGED = ("beats", "downbeats", "axis_times", "axes")
 ENDING_DB = -20.0  # a track ends by itself if its last quarter second is this much softer than the whole
 
 
 def key_of(track: Track) -> str:
+    """Name of a track's files: a hash, as track names contain slashes."""
     return hashlib.sha256(track.name.encode()).hexdigest()[:16]
 
 
@@ -47,13 +47,13 @@ def is_usable(track: Track) -> bool:
 
 
 def read_wave(folder: Path, track: Track) -> np.ndarray:
-    """[L] float32."""
+    """Samples [L] float32 of a track."""
     waves = np.memmap(folder / "waves.s16", dtype="<i2", mode="r")
     return waves[track.start : track.start + track.length].astype(np.float32) / 32768
 
 
 def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
-    """What would be heard if the piece were played so much faster (and higher)."""
+    """The analysis of a piece as if it were played faster (and higher) by a factor."""
     events = heard.events
     n_steps = round(events.n_steps / speed)
     places = (np.arange(n_steps) * speed).clip(0, max(0, events.n_steps - 1))
@@ -72,16 +72,17 @@ def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
 
 
 def codes_folder(examples: Path, semitones: float) -> Path:
-    """Where the codes of all tracks lie, as they are or played higher."""
+    """Folder of the codes of all tracks, as recorded or transposed."""
     return examples / (f"codes{semitones:+g}" if semitones else "codes")
 
 
 def listen_all(waves: Path, examples: Path) -> None:
+    """Analyse every usable track of waves that has no analysis yet."""
     (examples / "heard").mkdir(parents=True, exist_ok=True)
     for track in read_index(waves):
         path = examples / "heard" / f"{key_of(track)}.npz"
         if not path.exists() and is_usable(track):
-            listen(read_wave(waves, track), SAMPLE_RATE).save(path)
+            analyze_music(read_wave(waves, track), SAMPLE_RATE).save(path)
 
 
 def encode_all(waves: Path, examples: Path, codec: str, seconds: int = 60, semitones: float = 0) -> None:
@@ -108,7 +109,7 @@ def encode_all(waves: Path, examples: Path, codec: str, seconds: int = 60, semit
 
 
 def encoder_of(codec: str, seconds: int = 60) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes codes [K, L // hop_length] of a wave [L]. seconds: that go through a checkpoint at once."""
+    """A function from a wave [L] to codes [K, L // hop_length]. seconds: pieces that a checkpoint takes."""
     if not codec.endswith(".pt"):
         runner = CodecRunner(find_weights(codec), threads=1)
         return lambda wave: runner.encode(wave[: len(wave) // runner.hop_length * runner.hop_length])
@@ -158,7 +159,7 @@ class Examples:
 
     @classmethod
     def collect(cls, waves: Path, examples: Path, tags: Path, held_out: bool = False, semitones: float = 0) -> Examples:
-        """From waves, the folder of `listen` and `encode`, and the NPZ of tools/tag_music.py."""
+        """Examples from waves, the folder of `listen` and `encode`, and the NPZ of tools/tag_music.py."""
         speed = 2 ** (semitones / 12)
         with np.load(tags) as data:
             spans = dict(
@@ -203,9 +204,9 @@ class Examples:
 
     @classmethod
     def load(cls, path: Path) -> Examples:
-        """What `save` wrote. Raises InputError if the file is not there."""
+        """Read a file of `save`. Raises InputError if it is not there."""
         if not path.is_file():
-            raise InputError(f"{path} is not there; make it with python -m openvmas.train.decoder.examples pack.")
+            raise InputError(f"{path} is not there; make it with openvmas train examples pack.")
         with np.load(path) as data:
             rows = {name: np.split(data[name], np.cumsum(data[f"n_{name}"])[:-1]) for name in (*_RAGGED, *CURVE_NAMES)}
             codes = np.split(data["codes"], np.cumsum(data["n_codes"])[:-1])
@@ -223,7 +224,7 @@ class Examples:
         return cls(examples)
 
     def choose(self, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
-        """Which example and from which step; beginnings and endings come more often than by chance."""
+        """An example and a first step, at random; beginnings and endings come more often than by chance."""
         place = generator.random()
         if not self.has_endings:
             place = max(place, 0.1)
@@ -246,7 +247,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class Packed:
-    """A folder of `pack`. n_pieces: tracks in the music, if copies of all at other pitches come after the first."""
+    """Training and held-out music of a folder. n_pieces: tracks, if transposed copies of all follow the originals."""
 
     music: Examples
     held_out: Examples
@@ -254,7 +255,7 @@ class Packed:
 
 
 def read_packed(folder: Path) -> Packed:
-    """Raises InputError if music or held-out music is not there."""
+    """Read a folder of `pack_all`. Raises InputError if music or held-out music is not there."""
     paths = sorted(folder.glob("music*.npz")) or [folder / "music.npz"]
     found = [Examples.load(path) for path in paths]
     # Packs of one corpus at other pitches hold the same tracks in the same order.
@@ -300,31 +301,15 @@ def blur_accents(accents: np.ndarray, generator: np.random.Generator) -> np.ndar
     return blurred
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    steps = parser.add_subparsers(dest="step", required=True)
-    for step, names in (("listen", []), ("encode", ["codec"]), ("pack", ["tags", "out"])):
-        one = steps.add_parser(step)
-        for name in ("waves", "examples", *names):
-            one.add_argument(name, type=str if name == "codec" else Path)
-        one.add_argument("--semitones", type=float, default=0, help="copies played higher (encode), or of those (pack)")
-        if step == "pack":
-            one.add_argument("--codebooks", type=int, default=4, help="how many the decoder is to write (default 4)")
-    arguments = parser.parse_args()
-    if arguments.step == "listen":
-        listen_all(arguments.waves, arguments.examples)
-    elif arguments.step == "encode":
-        encode_all(arguments.waves, arguments.examples, arguments.codec, semitones=arguments.semitones)
-    else:
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        sets = [("music", False), ("held-out", True)]
-        if arguments.semitones:
-            sets = [(f"music{arguments.semitones:+g}", False)]
-        for name, held_out in sets:
-            found = Examples.collect(arguments.waves, arguments.examples, arguments.tags, held_out, arguments.semitones)
-            found.save(arguments.out / f"{name}.npz", arguments.codebooks)
-            print(f"{name}: {len(found.examples)} tracks")
-
-
-if __name__ == "__main__":
-    main()
+def pack_all(
+    waves: Path, examples: Path, tags: Path, folder: Path, semitones: float = 0, n_codebooks: int = 4
+) -> dict[str, int]:
+    """Write music.npz and held-out.npz, or of transposed codes one file; returns the number of tracks in each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sets = {f"music{semitones:+g}": False} if semitones else {"music": False, "held-out": True}
+    counts = {}
+    for name, held_out in sets.items():
+        found = Examples.collect(waves, examples, tags, held_out, semitones)
+        found.save(folder / f"{name}.npz", n_codebooks)
+        counts[name] = len(found.examples)
+    return counts

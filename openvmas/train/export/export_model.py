@@ -1,53 +1,64 @@
 """From checkpoints to the files that score videos and encode sound: ONNX graphs, codebooks and a manifest.
 
-    python -m openvmas.train.export.export_model CODEC.pt DECODER.pt OUT --name mini --version 0.1
-    python -m openvmas.train.export.export_model CODEC.pt RUN/decoder.pt OUT --joint RUN    # with video encoder and
-    alignment
-    python -m openvmas.train.export.export_model - - OUT --joint RUN --name alignment       # only those, for codes of
-    mini
-    python -m openvmas.train.export.export_model CODEC.pt - OUT      # only the codec's files, into a folder that
-    holds a model
-    python -m openvmas.train.export.export_model - RUN/decoder.pt OUT --joint RUN     # the others, into a folder that
-    holds a model
+    openvmas train export CODEC.pt DECODER.pt OUT --name mini --version 0.1
+    openvmas train export CODEC.pt RUN/decoder.pt OUT --joint RUN    # with video encoder and alignment
+    openvmas train export - - OUT --joint RUN --name alignment       # only those, for codes of mini
+    openvmas train export CODEC.pt - OUT                # only the codec's files, into a folder that holds a model
+    openvmas train export - RUN/decoder.pt OUT --joint RUN     # the others, into a folder that holds a model
 
 `condition.onnx` (curves and meaning → one vector per step), `decoder.onnx` (one step; weights in 8-bit blocks),
-`codec.onnx` (latents → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames →
-latents) and `codebooks.npz`. STFT, inverse STFT and quantisation are done in NumPy.
+`codec.onnx` (latents → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames → latents) and
+`codebooks.npz`. STFT, inverse STFT and quantisation are done in NumPy. Of a joint run also `video_encoder.onnx`
+(features and curves of a span → one vector per codec step, an embedding, and one vector per moment) and
+`music_embedding.onnx` (tokens of a span → the last two of the music, by a decoder without a condition). Both are for
+spans about as long as a clip in training; `generate.picture_encoder` and `generate.similarity` cut longer ones.
 """
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from openvmas.codec.autoencoder import Codec, load_codec
-from openvmas.errors import ModelError
+from openvmas.errors import ModelError, OptionError
+from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding, TimedMusic, unconditioned_hidden
 from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
-from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.export.export_alignment import (
-    JOINT_FILES,
-    SPAN,
-    VIDEO_FILES,
-    codebooks_of,
-    export_sides,
-    export_video,
-    load_sides,
-)
+from openvmas.model.video_encoder import VideoEncoder, load_video_encoder
+from openvmas.pretrained import find_weights, hash_file, write_manifest
+from openvmas.settings import option
 from openvmas.train.export.onnx_files import compress, export_graph, quantize
 from openvmas.train.export.step_graph import PARTS, StepGraph, plain_products
 
 UNSTATED = "unstated"  # licence of weights of which nobody has said it
 DECODER_FILES = {"decoder": "decoder.onnx", "condition": "condition.onnx"}
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
+VIDEO_FILES = {"video_encoder": "video_encoder.onnx"}
+JOINT_FILES = {**VIDEO_FILES, "music_embedding": "music_embedding.onnx"}
+MOMENTS = {1: "moments"}
+SPAN = 576  # codec steps of a clip in training (JointRecipe.steps_per_crop)
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Settings of an export."""
+
+    name: str = option("mini", "Name of the model.")
+    version: str | None = option(None, "Version of the model; 0.1, or that of the model in FOLDER if left out.")
+    bits: int = option(8, "Bits of the decoder's weights; 32 is fp32.")
+    joint: str | None = option(None, "Also export video_encoder.pt and alignment.pt of this run.", metavar="RUN")
+    codes_of: str = option("mini", "Model whose codes the run read; with - as CODEC.pt.", metavar="MODEL")
+    span: int = option(SPAN, "Steps of a clip in the run (its steps_per_crop).", min=16)
+    licence: str = option(UNSTATED, "Licence of the weights, e.g. CC-BY-4.0; every sidecar repeats it.")
 
 
 def measure_reach(trunk: nn.Module, n_in: int, n_steps: int = 512) -> tuple[int, int]:
-    """How many steps before and after its own one an output of `trunk` ([1, T, n_in] → [1, T, D]) depends on.
+    """Numbers of steps before and after its own that an output of `trunk` ([1, T, n_in] → [1, T, D]) depends on.
 
     Measured from gradients, so it holds whatever the trunk is made of. Raises ValueError where it is unbounded.
     """
@@ -94,15 +105,13 @@ def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
 
 
 def decoder_sizes(config: DecoderConfig) -> dict[str, Any]:
-    """What the engine needs to know of a decoder."""
+    """Sizes of a decoder for the manifest."""
     names = ("n_codebooks", "codebook_size", "n_layers", "narrow", "wide", "n_groups", "width", "head_width")
     return {"wide_layers": list(config.wide_layers), **{name: getattr(config, name) for name in names}}
 
 
 def export_step(decoder: Decoder, path: Path, bits: int = 8) -> None:
     """Write one step of the decoder; bits: of the weights, 32 for fp32 (embeddings are then fp32, too, else fp16)."""
-    import onnx
-
     state = {name: value.detach().numpy() for name, value in decoder.state_dict().items()}
     n_layers = decoder.config.n_layers
     weights = {f"{part}.{i}": state[f"layers.{i}.{part}.weight"].T for i in range(n_layers) for part in PARTS}
@@ -135,7 +144,7 @@ def export(
 
 
 def export_decoder(decoder: Decoder, folder: Path, bits: int = 8) -> dict[str, Any]:
-    """Write DECODER_FILES; returns what the manifest says about them."""
+    """Write DECODER_FILES; returns their sizes for the manifest."""
     config, steps = decoder.config, {1: "steps"}
     export_step(decoder, folder / DECODER_FILES["decoder"], bits)
     export_graph(
@@ -152,9 +161,9 @@ def export_decoder(decoder: Decoder, folder: Path, bits: int = 8) -> dict[str, A
 def export_alignment(
     run: Path, folder: Path, name: str, version: str, codes_of: str, span: int = SPAN, licence: str = UNSTATED
 ) -> Path:
-    """Write only what compares picture and music; returns the manifest's path. codes_of: whose codes the run read."""
+    """Write only JOINT_FILES; returns the manifest's path. codes_of: the model whose codes the run read."""
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = export_sides(run, folder, codebooks_of(codes_of), span)
+    sizes = export_sides(run, folder, find_weights(codes_of).file("codebooks"), span)
     return write_manifest(folder, name=name, version=version, licence=licence, files=JOINT_FILES, sizes=sizes)
 
 
@@ -217,36 +226,111 @@ def replace_decoder(
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("codec", help="CODEC.pt, or - to leave that of a model in FOLDER as it is")
-    parser.add_argument("decoder", help="DECODER.pt, or - to leave it; with - - only the alignment is written")
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--name", default="mini")
-    parser.add_argument("--version", help="0.1, or with - the version that is there, if left out")
-    parser.add_argument("--bits", type=int, default=8, help="of the decoder's weights; 32 is fp32")
-    parser.add_argument("--joint", type=Path, metavar="RUN", help="also its video_encoder.pt and alignment.pt")
-    parser.add_argument("--codes-of", default="mini", metavar="MODEL", help="with CODEC -: model whose codes RUN read")
-    parser.add_argument("--span", type=int, default=SPAN, help="steps of a clip in RUN (its steps_per_crop)")
-    parser.add_argument("--licence", default=UNSTATED, help="of the weights, e.g. CC-BY-4.0; every sidecar repeats it")
-    arguments = parser.parse_args()
-    name, version, run = arguments.name, arguments.version, arguments.joint
-    span, licence = arguments.span, arguments.licence
-    if arguments.codec == arguments.decoder == "-":
+def moments_of(timed: TimedEmbedding, states: Tensor) -> Tensor:
+    """The vectors of moments that `TimedEmbedding` concatenates: states [B, S, D] → [B, S // EVERY, E]."""
+    return timed.read(states.transpose(1, 2)).transpose(1, 2)
+
+
+class VideoSide(nn.Module):
+    """features [1, F, W], curves [1, T, C] → steps [1, T, D], embedding [1, E], moments [1, T // EVERY, E']."""
+
+    def __init__(self, encoder: VideoEncoder, timed: TimedEmbedding) -> None:
+        super().__init__()
+        self.encoder, self.timed = encoder, timed
+
+    def forward(self, features: Tensor, curves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self.encoder(features, curves)
+        return seen.steps, seen.embedding, moments_of(self.timed, seen.motion)
+
+
+class MusicSide(nn.Module):
+    """tokens [1, K, S] after the delay pattern → embedding [1, E], moments [1, S // EVERY, E']."""
+
+    def __init__(self, decoder: Decoder, music: MusicEmbedding, timed: TimedMusic) -> None:
+        super().__init__()
+        self.decoder, self.music, self.timed = decoder, music, timed
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = unconditioned_hidden(self.decoder, tokens)
+        onsets = self.timed.read(hidden).sigmoid()
+        return self.music(hidden), moments_of(self.timed.embed, onsets[..., None])
+
+
+def load_sides(run: Path) -> tuple[VideoSide, MusicSide, dict[str, float]]:
+    """Both sides of a joint run, and the inverse temperatures of their comparisons."""
+    for name in ("decoder.pt", "video_encoder.pt", "alignment.pt"):
+        if not (run / name).is_file():
+            raise ModelError(f"{run} has no {name}; give the folder of a finished run of joint training.")
+    decoder, encoder = load_decoder(str(run / "decoder.pt")), load_video_encoder(str(run / "video_encoder.pt"))
+    parts = torch.load(run / "alignment.pt", map_location="cpu", weights_only=True)
+    n, width = parts["video_timed"]["read.weight"].shape[:2]
+    video_timed = TimedEmbedding(width, n)
+    inner, width, kernel = parts["music_timed"]["first.weight"].shape
+    music, music_timed = MusicEmbedding(**parts["config"]), TimedMusic(width, n, inner, kernel)
+    scales = {"temperature": Temperature(), "timed_temperature": Temperature()}
+    modules = {"music": music, "video_timed": video_timed, "music_timed": music_timed, **scales}
+    for name, module in modules.items():
+        module.load_state_dict(parts[name])
+    sides = VideoSide(encoder, video_timed).eval(), MusicSide(decoder, music, music_timed).eval()
+    return *sides, {name: round(scale().item(), 4) for name, scale in scales.items()}
+
+
+def export_sides(run: Path, folder: Path, codes_of: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
+    """Write JOINT_FILES; returns their sizes for the manifest.
+
+    codes_of: the codebooks of the codec whose codes the run's decoder read. span: steps of a clip in training.
+    bits: 32 keeps fp32.
+    """
+    video, music, scales = load_sides(run)
+    sizes, n_steps = export_video(video, folder, span, bits), 96
+    tokens = torch.zeros(1, music.decoder.config.n_codebooks, n_steps, dtype=torch.long)
+    export_graph(
+        music, {"tokens": tokens}, ["embedding", "moments"], {"tokens": {2: "steps"}, "moments": MOMENTS},
+        folder / JOINT_FILES["music_embedding"],
+    )  # fmt: skip
+    if bits < 32:
+        compress(folder / JOINT_FILES["music_embedding"], folder / JOINT_FILES["music_embedding"])
+    return {
+        **sizes,
+        "alignment": {
+            **scales,
+            "n_codebooks": music.decoder.config.n_codebooks,
+            "codebook_size": music.decoder.config.codebook_size,
+            "codebooks_sha256": hash_file(codes_of),
+        },
+    }
+
+
+def export_video(video: VideoSide, folder: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
+    """Write VIDEO_FILES; returns their sizes for the manifest. span, bits: as for `export_sides`."""
+    config, path = video.encoder.config, folder / VIDEO_FILES["video_encoder"]
+    n_frames = max(round(span * config.fps / 50), 2)
+    export_graph(
+        video,
+        {"features": torch.zeros(1, n_frames, config.feature_width), "curves": torch.zeros(1, span, config.n_curves)},
+        ["steps", "embedding", "moments"],
+        {"features": {1: "frames"}, "curves": {1: "steps"}, "steps": {1: "steps"}, "moments": MOMENTS},
+        path,
+    )
+    if bits < 32:
+        compress(path, path)
+    return {
+        "video": {"fps": config.fps, "feature_width": config.feature_width, "width": config.out_width, "span": span}
+    }
+
+
+def export_files(codec: str, decoder: str, folder: Path, options: ExportOptions) -> Path:
+    """Export checkpoints, or keep what "-" stands for; returns the manifest's path. Raises ModelError, OptionError."""
+    run = Path(options.joint) if options.joint else None
+    version, bits, span = options.version, options.bits, options.span
+    if codec == decoder == "-":
         if run is None:
-            parser.error("with - - give --joint RUN")
-        print(export_alignment(run, arguments.folder, name, version or "0.1", arguments.codes_of, span, licence))
-        return
-    if arguments.codec == "-":
-        print(replace_decoder(load_decoder(arguments.decoder), arguments.folder, version, arguments.bits, run, span))
-        return
-    codec = load_codec(arguments.codec)
-    if arguments.decoder == "-":
-        print(replace_codec(codec, arguments.folder, version))
-        return
-    decoder = load_decoder(arguments.decoder)
-    print(export(codec, decoder, arguments.folder, name, version or "0.1", arguments.bits, run, span, licence))
-
-
-if __name__ == "__main__":
-    main()
+            raise OptionError("without codec and decoder there is nothing to export; with - - give --joint RUN.")
+        chosen = options.name, version or "0.1", options.codes_of, span, options.licence
+        return export_alignment(run, folder, *chosen)
+    if codec == "-":
+        return replace_decoder(load_decoder(decoder), folder, version, bits, run, span)
+    if decoder == "-":
+        return replace_codec(load_codec(codec), folder, version)
+    made = load_codec(codec), load_decoder(decoder)
+    return export(*made, folder, options.name, version or "0.1", bits, run, span, options.licence)

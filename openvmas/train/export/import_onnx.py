@@ -1,25 +1,26 @@
-"""Back from the files that ship to checkpoints, so that training goes on from what is in the repository.
+"""From exported files back to checkpoints, so that training goes on from the models that ship.
 
-    python -m openvmas.train.export.import_onnx mini OUT        # OUT/codec.pt and OUT/decoder.pt
+    openvmas train import mini OUT        # OUT/codec.pt and OUT/decoder.pt
 
-Weights come back as they are used: rounded to 8 bits (docs/LOG.md says what that costs), codebooks to fp16. What only
-training knows (moments of the optimiser, how often codebook entries are used) begins anew.
+Weights come back as they are used: rounded to 8 bits (docs/LOG.md says what that costs), codebooks to fp16. State that
+only training has (moments of the optimiser, usage of codebook entries) begins anew.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import nn
 
 from openvmas.codec.autoencoder import Codec, CodecConfig, save_codec
 from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderConfig, save_decoder
 from openvmas.pretrained import Weights, find_weights
+from openvmas.train.export.onnx_files import unpack_blocks
 from openvmas.train.export.step_graph import PARTS
 
 
@@ -27,9 +28,6 @@ class Graph:
     """The constants of an ONNX file as float32 arrays, by the names that PyTorch gave them."""
 
     def __init__(self, path: Path) -> None:
-        import onnx
-        from onnx import numpy_helper
-
         graph = onnx.load(str(path)).graph
         self._values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self._makers = {name: node for node in graph.node for name in node.output}
@@ -77,16 +75,6 @@ def module_name(node: str) -> str:
     return ".".join(parts)
 
 
-def unpack_blocks(node: Any, values: dict[str, np.ndarray]) -> np.ndarray:
-    """Weights [out, in] of a MatMulNBits node with 8 bits."""
-    sizes = {item.name: item.i for item in node.attribute}
-    if sizes["bits"] != 8:
-        raise ModelError(f"{node.name} has weights of {sizes['bits']} bits; only models with 8 can be recovered.")
-    packed, scales, zeros = (values[name] for name in node.input[1:4])
-    scales, zeros = (array.reshape(packed.shape[0], -1, 1).astype(np.float32) for array in (scales, zeros))
-    return ((packed.astype(np.float32) - zeros) * scales).reshape(len(packed), -1)[:, : sizes["K"]]
-
-
 def fill(module: nn.Module, named: dict[str, np.ndarray], matrices: dict[str, np.ndarray], prefix: str = "") -> None:
     """Put named constants and matrices into a module. prefix: of its names. Raises ModelError where one is missing."""
     for name, parameter in module.named_parameters():
@@ -98,7 +86,7 @@ def fill(module: nn.Module, named: dict[str, np.ndarray], matrices: dict[str, np
         parameter.data.copy_(torch.from_numpy(np.ascontiguousarray(value)))
 
 
-def recover_decoder(weights: Weights) -> Decoder:
+def import_decoder(weights: Weights) -> Decoder:
     """The decoder with its condition encoder."""
     sizes = weights.sizes
     graph, condition = Graph(weights.file("decoder")), Graph(weights.file("condition"))
@@ -126,7 +114,7 @@ def recover_decoder(weights: Weights) -> Decoder:
     return decoder.eval()
 
 
-def recover_codec(weights: Weights) -> Codec:
+def import_codec(weights: Weights) -> Codec:
     """Encoder, codebooks and decoder of the codec."""
     sizes = weights.sizes
     encoder, decoder = Graph(weights.file("codec_encoder")), Graph(weights.file("codec"))
@@ -151,17 +139,9 @@ def recover_codec(weights: Weights) -> Codec:
     return codec.eval()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="preset or folder")
-    parser.add_argument("folder", type=Path)
-    arguments = parser.parse_args()
-    weights = find_weights(arguments.model)
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    save_codec(recover_codec(weights), str(arguments.folder / "codec.pt"))
-    save_decoder(recover_decoder(weights), str(arguments.folder / "decoder.pt"))
-    print(f"{arguments.folder}: codec.pt, decoder.pt")
-
-
-if __name__ == "__main__":
-    main()
+def import_files(model: str, folder: Path) -> None:
+    """Write codec.pt and decoder.pt of an exported model. Raises ModelError."""
+    weights = find_weights(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_codec(import_codec(weights), str(folder / "codec.pt"))
+    save_decoder(import_decoder(weights), str(folder / "decoder.pt"))

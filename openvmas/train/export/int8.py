@@ -1,17 +1,17 @@
-"""What 8-bit weights cost: the likelihood of music under the shipped graph against the same graph with fp32 weights.
+"""Cost of 8-bit weights: the likelihood of music under the shipped graph against the same graph with fp32 weights.
 
-    python -m openvmas.train.export.int8 SOUND... [--model mini]
+    openvmas train int8 SOUND... [--model mini]
 
-Each file is encoded with the model's own codec, and the decoder reads its codes told nothing. Where the weights that
-were trained are not at hand, the fp32 graph has those that the 8-bit blocks stand for: what is compared then is
-computing with 8-bit activations against computing with fp32, without the rounding of the weights (a test of a small
-model has both).
+Each file is encoded with the model's own codec, and the decoder reads its codes without a condition. Where the weights
+that were trained are not at hand, the fp32 graph has those that the 8-bit blocks stand for: computing with 8-bit
+activations is then compared against computing with fp32, without the rounding of the weights (a test of a small model
+has both).
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,21 +24,17 @@ from openvmas.generate.engine import Engine
 from openvmas.media.audio import read_audio_blocks
 from openvmas.onnx_session import open_graph, run
 from openvmas.pretrained import find_weights
-from openvmas.train.export.onnx_files import OPSET
+from openvmas.train.export.onnx_files import OPSET, unpack_blocks
 
 
 def expand(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph with plain products of fp32 weights in place of 8-bit blocks."""
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    constants = {name: numpy_helper.to_array(tensor) for name, tensor in tensors.items()}
     for i, node in enumerate(model.graph.node):
         if node.op_type != "MatMulNBits":
             continue
-        sizes = {item.name: item.i for item in node.attribute}
-        assert sizes["bits"] == 8, "only 8-bit blocks are read"
-        blocks, scales, zeros = (numpy_helper.to_array(tensors[name]) for name in node.input[1:4])
-        scales, zeros = (x.reshape(sizes["N"], -1, 1).astype(np.float32) for x in (scales, zeros))
-        weight = ((blocks.astype(np.float32) - zeros) * scales).reshape(sizes["N"], -1)[:, : sizes["K"]]
-        name = node.input[1]
+        weight, name = unpack_blocks(node, constants), node.input[1]
         for old in node.input[1:4]:
             model.graph.initializer.remove(tensors[old])
         model.graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(weight.T), name))
@@ -48,20 +44,19 @@ def expand(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def negative_log_likelihood(engine: Engine, codes: np.ndarray, condition: np.ndarray) -> float:
-    """Of codes [K, T] told condition [T, D], nats per code."""
+    """Negative log-likelihood of codes [K, T] under a condition [T, D], nats per code."""
     empty = engine.sizes["codebook_size"]
     tokens = delay_template(codes, empty).astype(np.int64)
     state, last, total = engine.start(1), np.full((1, len(codes)), empty), 0.0
     for step in range(tokens.shape[1]):
-        told = condition[min(step, len(condition) - 1)][None]
-        logits = engine.step(state, last, told)
+        logits = engine.step(state, last, condition[min(step, len(condition) - 1)][None])
         last = tokens[None, :, step]
         total -= float(log_likelihood(logits, last).sum())
     return total / codes.size
 
 
-def nothing_told(engine: Engine, n_steps: int) -> np.ndarray:
-    """The condition [n_steps, D] when nothing is said."""
+def null_condition(engine: Engine, n_steps: int) -> np.ndarray:
+    """The condition [n_steps, D] of unconditional sampling."""
     graph = open_graph(engine.weights.file("condition"), 1)
     shapes = {item.name: item.shape for item in graph.get_inputs()}
     inputs = {name: np.zeros((1, n_steps, shapes[name][2]), np.float32) for name in ("curves", "semantics")}
@@ -69,30 +64,22 @@ def nothing_told(engine: Engine, n_steps: int) -> np.ndarray:
     return run(graph, inputs)[0][0]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sounds", nargs="+", type=Path)
-    parser.add_argument("--model", default="mini")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each file")
-    arguments = parser.parse_args()
-    weights = find_weights(arguments.model)
+def compare_likelihoods(sounds: Sequence[Path], model: str, seconds: float) -> Iterator[str]:
+    """Lines with the likelihood of sounds under fp32 and 8-bit weights, for each and on average."""
+    weights = find_weights(model)
     runner, rounded, exact = CodecRunner(weights), Engine(weights), Engine(weights)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decoder.onnx"
         onnx.save(expand(onnx.load(str(weights.file("decoder")))), str(path))
         exact.use_decoder(path)
     losses = []
-    for sound in arguments.sounds:
+    for sound in sounds:
         blocks = (block[0] for block in read_audio_blocks(sound, runner.sample_rate, 1))
         codes = np.concatenate(list(runner.encode_blocks(blocks, weights.sizes["n_codebooks"])), axis=1)
-        codes = codes[:, : round(arguments.seconds * exact.frame_rate)]
-        told = nothing_told(exact, codes.shape[1])
-        pair = [negative_log_likelihood(engine, codes, told) for engine in (exact, rounded)]
+        codes = codes[:, : round(seconds * exact.frame_rate)]
+        condition = null_condition(exact, codes.shape[1])
+        pair = [negative_log_likelihood(engine, codes, condition) for engine in (exact, rounded)]
         losses.append(pair)
-        print(f"{sound.name}: fp32 {pair[0]:.4f}, 8-bit {pair[1]:.4f} nats per code", flush=True)
+        yield f"{sound.name}: fp32 {pair[0]:.4f}, 8-bit {pair[1]:.4f} nats per code"
     exact_mean, rounded_mean = np.mean(losses, axis=0)
-    print(f"mean: fp32 {exact_mean:.4f}, 8-bit {rounded_mean:.4f}, {100 * (rounded_mean / exact_mean - 1):+.2f} %")
-
-
-if __name__ == "__main__":
-    main()
+    yield f"mean: fp32 {exact_mean:.4f}, 8-bit {rounded_mean:.4f}, {100 * (rounded_mean / exact_mean - 1):+.2f} %"

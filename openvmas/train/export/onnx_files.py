@@ -1,4 +1,4 @@
-"""ONNX files: tracing a module, and weights as 8-bit integers."""
+"""ONNX files: tracing of modules, weights as 8-bit integers and back."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
+
+from openvmas.errors import ModelError
 
 OPSET = 17
 BLOCK = 64  # weights that share a scale; of 32, a step takes a seventh longer, of 128 it is no faster
@@ -33,7 +37,6 @@ def quantize(source: Path, target: Path, bits: int) -> None:
     """
     import logging
 
-    import onnx
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
     logging.getLogger("onnxruntime.quantization.matmul_nbits_quantizer").setLevel(logging.WARNING)
@@ -51,9 +54,6 @@ def compress(source: Path, target: Path, in_half: int | None = None) -> None:
     The graph turns them into fp32 when it is opened, so it runs as fast and as exactly as with fp32 weights. For graphs
     that work on many steps at once. in_half: the product (-1: the last) whose weights are kept in fp16.
     """
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     model = onnx.load(str(source))
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     products = [node for node in model.graph.node if node.op_type == "MatMul" and node.input[1] in weights]
@@ -81,3 +81,13 @@ def compress(source: Path, target: Path, in_half: int | None = None) -> None:
     del model.graph.node[:]
     model.graph.node.extend([*added, *nodes])
     onnx.save(model, str(target))
+
+
+def unpack_blocks(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> np.ndarray:
+    """Weights [out, in] of a MatMulNBits node, which `quantize` wrote. Raises ModelError if they are not of 8 bits."""
+    sizes = {item.name: item.i for item in node.attribute}
+    if sizes["bits"] != 8:
+        raise ModelError(f"{node.name} has weights of {sizes['bits']} bits; only models with 8 can be unpacked.")
+    packed, scales, zeros = (constants[name] for name in node.input[1:4])
+    scales, zeros = (array.reshape(sizes["N"], -1, 1).astype(np.float32) for array in (scales, zeros))
+    return ((packed.astype(np.float32) - zeros) * scales).reshape(sizes["N"], -1)[:, : sizes["K"]]

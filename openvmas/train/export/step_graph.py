@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 17
+from openvmas.train.export.onnx_files import OPSET
+
 EPSILON = 1e-6  # of model.decoder.normalize
 PARTS = ("to_qkv", "to_out", "to_hidden", "from_hidden")  # matrices of a layer, in the order of the computation
 Product = Callable[["StepGraph", str, str], str]
@@ -61,7 +62,7 @@ class StepGraph:
         return outputs[0] if n == 1 else outputs
 
     def own(self, kind: str, *inputs: str, **options: Any) -> Any:
-        """A node of ONNX Runtime's own."""
+        """Add a node of ONNX Runtime's own operators."""
         return self.node(kind, *inputs, domain="com.microsoft", **options)
 
     def add_and_normalize(self, x: str, more: str) -> tuple[str, str]:
@@ -78,11 +79,11 @@ class StepGraph:
         if table.dtype == np.float16:
             x = self.node("Cast", x, to=TensorProto.FLOAT)
         x = self.node("ReduceSum", x, self.ints(1), keepdims=1)
-        told = self.node("Mul", "condition", self.constant("gains", gains))
-        told = self.node("Split", told, self.ints(*[1] * n_layers), n=n_layers, axis=1) if n_layers > 1 else [told]
+        added = self.node("Mul", "condition", self.constant("gains", gains))
+        added = self.node("Split", added, self.ints(*[1] * n_layers), n=n_layers, axis=1) if n_layers > 1 else [added]
         keys, values = [], []
         for layer in range(n_layers):
-            h, x = self.add_and_normalize(x, told[layer])
+            h, x = self.add_and_normalize(x, added[layer])
             attended, key, value = self._attend(h, layer)
             keys.append(key)
             values.append(value)
@@ -97,7 +98,7 @@ class StepGraph:
         self.node("Concat", *values, axis=3, name="new_values")
 
     def _attend(self, h: str, layer: int) -> tuple[str, str, str]:
-        """What attention gives [n, 1, D], the new key and the new value [n, G, 1, d]."""
+        """The output of attention [n, 1, D], the new key and the new value [n, G, 1, d]."""
         n_heads, n_groups, d = self.n_heads, self.n_groups, self.head_width
         kind = "wide" if layer in self.sizes["wide_layers"] else "narrow"
         turned = (n_heads + n_groups) * d

@@ -1,17 +1,16 @@
-"""What compares picture and music, learned alone: the states of a finished decoder and many pairs in every batch.
+"""Train only the comparison of picture and music: on the states of a finished decoder, with many pairs in every batch.
 
-    python -m openvmas.train.joint.align PACKED POOLS DECODER.pt OUT --steps 300 --batch 48
+    openvmas train align PACKED POOLS DECODER.pt OUT --steps 300 --batch 48
 
 The decoder stays as it is and its states of every pair of a pool are computed once, so that a batch may hold many
-pairs: a joint step can afford eight, and eight wrong answers teach an embedding of meaning nothing (docs/LOG.md). OUT
-gets `decoder.pt`, `video_encoder.pt` and `alignment.pt`, for `openvmas.train.export.export_model --joint OUT`. The
-video encoder's
-`steps` are not trained: this is for comparing, not for writing.
+pairs: a joint step can afford eight, and eight negatives teach an embedding of meaning nothing (docs/LOG.md). OUT gets
+`decoder.pt`, `video_encoder.pt` and `alignment.pt`, for `openvmas train export - - FOLDER --joint OUT`. The `steps`
+of the video encoder are not trained: the result is for comparing, not for composing.
 """
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,26 @@ from torch import Tensor
 
 from openvmas.model.alignment import contrastive_loss, onset_loss, ranks_of, timed_loss, unconditioned_hidden
 from openvmas.model.decoder import load_decoder
+from openvmas.settings import option
 from openvmas.train.decoder.examples import Examples, read_packed
-from openvmas.train.joint.joint_model import JointModel, JointRecipe
+from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
 from openvmas.train.joint.joint_trainer import save_parts
-from openvmas.train.joint.pair_pool import TEST_ROUND, PairPool, PooledPairs
-from openvmas.train.joint.pairs import collate
+from openvmas.train.joint.pairs import TEST_ROUND, PairPool, PooledPairs, collate
 
 CHUNK = 32  # pairs that go through the decoder at once
+
+
+@dataclass(frozen=True)
+class AlignOptions:
+    """Settings of training an alignment alone."""
+
+    preset: str = option("small", "Sizes of the decoder.", choices=PRESETS)
+    fps: float = option(2.0, "Frames per second that the video encoder is given.", min=0.1, max=60)
+    steps: int = option(300, "Optimiser steps.", min=1)
+    batch: int = option(48, "Pairs in a batch.", min=2)
+    learning_rate: float = option(2e-3, "Peak learning rate.", min=0, max=1)
+    seed: int = option(0, "Seed of weights and batches.", min=0)
+    threads: int = option(1, "CPU threads.", min=1, max=1024)
 
 
 def begin(decoder: Path, preset: str, fps: float, feature_width: int) -> JointModel:
@@ -37,7 +49,7 @@ def begin(decoder: Path, preset: str, fps: float, feature_width: int) -> JointMo
 
 
 class States:
-    """Every pair of a pool: untold states [N, S, D], the picture's curves and features, onsets, pieces."""
+    """Unconditional states [N, S, D] of every pair of a pool, the picture's curves and features, onsets, pieces."""
 
     def __init__(self, made: JointModel, examples: Examples, pool: PairPool, n_pieces: int | None = None) -> None:
         assert made.video is not None
@@ -77,7 +89,7 @@ def losses(made: JointModel, states: States, rows: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(made: JointModel, states: States) -> dict[str, float]:
-    """How many times more often than chance a picture finds its music among TEST_ROUND: by meaning, in time, both."""
+    """Rates, as multiples of chance, at which a picture finds its music among TEST_ROUND: by meaning, in time, both."""
     assert made.video is not None
     made.eval()
     ranks: dict[str, list[Tensor]] = {"meaning": [], "in time": [], "both": []}
@@ -96,7 +108,7 @@ def measure(made: JointModel, states: States) -> dict[str, float]:
 
 
 def align(made: JointModel, training: States, testing: States, steps: int, batch: int, rate: float) -> None:
-    """Train all but the decoder; prints what `measure` finds ten times."""
+    """Train all but the decoder, and print the measures ten times."""
     parts = (made.video, made.music, made.video_timed, made.music_timed, made.temperature, made.timed_temperature)
     weights = [weight for part in parts if part is not None for weight in part.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
@@ -115,28 +127,14 @@ def align(made: JointModel, training: States, testing: States, steps: int, batch
         schedule.step()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("packed", "pools", "decoder", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--preset", default="small", help="of the decoder")
-    parser.add_argument("--fps", type=float, default=2.0, help="pictures a second that the video encoder is given")
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    torch.manual_seed(given.seed)
-    found, pool = read_packed(given.packed), PairPool.load(given.pools / "train.npz")
-    made = begin(given.decoder, given.preset, given.fps, pool.features.shape[2])
+def align_folder(packed: Path, pools: Path, decoder: Path, folder: Path, options: AlignOptions) -> None:
+    """Train on a folder of `openvmas train examples pack` with pools of pairs, and write the parts into a folder."""
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    found, pool = read_packed(packed), PairPool.load(pools / "train.npz")
+    made = begin(decoder, options.preset, options.fps, pool.features.shape[2])
     training = States(made, found.music, pool, found.n_pieces)
-    testing = States(made, found.held_out, PairPool.load(given.pools / "test.npz"))
-    align(made, training, testing, given.steps, given.batch, given.learning_rate)
-    given.out.mkdir(parents=True, exist_ok=True)
-    save_parts(made, made, given.out, is_first=True)
-
-
-if __name__ == "__main__":
-    main()
+    testing = States(made, found.held_out, PairPool.load(pools / "test.npz"))
+    align(made, training, testing, options.steps, options.batch, options.learning_rate)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_parts(made, made, folder, is_first=True)

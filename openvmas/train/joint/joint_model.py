@@ -1,7 +1,7 @@
-"""All that is trained together: decoder, video encoder, and what holds them to each other; its losses over a batch.
+"""The joint model: decoder, video encoder and the heads that align them; its losses over a batch.
 
-One pass through the networks (`forward`) and what is asked of embeddings (`contrast`) are apart, so that a batch may go
-through in parts and over several processes and still be judged as one (`train.joint.step`).
+The pass through the networks (`forward`) and the contrastive loss of its embeddings (`contrastive`) are apart, so that
+a batch may go through in parts and over several processes with the negatives of the whole (`train.joint.grad_cache`).
 """
 
 from __future__ import annotations
@@ -43,49 +43,50 @@ class JointRecipe:
     """Settings of a joint run."""
 
     preset: str = option("mini", "Sizes of the decoder and the video encoder.", choices=PRESETS)
-    video: str = option("encoder", "What reads the picture, or none.", choices=(*KINDS, "none"))
+    video: str = option("encoder", "Kind of the video encoder, or none.", choices=(*KINDS, "none"))
     fps: float = option(2.0, "Frames per second that the video encoder is given.", min=0.1, max=60)
     events_fps: float = option(
-        0.0, "Pictures per second that everything else is seen from; 0: as analysed (needs --pools).", min=0, max=60
-    )
+        0.0, "Pictures per second that the event curves are computed from; 0: as analysed (needs --pools).",
+        min=0, max=60,
+    )  # fmt: skip
     batch: int = option(12, "Clips in a batch, over all processes.", min=1)
     accumulate: int = option(1, "Parts in which a process computes its batch: the same gradients, less memory.", min=1)
-    share_music: float = option(0.5, "Of the batch: music without a picture.", min=0)
-    share_montage: float = option(0.5, "Of the batch: tracks with the videos an editor would make.", min=0)
-    share_real: float = option(0.0, "Of the batch: videos with their own music (needs --shards).", min=0)
-    share_weak: float = option(0.0, "Of the batch: tracks with pictures that fit their tags (needs --bank).", min=0)
+    share_music: float = option(0.5, "Share of the batch: music without a picture.", min=0)
+    share_montage: float = option(0.5, "Share of the batch: music with montages that were cut to it.", min=0)
+    share_real: float = option(0.0, "Share of the batch: videos with their own music (needs --shards).", min=0)
+    share_weak: float = option(0.0, "Share of the batch: music with pictures that fit its tags (needs --bank).", min=0)
     steps_per_crop: int = option(576, "Steps of a clip after the delay pattern, 50 a second.", min=16)
-    first_weight: float = option(1.6, "Of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2)
-    contrastive_weight: float = option(0.2, "Between global embeddings: what is seen and heard.", min=0)
-    timed_weight: float = option(0.1, "Between embeddings of every moment: when it happens.", min=0)
-    reading_weight: float = option(1.0, "Of the onsets that timed embeddings are made of, read from all music.", min=0)
+    first_weight: float = option(
+        1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
+    )
+    contrastive_weight: float = option(
+        0.2, "Weight of InfoNCE between global embeddings: what is seen and heard.", min=0
+    )
+    timed_weight: float = option(0.1, "Weight of InfoNCE between timed embeddings: when it happens.", min=0)
+    reading_weight: float = option(1.0, "Weight of reading onsets off all music, for its timed embeddings.", min=0)
     stand_in_weight: float = option(
-        0.0, "Of the contrastive loss between music and the curves that stand in for a picture.", min=0
+        0.0, "Weight of InfoNCE between music and the curves that stand in for a picture.", min=0
     )
-    hardness: float = option(0.3, "How much more similar negatives count.", min=0, max=5)
+    hardness: float = option(
+        0.3, "Concentration of InfoNCE on similar negatives (0: all count the same).", min=0, max=5
+    )
     queue: int = option(512, "Past pairs that serve as negatives.", min=1)
-    beat_weighting: float = option(
-        1.0, "By how much the likelihood counts more where picture and music agree.", min=0, max=100
-    )
-    onset_weight: float = option(0.1, "Of the head that reads onsets off the decoder's states.", min=0)
-    untold_weight: float = option(
-        0.25, "Of the likelihood of music when nothing is told, beside 1 when it is.", min=0, max=10
-    )
-    steps: int = option(4000, "Updates, if the time suffices.", min=1)
-    learning_rate: float = option(1e-3, "At its highest.", min=0, max=1)
+    beat_weighting: float = option(1.0, "Extra weight of the likelihood where picture and music agree.", min=0, max=100)
+    onset_weight: float = option(0.1, "Weight of the head that reads onsets off the decoder's states.", min=0)
+    uncond_weight: float = option(0.25, "Weight of the unconditional likelihood; the conditional has 1.", min=0, max=10)
+    steps: int = option(4000, "Optimiser steps, if the time suffices.", min=1)
+    learning_rate: float = option(1e-3, "Peak learning rate.", min=0, max=1)
     warmup: int = option(100, "Steps over which the learning rate rises.", min=1)
-    schedule: str = option("hold", "How the learning rate falls (train.loop.rate_at).", choices=SCHEDULES)
-    weight_decay: float = option(0.05, "Of matrices inside layers.", min=0, max=1)
-    drop_events: float = option(0.12, "Share of the clips whose events are not told.", min=0, max=1)
-    drop_meaning: float = option(0.12, "Share of the clips whose meaning is not told.", min=0, max=1)
-    drop_picture: float = option(0.12, "Share of the clips whose picture is not told.", min=0, max=1)
-    drop_all: float = option(0.1, "Share of the clips of which nothing is told.", min=0, max=1)
-    only_picture: float = option(
-        0.4, "Of the pairs: nothing but the video encoder tells the decoder anything.", min=0, max=1
-    )
+    schedule: str = option("hold", "Decay of the learning rate: at the end only (hold), or cosine.", choices=SCHEDULES)
+    weight_decay: float = option(0.05, "Weight decay of the matrices inside layers.", min=0, max=1)
+    drop_events: float = option(0.12, "Share of the clips without conditioning on events.", min=0, max=1)
+    drop_meaning: float = option(0.12, "Share of the clips without conditioning on meaning.", min=0, max=1)
+    drop_picture: float = option(0.12, "Share of the clips without conditioning on the picture.", min=0, max=1)
+    drop_all: float = option(0.1, "Share of the clips without any conditioning.", min=0, max=1)
+    only_picture: float = option(0.4, "Share of the pairs that are conditioned on the picture alone.", min=0, max=1)
     test_pairs: int = option(64, "Held-out pairs that are measured on.", min=1)
     save_every: int = option(200, "Steps between measurements and checkpoints.", min=1)
-    seed: int = option(0, "Of weights and batches.", min=0)
+    seed: int = option(0, "Seed of weights and batches.", min=0)
     precision: str = option("auto", "auto: bf16 on a GPU, fp32 on a CPU.", choices=("auto", "bf16", "fp32"))
 
 
@@ -94,8 +95,10 @@ EVERYTHING = JointRecipe(stand_in_weight=1.0)  # to measure with: no side is lef
 
 @dataclass(frozen=True)
 class Losses:
-    """nats. codebooks [K] of what is told, unweighted; total with all weights; contrastive, onset and reading are 0 if
-    off."""
+    """Losses of a batch, nats. codebooks [K]: conditional likelihood, unweighted; total: with all weights.
+
+    contrastive, onset and reading are 0 where the recipe leaves them out.
+    """
 
     total: Tensor
     codebooks: Tensor
@@ -104,8 +107,8 @@ class Losses:
     reading: Tensor
 
 
-class Sides(NamedTuple):
-    """What is contrasted: embeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
+class Embeddings(NamedTuple):
+    """Embeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
 
     The timed ones are of the pairs only. None where the recipe has no use for them.
     """
@@ -118,31 +121,33 @@ class Sides(NamedTuple):
     timed_scale: Tensor | None = None
 
 
-class Passed(NamedTuple):
-    """What one pass gave. likelihood: weighted sum; codebooks [2, K]: sums of what is told, unweighted, and how many
-    tokens they are over; onset, reading: means over the clips."""
+class PassOutput(NamedTuple):
+    """Results of one pass. likelihood: weighted sum; onset, reading: means over the clips.
+
+    codebooks [2, K]: sums of the conditional likelihood, unweighted, and the number of tokens in each.
+    """
 
     likelihood: Tensor
     codebooks: Tensor
     onset: Tensor
     reading: Tensor
-    sides: Sides
+    embeddings: Embeddings
 
 
-class Weights(NamedTuple):
-    """tokens [n told + n untold, K, S]: of every token's likelihood; beats [n, S]: of every step."""
+class LossWeights(NamedTuple):
+    """LossWeights of the likelihood of every token [n cond + n uncond, K, S], and of every step [n, S]."""
 
     tokens: Tensor
     beats: Tensor
 
 
 def is_aligned(recipe: JointRecipe) -> bool:
-    """Whether picture and music are held to each other at all."""
+    """Whether any contrastive loss is in use."""
     return bool(recipe.contrastive_weight or recipe.timed_weight or recipe.stand_in_weight)
 
 
 class JointModel(nn.Module):
-    """All that is trained together. video is None where the recipe says so."""
+    """Decoder, video encoder and alignment heads. video is None where the recipe says so."""
 
     def __init__(
         self, recipe: JointRecipe, decoder: Decoder | MusicGenDecoder | None = None, feature_width: int | None = None
@@ -162,12 +167,14 @@ class JointModel(nn.Module):
 
     @property
     def learned_layers(self) -> list[nn.Module]:
-        """Whose matrices Muon learns."""
+        """Lists of layers whose matrices Muon optimises."""
         return [self.decoder.layers, *([self.video.layers] if self.video is not None else [])]
 
-    def told(self, batch: PairBatch, keep: Tensor) -> tuple[Tensor, Encoded | None]:
-        """The decoder's condition [B, S, D] and what the video encoder gave; keep: [3, B] of 0 or 1, whether events,
-        meaning and picture are told."""
+    def cond(self, batch: PairBatch, keep: Tensor) -> tuple[Tensor, Encoded | None]:
+        """The decoder's condition [B, S, D] and the output of the video encoder.
+
+        keep [3, B] of 0 or 1: whether events, meaning and picture are in the condition.
+        """
         condition = self.decoder.condition(batch.curves, batch.semantics, keep[0], keep[1])
         if self.video is None:
             return condition, None
@@ -181,57 +188,66 @@ class JointModel(nn.Module):
         losses = F.cross_entropy(logits, tokens.flatten(), ignore_index=empty, reduction="none")
         return losses.view_as(tokens)
 
-    def n_untold(self, n: int, recipe: JointRecipe) -> int:
-        """How many of n clips go through untold too, because their states are asked for by more than the tokens."""
+    def n_uncond(self, n: int, recipe: JointRecipe) -> int:
+        """Number of clips, all n or none, that go through unconditionally too: the embeddings need their states."""
         return n if self.video is not None and is_aligned(recipe) else 0
 
-    def weigh(self, batch: PairBatch, n_untold: int, recipe: JointRecipe) -> Weights:
-        """What counts how much; the tokens' weights are not scaled to any sum."""
+    def loss_weights(self, batch: PairBatch, n_uncond: int, recipe: JointRecipe) -> LossWeights:
+        """The weights of tokens and steps; those of tokens are not scaled to any sum."""
         n_codebooks, n_steps = batch.tokens.shape[1:]
-        tokens = torch.cat([batch.tokens, batch.tokens[:n_untold]])
+        tokens = torch.cat([batch.tokens, batch.tokens[:n_uncond]])
         is_there = (tokens != self.decoder.config.codebook_size).float()
         beats = agreement_weights(batch.picture[..., 0], batch.onsets, recipe.beat_weighting)
         shares = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks).to(is_there)
-        told = delayed(beats, n_codebooks, n_steps)
-        untold = torch.full_like(told[:n_untold], recipe.untold_weight)
-        return Weights(is_there * shares[:, None] * torch.cat([told, untold]), beats)
+        cond = delayed(beats, n_codebooks, n_steps)
+        uncond = torch.full_like(cond[:n_uncond], recipe.uncond_weight)
+        return LossWeights(is_there * shares[:, None] * torch.cat([cond, uncond]), beats)
 
     def forward(
-        self, batch: PairBatch, keep: Tensor, recipe: JointRecipe, weights: Weights | None, n_pairs: int, n_untold: int
-    ) -> Passed:
-        """One pass over the batch, told; its first n_untold clips go through again untold, in the same call.
+        self,
+        batch: PairBatch,
+        keep: Tensor,
+        recipe: JointRecipe,
+        weights: LossWeights | None,
+        n_pairs: int,
+        n_uncond: int,
+    ) -> PassOutput:
+        """One pass over the batch; its first n_uncond clips go through again without a condition, in the same call.
 
-        weights None: only the sides are wanted, and nothing goes through told.
+        weights None: only the embeddings are wanted, and nothing goes through with a condition.
         """
         n_steps = batch.tokens.shape[-1]
         nothing = batch.picture.new_zeros(())
-        untold = unconditioned(self.decoder, n_untold, n_steps)
+        uncond = unconditioned(self.decoder, n_uncond, n_steps)
         if weights is None:
             assert self.video is not None
             seen = self.video(batch.features, batch.picture, has_features=batch.has_features)
-            hidden = self.decoder.hidden(batch.tokens[:n_untold], untold)
-            return Passed(nothing, nothing, nothing, nothing, self.sides(seen, hidden, n_pairs, recipe))
-        condition, seen = self.told(batch, keep)
+            hidden = self.decoder.hidden(batch.tokens[:n_uncond], uncond)
+            return PassOutput(nothing, nothing, nothing, nothing, self.embeddings(seen, hidden, n_pairs, recipe))
+        condition, seen = self.cond(batch, keep)
         n = len(batch.tokens)
-        tokens = torch.cat([batch.tokens, batch.tokens[:n_untold]])
-        hidden = self.decoder.hidden(tokens, torch.cat([condition, untold.to(condition.dtype)]))
+        tokens = torch.cat([batch.tokens, batch.tokens[:n_uncond]])
+        hidden = self.decoder.hidden(tokens, torch.cat([condition, uncond.to(condition.dtype)]))
         every = self.likelihood(tokens, hidden)
         is_there = batch.tokens != self.decoder.config.codebook_size
         codebooks = torch.stack([every[:n].sum((0, 2)), is_there.sum((0, 2))]).detach()
         onset = nothing
         if recipe.onset_weight:
             onset = onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), weights.beats)
-        sides, reading = Sides(), nothing
-        if seen is not None and n_untold:
-            sides = self.sides(seen, hidden[n:], n_pairs, recipe)
+        embeddings, reading = Embeddings(), nothing
+        if seen is not None and n_uncond:
+            embeddings = self.embeddings(seen, hidden[n:], n_pairs, recipe)
             if recipe.timed_weight:
-                heard = (batch.onsets[:n_untold] > 0).float()
+                heard = (batch.onsets[:n_uncond] > 0).float()
                 reading = onset_loss(self.music_timed.read(hidden[n:]), heard, torch.ones_like(heard))
-        return Passed((every * weights.tokens).sum(), codebooks, onset, reading, sides)
+        return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
-    def sides(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> Sides:
-        """seen: of all clips; hidden [n, S, D]: of the first n, untold, as their music may not know their picture."""
-        found = Sides()
+    def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> Embeddings:
+        """Embeddings of both embeddings. seen: of all clips.
+
+        hidden [n, S, D]: unconditional states of the first n clips, as their music may not know their picture.
+        """
+        found = Embeddings()
         if (recipe.contrastive_weight and n_pairs) or recipe.stand_in_weight:
             video = seen.embedding[: len(hidden)].clone()  # FSDP2 wants no views out of a forward pass
             found = found._replace(video=video, music=self.music(hidden), scale=self.temperature())
@@ -240,42 +256,48 @@ class JointModel(nn.Module):
             found = found._replace(timed_video=video, timed_music=music, timed_scale=self.timed_temperature())
         return found
 
-    def contrast(self, sides: Sides, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
-        """Weighted InfoNCE of pairs, and of music with its stand-ins; over all processes. The two kinds are never
-        negatives of each other: telling a picture from a stand-in takes no meaning. pieces [B]."""
+    def contrastive(self, embeddings: Embeddings, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
+        """Weighted InfoNCE of pairs, and of music with its stand-ins; over all processes. pieces [B].
+
+        The two kinds are never negatives of each other: to distinguish a picture from a stand-in takes no meaning.
+        """
         total = self.queue.video.new_zeros(())
-        if sides.video is not None and sides.music is not None and sides.scale is not None:
-            rows = sides.video, sides.music, pieces[: len(sides.video)]
+        if embeddings.video is not None and embeddings.music is not None and embeddings.scale is not None:
+            rows = embeddings.video, embeddings.music, pieces[: len(embeddings.video)]
             video, music, labels = (x[:n_pairs] for x in rows)
             if recipe.contrastive_weight and n_pairs:
-                loss = contrastive_loss(video, music, sides.scale, labels, self.queue, recipe.hardness)
+                loss = contrastive_loss(video, music, embeddings.scale, labels, self.queue, recipe.hardness)
                 total = total + recipe.contrastive_weight * loss
                 if self.training:
                     self.queue.push(video, music, labels)
             video, music, labels = (x[n_pairs:] for x in rows)
             if recipe.stand_in_weight and len(video) > 1:
-                loss = contrastive_loss(video, music, sides.scale, labels, hardness=recipe.hardness)
+                loss = contrastive_loss(video, music, embeddings.scale, labels, hardness=recipe.hardness)
                 total = total + recipe.stand_in_weight * loss
-        if sides.timed_video is not None and sides.timed_music is not None and sides.timed_scale is not None:
+        if (
+            embeddings.timed_video is not None
+            and embeddings.timed_music is not None
+            and embeddings.timed_scale is not None
+        ):
             # Another span of the same piece is a wrong answer here: no labels.
             n_parts = self.video_timed.read.out_channels
-            loss = timed_loss(sides.timed_video, sides.timed_music, sides.timed_scale, n_parts)
+            loss = timed_loss(embeddings.timed_video, embeddings.timed_music, embeddings.timed_scale, n_parts)
             total = total + recipe.timed_weight * loss
         return total
 
     def losses(self, batch: PairBatch, keep: Tensor, recipe: JointRecipe) -> Losses:
-        """All at once, in one process."""
-        n_pairs, n_untold = batch.n_pairs, self.n_untold(len(batch.tokens), recipe)
-        weights = self.weigh(batch, n_untold, recipe)
+        """Losses of a whole batch at once, in one process."""
+        n_pairs, n_uncond = batch.n_pairs, self.n_uncond(len(batch.tokens), recipe)
+        weights = self.loss_weights(batch, n_uncond, recipe)
         weights = weights._replace(tokens=weights.tokens / weights.tokens.sum())
-        passed = self(batch, keep, recipe, weights, n_pairs, n_untold)
-        contrastive = self.contrast(passed.sides, batch.pieces, n_pairs, recipe)
+        passed = self(batch, keep, recipe, weights, n_pairs, n_uncond)
+        contrastive = self.contrastive(passed.embeddings, batch.pieces, n_pairs, recipe)
         total = passed.likelihood + contrastive + by_clip(passed, recipe)
         sums, counts = passed.codebooks
         rest = (x.detach() for x in (contrastive, passed.onset, passed.reading))
         return Losses(total, sums / counts, *rest)
 
 
-def by_clip(passed: Passed, recipe: JointRecipe) -> Tensor:
-    """What is a mean over clips in the loss."""
+def by_clip(passed: PassOutput, recipe: JointRecipe) -> Tensor:
+    """The part of the loss that is a mean over clips."""
     return recipe.onset_weight * passed.onset + recipe.reading_weight * passed.reading

@@ -1,16 +1,20 @@
 """Clips of music with what a picture shows at the same time, from several sources, and batches mixed from them.
 
 `Music` has no picture: its own imperfect curves stand in for one. `MontagePairs` plans a music video for a span of a
-track (`data.montage.editor`) and takes curves and features from the plan: nothing is rendered.
+track (`data.montage.editor`) and takes curves and features from the plan: nothing is rendered. `PooledPairs` reads such
+pairs from a `PairPool` that was drawn once: 50 ms each are saved. `ShardPairs` are videos with their own music, and
+`WeakPairs` music with pictures that only fit its tags. A recipe mixes them by their shares.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,25 +24,35 @@ from openvmas.condition import Condition
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.curves import analyze_montage
 from openvmas.data.montage.editor import Montage, Montages
-from openvmas.data.montage.music_clips import MusicClip
+from openvmas.data.montage.music_clips import MusicClip, match
+from openvmas.data.shards.loader import Clips
+from openvmas.data.stages.packed import unpack_codes, unpack_curve, unpack_events, unpack_features
 from openvmas.errors import InputError
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DecoderConfig
 from openvmas.music.analysis import MusicAnalysis
 from openvmas.planning.conditioning import LEAST_ACCENT
-from openvmas.settings import CONTROL_RATE
+from openvmas.settings import CONTROL_RATE, option
 from openvmas.timeline import Events
-from openvmas.train.decoder.examples import Example, Examples, condition_of
+from openvmas.train.decoder.examples import GRID_CONFIDENCE, Example, Examples, condition_of, read_packed
 
 RATE = float(CONTROL_RATE)
 ROOM = 0.1  # s that a montage is longer than its clip: its length is rounded down to a whole frame
+CURVE_NAMES = ("accents", "energy", "novelty")
+ARRAYS = (
+    "codes", "features", "feature_times", "motion", "beats", "downbeats",
+    *(f"{side}_{name}" for side in ("seen", "heard") for name in ("accent_steps", "accents", "energy", "novelty")),
+)  # fmt: skip
+SHARPNESS = 0.2  # temperature of the choice of pictures by tags
+WEAK_SHOT = 4.0  # s, on average, that a picture of a weak pair stays
+TEST_ROUND = 64  # test pairs among which a picture must find its own music
 
 
 @dataclass(frozen=True)
-class Clip:
-    """S steps of a piece. codes: [K, T], T <= S.
+class TrainingClip:
+    """A training example of S steps of a piece. codes: [K, T], T <= S.
 
-    condition: what the decoder is told, S steps. onsets: [S] the music's accents as they are. curves: [S, 4] of the
+    condition: the condition of the decoder, S steps. onsets: [S] the music's accents as they are. curves: [S, 4] of the
     picture (model.video_encoder.PICTURE_CURVES), or what stands in for it. features: [F, W] of frames, or None.
     piece: clips of the same piece have the same number.
     """
@@ -52,8 +66,8 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What the picture to a span of an example shows. index: of the example; start: of the span, steps; curves [S, 4]
+class PictureSpan:
+    """The picture for a span of an example. index: of the example; start: of the span, steps; curves [S, 4]
     (model.video_encoder.PICTURE_CURVES) and features [F, W], float32."""
 
     index: int
@@ -62,10 +76,10 @@ class Seen:
     features: np.ndarray
 
 
-class Source(Protocol):
-    """Gives clips without end."""
+class ClipSource(Protocol):
+    """A source of clips without end."""
 
-    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> Clip:
+    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
         """A clip of n_steps with n_codes steps of codes, decided by the generator alone."""
         ...
 
@@ -79,7 +93,7 @@ class Music:
     def __init__(self, examples: Examples, n_pieces: int | None = None) -> None:
         self.examples, self.n_pieces = examples, n_pieces or len(examples.examples)
 
-    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> Clip:
+    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
         index, start = self.examples.choose(generator, n_codes)
         example = self.examples.examples[index]
         condition = condition_of(example, start, n_steps, generator)
@@ -90,7 +104,7 @@ class Music:
 class MontagePairs:
     """Spans of tracks with the music videos that an editor would make for them.
 
-    n_steps: of a clip. fps: features per second. picture_events: in this share of the clips the decoder is told the
+    n_steps: of a clip. fps: features per second. picture_events: in this share of the clips the condition has the
     picture's accents, energy and novelty, else the music's own. n_pieces: as for `Music`. Raises InputError if no
     track is long enough.
     """
@@ -107,37 +121,41 @@ class MontagePairs:
             raise InputError(f"no track lasts {length:.1f} s; give longer music or smaller --steps-per-crop.")
         self.montages = Montages(songs, bank, seed, (length, length))
 
-    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> Clip:
-        return self.clip(self.look(generator, n_steps), generator, n_codes)
+    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
+        return self.clip(self.draw_picture(generator, n_steps), generator, n_codes)
 
-    def look(self, generator: np.random.Generator, n_steps: int) -> Seen:
-        """A music video of n_steps, looked at: the slow half of drawing a clip."""
+    def draw_picture(self, generator: np.random.Generator, n_steps: int) -> PictureSpan:
+        """Curves and features of a music video of n_steps: the slow half of drawing a clip."""
         montage = self.montages.make(int(generator.integers(2**31)))
         analysis = analyze_montage(montage, self.bank)
-        names = ("accents", "energy", "novelty")
-        events = Events(CONTROL_RATE, *(getattr(analysis.events, name)[:n_steps] for name in names))
-        features = see(montage, self.bank, self.fps, frame_count(n_steps, self.fps))
+        events = Events(CONTROL_RATE, *(getattr(analysis.events, name)[:n_steps] for name in CURVE_NAMES))
+        features = montage_features(montage, self.bank, self.fps, frame_count(n_steps, self.fps))
         curves = curves_of(events, analysis.motion[:n_steps])
-        return Seen(int(montage.music), round(montage.start * RATE), curves, features)
+        return PictureSpan(int(montage.music), round(montage.start * RATE), curves, features)
 
-    def clip(self, seen: Seen, generator: np.random.Generator, n_codes: int) -> Clip:
-        """The clip of what was seen, told imperfectly; decided by the generator."""
-        example, piece = self.examples.examples[seen.index], seen.index % self.n_pieces
-        return pair_clip(example, seen, piece, generator, n_codes, self.picture_events)
+    def clip(self, picture: PictureSpan, generator: np.random.Generator, n_codes: int) -> TrainingClip:
+        """The clip of a picture, with an imperfect condition; decided by the generator."""
+        example, piece = self.examples.examples[picture.index], picture.index % self.n_pieces
+        return clip_of_pair(example, picture, piece, generator, n_codes, self.picture_events)
 
 
-def pair_clip(
-    example: Example, seen: Seen, piece: int, generator: np.random.Generator, n_codes: int, picture_events: float
-) -> Clip:
-    """The clip of an example and what its picture shows. picture_events: as for `MontagePairs`."""
-    condition = condition_of(example, seen.start, len(seen.curves), generator)
+def clip_of_pair(
+    example: Example,
+    picture: PictureSpan,
+    piece: int,
+    generator: np.random.Generator,
+    n_codes: int,
+    picture_events: float,
+) -> TrainingClip:  # fmt: skip
+    """The clip of an example and its picture. picture_events: as for `MontagePairs`."""
+    condition = condition_of(example, picture.start, len(picture.curves), generator)
     if generator.random() < picture_events:
-        condition = replace(condition, events=told_events(seen.curves))
-    return clip_of(example, piece, seen.start, n_codes, condition, seen.curves, seen.features)
+        condition = replace(condition, events=events_as_planned(picture.curves))
+    return clip_of(example, piece, picture.start, n_codes, condition, picture.curves, picture.features)
 
 
-def told_events(curves: np.ndarray) -> Events:
-    """A picture's curves [S, 4] as the decoder is told them: accents raised as a plan raises them (conduct)."""
+def events_as_planned(curves: np.ndarray) -> Events:
+    """Events of a picture's curves [S, 4] as planning gives them to the decoder: with raised accents."""
     accents, energy, novelty, _ = curves.T
     raised = np.where(accents > 0, LEAST_ACCENT + (1 - LEAST_ACCENT) * accents, 0)
     return Events(CONTROL_RATE, raised.astype(np.float32), energy, novelty)
@@ -146,12 +164,12 @@ def told_events(curves: np.ndarray) -> Events:
 def clip_of(
     example: Example, piece: int, start: int, n_codes: int, condition: Condition, curves: np.ndarray,
     features: np.ndarray | None,
-) -> Clip:  # fmt: skip
+) -> TrainingClip:  # fmt: skip
     """The clip of an example from step `start`."""
     onsets = example.events.accents[start : start + condition.n_steps]
     onsets = np.pad(onsets, (0, condition.n_steps - len(onsets)))
     codes = example.codes[:, start : start + n_codes].astype(np.int64)
-    return Clip(codes, condition, onsets, curves, features, piece)
+    return TrainingClip(codes, condition, onsets, curves, features, piece)
 
 
 def curves_of(events: Events, motion: np.ndarray | None = None) -> np.ndarray:
@@ -161,9 +179,9 @@ def curves_of(events: Events, motion: np.ndarray | None = None) -> np.ndarray:
 
 
 def song_of(example: Example, name: str) -> MusicClip:
-    """An example as editors of montages know it."""
+    """An example in the form that `data.montage` takes."""
     n_steps = example.codes.shape[1]
-    curves = (getattr(example.events, n)[:n_steps] for n in ("accents", "energy", "novelty"))
+    curves = (getattr(example.events, n)[:n_steps] for n in CURVE_NAMES)
     has_grid = len(example.beats) > 1
     tempo = 60 / float(np.median(np.diff(example.beats))) if has_grid else 0.0
     heard = MusicAnalysis(
@@ -175,14 +193,14 @@ def song_of(example: Example, name: str) -> MusicClip:
 
 
 def frame_count(n_steps: int, fps: float) -> int:
-    """Frames at fps that a span of n_steps has."""
+    """Number of frames at fps in a span of n_steps."""
     return max(math.ceil(n_steps / RATE * fps - 1e-9), 1)
 
 
-def see(montage: Montage, bank: Bank, fps: float, n_frames: int) -> np.ndarray:
+def montage_features(montage: Montage, bank: Bank, fps: float, n_frames: int) -> np.ndarray:
     """Features of a montage's first frames at fps, from the bank's nearest views: [n_frames, 1280] float32.
 
-    At 2 fps they are those of `data.montage.curves.watch`.
+    At 2 fps they are those of `data.montage.curves.analyze_montage`.
     """
     lengths = [round(take.duration * montage.fps) / float(montage.fps) for take in montage.takes]
     starts = np.concatenate([[0.0], np.cumsum(lengths)])[:-1]
@@ -199,8 +217,230 @@ def see(montage: Montage, bank: Bank, fps: float, n_frames: int) -> np.ndarray:
     return rows
 
 
-def part_of(bank: Bank, files: Sequence[int]) -> Bank:
-    """A bank of some of the files only: held-out pictures must not be seen in training."""
+@dataclass(frozen=True)
+class PairPool:
+    """N pairs. index [N] of examples, start [N] in steps, curves [N, S, 4] and features [N, F, W] float16 at fps."""
+
+    index: np.ndarray
+    start: np.ndarray
+    curves: np.ndarray
+    features: np.ndarray
+    fps: float
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def picture(self, row: int, fps: float) -> PictureSpan:
+        """One pair with features at a lower or equal fps, the nearest frames."""
+        n_frames = frame_count(self.curves.shape[1], fps)
+        frames = np.minimum(np.round(np.arange(n_frames) * self.fps / fps).astype(int), self.features.shape[1] - 1)
+        curves, features = self.curves[row].astype(np.float32), self.features[row, frames].astype(np.float32)
+        return PictureSpan(int(self.index[row]), int(self.start[row]), curves, features)
+
+    def save(self, path: Path) -> None:
+        np.savez(path, **vars(self))
+
+    @classmethod
+    def load(cls, path: Path) -> PairPool:
+        """Read a file of `save`. Raises InputError if it is not there."""
+        if not path.is_file():
+            raise InputError(f"{path} is not there; make it with openvmas train pairs.")
+        with np.load(path) as data:
+            arrays = {name: data[name] for name in data.files}
+        return cls(**{**arrays, "fps": float(arrays["fps"])})
+
+    @classmethod
+    def build(cls, source: MontagePairs, n: int, n_steps: int, seed: int, distinct: int = 0) -> PairPool:
+        """Draw n pairs. distinct: in every round of so many rows each is of another piece.
+
+        Raises InputError where there are not enough pieces for that.
+        """
+        generator = np.random.default_rng(seed)
+        rows: list[PictureSpan] = []
+        taken: set[int] = set()
+        for _ in range(60 * n):
+            if len(rows) == n:
+                break
+            if distinct and len(rows) % distinct == 0 and len(taken) == distinct:
+                taken.clear()
+            picture = source.draw_picture(generator, n_steps)
+            if distinct and picture.index % source.n_pieces in taken:
+                continue
+            taken.add(picture.index % source.n_pieces)
+            rows.append(picture)
+        if len(rows) < n:
+            raise InputError(f"only {len(rows)} of {n} pairs could be drawn; give more music or ask for fewer pairs.")
+        return cls(
+            np.array([row.index for row in rows]), np.array([row.start for row in rows]),
+            np.array([row.curves for row in rows], np.float16), np.array([row.features for row in rows], np.float16),
+            source.fps,
+        )  # fmt: skip
+
+
+def coarsen(curves: np.ndarray, fps: float) -> np.ndarray:
+    """Curves [S, 4] as fps pictures a second would show them: [S, 4].
+
+    What happens between two pictures is only known to lie between them: each frame's span has its strongest accent in
+    its middle and its mean energy, novelty and motion.
+    """
+    frame = (np.arange(len(curves)) * fps / RATE + 1e-9).astype(int)
+    coarse = np.zeros_like(curves)
+    for k in range(int(frame[-1]) + 1):
+        inside = np.flatnonzero(frame == k)
+        if len(inside):
+            coarse[inside[len(inside) // 2], 0] = curves[inside, 0].max()
+            coarse[inside, 1:] = curves[inside, 1:].mean(0)
+    return coarse
+
+
+class PooledPairs(MontagePairs):
+    """`MontagePairs` from a pool. fps: of features; events_fps: of the curves (0: as analysed)."""
+
+    def __init__(
+        self, examples: Examples, pool: PairPool, fps: float, events_fps: float = 0.0, picture_events: float = 0.5,
+        n_pieces: int | None = None,
+    ) -> None:  # fmt: skip
+        self.examples, self.pool, self.fps, self.events_fps = examples, pool, fps, events_fps
+        self.picture_events, self.n_pieces = picture_events, n_pieces or len(examples.examples)
+
+    def row(self, row: int) -> PictureSpan:
+        """One pair of the pool, at the frame rates of this source."""
+        picture = self.pool.picture(row, self.fps)
+        return replace(picture, curves=coarsen(picture.curves, self.events_fps)) if self.events_fps else picture
+
+    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
+        return self.clip(self.row(int(generator.integers(len(self.pool)))), generator, n_codes)
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """Sizes of the pools that `write_pools` makes."""
+
+    pairs: int = option(2000, "Pairs to train on.", min=1)
+    test_pairs: int = option(3 * TEST_ROUND, "Pairs to measure on.", min=1)
+    steps_per_crop: int = option(320, "Steps of a training pair, 50 a second.", min=16)
+    test_steps: int = option(768, "Steps of a test pair, 50 a second.", min=16)
+    fps: float = option(10.0, "Pictures a second that are kept; training may use fewer.", min=0.1, max=60)
+
+
+def write_pools(packed: Path, bank: Path, folder: Path, options: PoolOptions) -> Iterator[str]:
+    """Draw FOLDER/train.npz from the music and four fifths of the pictures, FOLDER/test.npz from what is held out.
+
+    In a round of TEST_ROUND test pairs each is of another piece. Yields a line about each pool.
+    """
+    found, banks = read_packed(packed), split_bank(Bank.load(bank))
+    folder.mkdir(parents=True, exist_ok=True)
+    sets = (
+        ("train", found.music, banks[0], options.pairs, options.steps_per_crop, 0, found.n_pieces),
+        ("test", found.held_out, banks[1], options.test_pairs, options.test_steps, TEST_ROUND, None),
+    )
+    for name, examples, pictures, n, n_steps, distinct, n_pieces in sets:
+        source = MontagePairs(examples, pictures, n_steps, options.fps, 99, n_pieces=n_pieces)
+        pool = PairPool.build(source, n, n_steps, 99, distinct)
+        pool.save(folder / f"{name}.npz")
+        yield f"{name}: {len(pool)} pairs of {n_steps / RATE:.1f} s"
+
+
+class ShardPairs:
+    """Clips of a curated set (`openvmas data build`), read where they lie: nothing but an index is in memory.
+
+    codebooks_sha256: of the codec that the decoder is trained for. fps, picture_events: as for `MontagePairs`; features
+    are the nearest that were kept. Raises InputError if the set has no pairs with codes of that codec.
+    """
+
+    def __init__(
+        self, folder: Path, codebooks_sha256: str, fps: float = 2.0, split: str = "train", picture_events: float = 0.5
+    ) -> None:
+        self.clips, self.codebooks_sha256 = Clips(folder, split, ARRAYS), codebooks_sha256
+        self.fps, self.picture_events, self.folder = fps, picture_events, folder
+
+    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
+        for _ in range(200):
+            number = int(generator.integers(len(self.clips)))
+            found = self.clips[number]
+            every = found["record"].facts.items()
+            facts = {name.removeprefix("features."): value for name, value in every if name.startswith("features.")}
+            if "features" not in found or "codes" not in found or facts.get("n_steps", 0) < n_codes:
+                continue
+            if facts["codec_sha256"] != self.codebooks_sha256:
+                raise InputError(
+                    f"the codes in {self.folder} are of {facts['codec']}, not of this decoder's codec; build the set "
+                    "again with it."
+                )
+            example, events, motion = example_of(found, facts)
+            start = int(generator.integers(facts["n_steps"] - n_codes + 1))
+            views = unpack_features(found["features"]), found["feature_times"]
+            picture = crop_picture(events, motion, views, start, n_steps, self.fps)
+            piece = int(hashlib.sha256(found["__key__"].encode()).hexdigest()[:15], 16)
+            return clip_of_pair(example, picture, piece, generator, n_codes, self.picture_events)
+        raise InputError(
+            f"{self.folder} has hardly any video of {n_codes / RATE:.1f} s with codes; take shorter crops."
+        )
+
+
+def example_of(found: dict[str, Any], facts: dict[str, Any]) -> tuple[Example, Events, np.ndarray]:
+    """A record's music as an example without tags, and its picture's events and motion at CONTROL_RATE."""
+    n_steps, duration = facts["n_steps"], facts["duration"]
+    has_grid = facts["confidence"] >= GRID_CONFIDENCE
+    beats, downbeats = (found[name].astype(float) if has_grid else np.zeros(0) for name in ("beats", "downbeats"))
+    codes = unpack_codes(found["codes"], n_steps, facts["codebook_size"])
+    heard, pictured = (unpack_events(found, side, duration) for side in ("heard", "seen"))
+    example = Example(codes, heard, beats, downbeats, np.zeros(0), np.zeros((0, 0)), has_ending=False)
+    return example, pictured, unpack_curve(found["motion"], pictured.n_steps)
+
+
+def crop_picture(
+    events: Events, motion: np.ndarray, views: tuple[np.ndarray, np.ndarray], start: int, n_steps: int, fps: float
+) -> PictureSpan:  # fmt: skip
+    """A span of n_steps from start of a picture; its last values are repeated where it ends earlier.
+
+    views: features [N, W] and their times [N], s, of which the nearest are taken for each frame at fps.
+    """
+    places = np.minimum(start + np.arange(n_steps), events.n_steps - 1)
+    inside = start + np.arange(n_steps) < events.n_steps
+    accents, energy, novelty = (getattr(events, name)[places] for name in CURVE_NAMES)
+    cut = Events(events.rate, np.where(inside, accents, 0).astype(np.float32), energy, novelty)
+    times, (features, kept) = start / RATE + np.arange(frame_count(n_steps, fps)) / fps, views
+    nearest = np.abs(times[:, None] - kept).argmin(1)
+    return PictureSpan(0, start, curves_of(cut, motion[places]), features[nearest].astype(np.float32))
+
+
+class WeakPairs:
+    """Music with pictures that are chosen by its tags alone: meaning without timing, as in a tagged library.
+
+    Pictures of the bank whose mood fits stay for some seconds each; what they do and when is unknown, so the curves of
+    the picture are empty. Raises InputError if no example has tags.
+    """
+
+    def __init__(self, examples: Examples, bank: Bank, fps: float = 2.0, n_pieces: int | None = None) -> None:
+        self.examples, self.bank, self.fps = examples, bank, fps
+        self.n_pieces = n_pieces or len(examples.examples)
+        if not any(len(example.axes) for example in examples.examples):
+            raise InputError("no track has tags; tag the music with tools/tag_music.py or leave out weak pairs.")
+        self.tags = bank.tags()
+
+    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
+        while True:
+            index, start = self.examples.choose(generator, n_codes)
+            example = self.examples.examples[index]
+            if len(example.axes):
+                break
+        window = int(np.abs(example.axis_times - (start + n_steps / 2) / RATE).argmin())
+        fit = match(self.tags, example.axes[window]) / SHARPNESS
+        share = np.exp(fit - fit.max())
+        n_frames = frame_count(n_steps, self.fps)
+        is_new = generator.random(n_frames) < 1 / (WEAK_SHOT * self.fps)
+        shots = np.cumsum(is_new)
+        files = generator.choice(len(share), int(shots[-1]) + 1, p=share / share.sum())[shots]
+        views = [int(generator.integers(self.bank.first[f], self.bank.first[f + 1])) for f in range(len(share))]
+        features = self.bank.features[[views[f] for f in files]].astype(np.float32)
+        condition = condition_of(example, start, n_steps, generator)
+        curves = np.zeros((n_steps, 4), np.float32)
+        return clip_of(example, index % self.n_pieces, start, n_codes, condition, curves, features)
+
+
+def select_pictures(bank: Bank, files: Sequence[int]) -> Bank:
+    """A bank of some of the files only: held-out pictures must not appear in training."""
     spans = [range(int(bank.first[i]), int(bank.first[i + 1])) for i in files]
     moves = [range(int(bank.motion_first[i]), int(bank.motion_first[i + 1])) for i in files]
     views, motion = (np.array([row for span in rows for row in span], int) for rows in (spans, moves))
@@ -215,7 +455,7 @@ def split_bank(bank: Bank, every: int = 5) -> tuple[Bank, Bank]:
     held: list[int] = []
     for is_footage in (False, True):
         held += [i for i in range(len(bank)) if bank.is_footage(i) == is_footage][every - 1 :: every]
-    return part_of(bank, [i for i in range(len(bank)) if i not in held]), part_of(bank, sorted(held))
+    return select_pictures(bank, [i for i in range(len(bank)) if i not in held]), select_pictures(bank, sorted(held))
 
 
 @dataclass(frozen=True)
@@ -244,7 +484,7 @@ class PairBatch:
         return PairBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
-def collate(clips: Sequence[Clip], config: DecoderConfig, fps: float, feature_width: int) -> PairBatch:
+def collate(clips: Sequence[TrainingClip], config: DecoderConfig, fps: float, feature_width: int) -> PairBatch:
     """One batch of clips of the same length."""
     clips = sorted(clips, key=lambda clip: clip.features is None)
     n_frames = frame_count(clips[0].condition.n_steps, fps)
@@ -263,7 +503,7 @@ def collate(clips: Sequence[Clip], config: DecoderConfig, fps: float, feature_wi
 
 
 def counts_of(shares: Sequence[float], n: int) -> list[int]:
-    """How many of n clips come from each source: whole numbers nearest to the shares (largest remainders).
+    """Numbers of clips, n in all, from each source: nearest to the shares (largest remainders).
 
     Raises InputError if no share is above zero.
     """
@@ -278,19 +518,19 @@ def counts_of(shares: Sequence[float], n: int) -> list[int]:
 
 
 def draw_mixed(
-    sources: Sequence[tuple[Source, int]], generator: np.random.Generator, n_steps: int, config: DecoderConfig,
+    sources: Sequence[tuple[ClipSource, int]], generator: np.random.Generator, n_steps: int, config: DecoderConfig,
     fps: float, feature_width: int,
 ) -> PairBatch:  # fmt: skip
-    """A batch with so many clips of each source, n_steps long after the delay pattern."""
+    """A batch of clips from sources with their counts, n_steps long after the delay pattern."""
     n_codes = n_steps - config.n_codebooks + 1
     clips = [source.draw(generator, n_steps, n_codes) for source, count in sources for _ in range(count)]
     return collate(clips, config, fps, feature_width)
 
 
-def draw_distinct(source: Source, n: int, n_steps: int, config: DecoderConfig, seed: int) -> list[Clip]:
+def draw_distinct(source: ClipSource, n: int, n_steps: int, config: DecoderConfig, seed: int) -> list[TrainingClip]:
     """At most n clips, each of another piece, so that only one of them is the right answer to a question."""
     generator = np.random.default_rng(seed)
-    found: dict[int, Clip] = {}
+    found: dict[int, TrainingClip] = {}
     for _ in range(50 * n):
         if len(found) == n:
             break

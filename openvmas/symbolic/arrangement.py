@@ -1,4 +1,4 @@
-"""The composer: from a brief to a finished piece, part by part."""
+"""Arrangement of a brief: a finished piece, part by part."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections import defaultdict
 import numpy as np
 
 from openvmas.symbolic import drums
-from openvmas.symbolic.accents import answer
+from openvmas.symbolic.accents import accent_hits
 from openvmas.symbolic.brief import Brief
 from openvmas.symbolic.figures import CHORDAL, Stroke, bass_root, play_bass, play_chord
 from openvmas.symbolic.form import Form, Measure, Setting, Slot, passages, shape
 from openvmas.symbolic.harmony import voice
-from openvmas.symbolic.melody import Spot, Theme, invent, lay, sing, vary
+from openvmas.symbolic.melody import MelodyNote, Theme, fit_pitches, make_theme, place_notes, vary
 from openvmas.symbolic.notes import Chord, Composition, Note, Part
-from openvmas.symbolic.styles import HAT, KICK, OPEN, ROLE_DB, SNARE, Style, Voice
+from openvmas.symbolic.styles import HAT, KICK, OPEN, SNARE, Style, Voice
 
 KEYS_RANGE, PAD_RANGE, ARP_RANGE = (50, 69), (53, 73), (60, 81)
-# Where each instrument sings best.
+# Range of each instrument for melodies, MIDI keys.
 REACH: dict[str, tuple[int, int]] = {
     "piano": (65, 86), "horn": (55, 74), "strings": (64, 84), "flute": (69, 89), "clarinet": (64, 84),
     "oboe": (64, 84), "vibraphone": (65, 86), "clean_guitar": (64, 83), "overdriven_guitar": (62, 82),
@@ -29,20 +29,20 @@ LOUDEST, SOFTEST = 112, 74  # velocity at intensity 1 and 0
 HUMAN_MS = 3.5  # standard deviation of when players strike
 LIFT = Voice("reverse_cymbal", 0.0, 0.0, 0.0, 0.3)
 LIFT_SECONDS = 1.9  # from the beginning of the reversed cymbal to its peak
-FREE_SILENT = ("drums", "low", "arp")  # parts that would tell a beat where none is asked for
+FREE_SILENT = ("drums", "low", "arp")  # parts that would give a beat where none is asked for
 
 
-def write(brief: Brief, seed: tuple[int, ...]) -> Composition:
-    """Compose. The same brief and seed give the same notes."""
+def arrange(brief: Brief, seed: tuple[int, ...]) -> Composition:
+    """A finished piece for a brief; the same brief and seed give the same notes."""
     form = shape(brief, seed)
-    writer = _Writer(brief, form, seed)
-    writer.lay_bass()
-    writer.lay_chords()
-    writer.lay_melody()
-    writer.lay_drums()
-    writer.lay_ending()
-    parts = writer.parts()
-    answered = answer(brief, form, parts, seed)
+    arranger = _Arranger(brief, form, seed)
+    arranger.lay_bass()
+    arranger.lay_chords()
+    arranger.lay_melody()
+    arranger.lay_drums()
+    arranger.lay_ending()
+    parts = arranger.parts()
+    answered = accent_hits(brief, form, parts, seed)
     return Composition(
         duration=brief.length,
         beats=np.zeros(0) if brief.is_free else brief.beats,
@@ -63,7 +63,7 @@ def write(brief: Brief, seed: tuple[int, ...]) -> Composition:
 
 
 def expression(brief: Brief) -> np.ndarray:
-    """How far all players go with the energy, dB: [T] at the brief's rate."""
+    """Gain of all players that follows the energy, dB: [T] at the brief's rate."""
     if not len(brief.energy):
         return np.zeros(0)
     span = max(1, int(0.6 * brief.rate))
@@ -72,7 +72,7 @@ def expression(brief: Brief) -> np.ndarray:
     return np.clip(14.0 * (smooth - 0.75), -8.0, 2.5)
 
 
-class _Writer:
+class _Arranger:
     """Strokes in musical time, by part and instrument, while a piece is written."""
 
     def __init__(self, brief: Brief, form: Form, seed: tuple[int, ...]) -> None:
@@ -166,7 +166,7 @@ class _Writer:
                 pad = [Stroke(start, end - start, pitch, 0.72) for pitch in voicings["pad"]]
                 self._put("pad", style.pad, pad, pieces[0][0].intensity)
             for measure, start, end in pieces:
-                spread = 0.014 / max(self.brief.at(start + 1) - self.brief.at(start), 0.1)
+                strum_delay = 0.014 / max(self.brief.at(start + 1) - self.brief.at(start), 0.1)
                 for part, instrument in (("keys", style.keys), ("arp", style.arp)):
                     if instrument is None or not self.plays(part, measure):
                         continue
@@ -175,7 +175,7 @@ class _Writer:
                     if is_single and start > slot.start + 1e-6:
                         continue
                     until = pieces[-1][2] if is_single else end
-                    strokes = play_chord(figure, voicings[part], low, start, until, measure.start, spread)
+                    strokes = play_chord(figure, voicings[part], low, start, until, measure.start, strum_delay)
                     if part == "keys" and figure in CHORDAL:
                         strokes = [_swung(stroke, measure.start, style.swing) for stroke in strokes]
                     self._put(part, instrument, strokes, measure.intensity)
@@ -207,22 +207,22 @@ class _Writer:
             kind = "ab"[number % 4 == 2]  # a a b a
             busy = self._figure(style, "lead", float(np.mean([m.intensity for m in measures])))
             rng = np.random.default_rng((*self.seed, ord(setting.letter), ord(kind), len(busy)))
-            theme = themes.setdefault((setting.letter, kind, busy), invent(rng, busy))
+            theme = themes.setdefault((setting.letter, kind, busy), make_theme(rng, busy))
             rests = measures[0].held < 0.4 and number % 2 == 1 and rng.random() < 0.5
             if (number + setting.variation) % 2 and kind == "a":
                 theme = vary(theme, rng, busy)
             instrument = style.lead[(self._leads[setting.letter] + setting.variation) % len(style.lead)]
             reach = REACH[instrument.instrument]
             centre = (reach[0] + reach[1]) / 2 - 2 + 4 * (measures[0].held - 0.5) + (2 if kind == "b" else 0)
-            spots = [
-                spot
+            notes = [
+                note
                 for m in measures
                 if self.plays("lead", m) and not rests
-                for spot in lay(theme, m.place, m.start, m.end, centre)
+                for note in place_notes(theme, m.place, m.start, m.end, centre)
             ]
-            if spots and measures[-1] is self.form.measures[-1] and self.plays("lead", measures[-1]):
-                spots.append(Spot(last.start, last.end - last.start, centre, True, True))
-            line = sing(spots, self.form.slot_at, self._bass_at, reach, theme.seed, before)
+            if notes and measures[-1] is self.form.measures[-1] and self.plays("lead", measures[-1]):
+                notes.append(MelodyNote(last.start, last.end - last.start, centre, True, True))
+            line = fit_pitches(notes, self.form.slot_at, self._bass_at, reach, theme.seed, before)
             before = line[-1] if line else before
             self._put("lead", instrument, [_swung(s, measures[0].start, style.swing) for s in line], measures[0].held)
             self._lay_counter(style, measures)
@@ -310,23 +310,14 @@ class _Writer:
         parts = []
         for name, voice_ in sorted(self.strokes, key=lambda key: ORDER.index(key[0])):
             made[name] += 1
-            label = name if made[name] == 1 else f"{name} {made[name]}"
-            part = Part(
-                label,
-                voice_.instrument,
-                ROLE_DB[name] + voice_.gain_db,
-                voice_.pan,
-                voice_.width,
-                voice_.reverb,
-                name == "drums",
-            )
+            part = voice_.part(name, made[name])
             for stroke in self.strokes[name, voice_]:
                 start, end = self.brief.at(stroke.beat), self.brief.at(stroke.beat + stroke.length)
                 start += float(rng.normal(0, HUMAN_MS / 1000)) if start > 0.02 else 0.0
                 if end <= 0.02 or start >= self.brief.duration - 0.02:
                     continue
                 if start < 0 and (part.is_kit or end - start < 0.6):
-                    continue  # a short note that begins before the picture is not heard
+                    continue  # a short note that begins before the picture is left out
                 velocity = int(np.clip(round(127 * stroke.loud + rng.normal(0, 2)), 12, 127))
                 start = max(start, 0.0)
                 part.notes.append(Note(start, max(min(end, self.brief.duration), start + 0.03), stroke.pitch, velocity))
@@ -339,6 +330,6 @@ def _swung(stroke: Stroke, bar: float, swing: float) -> Stroke:
     """Every second sixteenth late by a share of a sixteenth."""
     place = (stroke.beat - bar) * 4
     is_off = abs(place - round(place)) < 1e-6 and round(place) % 2 == 1
-    return (
-        stroke._replace(beat=stroke.beat + swing / 4, length=max(stroke.length - swing / 4, 0.05)) if is_off else stroke
-    )
+    if not is_off:
+        return stroke
+    return stroke._replace(beat=stroke.beat + swing / 4, length=max(stroke.length - swing / 4, 0.05))

@@ -7,15 +7,15 @@ import dataclasses
 import numpy as np
 import pytest
 
-from openvmas.planning.conditioning import to_condition
-from openvmas.planning.lexicon import understand
+from openvmas.planning.conditioning import build_condition
+from openvmas.planning.lexicon import parse_text
 from openvmas.planning.schema import Section
+from openvmas.symbolic.arrangement import REACH, arrange
 from openvmas.symbolic.brief import read_brief
 from openvmas.symbolic.form import shape
 from openvmas.symbolic.notes import Composition
 from openvmas.symbolic.scoring import density_correlation
-from openvmas.symbolic.styles import STYLES, choose_style
-from openvmas.symbolic.write import REACH, write
+from openvmas.symbolic.styles import choose_style, read_styles
 from tests.symbolic.made import STYLES as NAMES
 from tests.symbolic.made import TEXTS, UNPITCHED, brief_of, make_plan, notes_of, write_plan
 
@@ -30,9 +30,9 @@ def piece(request: pytest.FixtureRequest) -> Composition:
 
 
 def test_every_style_is_chosen_by_words() -> None:
-    chosen = [choose_style(understand(text).axes).name for text in TEXTS]
+    chosen = [choose_style(parse_text(text).axes).name for text in TEXTS]
     assert chosen[: len(NAMES)] == list(NAMES)
-    assert {style.name for style in STYLES} == set(NAMES)
+    assert {style.name for style in read_styles().styles} == set(NAMES)
 
 
 def test_notes_are_in_the_key_or_in_a_chromatic_chord(piece: Composition) -> None:
@@ -264,14 +264,14 @@ def test_mood_decides_the_mode() -> None:
 
 def test_a_condition_alone_says_nearly_what_its_plan_says() -> None:
     plan = make_plan("happy pop")
-    told, alone = brief_of(plan), read_brief(to_condition(plan))
-    assert len(alone.scenes) == len(told.scenes)
-    for a, b in zip(alone.scenes, told.scenes, strict=True):
+    planned, alone = brief_of(plan), read_brief(build_condition(plan))
+    assert len(alone.scenes) == len(planned.scenes)
+    for a, b in zip(alone.scenes, planned.scenes, strict=True):
         assert a.start == pytest.approx(b.start, abs=0.1)
-        assert a.meaning == pytest.approx(b.meaning, abs=1e-6)
-    assert [h[0] for h in alone.hits] == pytest.approx([h[0] for h in told.hits], abs=0.0101)
-    assert np.array_equal(alone.beats, told.beats)
-    assert len(write(alone, (0, 0)).answered) == len(alone.hits)
+        assert a.semantics == pytest.approx(b.semantics, abs=1e-6)
+    assert [h[0] for h in alone.hits] == pytest.approx([h[0] for h in planned.hits], abs=0.0101)
+    assert np.array_equal(alone.beats, planned.beats)
+    assert len(arrange(alone, (0, 0)).answered) == len(alone.hits)
 
 
 def test_scenes_that_are_alike_share_a_letter() -> None:

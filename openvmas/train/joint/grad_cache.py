@@ -1,9 +1,9 @@
-"""One batch, its losses and gradients: at once, in parts one after the other, and over several processes.
+"""Gradients of one batch: at once, in parts one after the other, and over several processes.
 
-In parts, embeddings are made first without gradients, judged together, and the gradients that they get are carried
-back part by part in a second pass (GradCache, Gao et al. 2021): the number of negatives is that of the whole batch
-while the memory is that of a part. Over processes the same holds by `model.alignment.gather`. Losses and gradients are
-those of the whole batch in one process, up to rounding.
+In parts, embeddings are computed first without gradients, their contrastive loss is that of the whole batch, and its
+gradients go back part by part in a second pass (GradCache, Gao et al. 2021): the number of negatives is that of the
+batch while the memory is that of a part. Over processes the same holds by `model.alignment.gather`. Losses and
+gradients are those of the whole batch in one process, up to rounding.
 """
 
 from __future__ import annotations
@@ -16,12 +16,20 @@ import torch
 from torch import Tensor
 
 from openvmas.train.distributed import World
-from openvmas.train.joint.joint_model import JointModel, JointRecipe, Losses, Passed, Sides, Weights, by_clip
+from openvmas.train.joint.joint_model import (
+    Embeddings,
+    JointModel,
+    JointRecipe,
+    Losses,
+    LossWeights,
+    PassOutput,
+    by_clip,
+)
 from openvmas.train.joint.pairs import PairBatch
 
 
-class Part(NamedTuple):
-    """Some clips of a batch, those with a picture first. rows: which of the batch; seed: of what is left to chance."""
+class BatchPart(NamedTuple):
+    """Some clips of a batch, those with a picture first. rows: their rows in the batch; seed: for dropout."""
 
     batch: PairBatch
     keep: Tensor
@@ -31,55 +39,60 @@ class Part(NamedTuple):
 
 
 def rows_of(batch: PairBatch, rows: Tensor) -> PairBatch:
-    """Some clips of a batch."""
+    """The clips of a batch in some rows."""
     return PairBatch(**{name: value[rows] for name, value in vars(batch).items()})
 
 
-def split(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int, seed: int) -> Iterator[Part]:
-    """Parts with as many pairs and as much music each. keep [3, B]."""
+def split_batch(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int, seed: int) -> Iterator[BatchPart]:
+    """Parts of a batch with equal numbers of pairs and of music. keep [3, B]."""
     n, device = len(batch.tokens), batch.tokens.device
     n_music = n - n_pairs
     for i in range(n_parts):
         bounds = ((i * n_pairs // n_parts, (i + 1) * n_pairs // n_parts),
                   (n_pairs + i * n_music // n_parts, n_pairs + (i + 1) * n_music // n_parts))  # fmt: skip
         rows = torch.cat([torch.arange(*pair, device=device) for pair in bounds])
-        yield Part(rows_of(batch, rows), keep[:, rows], rows, bounds[0][1] - bounds[0][0], seed * n_parts + i)
+        yield BatchPart(rows_of(batch, rows), keep[:, rows], rows, bounds[0][1] - bounds[0][0], seed * n_parts + i)
 
 
-def learn(
+def add_gradients(
     model: Any, whole: JointModel, batch: PairBatch, keep: Tensor, n_pairs: int, recipe: JointRecipe, world: World,
     autocast: AbstractContextManager[Any], step: int = 0,
 ) -> Losses:  # fmt: skip
     """Add the gradients of this process's share of a batch to the parameters; returns the losses of the whole batch.
 
-    model: what is called, a wrapper of `whole` or `whole` itself. Every process must have as many pairs and as much
+    model: a distributed wrapper of `whole`, or `whole` itself. Every process must have as many pairs and as much
     music. Chance (dropout) is by seed, step, process and part alone, so that a resumed run does the same.
     """
     n = len(batch.tokens)
-    n_untold = whole.n_untold(n, recipe)
-    weights = whole.weigh(batch, n_untold, recipe)
+    n_uncond = whole.n_uncond(n, recipe)
+    weights = whole.loss_weights(batch, n_uncond, recipe)
     # Wrappers take the mean over processes, so each scales its sum up.
     scaled = weights.tokens * (world.size / world.sum(weights.tokens.sum()))
     seed = (recipe.seed * 1_000_003 + step) * world.size + world.rank
-    parts = list(split(batch, keep, n_pairs, recipe.accumulate, seed))
+    parts = list(split_batch(batch, keep, n_pairs, recipe.accumulate, seed))
     with autocast:
-        given = judge(model, whole, parts, batch, n_pairs, recipe) if n_untold and len(parts) > 1 else None
+        given = contrast_parts(model, whole, parts, batch, n_pairs, recipe) if n_uncond and len(parts) > 1 else None
     likelihood = onset = reading = contrastive = torch.zeros((), device=batch.tokens.device)
     codebooks = torch.zeros(2, batch.tokens.shape[1], device=batch.tokens.device)
     for i, part in enumerate(parts):
-        chosen = torch.cat([part.rows, n + part.rows]) if n_untold else part.rows
-        own = Weights(scaled[chosen], weights.beats[part.rows])
+        chosen = torch.cat([part.rows, n + part.rows]) if n_uncond else part.rows
+        own = LossWeights(scaled[chosen], weights.beats[part.rows])
         share = len(part.rows) / n
         # DDP sums over processes once; sharded gradients are summed at once, as a whole one may not fit.
         waiting = model.no_sync() if hasattr(model, "no_sync") and i < len(parts) - 1 else nullcontext()
         torch.manual_seed(part.seed)
         with waiting:
             with autocast:
-                passed: Passed = model(part.batch, part.keep, recipe, own, part.n_pairs, n_untold and len(part.rows))
+                passed: PassOutput = model(
+                    part.batch, part.keep, recipe, own, part.n_pairs, n_uncond and len(part.rows)
+                )
                 if given is None:
-                    contrastive = carried = whole.contrast(passed.sides, batch.pieces, n_pairs, recipe)
+                    contrastive = carried = whole.contrastive(passed.embeddings, batch.pieces, n_pairs, recipe)
                 else:
-                    contrastive, carried = given.loss, carry(passed.sides, given.gradients, part, len(parts))
+                    contrastive, carried = (
+                        given.loss,
+                        surrogate_loss(passed.embeddings, given.gradients, part, len(parts)),
+                    )
             (passed.likelihood + share * by_clip(passed, recipe) + carried).backward()
         likelihood = likelihood + passed.likelihood.detach()
         onset, reading = onset + share * passed.onset.detach(), reading + share * passed.reading.detach()
@@ -91,44 +104,44 @@ def learn(
     return Losses(total, sums / counts, contrastive, onset, reading)
 
 
-class Judged(NamedTuple):
-    """The contrastive loss of all clips, and the gradients of their sides."""
+class Contrast(NamedTuple):
+    """The contrastive loss of all clips, and its gradients in their embeddings."""
 
     loss: Tensor
-    gradients: Sides
+    gradients: Embeddings
 
 
-def judge(
-    model: Any, whole: JointModel, parts: list[Part], batch: PairBatch, n_pairs: int, recipe: JointRecipe
-) -> Judged:
-    """The first pass: sides of all parts without gradients, put together, and their loss."""
-    found: list[Sides] = []
+def contrast_parts(
+    model: Any, whole: JointModel, parts: list[BatchPart], batch: PairBatch, n_pairs: int, recipe: JointRecipe
+) -> Contrast:
+    """The first pass: embeddings of all parts without gradients, put together; their loss and its gradients."""
+    found: list[Embeddings] = []
     with torch.no_grad():
         for part in parts:
             torch.manual_seed(part.seed)  # the second pass draws the same dropout
-            found.append(model(part.batch, part.keep, recipe, None, part.n_pairs, len(part.rows)).sides)
+            found.append(model(part.batch, part.keep, recipe, None, part.n_pairs, len(part.rows)).embeddings)
     order = torch.cat([part.rows for part in parts])
     leaves: dict[str, Tensor] = {}
-    for name in Sides._fields:
-        pieces = [getattr(sides, name) for sides in found]
+    for name in Embeddings._fields:
+        pieces = [getattr(embeddings, name) for embeddings in found]
         if pieces[0] is None:
             continue
         if name.endswith("scale"):
             leaves[name] = pieces[0].detach().requires_grad_()
             continue
-        joined = torch.cat(pieces)
-        places = order if len(joined) == len(order) else order[order < n_pairs]  # the timed ones are of pairs only
-        leaves[name] = torch.empty_like(joined).index_copy_(0, places, joined).requires_grad_()
+        stacked = torch.cat(pieces)
+        places = order if len(stacked) == len(order) else order[order < n_pairs]  # the timed ones are of pairs only
+        leaves[name] = torch.empty_like(stacked).index_copy_(0, places, stacked).requires_grad_()
     with torch.enable_grad():
-        loss = whole.contrast(Sides(**leaves), batch.pieces, n_pairs, recipe)
+        loss = whole.contrastive(Embeddings(**leaves), batch.pieces, n_pairs, recipe)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
-    return Judged(loss.detach(), Sides(**dict(zip(leaves, gradients, strict=True))))
+    return Contrast(loss.detach(), Embeddings(**dict(zip(leaves, gradients, strict=True))))
 
 
-def carry(sides: Sides, gradients: Sides, part: Part, n_parts: int) -> Tensor:
-    """A number whose gradients are those that the sides of a part were given."""
+def surrogate_loss(embeddings: Embeddings, gradients: Embeddings, part: BatchPart, n_parts: int) -> Tensor:
+    """A scalar whose gradients in the embeddings of a part are those given."""
     total = torch.zeros((), device=part.rows.device)
-    for name, value in sides._asdict().items():
+    for name, value in embeddings._asdict().items():
         gradient = getattr(gradients, name)
         if value is None:
             continue

@@ -1,0 +1,81 @@
+"""Command-line options made from the dataclasses of settings: one name, default and help sentence for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, Field, fields
+from typing import Any
+
+import click
+
+from openvmas.settings import OutputOptions, value_type
+
+Decorator = Callable[[Any], Any]
+
+quiet_option = click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
+
+
+def flag(name: str) -> str:
+    """The spelling of a field on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def click_option(item: Field[Any], group: type, **changes: Any) -> Decorator:
+    """One field as an option whose value is None where it is not given.
+
+    Ranges and choices are left to `settings.checked`, so that Python, files and the shell give the same messages.
+    changes: arguments of `click.option` that differ.
+    """
+    kind, _, is_tuple = value_type(item, group)
+    names = (*item.metadata.get("flags", ()), flag(item.name), item.name)
+    text = item.metadata["help"]
+    if kind is bool:
+        return click.option(*names, **{"is_flag": True, "default": None, "help": text, **changes})
+    if item.default not in (None, MISSING, ""):
+        text += f" [default: {item.default:g}]" if kind is float else f" [default: {item.default}]"
+    metavar = item.metadata.get("metavar", "TEXT" if kind is str else "NUMBER")
+    settings = {"type": kind, "multiple": is_tuple, "metavar": metavar, "envvar": item.metadata.get("envvar")}
+    return click.option(*names, **{**settings, "help": text, **changes})
+
+
+def options_of(*groups: type, only: Sequence[str] = (), leave_out: Sequence[str] = ()) -> Decorator:
+    """The fields of dataclasses as options of a command, in their order. only, leave_out: names of fields."""
+
+    def decorate(command: Any) -> Any:
+        items = [(item, group) for group in groups for item in fields(group)]
+        items = [(i, g) for i, g in items if (not only or i.name in only) and i.name not in leave_out]
+        # click collects the options of a function from its last decorator, those of a command from its first.
+        for item, group in items if isinstance(command, click.Command) else reversed(items):
+            command = click_option(item, group)(command)
+        return command
+
+    return decorate
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that the user gave, out of all values of a command."""
+    return {name: value for name, value in values.items() if value not in (None, ())}
+
+
+def output_options(result: str) -> Decorator:
+    """--output and --overwrite for a command whose result is not a video. result: its path if --output is left out."""
+
+    def decorate(command: Any) -> Any:
+        overwrite = next(item for item in fields(OutputOptions) if item.name == "overwrite")
+        command = click_option(overwrite, OutputOptions, default=False)(command)
+        return click.option("-o", "--output", metavar="PATH", help=f"Path of the result; {result} if left out.")(
+            command
+        )
+
+    return decorate
+
+
+def as_arguments(values: Mapping[str, Any]) -> list[str]:
+    """Options as they would be typed for another process."""
+    arguments: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            arguments += [flag(name)] * value
+        else:
+            arguments += [f"{flag(name)}={part}" for part in (value if isinstance(value, tuple) else (value,))]
+    return arguments
