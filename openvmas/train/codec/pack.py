@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import tarfile
 from collections.abc import Iterator
@@ -263,6 +264,25 @@ def is_complete(pieces: list[Piece]) -> bool:
     """Whether the pieces, the last one among them, make up a whole track."""
     ends = [piece.start + piece.length for piece in pieces if piece.is_last]
     return bool(ends) and sum(piece.length for piece in pieces) == ends[0]
+
+
+def pack_corpus(listing: Path, root: Path, folder: Path, options: PackOptions) -> Iterator[str]:
+    """Write all parts that are missing; yields a line about them."""
+    written = pack(listing, root, folder, options)
+    kbps = written.n_bytes * 8e-3 / written.seconds if written.seconds else 0.0
+    yield f"{written.seconds / 3600:.2f} h, {written.n_bytes / 1e6:.1f} MB, {kbps:.1f} kbps in {written.n_parts} parts"
+
+
+@dataclass(frozen=True)
+class UnpackOptions:
+    """Settings of unpacking."""
+
+    workers: int = option(0, "Worker processes; 0 means one per processor core.", min=0, max=1024)
+
+
+def unpack_corpus(parts: Path, folder: Path, options: UnpackOptions) -> Iterator[str]:
+    """Append the tracks of parts to the waves in a folder; yields a line about them."""
+    yield f"{unpack(parts, folder, options.workers or os.cpu_count() or 1)} tracks"
 
 
 def unpack(parts: Path, folder: Path, n_workers: int) -> int:
