@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from openvmas.errors import InputError
+from openvmas.train.codec.augment import DeviceCrops
 from openvmas.train.codec.codec_trainer import CodecRecipe, open_batches
 from openvmas.train.codec.corpus import Crops, Track
-from openvmas.train.codec.device_crops import DeviceCrops
 from openvmas.train.loop import draw_ahead
 from openvmas.train.optim import BatchedMuon
 

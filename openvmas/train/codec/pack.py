@@ -249,7 +249,7 @@ def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
 
 
 def read_done(folder: Path, options: PackOptions) -> dict[str, list[Piece]]:
-    """What whole parts hold already, by track. Raises OutputError if it was made with other settings."""
+    """Pieces in the parts that exist, by track. Raises OutputError if it was made with other settings."""
     done: dict[str, list[Piece]] = {}
     for path in sorted(folder.glob("*.tar")):
         for piece in read_pieces(path):

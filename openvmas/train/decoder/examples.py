@@ -66,9 +66,9 @@ def read_wave(folder: Path, track: Track) -> np.ndarray:
     return waves[track.start : track.start + track.length].astype(np.float32) / 32768
 
 
-def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
+def change_speed(analysis: MusicAnalysis, speed: float) -> MusicAnalysis:
     """The analysis of a piece as if it were played faster (and higher) by a factor."""
-    events = heard.events
+    events = analysis.events
     n_steps = round(events.n_steps / speed)
     places = (np.arange(n_steps) * speed).clip(0, max(0, events.n_steps - 1))
     accents = np.zeros(n_steps, dtype=np.float32)
@@ -79,9 +79,9 @@ def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
         for curve in (events.energy, events.novelty)
     )
     return replace(
-        heard, duration=heard.duration / Fraction(speed), events=Events(events.rate, accents, energy, novelty),
-        onsets=heard.onsets / speed, beats=heard.beats / speed, downbeats=heard.downbeats / speed,
-        tempo=heard.tempo * speed,
+        analysis, duration=analysis.duration / Fraction(speed), events=Events(events.rate, accents, energy, novelty),
+        onsets=analysis.onsets / speed, beats=analysis.beats / speed, downbeats=analysis.downbeats / speed,
+        tempo=analysis.tempo * speed,
     )  # fmt: skip
 
 
@@ -184,21 +184,21 @@ class Examples:
         found: list[Example] = []
         for track in read_index(waves):
             codes_path = codes_folder(examples, semitones) / f"{key_of(track)}.npy"
-            heard_path = examples / "heard" / f"{key_of(track)}.npz"
-            is_there = codes_path.exists() and codes_path.stat().st_size and heard_path.exists()
+            analysis_path = examples / "heard" / f"{key_of(track)}.npz"
+            is_there = codes_path.exists() and codes_path.stat().st_size and analysis_path.exists()
             if track.is_held_out != held_out or not is_usable(track) or not is_there:
                 continue
             first, last = spans.get(track.name, (0, 0))
-            heard, wave = MusicAnalysis.load(heard_path), read_wave(waves, track)
+            analysis, wave = MusicAnalysis.load(analysis_path), read_wave(waves, track)
             tail, whole = (float(np.sqrt(np.mean(x**2)) + 1e-6) for x in (wave[-SAMPLE_RATE // 4 :], wave))
             if semitones:
-                heard = change_speed(heard, speed)
-            beats, downbeats = heard.beats, heard.downbeats
-            if heard.confidence < GRID_CONFIDENCE:
+                analysis = change_speed(analysis, speed)
+            beats, downbeats = analysis.beats, analysis.downbeats
+            if analysis.confidence < GRID_CONFIDENCE:
                 beats, downbeats = np.zeros(0), np.zeros(0)
             found.append(
                 Example(
-                    np.load(codes_path), heard.events, beats, downbeats, times[first:last] / speed, axes[first:last],
+                    np.load(codes_path), analysis.events, beats, downbeats, times[first:last] / speed, axes[first:last],
                     20 * np.log10(tail / whole) < ENDING_DB,
                 )
             )  # fmt: skip

@@ -59,10 +59,8 @@ class JointRecipe:
     first_weight: float = option(
         1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
     )
-    contrastive_weight: float = option(
-        0.2, "Weight of InfoNCE between global embeddings: what is seen and heard.", min=0
-    )
-    timed_weight: float = option(0.1, "Weight of InfoNCE between timed embeddings: when it happens.", min=0)
+    contrastive_weight: float = option(0.2, "Weight of InfoNCE between global embeddings, for meaning.", min=0)
+    timed_weight: float = option(0.1, "Weight of InfoNCE between timed embeddings, for timing.", min=0)
     reading_weight: float = option(1.0, "Weight of reading onsets off all music, for its timed embeddings.", min=0)
     stand_in_weight: float = option(
         0.0, "Weight of InfoNCE between music and the curves that stand in for a picture.", min=0
@@ -238,8 +236,8 @@ class JointModel(nn.Module):
         if seen is not None and n_uncond:
             embeddings = self.embeddings(seen, hidden[n:], n_pairs, recipe)
             if recipe.timed_weight:
-                heard = (batch.onsets[:n_uncond] > 0).float()
-                reading = onset_loss(self.music_timed.read(hidden[n:]), heard, torch.ones_like(heard))
+                is_onset = (batch.onsets[:n_uncond] > 0).float()
+                reading = onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
     def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> Embeddings:
