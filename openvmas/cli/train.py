@@ -16,7 +16,6 @@ import click
 from openvmas.cli.options import given, options_of
 from openvmas.errors import OptionError
 from openvmas.settings import read_table
-from openvmas.train.resource_plan import ResourceOptions
 
 GPUS = (8, 16, 32, 64)
 MAX_GPUS = 65_536
@@ -127,15 +126,14 @@ def run(recipe: Path, arguments: tuple[str, ...]) -> int:
     return command.main([*arguments, "--recipe", str(recipe)], standalone_mode=False)
 
 
-@train.command()
+@train.command(cls=LazyCommand, groups=("resource_plan:ResourceOptions",))
 @click.option(
     "--gpus", type=int, multiple=True, default=GPUS, metavar="NUMBER",
     help="How many; may be given several times. [default: 8, 16, 32, 64]",
 )  # fmt: skip
-@options_of(ResourceOptions)
 def plan(gpus: tuple[int, ...], **values: Any) -> int:
     """Say what training the joint model on a large set takes: memory, days, input and traffic, from counted FLOPs."""
-    from openvmas.train.resource_plan import make_plan
+    from openvmas.train.resource_plan import ResourceOptions, make_plan
 
     for n in gpus:
         if not 1 <= n <= MAX_GPUS:

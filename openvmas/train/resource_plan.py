@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from openvmas.data.report.costs import read_costs
 from openvmas.errors import OptionError
 from openvmas.settings import option
-
-if TYPE_CHECKING:
-    from openvmas.train.joint.joint_model import JointRecipe
-    from openvmas.train.joint.pairs import PairBatch
+from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
+from openvmas.train.joint.pairs import PairBatch, frame_count
 
 HOUR, DAY = 3600.0, 86_400.0
 RATE = 50.0  # steps per second
@@ -26,7 +29,7 @@ GIGA, TERA = 1e9, 1e12
 class ResourceOptions:
     """Assumptions of the estimate. Defaults: the size of DISCO-MV (VMAS, 2.2 million clips), H100 with 400 Gbit/s."""
 
-    preset: str = option("base", "Sizes of the decoder and the video encoder.")
+    preset: str = option("base", "Sizes of the decoder and the video encoder.", choices=PRESETS)
     clips: int = option(2_200_000, "Clips of the set.", min=1)
     hours: float = option(47_000.0, "Length of all clips together, hours.", min=0.001)
     seconds: float = option(11.5, "Length of the crop that is drawn from a clip, seconds.", min=1, max=600)
@@ -88,15 +91,7 @@ class RunCosts:
 
 
 def count(options: ResourceOptions) -> Counted:
-    """Run one clip through the networks without computing anything. Raises OptionError for an unknown preset."""
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
-
-    if options.preset not in PRESETS:
-        raise OptionError(f"preset cannot be {options.preset}; choose from {', '.join(PRESETS)}.")
+    """Run one clip through the networks without computing anything."""
     recipe = JointRecipe(preset=options.preset, fps=options.fps, steps_per_crop=round(options.seconds * RATE))
     with FakeTensorMode():
         model = JointModel(recipe, feature_width=options.feature_width)
@@ -114,8 +109,6 @@ def count(options: ResourceOptions) -> Counted:
 
 def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
     """Run forward, with and without condition, and backward over n pairs in mixed precision; returns bytes kept."""
-    import torch
-
     seen: dict[int, Any] = {}
     own = {id(p.untyped_storage()) for p in model.parameters()}
 
@@ -137,10 +130,6 @@ def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
 
 def blank_batch(config: Any, recipe: JointRecipe, n: int, feature_width: int) -> PairBatch:
     """n pairs of zeros in the shapes and types of training."""
-    import torch
-
-    from openvmas.train.joint.pairs import PairBatch, frame_count
-
     steps, frames = recipe.steps_per_crop, frame_count(recipe.steps_per_crop, recipe.fps)
     return PairBatch(
         tokens=torch.zeros(n, config.n_codebooks, steps, dtype=torch.int64),
@@ -153,8 +142,6 @@ def blank_batch(config: Any, recipe: JointRecipe, n: int, feature_width: int) ->
 
 def stored_rate(options: ResourceOptions) -> float:
     """Bytes of a second of a clip in the shards, as measured on a build."""
-    from openvmas.data.report.costs import read_costs
-
     if options.stored:
         return options.stored
     costs = read_costs(None)

@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from openvmas.errors import InputError
-from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, find_tracks, is_held_out
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, find_tracks
 
 try:
     import soxr
@@ -152,19 +152,14 @@ class FileCrops(RandomCrops):
         """The tracks of the listing; the files are read once, and refresh() does not read them again."""
         if self._found:
             return self._found
-        for row, path in find_tracks(self.listing, self.root):
-            name, album = row["track"], row["track"].split("/", 1)[0]
+        for track, path in find_tracks(self.listing, self.root):
             try:
                 info = soundfile.info(path)
             except soundfile.LibsndfileError as error:
                 print(f"{path} left out: {error}", flush=True)
                 continue
-            self._found.append(
-                FileTrack(
-                    name, album, 0, info.frames * SAMPLE_RATE // info.samplerate, is_held_out(name, album),
-                    float(row["singing_share"] or 0), float(row["speech_share"] or 0), path, info.samplerate,
-                )
-            )  # fmt: skip
+            known = {**vars(track), "length": info.frames * SAMPLE_RATE // info.samplerate}
+            self._found.append(FileTrack(**known, path=path, sample_rate=info.samplerate))
         if not self._found:
             raise InputError(f"No track of {self.listing} can be read in {self.root}; give the folder of the packages.")
         return self._found

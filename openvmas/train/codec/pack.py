@@ -38,7 +38,6 @@ from openvmas.train.codec.corpus import (
     Track,
     WaveWriter,
     find_tracks,
-    is_held_out,
     read_index,
 )
 from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, Piece, read_pieces, to_channels
@@ -174,16 +173,16 @@ class PartWriter:
 
 def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartWriter:
     """Write all parts that are missing. Raises InputError if no track is found, OutputError if parts disagree."""
-    rows = find_tracks(listing, root)
-    if not rows:
+    tracks = find_tracks(listing, root)
+    if not tracks:
         raise InputError(f"No track of {listing} lies in {root}; unpack each package into a folder of its name there.")
-    random.Random(0).shuffle(rows)
+    random.Random(0).shuffle(tracks)
     folder.mkdir(parents=True, exist_ok=True)
     done = read_done(folder, options)
     writer = PartWriter(folder, "held-out" if options.held_out else "part", options.part_bytes)
-    for row, path in rows:
-        name, album = row["track"], row["track"].split("/", 1)[0]
-        is_wanted = is_held_out(name, album) == options.held_out and album not in EXCLUDED_ALBUMS
+    for track, path in tracks:
+        name = track.name
+        is_wanted = track.is_held_out == options.held_out and track.album not in EXCLUDED_ALBUMS
         there = done.get(name, [])
         if not is_wanted or is_complete(there) or (there and options.excerpt_seconds):
             continue
@@ -192,10 +191,8 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
             for start, wave, is_last in excerpt(path, name, options) if options.excerpt_seconds else cut(path, options):
                 if start in starts:
                     continue
-                piece = Piece(
-                    name, album, start, wave.shape[1], is_last, OPUS_RATE, options.channels, float(options.kbps),
-                    is_held_out(name, album), float(row["singing_share"] or 0), float(row["speech_share"] or 0),
-                )  # fmt: skip
+                place = {"start": start, "length": wave.shape[1], "is_last": is_last, "sample_rate": OPUS_RATE}
+                piece = Piece(**{**vars(track), **place}, channels=options.channels, kbps=options.kbps)
                 writer.add(piece, encode_opus(wave, options.kbps))
                 if options.parts is not None and writer.n_parts >= options.parts:
                     writer.abandon()
