@@ -32,7 +32,7 @@ codebooks_option = click.option(
     "--codebooks",
     type=int,
     metavar="NUMBER",
-    help="How many codebooks are used: fewer are smaller and worse; all if left out.",
+    help="Number of codebooks that are used: fewer are smaller and worse; all if left out.",
 )
 
 

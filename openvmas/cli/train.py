@@ -129,7 +129,7 @@ def run(recipe: Path, arguments: tuple[str, ...]) -> int:
 @train.command(cls=LazyCommand, groups=("resource_plan:ResourceOptions",))
 @click.option(
     "--gpus", type=int, multiple=True, default=GPUS, metavar="NUMBER",
-    help="How many; may be given several times. [default: 8, 16, 32, 64]",
+    help="Number of GPUs; may be given several times. [default: 8, 16, 32, 64]",
 )  # fmt: skip
 def plan(gpus: tuple[int, ...], **values: Any) -> int:
     """Say what training the joint model on a large set takes: memory, days, input and traffic, from counted FLOPs."""

@@ -45,7 +45,7 @@ class ResourceOptions:
 
 
 @dataclass(frozen=True)
-class Counted:
+class ModelCounts:
     """Counts for one clip and for the model.
 
     flops: of all passes over a clip; activation_bytes: kept for the backward pass; tensor_bytes: of a clip in a batch;
@@ -90,7 +90,7 @@ class RunCosts:
         return self.steps * self.step_seconds / DAY
 
 
-def count(options: ResourceOptions) -> Counted:
+def count(options: ResourceOptions) -> ModelCounts:
     """Run one clip through the networks without computing anything."""
     recipe = JointRecipe(preset=options.preset, fps=options.fps, steps_per_crop=round(options.seconds * RATE))
     with FakeTensorMode():
@@ -104,7 +104,7 @@ def count(options: ResourceOptions) -> Counted:
         batch = blank_batch(model.decoder.config, recipe, 1, options.feature_width)
         n_bytes = sum(x.numel() * x.element_size() for x in vars(batch).values() if isinstance(x, torch.Tensor))
         whole, matrices = (sum(p.numel() for p in part) for part in (model.parameters(), inner))
-    return Counted(counter.get_total_flops(), (kept[1] - kept[0]) / 2, n_bytes, whole, matrices, max(sizes))
+    return ModelCounts(counter.get_total_flops(), (kept[1] - kept[0]) / 2, n_bytes, whole, matrices, max(sizes))
 
 
 def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
@@ -148,7 +148,7 @@ def stored_rate(options: ResourceOptions) -> float:
     return costs.bytes_kept / costs.seconds_kept
 
 
-def estimate(options: ResourceOptions, counted: Counted, n_gpus: int) -> RunCosts:
+def estimate(options: ResourceOptions, counted: ModelCounts, n_gpus: int) -> RunCosts:
     """RunCosts by arithmetic from the counts. An epoch uses every second of the set once."""
     share = share_of(options, n_gpus)
     gathered = 2 * 4.0 * counted.largest  # a layer at work and the next one on its way
@@ -175,7 +175,7 @@ def share_of(options: ResourceOptions, n_gpus: int) -> int:
     return options.batch // n_gpus
 
 
-def parts_of(options: ResourceOptions, counted: Counted, used_gb: float, share: int) -> int | None:
+def parts_of(options: ResourceOptions, counted: ModelCounts, used_gb: float, share: int) -> int | None:
     """Number of parts that a GPU's share of a batch needs; None if not even one clip fits."""
     room = (options.memory - options.reserve - used_gb) * GIGA
     fitting = min(int(room // counted.activation_bytes), share)

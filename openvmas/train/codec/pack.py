@@ -40,7 +40,7 @@ from openvmas.train.codec.corpus import (
     find_tracks,
     read_index,
 )
-from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, Piece, read_pieces, to_channels
+from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, PackedPiece, read_pieces, to_channels
 
 OPUS_RATE = 48_000  # Hz; Opus knows no other full-band rate
 PIECE_SECONDS = 300.0
@@ -114,7 +114,7 @@ class PartWriter:
         self._lines: list[str] = []
         self._part_seconds = 0.0
 
-    def add(self, piece: Piece, data: bytes) -> None:
+    def add(self, piece: PackedPiece, data: bytes) -> None:
         """Append a piece; its `file`, `offset` and `size` are set here. Raises OutputError if it can never fit."""
         if self._tar is not None and self._size_with(data, self._line(piece, len(data))) > self.part_bytes:
             self.finish()
@@ -151,7 +151,7 @@ class PartWriter:
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.kind}-{self.next_number:03d}{suffix}"
 
-    def _line(self, piece: Piece, size: int) -> str:
+    def _line(self, piece: PackedPiece, size: int) -> str:
         offset = (self._tar.offset if self._tar else 0) + tarfile.BLOCKSIZE
         entry = {**asdict(piece), "file": f"{len(self._lines):05d}.opus", "offset": offset, "size": size}
         return json.dumps(entry) + "\n"
@@ -192,7 +192,7 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
                 if start in starts:
                     continue
                 place = {"start": start, "length": wave.shape[1], "is_last": is_last, "sample_rate": OPUS_RATE}
-                piece = Piece(**{**vars(track), **place}, channels=options.channels, kbps=options.kbps)
+                piece = PackedPiece(**{**vars(track), **place}, channels=options.channels, kbps=options.kbps)
                 writer.add(piece, encode_opus(wave, options.kbps))
                 if options.parts is not None and writer.n_parts >= options.parts:
                     writer.abandon()
@@ -245,9 +245,9 @@ def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
             yield rest.reshape(-1, channels)
 
 
-def read_done(folder: Path, options: PackOptions) -> dict[str, list[Piece]]:
+def read_done(folder: Path, options: PackOptions) -> dict[str, list[PackedPiece]]:
     """Pieces in the parts that exist, by track. Raises OutputError if it was made with other settings."""
-    done: dict[str, list[Piece]] = {}
+    done: dict[str, list[PackedPiece]] = {}
     for path in sorted(folder.glob("*.tar")):
         for piece in read_pieces(path):
             if (piece.kbps, piece.channels) != (options.kbps, options.channels):
@@ -257,7 +257,7 @@ def read_done(folder: Path, options: PackOptions) -> dict[str, list[Piece]]:
     return done
 
 
-def is_complete(pieces: list[Piece]) -> bool:
+def is_complete(pieces: list[PackedPiece]) -> bool:
     """Whether the pieces, the last one among them, make up a whole track."""
     ends = [piece.start + piece.length for piece in pieces if piece.is_last]
     return bool(ends) and sum(piece.length for piece in pieces) == ends[0]

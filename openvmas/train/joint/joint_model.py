@@ -105,8 +105,8 @@ class Losses:
     reading: Tensor
 
 
-class Embeddings(NamedTuple):
-    """Embeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
+class PairEmbeddings(NamedTuple):
+    """PairEmbeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
 
     The timed ones are of the pairs only. None where the recipe has no use for them.
     """
@@ -129,7 +129,7 @@ class PassOutput(NamedTuple):
     codebooks: Tensor
     onset: Tensor
     reading: Tensor
-    embeddings: Embeddings
+    embeddings: PairEmbeddings
 
 
 class LossWeights(NamedTuple):
@@ -232,7 +232,7 @@ class JointModel(nn.Module):
         onset = nothing
         if recipe.onset_weight:
             onset = onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), weights.beats)
-        embeddings, reading = Embeddings(), nothing
+        embeddings, reading = PairEmbeddings(), nothing
         if seen is not None and n_uncond:
             embeddings = self.embeddings(seen, hidden[n:], n_pairs, recipe)
             if recipe.timed_weight:
@@ -240,12 +240,12 @@ class JointModel(nn.Module):
                 reading = onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
-    def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> Embeddings:
-        """Embeddings of both embeddings. seen: of all clips.
+    def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> PairEmbeddings:
+        """PairEmbeddings of both embeddings. seen: of all clips.
 
         hidden [n, S, D]: unconditional states of the first n clips, as their music may not know their picture.
         """
-        found = Embeddings()
+        found = PairEmbeddings()
         if (recipe.contrastive_weight and n_pairs) or recipe.stand_in_weight:
             video = seen.embedding[: len(hidden)].clone()  # FSDP2 wants no views out of a forward pass
             found = found._replace(video=video, music=self.music(hidden), scale=self.temperature())
@@ -254,7 +254,7 @@ class JointModel(nn.Module):
             found = found._replace(timed_video=video, timed_music=music, timed_scale=self.timed_temperature())
         return found
 
-    def contrastive(self, embeddings: Embeddings, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
+    def contrastive(self, embeddings: PairEmbeddings, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
         """Weighted InfoNCE of pairs, and of music with its stand-ins; over all processes. pieces [B].
 
         The two kinds are never negatives of each other: to distinguish a picture from a stand-in takes no meaning.
