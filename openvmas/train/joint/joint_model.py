@@ -106,7 +106,7 @@ class Losses:
 
 
 class PairEmbeddings(NamedTuple):
-    """PairEmbeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
+    """Embeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
 
     The timed ones are of the pairs only. None where the recipe has no use for them.
     """
@@ -241,7 +241,7 @@ class JointModel(nn.Module):
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
     def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> PairEmbeddings:
-        """PairEmbeddings of both embeddings. seen: of all clips.
+        """Embeddings of both sides. seen: of all clips.
 
         hidden [n, S, D]: unconditional states of the first n clips, as their music may not know their picture.
         """
