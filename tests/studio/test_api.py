@@ -174,7 +174,7 @@ def test_the_description_is_kept_whatever_is_sent(api: Any) -> None:
 def test_too_much_is_refused(server: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{server.options.port}/api", timeout=60) as client:
         path = f"/projects/{KNOWN['project']}/jobs"
-        answers = [client.post(path, json={"kind": "score"}).status_code for _ in range(projects.MAX_WAITING + 1)]
+        answers = [client.post(path, json={"kind": "score"}).status_code for _ in range(jobs.MAX_WAITING + 1)]
         assert answers[-1] == 429
         monkeypatch.setattr(projects, "MAX_PROJECTS", 0)
         assert client.post("/projects", json={"name": "one more"}).status_code == 429

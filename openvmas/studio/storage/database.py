@@ -17,6 +17,7 @@ from openvmas.errors import InputError
 
 FILE = "studio.sqlite"
 VERSION = 1
+FINAL_STATES = ("done", "failed", "cancelled", "interrupted")  # of jobs; as text it is the list of an SQL query
 TABLES = """
 CREATE TABLE projects(
   id TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, state TEXT NOT NULL, error TEXT,
@@ -48,7 +49,7 @@ CREATE TABLE processes(id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT 
 
 
 class Database:
-    """One file, opened once per thread."""
+    """The file in `folder`, with one connection for each thread. Raises InputError if it is of no use here."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
