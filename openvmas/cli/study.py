@@ -11,7 +11,7 @@ import click
 
 from openvmas.cli.options import given, options_of
 from openvmas.errors import OptionError
-from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
+from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_plan
 
 HIDDEN_SETTINGS = ("consent",)  # a text of several paragraphs belongs into the TOML file
 
@@ -50,7 +50,7 @@ def create(
     if plan is not None:
         if systems or reference or chosen:
             raise OptionError(f"systems and settings are already in {plan}; leave out either it or the options.")
-        wanted = read_plan(plan)
+        wanted = read_study_plan(plan)
     else:
         folders = dict(named_folder(text) for text in systems)
         if len(folders) != len(systems):
@@ -138,25 +138,25 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
 @click.option("--share", type=float, metavar="NUMBER", help="Preference share you expect, e.g. 0.6: against one half.")
 @click.option("--difference", type=float, metavar="NUMBER", help="Difference of mean ratings you expect, e.g. 0.3.")
 @click.option(
-    "--likeness",
+    "--choice-correlation",
     type=float,
     default=0.1,
     metavar="NUMBER",
     help="Correlation of one listener's choices. [default: 0.1]",
 )
 @click.option(
-    "--spread",
+    "--rating-sd",
     type=float,
     default=0.9,
     metavar="NUMBER",
-    help="Standard deviation of a listener's ratings. [default: 0.9]",
+    help="Standard deviation of a listener's ratings about their mean. [default: 0.9]",
 )
 @click.option(
-    "--taste",
+    "--listener-sd",
     type=float,
     default=0.5,
     metavar="NUMBER",
-    help="How far listeners differ in their differences. [default: 0.5]",
+    help="Standard deviation of the listeners' own differences. [default: 0.5]",
 )
 @click.option("--alpha", type=float, default=0.05, metavar="NUMBER", help="Chance of a false finding. [default: 0.05]")
 @click.option(
@@ -182,9 +182,9 @@ def power(
         raise OptionError("give either --share 0.6 (a preference) or --difference 0.3 (of mean ratings).")
     common = {"alpha": alpha, "power": power, "comparisons": comparisons}
     if share is not None:
-        found = needs.preference_needs(share, values["likeness"], **common)
+        found = needs.preference_needs(share, values["choice_correlation"], **common)
         click.echo(power_table(found, "comparisons of this pair per listener"), nl=False)
     elif difference is not None:
-        found = needs.rating_needs(difference, values["spread"], values["taste"], **common)
+        found = needs.rating_needs(difference, values["rating_sd"], values["listener_sd"], **common)
         click.echo(power_table(found, "ratings of each system per listener"), nl=False)
     return 0

@@ -43,8 +43,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Session:
-    """number: of the listener, in the order of consent; block: of the design."""
+class ListenerSession:
+    """A listener. number: in the order of consent; block: of the design."""
 
     number: int
     block: int
@@ -96,11 +96,11 @@ class Store:
             base.execute("INSERT INTO sessions (id, block, active_hour) VALUES (?, ?, ?)", (name, block, hour))
         return name
 
-    def session(self, name: str) -> Session | None:
+    def session(self, name: str) -> ListenerSession | None:
         """The session of a secret id."""
         with self._open() as base:
             row = base.execute("SELECT number, block, finished FROM sessions WHERE id = ?", (name,)).fetchone()
-        return None if row is None else Session(row[0], row[1], bool(row[2]))
+        return None if row is None else ListenerSession(row[0], row[1], bool(row[2]))
 
     def answers(self, number: int) -> list[Answer]:
         """A listener's answers, in the order of steps."""
@@ -130,11 +130,11 @@ class Store:
         with self._open() as base:
             base.execute("DELETE FROM sessions WHERE number = ?", (number,))
 
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[ListenerSession]:
         """All listeners, by number."""
         with self._open() as base:
             rows = base.execute("SELECT number, block, finished FROM sessions ORDER BY number").fetchall()
-        return [Session(row[0], row[1], bool(row[2])) for row in rows]
+        return [ListenerSession(row[0], row[1], bool(row[2])) for row in rows]
 
     def everything(self) -> dict[int, list[Answer]]:
         """All answers by listener."""

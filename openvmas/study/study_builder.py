@@ -1,4 +1,4 @@
-"""Make a study folder: stimuli under random names, what the page needs (study.json), and who is who (key.json)."""
+"""Make a study folder: stimuli under random names, the facts for the page (study.json), and who is who (key.json)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 import wave as wave_file
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,11 @@ from openvmas.media.audio import read_audio_blocks
 from openvmas.media.loudness import SILENCE, integrated_loudness, true_peak
 from openvmas.media.probe import probe
 from openvmas.settings import SAMPLE_RATE_OUT
-from openvmas.study.media_file import suffix_for, write_stimulus
+from openvmas.study.session import KEY, MEDIA, PUBLIC, VERSION
+from openvmas.study.stimuli import headphone_triplet, low_anchor, pink_noise, shifted, suffix_for, write_stimulus
 from openvmas.study.study_settings import StudyPlan, StudySettings
-from openvmas.study.tones import headphone_triplet, low_anchor, pink_noise, shifted
 
-VERSION = 1
 REFERENCE, LOW_ANCHOR, FIT_ANCHOR = "reference", "anchor: low-passed", "anchor: shifted"
-PUBLIC, KEY, MEDIA = "study.json", "key.json", "media"
 MAX_TRUE_PEAK = -1.5  # dBTP before encoding, which may raise a peak by some tenths
 LEAST_SECONDS = 2.0
 MAX_SYSTEMS = 20
@@ -40,8 +38,11 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Clip:
-    """files: of every system, in the order of systems. picture: the file whose picture all show. duration: s."""
+class StimulusClip:
+    """A clip that every system scored.
+
+    files: of every system, in the order of systems. picture: the file whose picture all show. duration: s.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -50,13 +51,13 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class MeasuredClip:
     """A clip's sounds before the study's common gain, its duration now that of the shortest.
 
-    waves: [2, L] of every condition; gains_db: what brings each to the loudness asked.
+    waves: [2, L] of every condition; gains_db: brings each to the loudness asked.
     """
 
-    clip: Clip
+    clip: StimulusClip
     waves: tuple[np.ndarray, ...]
     gains_db: tuple[float, ...]
 
@@ -100,7 +101,7 @@ def system_names(plan: StudyPlan) -> list[str]:
     return names
 
 
-def find_clips(plan: StudyPlan, say: Say) -> list[Clip]:
+def find_clips(plan: StudyPlan, say: Say) -> list[StimulusClip]:
     """The clips that every system has, by name. Raises InputError if there are none."""
     folders = [*plan.systems.values(), *([plan.reference] if plan.reference else [])]
     held = [{clip_name(path.name): path for path in reversed(media_files(folder))} for folder in folders]
@@ -115,14 +116,14 @@ def find_clips(plan: StudyPlan, say: Say) -> list[Clip]:
     return [_clip(name, tuple(files[name] for files in held), order, plan.settings) for name in common]
 
 
-def _clip(name: str, files: tuple[Path, ...], order: list[int], settings: StudySettings) -> Clip:
+def _clip(name: str, files: tuple[Path, ...], order: list[int], settings: StudySettings) -> StimulusClip:
     videos = [files[i] for i in order if files[i].suffix.lower() in VIDEO_SUFFIXES]
     lengths = [probe(path).duration for path in videos]
     duration = min([Fraction(settings.seconds).limit_denominator(1000), *lengths])
-    return Clip(name, files, videos[0] if videos else None, duration)
+    return StimulusClip(name, files, videos[0] if videos else None, duration)
 
 
-def prepare(clip: Clip, n_systems: int, anchor_of: int, settings: StudySettings) -> Prepared:
+def prepare(clip: StimulusClip, n_systems: int, anchor_of: int, settings: StudySettings) -> MeasuredClip:
     """Read, cut to one length and measure the sounds of a clip; anchors are made from system `anchor_of`.
 
     Raises InputError for sound that is silent or too short.
@@ -133,7 +134,7 @@ def prepare(clip: Clip, n_systems: int, anchor_of: int, settings: StudySettings)
     if n_samples < LEAST_SECONDS * SAMPLE_RATE_OUT:
         short = clip.files[int(np.argmin([wave.shape[1] for wave in waves]))]
         raise InputError(f"{short} holds only {n_samples / SAMPLE_RATE_OUT:.1f} s to be heard; leave this clip out.")
-    # What goes on by more than a codec's padding is cut off, and needs an end; a piece's own ending stays as it is.
+    # Sound longer by more than a codec's padding is cut off, and needs an end; a piece's own ending stays as it is.
     waves = [_faded(wave[:, :n_samples], wave.shape[1] > n_samples + _PADDING) for wave in waves]
     if settings.rounds:
         waves.append(low_anchor(waves[anchor_of]))
@@ -145,9 +146,8 @@ def prepare(clip: Clip, n_systems: int, anchor_of: int, settings: StudySettings)
         if loudness == SILENCE:
             raise InputError(f"{clip.files[min(i, n_systems - 1)]} is silent; leave this clip out of the study.")
         gains.append(settings.loudness - loudness)
-    return Prepared(
-        Clip(clip.name, clip.files, clip.picture, Fraction(n_samples, SAMPLE_RATE_OUT)), tuple(waves), tuple(gains)
-    )
+    heard = replace(clip, duration=Fraction(n_samples, SAMPLE_RATE_OUT))
+    return MeasuredClip(heard, tuple(waves), tuple(gains))
 
 
 def _head(path: Path, n_samples: int) -> np.ndarray:
@@ -171,7 +171,7 @@ def _faded(wave: np.ndarray, is_cut: bool) -> np.ndarray:
     return wave
 
 
-def headroom(item: Prepared) -> float:
+def headroom(item: MeasuredClip) -> float:
     """dB between the highest peak of a clip at the loudness asked and the highest allowed; negative: over it."""
     waves = zip(item.waves, item.gains_db, strict=True)
     return min(MAX_TRUE_PEAK - true_peak(wave) - gain_db for wave, gain_db in waves)
@@ -180,7 +180,7 @@ def headroom(item: Prepared) -> float:
 class _Builder:
     """Writes the stimuli and the two manifests into a folder."""
 
-    def __init__(self, plan: StudyPlan, names: list[str], clips: list[Clip], folder: Path, say: Say) -> None:
+    def __init__(self, plan: StudyPlan, names: list[str], clips: list[StimulusClip], folder: Path, say: Say) -> None:
         self._settings, self._names, self._clips, self._folder, self._say = plan.settings, names, clips, folder, say
         self._generator = np.random.default_rng(plan.settings.seed)
         self._files: dict[str, str] = {}
@@ -222,7 +222,7 @@ class _Builder:
         return made
 
     def _write(
-        self, item: Prepared, conditions: list[str], lowered: float, has_picture: bool
+        self, item: MeasuredClip, conditions: list[str], lowered: float, has_picture: bool
     ) -> tuple[list[str], list[str]]:
         """Every condition of a clip with picture and without: their names."""
         picture, sound = [], []
@@ -234,7 +234,7 @@ class _Builder:
             sound.append(self._stimulus(level, item.clip, facts | {"mode": "sound"}, with_picture=False))
         return picture, sound
 
-    def _stimulus(self, wave: np.ndarray, clip: Clip, facts: dict[str, Any], with_picture: bool = True) -> str:
+    def _stimulus(self, wave: np.ndarray, clip: StimulusClip, facts: dict[str, Any], with_picture: bool = True) -> str:
         shown = clip.picture if with_picture else None
         name = self._name(suffix_for(shown), facts | {"seconds": wave.shape[1] / SAMPLE_RATE_OUT})
         write_stimulus(self._folder / MEDIA / self._files[name], wave, shown, clip.duration)
@@ -261,7 +261,7 @@ class _Builder:
         conditions: list[str],
         picture: list[list[str]] | None,
         sound: list[list[str]],
-        clips: list[Clip],
+        clips: list[StimulusClip],
         lowered: float,
     ) -> dict[str, Any]:
         settings, generator = self._settings, self._generator
@@ -303,7 +303,7 @@ class _Builder:
         made["consent"] = settings.consent.replace("{minutes}", str(made["minutes"]))
         return made
 
-    def _checks(self, clips: list[Clip], lowered: float, has_picture: bool) -> list[dict[str, str]]:
+    def _checks(self, clips: list[StimulusClip], lowered: float, has_picture: bool) -> list[dict[str, str]]:
         """Noise as long as a clip: beside music, anybody who listens takes the music. One for each clip and mode."""
         made = []
         for i, clip in enumerate(clips if self._settings.checks else ()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -136,3 +137,11 @@ async def drain(receive: Receive, max_bytes: int) -> None:
 
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(read(), DRAIN_S)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

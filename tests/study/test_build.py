@@ -16,9 +16,9 @@ from openvmas.media.audio import read_audio
 from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.media.probe import probe
 from openvmas.study.session import Study
+from openvmas.study.stimuli import headphone_triplet, low_anchor, pink_noise, shifted
 from openvmas.study.study_builder import FIT_ANCHOR, LOW_ANCHOR, REFERENCE, create
-from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
-from openvmas.study.tones import headphone_triplet, low_anchor, pink_noise, shifted
+from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_plan
 from tests.clips import write_clip
 from tests.study.made import RATE, quick_study, tune, with_sound, write_systems
 
@@ -197,7 +197,7 @@ def test_what_cannot_be_made_is_said_with_the_remedy(tmp_path: Path, capsys: pyt
 def test_a_plan_in_toml_is_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text('title = "Strings"\nrounds = 2\nreference = "true"\n[systems]\nours = "a"\nrival = "b/c"\n')
-    plan = read_plan(path)
+    plan = read_study_plan(path)
     assert plan.systems == {"ours": tmp_path / "a", "rival": tmp_path / "b" / "c"}
     assert plan.reference == tmp_path / "true" and plan.settings.title == "Strings" and plan.settings.rounds == 2
     for text, message in (
@@ -211,4 +211,4 @@ def test_a_plan_in_toml_is_read_and_checked(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises((OptionError, InputError), match=message):
-            read_plan(path)
+            read_study_plan(path)
