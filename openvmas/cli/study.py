@@ -30,7 +30,7 @@ def study() -> None:
     "--systems", multiple=True, metavar="NAME=DIR", help="A system and its folder of videos or music; repeat."
 )
 @click.option("--reference", metavar="DIR", help="Folder of the true music: takes part as a hidden reference.")
-@click.option("--out", required=True, metavar="FOLDER", help="Where the study is made.")
+@click.option("--out", required=True, metavar="FOLDER", help="Folder of the new study.")
 @options_of(StudySettings, leave_out=HIDDEN_SETTINGS)
 @click.option("--overwrite", is_flag=True, help="Replace a study, with all answers in it.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
@@ -64,7 +64,7 @@ def create(
 
 
 def named_folder(text: str) -> tuple[str, Path]:
-    """NAME=DIR. Raises OptionError."""
+    """The name and folder in NAME=DIR. Raises OptionError."""
     name, sign, folder = text.partition("=")
     if not sign or not name or not folder:
         raise OptionError(f"{text} does not name a system; give --systems NAME=DIR, e.g. ours=videos/ours.")
@@ -72,7 +72,7 @@ def named_folder(text: str) -> tuple[str, Path]:
 
 
 def progress(quiet: bool) -> Callable[[str], None]:
-    """Lines to standard error; what was left out is always said."""
+    """A function that prints lines to standard error; notes on what was left out also if quiet."""
     return lambda text: None if quiet and not text.startswith(("left out", "note")) else click.echo(text, err=True)
 
 
@@ -105,7 +105,7 @@ def serve(folder: str, host: str, port: int, token: str | None) -> int:
 @click.option("--keep-all", is_flag=True, help="Drop no listener, to see what screening changes.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: bool, overwrite: bool) -> int:
-    """Print what listeners preferred, with intervals, and who was dropped and why. Needs the extra eval."""
+    """Print the preferences of listeners with intervals, and who was dropped and why. Needs the extra eval."""
     try:
         from openvmas.study import result_tables, results
     except ImportError as error:
@@ -168,7 +168,7 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
 def power(
     share: float | None, difference: float | None, alpha: float, power: float, comparisons: int, **values: float
 ) -> int:
-    """Print how many listeners a claim needs, by formula and by simulation. Needs the extra eval.
+    """Print the number of listeners that a claim needs, by formula and by simulation. Needs the extra eval.
 
     Try: openvmas study power --share 0.6
     """

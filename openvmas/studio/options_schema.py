@@ -35,7 +35,7 @@ class OptionInfo(BaseModel):
 
 
 def whole(value: Any) -> Any:
-    """In JSON 5.0 is a whole number, too."""
+    """The value, as an int if it is a whole number: in JSON 5.0 is one, too."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -161,8 +161,8 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(options: StudioOptions, say: Callable[[str], None]) -> None:
-    """Run until interrupted. say: called with the address, once it answers. Raises OutputError, InputError."""
+def serve(options: StudioOptions, echo: Callable[[str], None]) -> None:
+    """Run until interrupted. echo: called with the address, once it answers. Raises OutputError, InputError."""
     sock = listen(options)
     studio = Studio(options)
     app = create_app(studio)
@@ -179,7 +179,7 @@ def serve(options: StudioOptions, say: Callable[[str], None]) -> None:
             time.sleep(0.05)
             if server.should_exit:
                 return
-        say(url)
+        echo(url)
         if not options.no_browser:
             webbrowser.open(url)
 

@@ -100,7 +100,7 @@ def rating_tables(rated: Ratings) -> list[str]:
 
 
 def as_json(found: StudyResults) -> dict[str, Any]:
-    """Everything of `page` as plain values; what cannot be said is None."""
+    """Everything of `page` as plain values; figures that are not known are None."""
     data = plain({"made_by": f"OpenVMAS {__version__}", "results": found})
     for compared in data["results"]["comparisons"].values():
         strengths = compared["strengths"]

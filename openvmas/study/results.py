@@ -206,43 +206,43 @@ def rate(found: StudyData, scale: str) -> Ratings | None:
     ]
     if not rows:
         return None
-    heard = sorted({facts["condition"] for _, facts, _, _ in rows}, key=found.conditions.index)
-    columns = np.array([heard.index(facts["condition"]) for _, facts, _, _ in rows])
+    rated = sorted({facts["condition"] for _, facts, _, _ in rows}, key=found.conditions.index)
+    columns = np.array([rated.index(facts["condition"]) for _, facts, _, _ in rows])
     listeners = np.unique([row for row, _, _, _ in rows], return_inverse=True)[1]
     clips = np.unique([facts["clip"] for _, facts, _, _ in rows], return_inverse=True)[1]
     values = np.array([value for _, _, _, value in rows], dtype=np.float64)
-    means, variances = _means(values, columns, listeners, clips, heard)
+    means, variances = _means(values, columns, listeners, clips, rated)
     return Ratings(
         means=means,
-        n={name: int(np.sum(columns == i)) for i, name in enumerate(heard)},
-        differences=differences(values, columns, listeners, [name for name in heard if name in found.systems], heard),
+        n={name: int(np.sum(columns == i)) for i, name in enumerate(rated)},
+        differences=differences(values, columns, listeners, [name for name in rated if name in found.systems], rated),
         agreement=krippendorff_alpha(np.array([name for _, _, name, _ in rows]), values, "ordinal"),
         variances=variances,
     )
 
 
 def _means(
-    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, clips: np.ndarray, heard: Sequence[str]
+    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, clips: np.ndarray, rated: Sequence[str]
 ) -> tuple[dict[str, Interval], dict[str, float]]:
     """Means of all conditions by the mixed model; without intervals where one listener or too few answers are all."""
-    fixed = np.eye(len(heard))[columns]
+    fixed = np.eye(len(rated))[columns]
     groups = {name: group for name, group in (("listeners", listeners), ("clips", clips)) if group.max() > 0}
-    if "listeners" not in groups or len(values) <= len(heard) + 1 or np.ptp(values) == 0:
-        averages = (float(values[columns == i].mean()) for i in range(len(heard)))
-        return {name: Interval(v, math.nan, math.nan) for name, v in zip(heard, averages, strict=True)}, {}
+    if "listeners" not in groups or len(values) <= len(rated) + 1 or np.ptp(values) == 0:
+        averages = (float(values[columns == i].mean()) for i in range(len(rated)))
+        return {name: Interval(v, math.nan, math.nan) for name, v in zip(rated, averages, strict=True)}, {}
     fit = fit_mixed(values, fixed, list(groups.values()))
-    means = {name: fit.contrast(row) for name, row in zip(heard, np.eye(len(heard)), strict=True)}
+    means = {name: fit.contrast(row) for name, row in zip(rated, np.eye(len(rated)), strict=True)}
     return means, dict(zip([*groups, "rest"], fit.variances.tolist(), strict=True))
 
 
 def differences(
-    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, systems: Sequence[str], heard: Sequence[str]
+    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, systems: Sequence[str], rated: Sequence[str]
 ) -> tuple[Difference, ...]:
     """Differences of every two systems: means over listeners with Student's t, p by flipped signs and Holm."""
     own = {
         name: {
-            int(who): float(values[(columns == heard.index(name)) & (listeners == who)].mean())
-            for who in np.unique(listeners[columns == heard.index(name)])
+            int(who): float(values[(columns == rated.index(name)) & (listeners == who)].mean())
+            for who in np.unique(listeners[columns == rated.index(name)])
         }
         for name in systems
     }

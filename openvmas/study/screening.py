@@ -85,7 +85,7 @@ def _fails_checks(listener: Listener) -> bool:
 
 
 def _fails_headphones(listener: Listener) -> bool:
-    """Both attempts failed, or one failed and the second was never finished."""
+    """Whether both attempts failed, or one failed and the second was never finished."""
     choices = {i: answer.choice for i, answer in listener.answers.items()}
     passed = [headphones_passed(listener.steps, choices, attempt) for attempt in (1, 2)]
     return any(step.kind == "headphones" for step in listener.steps) and True not in passed
@@ -103,7 +103,7 @@ def _is_one_number(listener: Listener) -> bool:
 
 
 def _is_too_fast(listener: Listener, seconds: dict[str, float]) -> bool:
-    """In most trials, less time on the page or less sound played than the stimuli are long."""
+    """Whether in most trials less time was spent or less sound played than the stimuli are long."""
     shares = [
         min(answer.seconds, answer.heard) / sum(seconds[name] for name in step.media)
         for step, answer in listener.trials

@@ -221,7 +221,7 @@ def results_of(study: Study, store: Store, token: str) -> APIRouter:
     return router
 
 
-def serve(study: Study, host: str, port: int, token: str | None, say: Callable[[str], None]) -> None:
+def serve(study: Study, host: str, port: int, token: str | None, echo: Callable[[str], None]) -> None:
     """Run until interrupted. Raises OptionError for an address that cannot be used or lacks a token."""
     is_local = is_loopback(host)
     if token is None and not is_local:
@@ -237,8 +237,8 @@ def serve(study: Study, host: str, port: int, token: str | None, say: Callable[[
     place = f"http://{shown}:{listening.getsockname()[1]}"
     invitation = None if is_local else invitation_of(token)
     app = make_app(study, token, invitation, [host, "localhost", "127.0.0.1", "[::1]"] if is_local else None)
-    say(f"listeners: {place}/" + (f"?i={invitation}" if invitation else ""))
-    say(f"results:   curl -H 'Authorization: Bearer {token}' {place}/api/results")
+    echo(f"listeners: {place}/" + (f"?i={invitation}" if invitation else ""))
+    echo(f"results:   curl -H 'Authorization: Bearer {token}' {place}/api/results")
     # No log of requests: it would hold addresses of listeners.
     settings = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     try:

@@ -52,7 +52,7 @@ class Step:
 
     @property
     def is_check(self) -> bool:
-        """An attention check; the headphone check is none."""
+        """Whether this is an attention check; the headphone check is none."""
         return self.right is not None and self.kind != "headphones"
 
 
@@ -232,7 +232,7 @@ def comparison_at(index: int, clips: Sequence[int], pairs: Sequence[int]) -> Com
 
 
 def rating_round(number: int, n_conditions: int, clips: Sequence[int]) -> list[tuple[int, int]]:
-    """(condition, clip) in the order heard, for round `number` of all rounds of all listeners."""
+    """Pairs (condition, clip) in playing order, for round `number` of all rounds of all listeners."""
     rows = williams(n_conditions)
     row = rows[number % len(rows)]
     # The extra shift keeps places and clips from going in step when their numbers share a factor.

@@ -43,7 +43,7 @@ def low_anchor(wave: np.ndarray) -> np.ndarray:
 
 
 def shifted(wave: np.ndarray) -> np.ndarray:
-    """wave [2, L] turned in time by half its length, with a soft seam: it no longer fits the picture."""
+    """Fit anchor: wave [2, L] rotated by half its length, with a soft seam, so that it no longer fits the picture."""
     half, n = wave.shape[1] // 2, round(_FADE * SAMPLE_RATE_OUT)
     late, early = wave[:, half:].copy(), wave[:, :half].copy()
     ramp = np.linspace(0, 1, n, dtype=np.float32)

@@ -121,7 +121,7 @@ class Store:
             base.execute("UPDATE sessions SET active_hour = ? WHERE number = ?", (hour, number))
 
     def finish(self, number: int) -> None:
-        """All steps are done."""
+        """Note that a listener has done all steps."""
         with self._open() as base:
             base.execute("UPDATE sessions SET finished = 1 WHERE number = ?", (number,))
 

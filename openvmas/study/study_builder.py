@@ -34,7 +34,7 @@ _FADE_IN, _FADE_OUT = 0.01, 0.4  # s; music that is cut off needs an end
 _PADDING = 2048  # samples
 _QUIET_CHECK = -6.0  # dB, of the noise in attention checks: it must not hurt
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class MeasuredClip:
 
 
 def create(
-    plan: StudyPlan, folder: str | Path, overwrite: bool = False, say: Say = lambda text: None
+    plan: StudyPlan, folder: str | Path, overwrite: bool = False, log: Log = lambda text: None
 ) -> dict[str, Any]:
     """Make the study in `folder`, which appears when all of it is there. Returns the content of study.json.
 
@@ -75,10 +75,10 @@ def create(
     if not folder.parent.is_dir():
         raise OutputError(f"the folder {folder.parent} does not exist; create it first.")
     names = system_names(plan)
-    clips = find_clips(plan, say)
+    clips = find_clips(plan, log)
     with explain_write_errors(folder.parent), atomic_path(folder) as hidden:
         (hidden / MEDIA).mkdir(parents=True)
-        made = _Builder(plan, names, clips, hidden, say).run()
+        made = _Builder(plan, names, clips, hidden, log).run()
         if folder.exists():
             shutil.rmtree(folder)
     return made
@@ -101,7 +101,7 @@ def system_names(plan: StudyPlan) -> list[str]:
     return names
 
 
-def find_clips(plan: StudyPlan, say: Say) -> list[StimulusClip]:
+def find_clips(plan: StudyPlan, log: Log) -> list[StimulusClip]:
     """The clips that every system has, by name. Raises InputError if there are none."""
     folders = [*plan.systems.values(), *([plan.reference] if plan.reference else [])]
     held = [{clip_name(path.name): path for path in reversed(media_files(folder))} for folder in folders]
@@ -111,7 +111,7 @@ def find_clips(plan: StudyPlan, say: Say) -> list[StimulusClip]:
             f"no clip is in all of {', '.join(map(str, folders))}; give files of one video the same name in each."
         )
     for name in sorted(set.union(*(set(files) for files in held)) - set(common)):
-        say(f"left out: {name}, which not every system has")
+        log(f"left out: {name}, which not every system has")
     order = [len(folders) - 1, *range(len(folders) - 1)] if plan.reference else list(range(len(folders)))
     return [_clip(name, tuple(files[name] for files in held), order, plan.settings) for name in common]
 
@@ -146,8 +146,8 @@ def prepare(clip: StimulusClip, n_systems: int, anchor_of: int, settings: StudyS
         if loudness == SILENCE:
             raise InputError(f"{clip.files[min(i, n_systems - 1)]} is silent; leave this clip out of the study.")
         gains.append(settings.loudness - loudness)
-    heard = replace(clip, duration=Fraction(n_samples, SAMPLE_RATE_OUT))
-    return MeasuredClip(heard, tuple(waves), tuple(gains))
+    cut = replace(clip, duration=Fraction(n_samples, SAMPLE_RATE_OUT))
+    return MeasuredClip(cut, tuple(waves), tuple(gains))
 
 
 def _head(path: Path, n_samples: int) -> np.ndarray:
@@ -180,8 +180,8 @@ def headroom(item: MeasuredClip) -> float:
 class _Builder:
     """Writes the stimuli and the two manifests into a folder."""
 
-    def __init__(self, plan: StudyPlan, names: list[str], clips: list[StimulusClip], folder: Path, say: Say) -> None:
-        self._settings, self._names, self._clips, self._folder, self._say = plan.settings, names, clips, folder, say
+    def __init__(self, plan: StudyPlan, names: list[str], clips: list[StimulusClip], folder: Path, log: Log) -> None:
+        self._settings, self._names, self._clips, self._folder, self._log = plan.settings, names, clips, folder, log
         self._generator = np.random.default_rng(plan.settings.seed)
         self._files: dict[str, str] = {}
         self._key: dict[str, dict[str, Any]] = {}
@@ -196,13 +196,13 @@ class _Builder:
             clips.append(item.clip)
             lowered = min(lowered, headroom(item))
         if lowered < 0:
-            self._say(f"note: loudness is {settings.loudness + lowered:.1f} LUFS, so that no peak clips")
+            self._log(f"note: loudness is {settings.loudness + lowered:.1f} LUFS, so that no peak clips")
         has_picture = all(clip.picture is not None for clip in clips)
         anchors = [LOW_ANCHOR, FIT_ANCHOR] if has_picture else [LOW_ANCHOR]
         conditions = names + (anchors if settings.rounds else [])
         picture, sound = [], []
         for clip in clips:
-            self._say(f"{clip.name}: {float(clip.duration):.1f} s")
+            self._log(f"{clip.name}: {float(clip.duration):.1f} s")
             rows = self._write(prepare(clip, len(names), anchor_of, settings), conditions, lowered, has_picture)
             picture.append(rows[0])
             sound.append(rows[1])
@@ -323,5 +323,5 @@ def minutes(study: dict[str, Any]) -> int:
     n_parts = bool(study["picture_pairs"]) + bool(study["sound_pairs"]) + bool(study["rounds"])
     n_pairs = study["picture_pairs"] + study["sound_pairs"]
     n_ratings = study["rounds"] * study["n_conditions"]
-    heard = (2 * n_pairs + n_ratings + 2 * n_parts * (1 + study["n_checks"])) * study["longest"]
-    return round((heard + 8 * (n_pairs + n_ratings + n_parts)) / 60 + 3)
+    seconds = (2 * n_pairs + n_ratings + 2 * n_parts * (1 + study["n_checks"])) * study["longest"]
+    return round((seconds + 8 * (n_pairs + n_ratings + n_parts)) / 60 + 3)

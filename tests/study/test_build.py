@@ -160,7 +160,7 @@ def test_loud_peaks_lower_the_whole_study(tmp_path: Path) -> None:
     wave[:, RATE] = 1.0
     write_wav(systems["a"] / "clip0.wav", wave, RATE)
     said: list[str] = []
-    create(StudyPlan(systems, None, StudySettings.of(seconds=2, loudness=-9.0)), tmp_path / "study", say=said.append)
+    create(StudyPlan(systems, None, StudySettings.of(seconds=2, loudness=-9.0)), tmp_path / "study", log=said.append)
     public, key = facts_of(tmp_path / "study")
     assert key["loudness_lufs"] < -20 and any("no peak clips" in text for text in said)
     for name in public["sound"][0]:

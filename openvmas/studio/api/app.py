@@ -59,7 +59,7 @@ def page() -> FileResponse:
 
 
 def refuse_with_sentence(request: Request, error: Exception) -> JSONResponse:
-    """Our own errors: their sentence, and 422 where nothing else is said of their kind."""
+    """Answer one of our own errors with its sentence, and 422 where its kind has no status of its own."""
     assert isinstance(error, OpenVMASError)
     status = STATUS.get(type(error), 422)
     # A body that is too large is not read to its end.
@@ -67,7 +67,7 @@ def refuse_with_sentence(request: Request, error: Exception) -> JSONResponse:
 
 
 def refuse_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Requests that are not as described: the first field that is wrong."""
+    """Answer a request that is not as described by naming the first field that is wrong."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
@@ -75,7 +75,7 @@ def refuse_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def refuse_by_status(request: Request, error: Exception) -> JSONResponse:
-    """Errors of the framework, such as an unknown path."""
+    """Answer an error of the framework, such as an unknown path."""
     assert isinstance(error, HTTPException)
     return error_response(error.status_code, PHRASES.get(error.status_code, str(error.detail)), error.headers)
 

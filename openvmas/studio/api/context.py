@@ -80,7 +80,7 @@ class Studio:
         self.is_closing = threading.Event()
 
     def watch(self) -> None:
-        """Count a long answer. Raises TooManyError."""
+        """Count one more open stream. Raises TooManyError."""
         if self.watchers >= MAX_WATCHERS:
             raise TooManyError("too many streams are open; close some pages and try again.")
         self.watchers += 1
@@ -121,7 +121,7 @@ TakeRow = Annotated[dict[str, Any], Depends(the_take)]
 
 
 def error_response(status: int, sentence: str, headers: Any = None) -> JSONResponse:
-    """A refusal in the one form that all have."""
+    """A refusal: its sentence as JSON."""
     return JSONResponse({"error": sentence}, status, headers)
 
 

@@ -55,11 +55,11 @@ class Guard(WebGuard):
         self._names = {"localhost", host.strip("[]").lower()}
 
     def is_limited(self, scope: Scope) -> bool:
-        """Uploads have limits of their own."""
+        """Whether MAX_BODY holds; uploads have limits of their own."""
         return not (scope["path"].endswith("/upload") and scope["method"] == "PATCH")
 
     def cache_control(self, scope: Scope, names: set[bytes]) -> bytes | None:
-        """Answers of the API are never kept; files of the page are the browser's choice."""
+        """No copies of the API's answers; how long it keeps the page's files is the browser's choice."""
         return b"no-store" if scope["path"].startswith("/api/") else None
 
     def refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
@@ -78,7 +78,7 @@ class Guard(WebGuard):
         return None
 
     def _is_our_name(self, host: str) -> bool:
-        """Numbers cannot be pointed at us by another's DNS; names only if they are known (DNS rebinding)."""
+        """Whether a Host header is a number or a known name; others may be another's DNS (DNS rebinding)."""
         name = host_name(host).lower()
         try:
             ipaddress.ip_address(name)

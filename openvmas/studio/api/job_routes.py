@@ -35,7 +35,10 @@ router = APIRouter(prefix="/api")
 
 @router.post("/projects/{id}/jobs", status_code=201, responses=errors(404, 409, 429), operation_id="createJob")
 def create(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.NewJob) -> schemas.Job:
-    """score: music for the whole video; redo: one part of a take anew; mix: a take at other levels; analyze: again."""
+    """Submit a job.
+
+    score: music for the whole video; redo: one part of a take anew; mix: a take at other levels; analyze: again.
+    """
     jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
         job = analyze_again(studio, project)

@@ -126,14 +126,14 @@ def suggest(studio: TheStudio, project: ProjectRow, sent: schemas.Suggest, respo
 
 @router.post("/plan/undo", responses=errors(404, 409), operation_id="undoPlan")
 def undo(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
-    """Back to the version before."""
+    """Go back to the version before."""
     projects.go_to_plan(studio.database, project["id"], step=-1)
     return show(studio, project["id"], response)
 
 
 @router.post("/plan/redo", responses=errors(404, 409), operation_id="redoPlan")
 def redo(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
-    """Forward to the version that was undone."""
+    """Go forward to the version that was undone."""
     projects.go_to_plan(studio.database, project["id"], step=1)
     return show(studio, project["id"], response)
 

@@ -172,10 +172,10 @@ def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None
     connection.execute("UPDATE takes SET state = ? WHERE job = ? AND state <> 'done'", (unfinished, job))
     row = connection.execute("SELECT kind, project FROM jobs WHERE id = ?", (job,)).fetchone()
     if row is not None and row["kind"] == "analyze":
-        said = error or "watching this video was stopped; start it again or delete the project."
+        message = error or "watching this video was stopped; start it again or delete the project."
         connection.execute(
             "UPDATE projects SET state = 'refused', error = ? WHERE id = ? AND state = 'analyzing'",
-            (said, row["project"]),
+            (message, row["project"]),
         )
 
 
@@ -210,8 +210,8 @@ def requeue_abandoned(database: Database, dead_worker: str | None = None) -> int
                 _end(connection, row["id"], "cancelled", None)
             elif row["interruptions"] + 1 >= MAX_INTERRUPTIONS:
                 connection.execute("UPDATE jobs SET interruptions = interruptions + 1 WHERE id = ?", (row["id"],))
-                said = f"the work broke off {MAX_INTERRUPTIONS} times; try a shorter or smaller video."
-                _end(connection, row["id"], "interrupted", said)
+                message = f"the work broke off {MAX_INTERRUPTIONS} times; try a shorter or smaller video."
+                _end(connection, row["id"], "interrupted", message)
             else:
                 _requeue(connection, row["id"], 1)
     return len(found)

@@ -34,7 +34,7 @@ MAX_MODELS = 2  # that are kept in memory
 
 
 class Worker:
-    """A process that takes jobs from the queue of a folder until it is told to leave or nobody needs it."""
+    """A process that takes jobs from the queue of a folder until it is asked to leave or nobody needs it."""
 
     def __init__(self, home: Path) -> None:
         self.id = new_id()
@@ -43,7 +43,7 @@ class Worker:
         self._scorers: dict[str, scorer.Scorer] = {}
 
     def run(self) -> None:
-        """Work until told to leave."""
+        """Work until asked to leave."""
         self._heartbeat.start()
         is_well = False
         try:
@@ -57,7 +57,7 @@ class Worker:
             self.database.close()
 
     def wait_for_work(self) -> None:
-        """Do jobs until there is no server any more. Raises StoppedError when told to leave."""
+        """Do jobs until there is no server any more. Raises StoppedError when asked to leave."""
         self.open_model(OutputOptions().model)
         self._heartbeat.kind = "worker"
         self._heartbeat.record()
@@ -91,8 +91,8 @@ class Worker:
             jobs.finish(self.database, claim, "failed", self.without_paths(str(error)))
         except Exception as error:  # one job's fault must not take the others' worker away
             traceback.print_exc()
-            said = f"this is a fault of openvmas ({type(error).__name__}); report it with the server's output."
-            jobs.finish(self.database, claim, "failed", said)
+            message = f"this is a fault of openvmas ({type(error).__name__}); report it with the server's output."
+            jobs.finish(self.database, claim, "failed", message)
         return True
 
     def without_paths(self, message: str) -> str:
