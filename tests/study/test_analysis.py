@@ -82,6 +82,7 @@ def test_the_planted_ranking_is_recovered(result: StudyResults) -> None:
     # Listeners' own tastes (0.3) flatten the population's strengths a little.
     assert compared.strengths.values == pytest.approx([TRUTH[name] for name in compared.systems], abs=0.12)
     assert compared.strengths.tie == pytest.approx(0.4, abs=0.05)
+    assert len(compared.shares) == 6
     for share in compared.shares:
         first, second = TRUTH[share.first], TRUTH[share.second]
         assert (share.share.value > 0.5) == (first > second) and share.p < 0.01
