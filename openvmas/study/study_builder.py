@@ -171,6 +171,11 @@ def _faded(wave: np.ndarray, is_cut: bool) -> np.ndarray:
     return wave
 
 
+def at_loudness(wave: np.ndarray, loudness: float) -> np.ndarray:
+    """wave [2, L] at a loudness, LUFS."""
+    return wave * np.float32(10 ** ((loudness - integrated_loudness(wave, SAMPLE_RATE_OUT)) / 20))
+
+
 def headroom(item: MeasuredClip) -> float:
     """dB between the highest peak of a clip at the loudness asked and the highest allowed; negative: over it."""
     waves = zip(item.waves, item.gains_db, strict=True)
@@ -185,35 +190,37 @@ class _Builder:
         self._generator = np.random.default_rng(plan.settings.seed)
         self._files: dict[str, str] = {}
         self._key: dict[str, dict[str, Any]] = {}
+        self._gain_db = 0.0  # of the whole study, so that no peak clips
 
     def run(self) -> dict[str, Any]:
+        """Write everything; returns the content of study.json."""
         settings, names = self._settings, self._names
         anchor_of = names.index(REFERENCE) if REFERENCE in names else 0
         # Twice over the sounds, so that only one clip is in memory at a time.
-        clips, lowered = [], 0.0
+        clips = []
         for clip in self._clips:
             item = prepare(clip, len(names), anchor_of, settings)
             clips.append(item.clip)
-            lowered = min(lowered, headroom(item))
-        if lowered < 0:
-            self._log(f"note: loudness is {settings.loudness + lowered:.1f} LUFS, so that no peak clips")
+            self._gain_db = min(self._gain_db, headroom(item))
+        if self._gain_db < 0:
+            self._log(f"note: loudness is {self._loudness:.1f} LUFS, so that no peak clips")
         has_picture = all(clip.picture is not None for clip in clips)
         anchors = [LOW_ANCHOR, FIT_ANCHOR] if has_picture else [LOW_ANCHOR]
         conditions = names + (anchors if settings.rounds else [])
         picture, sound = [], []
         for clip in clips:
             self._log(f"{clip.name}: {float(clip.duration):.1f} s")
-            rows = self._write(prepare(clip, len(names), anchor_of, settings), conditions, lowered, has_picture)
+            rows = self._write(prepare(clip, len(names), anchor_of, settings), conditions, has_picture)
             picture.append(rows[0])
             sound.append(rows[1])
-        made = self._manifest(conditions, picture if has_picture else None, sound, clips, lowered)
+        made = self._manifest(conditions, picture if has_picture else None, sound, clips)
         key = {
             "made_by": f"OpenVMAS {__version__}",
             "study": made["id"],
             "systems": names,
             "conditions": conditions,
             "clips": [clip.name for clip in self._clips],
-            "loudness_lufs": settings.loudness + lowered,
+            "loudness_lufs": self._loudness,
             "settings": asdict(settings),
             "stimuli": self._key,
         }
@@ -221,13 +228,16 @@ class _Builder:
             (self._folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return made
 
-    def _write(
-        self, item: MeasuredClip, conditions: list[str], lowered: float, has_picture: bool
-    ) -> tuple[list[str], list[str]]:
+    @property
+    def _loudness(self) -> float:
+        """Loudness of all stimuli, LUFS."""
+        return self._settings.loudness + self._gain_db
+
+    def _write(self, item: MeasuredClip, conditions: list[str], has_picture: bool) -> tuple[list[str], list[str]]:
         """Every condition of a clip with picture and without: their names."""
         picture, sound = [], []
         for condition, wave, gain_db in zip(conditions, item.waves, item.gains_db, strict=False):
-            level = wave * np.float32(10 ** ((gain_db + lowered) / 20))
+            level = wave * np.float32(10 ** ((gain_db + self._gain_db) / 20))
             facts = {"clip": item.clip.name, "condition": condition}
             if has_picture:
                 picture.append(self._stimulus(level, item.clip, facts | {"mode": "picture"}))
@@ -257,35 +267,26 @@ class _Builder:
         return name
 
     def _manifest(
-        self,
-        conditions: list[str],
-        picture: list[list[str]] | None,
-        sound: list[list[str]],
-        clips: list[StimulusClip],
-        lowered: float,
+        self, conditions: list[str], picture: list[list[str]] | None, sound: list[list[str]], clips: list[StimulusClip]
     ) -> dict[str, Any]:
         settings, generator = self._settings, self._generator
-        noise = self._checks(clips, lowered, picture is not None)
+        noise = self._checks(clips, picture is not None)
         triplets = list(itertools.permutations(range(3), 2))
         headphones = []
         for i in generator.permutation(len(triplets)) if settings.headphones != "off" else []:
             quiet, antiphase = triplets[i]
             name = self._plain(headphone_triplet(quiet, antiphase), {"condition": "headphone check"})
             headphones.append({"media": name, "right": str(quiet + 1)})
-        calibration = pink_noise(10 * SAMPLE_RATE_OUT, settings.seed)
-        gain_db = settings.loudness + lowered - integrated_loudness(calibration, SAMPLE_RATE_OUT)
-        level = calibration * np.float32(10 ** (gain_db / 20))
-        longest = max(float(clip.duration) for clip in clips)
-        n_systems = len(self._names)
+        calibration = at_loudness(pink_noise(10 * SAMPLE_RATE_OUT, settings.seed), self._loudness)
         focus = None if settings.focus is None else self._names.index(settings.focus)
-        pairs = [p for p in itertools.combinations(range(n_systems), 2) if focus is None or focus in p]
+        pairs = [p for p in itertools.combinations(range(len(self._names)), 2) if focus is None or focus in p]
         made: dict[str, Any] = {
             "version": VERSION,
             "id": generator.bytes(6).hex(),
             "title": settings.title,
             "headphones_policy": settings.headphones,
             "seed": settings.seed,
-            "longest": longest,
+            "longest": max(float(clip.duration) for clip in clips),
             "n_conditions": len(conditions),
             "pairs": pairs,
             "picture_pairs": settings.picture_pairs if picture else 0,
@@ -296,20 +297,19 @@ class _Builder:
             "sound": sound,
             "noise": noise,
             "headphones": headphones,
-            "calibration": self._plain(level, {"condition": "calibration"}),
+            "calibration": self._plain(calibration, {"condition": "calibration"}),
             "files": self._files,
         }
         made["minutes"] = minutes(made)
         made["consent"] = settings.consent.replace("{minutes}", str(made["minutes"]))
         return made
 
-    def _checks(self, clips: list[StimulusClip], lowered: float, has_picture: bool) -> list[dict[str, str]]:
+    def _checks(self, clips: list[StimulusClip], has_picture: bool) -> list[dict[str, str]]:
         """Noise as long as a clip: beside music, anybody who listens takes the music. One for each clip and mode."""
         made = []
         for i, clip in enumerate(clips if self._settings.checks else ()):
             wave = pink_noise(int(clip.duration * SAMPLE_RATE_OUT), self._settings.seed + i + 1)
-            gain_db = self._settings.loudness + lowered + _QUIET_CHECK - integrated_loudness(wave, SAMPLE_RATE_OUT)
-            wave = wave * np.float32(10 ** (gain_db / 20))
+            wave = at_loudness(wave, self._loudness + _QUIET_CHECK)
             facts = {"clip": clip.name, "condition": "noise"}
             row = {"sound": self._stimulus(wave, clip, facts | {"mode": "sound"}, with_picture=False)}
             if has_picture:

@@ -34,7 +34,7 @@ from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.tasks.inspect import CURVES_RATE
-from openvmas.studio.tasks.preview_sound import SoundWriter
+from openvmas.studio.storage.take_sound import SoundWriter
 from tests.planning.made import make_analysis
 from tests.studio.kit import wait_for
 

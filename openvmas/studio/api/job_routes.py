@@ -59,11 +59,10 @@ def analyze_again(studio: Studio, row: dict[str, Any]) -> str:
     """Watch a video again whose analysis was stopped. Raises ConflictError where there is nothing to watch."""
     if row["state"] != "refused" or row["filename"] is None or studio.views.offset(row) != row["size"]:
         raise ConflictError("there is no video that waits to be watched; upload one.")
-    with studio.database.write() as connection:
-        sql = "UPDATE projects SET state = 'analyzing', error = NULL WHERE id = ? AND state = 'refused'"
-        if not connection.execute(sql, (row["id"],)).rowcount:
-            raise ConflictError("the video is being watched already; wait for its job.")
-        return jobs.submit(connection, row["id"], "analyze", {}, analysis_limits(studio))
+    job = jobs.submit_analysis(studio.database, row["id"], "refused", analysis_limits(studio))
+    if job is None:
+        raise ConflictError("the video is being watched already; wait for its job.")
+    return job
 
 
 def parent_take(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> dict[str, Any]:

@@ -7,8 +7,6 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -39,7 +37,7 @@ from openvmas.studio.api.views import download_name, read_json
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.markers import FORMATS, gather
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
-from openvmas.studio.tasks.preview_sound import FRAME, HEADER, WAV_HEADER, n_written, thin_peaks, wav_bytes
+from openvmas.studio.storage.take_sound import FRAME, HEADER, WAV_HEADER, TakeSound, thin_peaks
 
 POLL_S = 0.05  # between looks at music that is being written
 POLL_FILE_S = 0.01  # and at the length of its file alone
@@ -101,30 +99,12 @@ def delete(studio: TheStudio, row: TakeRow) -> None:
     projects.remove_take(studio.database, row)
 
 
-@dataclass(frozen=True)
-class Sound:
-    """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them."""
-
-    path: Path
-    offset: int
-    n_samples: int
-
-    @property
-    def n_written(self) -> int:
-        return min(n_written(self.path), self.n_samples) if self.offset == 0 else self.n_samples
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the 16-bit WAV file."""
-        return HEADER + self.n_samples * FRAME
-
-
-def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[Sound, str]:
+def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[TakeSound, str]:
     """The sound and the take's state. Raises NotFoundError, for a mix also ConflictError and GoneError."""
     row = the_take(studio, owner, take)
     row = the_done_take(row) if of == "mix" else row
     files, n_samples = studio.views.files(row), math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
-    sound = Sound(files.mixed, WAV_HEADER, n_samples) if of == "mix" else Sound(files.wave, 0, n_samples)
+    sound = TakeSound(files.mixed, WAV_HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
     return sound, row["state"]
 
 
@@ -157,7 +137,7 @@ async def block(
             if start >= sound.n_samples:
                 raise NotFoundError(f"the music ends before second {n}; ask for an earlier one.")
             if state != "waiting" and sound.n_written >= stop:
-                data = await run_in_threadpool(second, sound, start, stop)
+                data = await run_in_threadpool(sound.cut, start, stop)
                 return Response(data, media_type="audio/wav")
             if state in ("failed", "cancelled"):
                 raise GoneError("this take was not finished; score again.")
@@ -170,12 +150,6 @@ async def block(
                     break
     finally:
         studio.watchers -= 1
-
-
-def second(sound: Sound, start: int, stop: int) -> bytes:
-    """A WAV file of samples start .. stop-1."""
-    whole = wav_bytes(sound.path, stop - start, 0, HEADER)
-    return whole + wav_bytes(sound.path, sound.n_samples, HEADER + start * FRAME, HEADER + stop * FRAME, sound.offset)
 
 
 @router.get("/audio", response_class=StreamingResponse, operation_id="readAudio",
@@ -207,7 +181,7 @@ async def audio(
 
 
 async def grow(
-    studio: Studio, owner: str, take: str, sound: Sound, of: str, span: tuple[int, int], request: Request
+    studio: Studio, owner: str, take: str, sound: TakeSound, of: str, span: tuple[int, int], request: Request
 ) -> AsyncIterator[bytes]:
     """The bytes of a span, waiting for those that are not written yet; silence if they never will be."""
     position, end = span
@@ -217,9 +191,7 @@ async def grow(
             written = HEADER + sound.n_written * FRAME if not is_lost else end
             stop = min(end, written, position + PIECE)
             if stop > position:
-                data = await run_in_threadpool(
-                    wav_bytes, sound.path, sound.n_samples, position, stop, sound.offset
-                ) if not is_lost else b""  # fmt: skip
+                data = b"" if is_lost else await run_in_threadpool(sound.read, position, stop)
                 yield data.ljust(stop - position, b"\0")  # the declared length is kept whatever happens
                 position = stop
                 continue

@@ -117,7 +117,8 @@ async def receive(studio: Studio, row: dict[str, Any], request: Request, offset:
     path = ProjectFolder(studio.database.folder, row["id"]).source(row["suffix"])
     total = await append(path, request.stream(), here, allowed)
     if total == row["size"]:
-        await run_in_threadpool(complete, studio, row["id"])
+        arguments = analysis_limits(studio)
+        await run_in_threadpool(jobs.submit_analysis, studio.database, row["id"], "uploading", arguments)
     return Response(status_code=204, headers={"Upload-Offset": str(total)})
 
 
@@ -139,14 +140,6 @@ async def append(path: Path, chunks: AsyncIterator[bytes], here: int, allowed: i
         except TimeoutError as error:
             raise ConflictError("nothing came for half a minute; ask for the offset and go on from there.") from error
     return here + written
-
-
-def complete(studio: Studio, project: str) -> None:
-    """Queue the analysis of a video whose bytes are all there, once."""
-    with studio.database.write() as connection:
-        sql = "UPDATE projects SET state = 'analyzing', error = NULL WHERE id = ? AND state = 'uploading'"
-        if connection.execute(sql, (project,)).rowcount:
-            jobs.submit(connection, project, "analyze", {}, analysis_limits(studio))
 
 
 def analysis_limits(studio: Studio) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from openvmas.studio.options_schema import describe_options
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_stem
-from openvmas.studio.tasks.preview_sound import n_written
+from openvmas.studio.storage.take_sound import n_written
 
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
 RECENT = 20  # finished jobs that are shown with a project

@@ -31,12 +31,11 @@ class StoppedError(BaseException):
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that this worker may do. options: of the user; arguments: what else the job needs."""
+    """A job that this worker may do, in its attempt of that number. arguments: of analyses, the limits that hold."""
 
     id: str
     project: str
     kind: str
-    options: dict[str, Any]
     arguments: dict[str, Any]
     worker: str
     attempt: int
@@ -61,6 +60,14 @@ def submit(
         (job, project, kind, PRIORITY[kind], "queued", time.time(), json.dumps(options), json.dumps(arguments)),
     )
     return job
+
+
+def submit_analysis(database: Database, project: str, state: str, arguments: dict[str, Any]) -> str | None:
+    """Queue the analysis of a project that is in `state`; returns the job's id, None where it is in another by now."""
+    with database.write() as connection:
+        sql = "UPDATE projects SET state = 'analyzing', error = NULL WHERE id = ? AND state = ?"
+        is_first = connection.execute(sql, (project, state)).rowcount
+        return submit(connection, project, "analyze", {}, arguments) if is_first else None
 
 
 def check_waiting(database: Database, owner: str) -> None:
@@ -111,10 +118,7 @@ def claim(database: Database, worker: str) -> Claim | None:
         ).fetchone()
     if row is None:
         return None
-    return Claim(
-        row["id"], row["project"], row["kind"], json.loads(row["options"]), json.loads(row["arguments"]), worker,
-        row["attempt"],
-    )  # fmt: skip
+    return Claim(row["id"], row["project"], row["kind"], json.loads(row["arguments"]), worker, row["attempt"])
 
 
 OWNED = "id = ? AND worker = ? AND attempt = ? AND state = 'running'"

@@ -24,7 +24,7 @@ from openvmas.planning.plan_yaml import read_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
-from openvmas.studio.tasks.preview_sound import SoundWriter
+from openvmas.studio.storage.take_sound import SoundWriter
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis
 

@@ -29,7 +29,7 @@ from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 from openvmas.studio.options_schema import NAMES
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.studio.tasks.preview_sound import WAV_HEADER, peaks_of_file, read_wave
+from openvmas.studio.storage.take_sound import WAV_HEADER, peaks_of_file, read_wave
 from openvmas.vision.analysis import VideoAnalysis
 
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
