@@ -33,8 +33,8 @@ from openvmas.studio.serve import listen
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.studio.tasks.inspect import CURVES_RATE
 from openvmas.studio.storage.take_sound import SoundWriter
+from openvmas.studio.tasks.inspect import CURVES_RATE
 from tests.planning.made import make_analysis
 from tests.studio.kit import wait_for
 
