@@ -20,7 +20,7 @@ HIDDEN_SETTINGS = ("consent",)  # a text of several paragraphs belongs into the 
 def study() -> None:
     """Hold a listening study: from folders of finished videos to a table with intervals.
 
-    Try: openvmas study create --systems ours=DIR --systems theirs=DIR2 --out STUDY
+    Try: openvmas study create --systems ours=DIR --systems theirs=DIR2 --output STUDY
     """
 
 
@@ -30,7 +30,7 @@ def study() -> None:
     "--systems", multiple=True, metavar="NAME=DIR", help="A system and its folder of videos or music; repeat."
 )
 @click.option("--reference", metavar="DIR", help="Folder of the true music: takes part as a hidden reference.")
-@click.option("--out", required=True, metavar="FOLDER", help="Folder of the new study.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder of the new study.")
 @options_of(StudySettings, leave_out=HIDDEN_SETTINGS)
 @click.option("--overwrite", is_flag=True, help="Replace a study, with all answers in it.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
@@ -38,7 +38,7 @@ def create(
     plan: str | None,
     systems: tuple[str, ...],
     reference: str | None,
-    out: str,
+    output: str,
     overwrite: bool,
     quiet: bool,
     **values: Any,
@@ -56,9 +56,9 @@ def create(
         if len(folders) != len(systems):
             raise OptionError("two systems have the same name; give each its own with --systems NAME=DIR.")
         wanted = StudyPlan(folders, Path(reference) if reference else None, StudySettings.of(**chosen))
-    made = study_builder.create(wanted, out, overwrite, progress(quiet))
+    made = study_builder.create(wanted, output, overwrite, progress(quiet))
     click.echo(
-        f"{out}: {len(made['sound'])} clips, {len(made['files'])} sounds, about {made['minutes']} minutes a listener"
+        f"{output}: {len(made['sound'])} clips, {len(made['files'])} sounds, about {made['minutes']} minutes a listener"
     )
     return 0
 

@@ -190,7 +190,7 @@ def test_what_cannot_be_made_is_said_with_the_remedy(tmp_path: Path, capsys: pyt
     with pytest.raises(InputError, match=r"only 1\.0 s to be heard"):
         create(StudyPlan(systems, None, settings), tmp_path / "x")
     assert not list(tmp_path.glob("*x*"))  # nothing half-made is left
-    assert main(["study", "create", "--systems", "a", "--out", str(tmp_path / "x")]) == 2
+    assert main(["study", "create", "--systems", "a", "--output", str(tmp_path / "x")]) == 2
     assert "give --systems NAME=DIR" in capsys.readouterr().err
 
 
