@@ -159,7 +159,7 @@ async def events(studio: TheStudio, owner: Owner, job: JobRow, request: Request)
 def read_partial_analysis(studio: Studio, project: str) -> str:
     """The analysis of a video so far, as JSON; nothing where it is not being analyzed."""
     try:
-        return ProjectFolder(studio.database.folder, project).glimpse.read_text(encoding="utf-8")
+        return ProjectFolder(studio.database.folder, project).partial_analysis.read_text(encoding="utf-8")
     except OSError:
         return ""
 

@@ -23,7 +23,7 @@ from openvmas.studio.queue.heartbeat import Heartbeat
 from openvmas.studio.queue.jobs import StoppedError
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
-from openvmas.studio.tasks.compose import Part, compose
+from openvmas.studio.tasks.compose import TakeRequest, compose
 from openvmas.studio.tasks.sandbox import Child, Limits, limits_for
 
 POLL_S = 0.02  # between looks into an empty queue; somebody waits for sound
@@ -182,7 +182,7 @@ class Worker:
         earlier = self.database.row("SELECT * FROM takes WHERE id = ?", (take["parent"],)) if take["parent"] else None
         files = folder.take(take["id"], claim.attempt)
         base = folder.take(earlier["id"], earlier["attempt"]) if earlier else None
-        part = Part(claim.kind, take, files, base)
+        part = TakeRequest(claim.kind, take, files, base)
         loading = time.monotonic()
         model = self.open_model(take["model"])
         loaded = round(time.monotonic() - loading, 3)

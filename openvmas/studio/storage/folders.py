@@ -46,7 +46,7 @@ class ProjectFolder:
         self.path = home / "projects" / check_id(project)
         self.analysis = self.path / "analysis.npz"
         self.summary = self.path / "analysis.json"  # what the page draws of it
-        self.glimpse = self.path / "analysis.part.json"  # the summary so far, while the video is being analyzed
+        self.partial_analysis = self.path / "analysis.part.json"  # the summary so far
         self.speech = self.path / "speech.npy"
         self.filmstrip = self.path / "filmstrip.jpg"
 
