@@ -54,7 +54,7 @@ class AnswerBody(BaseModel):
     heard: float = Field(ge=0, le=1e6, allow_inf_nan=False)
 
 
-class Guard(WebGuard):
+class StudyGuard(WebGuard):
     """The guard of a study's server, whose replies are never kept by browsers without asking again."""
 
     error_field = "detail"  # as FastAPI names it
@@ -135,7 +135,7 @@ def make_app(study: Study, token: str, invitation: str | None = None, hosts: lis
     app.include_router(results_of(study, store, token), prefix="/api")
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
-    app.add_middleware(Guard, policy=policy)
+    app.add_middleware(StudyGuard, policy=policy)
     return app
 
 

@@ -17,7 +17,7 @@ from openvmas import __version__
 from openvmas.errors import OpenVMASError
 from openvmas.studio.api import job_routes, plan_routes, project_routes, take_routes, upload_routes
 from openvmas.studio.api.context import STATUS, Studio, error_response
-from openvmas.studio.api.guard import COOKIE, Guard
+from openvmas.studio.api.guard import COOKIE, StudioGuard
 
 STATIC = Path(__file__).parent.parent / "static"
 PHRASES = {
@@ -26,7 +26,7 @@ PHRASES = {
 }
 
 
-def create_app(studio: Studio) -> Guard:
+def create_app(studio: Studio) -> StudioGuard:
     """The server's application with its guard around it."""
     options = studio.options
 
@@ -50,7 +50,7 @@ def create_app(studio: Studio) -> Guard:
     if (STATIC / "index.html").exists():
         app.mount("/static", StaticFiles(directory=STATIC))
         app.get("/", include_in_schema=False)(page)
-    return Guard(app, options.token, options.host)
+    return StudioGuard(app, options.token, options.host)
 
 
 def page() -> FileResponse:

@@ -43,7 +43,7 @@ def host_name(value: str) -> str:
     return value[1 : value.index("]")] if value.startswith("[") and "]" in value else value.rsplit(":", 1)[0]
 
 
-class Guard(WebGuard):
+class StudioGuard(WebGuard):
     """Refuses what may not come in before anything else sees it; notes whose request it is in scope["state"]["owner"].
 
     Without tokens there is one owner, "local".
