@@ -14,7 +14,7 @@ from openvmas.studio.limits import StudioOptions
 @click.command()
 @options_of(StudioOptions)
 def studio(**values: Any) -> int:
-    """Open a page where a video becomes a scored one: watch, plan, score, hear, change, download.
+    """Open a page where a video becomes a scored one: watch, plan, score, listen, change, download.
 
     Tokens can also be given in the environment variable OPENVMAS_TOKEN, where other users do not see them.
     """
@@ -27,8 +27,8 @@ def studio(**values: Any) -> int:
             "pip install 'openvmas[web]'"
         ) from error
 
-    def say(url: str) -> None:
+    def show(url: str) -> None:
         click.echo(f"The studio is open at {url}  (Ctrl-C ends it)")
 
-    serve(options, say)
+    serve(options, show)
     return 0

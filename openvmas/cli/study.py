@@ -11,7 +11,7 @@ import click
 
 from openvmas.cli.options import given, options_of
 from openvmas.errors import OptionError
-from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
+from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_plan
 
 HIDDEN_SETTINGS = ("consent",)  # a text of several paragraphs belongs into the TOML file
 
@@ -20,7 +20,7 @@ HIDDEN_SETTINGS = ("consent",)  # a text of several paragraphs belongs into the 
 def study() -> None:
     """Hold a listening study: from folders of finished videos to a table with intervals.
 
-    Try: openvmas study create --systems ours=DIR --systems theirs=DIR2 --out STUDY
+    Try: openvmas study create --systems ours=DIR --systems theirs=DIR2 --output STUDY
     """
 
 
@@ -30,7 +30,7 @@ def study() -> None:
     "--systems", multiple=True, metavar="NAME=DIR", help="A system and its folder of videos or music; repeat."
 )
 @click.option("--reference", metavar="DIR", help="Folder of the true music: takes part as a hidden reference.")
-@click.option("--out", required=True, metavar="FOLDER", help="Where the study is made.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder of the new study.")
 @options_of(StudySettings, leave_out=HIDDEN_SETTINGS)
 @click.option("--overwrite", is_flag=True, help="Replace a study, with all answers in it.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
@@ -38,7 +38,7 @@ def create(
     plan: str | None,
     systems: tuple[str, ...],
     reference: str | None,
-    out: str,
+    output: str,
     overwrite: bool,
     quiet: bool,
     **values: Any,
@@ -50,21 +50,21 @@ def create(
     if plan is not None:
         if systems or reference or chosen:
             raise OptionError(f"systems and settings are already in {plan}; leave out either it or the options.")
-        wanted = read_plan(plan)
+        wanted = read_study_plan(plan)
     else:
         folders = dict(named_folder(text) for text in systems)
         if len(folders) != len(systems):
             raise OptionError("two systems have the same name; give each its own with --systems NAME=DIR.")
         wanted = StudyPlan(folders, Path(reference) if reference else None, StudySettings.of(**chosen))
-    made = study_builder.create(wanted, out, overwrite, progress(quiet))
+    made = study_builder.create(wanted, output, overwrite, progress(quiet))
     click.echo(
-        f"{out}: {len(made['sound'])} clips, {len(made['files'])} sounds, about {made['minutes']} minutes a listener"
+        f"{output}: {len(made['sound'])} clips, {len(made['files'])} sounds, about {made['minutes']} minutes a listener"
     )
     return 0
 
 
 def named_folder(text: str) -> tuple[str, Path]:
-    """NAME=DIR. Raises OptionError."""
+    """The name and folder in NAME=DIR. Raises OptionError."""
     name, sign, folder = text.partition("=")
     if not sign or not name or not folder:
         raise OptionError(f"{text} does not name a system; give --systems NAME=DIR, e.g. ours=videos/ours.")
@@ -72,7 +72,7 @@ def named_folder(text: str) -> tuple[str, Path]:
 
 
 def progress(quiet: bool) -> Callable[[str], None]:
-    """Lines to standard error; what was left out is always said."""
+    """A function that prints lines to standard error; notes on what was left out also if quiet."""
     return lambda text: None if quiet and not text.startswith(("left out", "note")) else click.echo(text, err=True)
 
 
@@ -105,7 +105,7 @@ def serve(folder: str, host: str, port: int, token: str | None) -> int:
 @click.option("--keep-all", is_flag=True, help="Drop no listener, to see what screening changes.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: bool, overwrite: bool) -> int:
-    """Print what listeners preferred, with intervals, and who was dropped and why. Needs the extra eval."""
+    """Print the preferences of listeners with intervals, and who was dropped and why. Needs the extra eval."""
     try:
         from openvmas.study import result_tables, results
     except ImportError as error:
@@ -138,25 +138,25 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
 @click.option("--share", type=float, metavar="NUMBER", help="Preference share you expect, e.g. 0.6: against one half.")
 @click.option("--difference", type=float, metavar="NUMBER", help="Difference of mean ratings you expect, e.g. 0.3.")
 @click.option(
-    "--likeness",
+    "--choice-correlation",
     type=float,
     default=0.1,
     metavar="NUMBER",
     help="Correlation of one listener's choices. [default: 0.1]",
 )
 @click.option(
-    "--spread",
+    "--rating-sd",
     type=float,
     default=0.9,
     metavar="NUMBER",
-    help="Standard deviation of a listener's ratings. [default: 0.9]",
+    help="Standard deviation of a listener's ratings about their mean. [default: 0.9]",
 )
 @click.option(
-    "--taste",
+    "--listener-sd",
     type=float,
     default=0.5,
     metavar="NUMBER",
-    help="How far listeners differ in their differences. [default: 0.5]",
+    help="Standard deviation of the listeners' own differences. [default: 0.5]",
 )
 @click.option("--alpha", type=float, default=0.05, metavar="NUMBER", help="Chance of a false finding. [default: 0.05]")
 @click.option(
@@ -168,7 +168,7 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
 def power(
     share: float | None, difference: float | None, alpha: float, power: float, comparisons: int, **values: float
 ) -> int:
-    """Print how many listeners a claim needs, by formula and by simulation. Needs the extra eval.
+    """Print the number of listeners that a claim needs, by formula and by simulation. Needs the extra eval.
 
     Try: openvmas study power --share 0.6
     """
@@ -182,9 +182,9 @@ def power(
         raise OptionError("give either --share 0.6 (a preference) or --difference 0.3 (of mean ratings).")
     common = {"alpha": alpha, "power": power, "comparisons": comparisons}
     if share is not None:
-        found = needs.preference_needs(share, values["likeness"], **common)
+        found = needs.preference_needs(share, values["choice_correlation"], **common)
         click.echo(power_table(found, "comparisons of this pair per listener"), nl=False)
     elif difference is not None:
-        found = needs.rating_needs(difference, values["spread"], values["taste"], **common)
+        found = needs.rating_needs(difference, values["rating_sd"], values["listener_sd"], **common)
         click.echo(power_table(found, "ratings of each system per listener"), nl=False)
     return 0

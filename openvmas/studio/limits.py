@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from openvmas.errors import OptionError
 from openvmas.settings import option, read_table
+from openvmas.study.web_guard import is_loopback
 
 MIN_TOKEN = 16  # characters; shorter ones can be guessed
 MAX_FRAME_RATE = 250  # frames per second, above which a file is made to waste time
@@ -18,7 +18,7 @@ MAX_VARIATIONS = 8
 
 @dataclass(frozen=True)
 class StudioOptions:
-    """What `openvmas studio` can be told."""
+    """Settings of `openvmas studio`."""
 
     host: str = option("127.0.0.1", "Address to listen on; any but this machine's own loopback needs --token.")
     port: int = option(8765, "Port to listen on; 0 takes a free one.", min=0, max=65535)
@@ -27,7 +27,7 @@ class StudioOptions:
     max_pixels: int = option(
         8_912_896, "Most pixels of a frame, width times height (the default is 4096 by 2176).", min=1024, max=35_389_440
     )
-    jobs: int = option(1, "Worker processes: jobs that are done at a time.", min=1, max=64)
+    jobs: int = option(1, "Worker processes, each doing one job at a time.", min=1, max=64)
     token: tuple[str, ...] = option(
         tuple, "Secret word that a user must give, 16 characters or more; may be given several times, one per user.",
         envvar="OPENVMAS_TOKEN",
@@ -58,22 +58,15 @@ class StudioOptions:
 
     @property
     def home(self) -> Path:
-        """The folder of everything that is kept."""
+        """The folder of projects and queue."""
         return Path(self.folder) if self.folder else Path.home() / ".openvmas" / "studio"
 
     @property
     def threads(self) -> int:
-        """Of the picture network in one job: the cores shared among the workers."""
+        """Threads of the picture network in one job: the cores shared among the workers."""
         return max(1, (os.cpu_count() or 1) // self.jobs)
 
     @property
     def max_bytes(self) -> int:
+        """Size of the largest upload."""
         return self.max_upload * 1_000_000
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -30,12 +30,12 @@ from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import new_id
 
 WORKER = (sys.executable, "-m", "openvmas.studio.queue.worker")
-BEAT = 1.0  # s between looks at the workers
-EXPIRE_EVERY = 600.0  # s
-FAREWELL = 3.0  # s that workers have to leave
-CALM = 2.0  # s before a worker that died at once is replaced
+CHECK_S = 1.0  # between looks at the workers
+EXPIRE_EVERY_S = 600.0
+SHUTDOWN_S = 3.0  # that workers have to leave
+RESTART_DELAY_S = 2.0  # before a worker that died at once is replaced
 MAX_FALSE_STARTS = 3  # workers in a row that died before they had a model; then waiting jobs are given up
-CALMER = 30.0  # s between tries from then on
+RETRY_S = 30.0  # between tries from then on
 NO_WORKER = (
     "no worker can be started, so nothing can be done here; see what `openvmas studio` wrote in its terminal, "
     "mend that and start it again."
@@ -43,20 +43,20 @@ NO_WORKER = (
 
 
 class Supervisor:
-    """Keeps `n_workers` processes working on a folder: those that an earlier, killed server left count too."""
+    """Keeps `n_workers` processes working on a folder; those that an earlier, killed server left count too."""
 
     def __init__(self, home: Path, n_workers: int, expire_days: float) -> None:
         self._home, self._n, self._days = home, n_workers, expire_days
         self._database = Database(home)
         self._id = new_id()
         self._children: list[subprocess.Popen[bytes]] = []
-        self._expired, self._starts, self._false_starts, self._tried = 0.0, 0, 0, 0.0
+        self._expired_at, self._starts, self._false_starts, self._tried_at = 0.0, 0, 0, 0.0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> None:
         """Take over what an earlier server left, then watch in a thread."""
-        jobs.say_alive(self._database, self._id, "server", os.getpid())
+        jobs.record_heartbeat(self._database, self._id, "server", os.getpid())
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,55 +65,55 @@ class Supervisor:
         self._thread.join()
         for child in self._children:
             child.terminate()
-        until = time.monotonic() + FAREWELL
+        until = time.monotonic() + SHUTDOWN_S
         for child in self._children:
             try:
                 child.wait(max(0.0, until - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-        jobs.sweep(self._database)
-        jobs.say_gone(self._database, self._id)
+        jobs.requeue_abandoned(self._database)
+        jobs.forget_process(self._database, self._id)
         self._database.close()
 
     def _run(self) -> None:
         while True:
-            pause = BEAT
+            pause = CHECK_S
             # A database that is busy for long costs one look, not the supervisor.
             with contextlib.suppress(sqlite3.OperationalError):
-                pause = self._look()
+                pause = self._check()
             if self._is_over.wait(pause):
                 return
 
-    def _look(self) -> float:
+    def _check(self) -> float:
         """Replace what is missing, requeue what dead workers left; returns how long to wait, s."""
-        jobs.say_alive(self._database, self._id, "server", os.getpid())
+        jobs.record_heartbeat(self._database, self._id, "server", os.getpid())
         for child in [child for child in self._children if child.poll() is not None]:
             self._children.remove(child)
             had_model = self._release(child.pid)
             self._false_starts = 0 if had_model or child.returncode == 0 else self._false_starts + 1
-        strangers = set(jobs.alive(self._database, "worker", "beginner")) - {child.pid for child in self._children}
-        missing = self._n - len(self._children) - len(strangers)
-        is_hopeless = self._false_starts >= MAX_FALSE_STARTS and not jobs.alive(self._database, "worker")
+        unowned = set(jobs.running_pids(self._database, "worker", "starting")) - {child.pid for child in self._children}
+        missing = self._n - len(self._children) - len(unowned)
+        is_hopeless = self._false_starts >= MAX_FALSE_STARTS and not jobs.running_pids(self._database, "worker")
         if is_hopeless:
-            jobs.refuse_waiting(self._database, NO_WORKER)
-        if not is_hopeless or time.monotonic() - self._tried > CALMER:
-            self._tried = time.monotonic()
+            jobs.fail_queued(self._database, NO_WORKER)
+        if not is_hopeless or time.monotonic() - self._tried_at > RETRY_S:
+            self._tried_at = time.monotonic()
             for _ in range(missing):
                 self._children.append(self._spawn())
                 self._starts += 1
-        jobs.sweep(self._database)
-        if time.monotonic() - self._expired > EXPIRE_EVERY or not self._expired:
+        jobs.requeue_abandoned(self._database)
+        if time.monotonic() - self._expired_at > EXPIRE_EVERY_S or not self._expired_at:
             projects.expire(self._database, self._days)
-            self._expired = time.monotonic()
-        return CALM if missing > 0 and self._starts > self._n and not is_hopeless else BEAT
+            self._expired_at = time.monotonic()
+        return RESTART_DELAY_S if missing > 0 and self._starts > self._n and not is_hopeless else CHECK_S
 
     def _release(self, pid: int) -> bool:
-        """What a worker that is dead for certain was doing is free at once; whether it ever had a model."""
+        """Requeue at once the job of a worker that has ended; returns whether it ever had a model."""
         rows = self._database.rows("SELECT id, kind FROM processes WHERE kind <> 'server' AND pid = ?", (pid,))
         for row in rows:
-            jobs.sweep(self._database, row["id"])
-            jobs.say_gone(self._database, row["id"])
+            jobs.requeue_abandoned(self._database, row["id"])
+            jobs.forget_process(self._database, row["id"])
         return any(row["kind"] == "worker" for row in rows)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -140,7 +140,7 @@ def listen(options: StudioOptions) -> socket.socket:
 
 
 def address(options: StudioOptions, sock: socket.socket) -> str:
-    """What to open in a browser; the token is behind #, which browsers do not send to anybody."""
+    """The address to open in a browser; the token stands behind #, which browsers do not send to anybody."""
     port = sock.getsockname()[1]
     host = options.host.strip("[]")
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
@@ -161,8 +161,8 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def serve(options: StudioOptions, say: Callable[[str], None]) -> None:
-    """Run until interrupted. say: is told the address, once it answers. Raises OutputError, InputError."""
+def serve(options: StudioOptions, echo: Callable[[str], None]) -> None:
+    """Run until interrupted. echo: called with the address, once it answers. Raises OutputError, InputError."""
     sock = listen(options)
     studio = Studio(options)
     app = create_app(studio)
@@ -179,7 +179,7 @@ def serve(options: StudioOptions, say: Callable[[str], None]) -> None:
             time.sleep(0.05)
             if server.should_exit:
                 return
-        say(url)
+        echo(url)
         if not options.no_browser:
             webbrowser.open(url)
 

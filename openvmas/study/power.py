@@ -1,4 +1,4 @@
-"""How many listeners a claim needs, by closed form, and by simulation of the very test that `analyze` makes."""
+"""Sample sizes of listening tests, by closed form, and by simulation of the very test that `analyze` makes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True)
-class Need:
-    """n_trials: of each listener, on the pair in question. simulated: power found by simulation at n_listeners."""
+class SampleSize:
+    """Listeners that a claim needs when each judges the pair in question n_trials times.
+
+    simulated: power found by simulation at n_listeners.
+    """
 
     n_trials: int
     n_listeners: int
@@ -37,7 +40,7 @@ def check(alpha: float, power: float, comparisons: int) -> float:
     return alpha / comparisons
 
 
-def smallest(enough: float, alpha: float) -> int:
+def listeners_needed(enough: float, alpha: float) -> int:
     """Listeners for a t-test that a normal test would need `enough` for: the degrees of freedom cost some."""
     n = max(3, math.ceil(enough))
     normal = _NORMAL.inv_cdf(1 - alpha / 2)
@@ -50,84 +53,87 @@ def smallest(enough: float, alpha: float) -> int:
 
 def preference_needs(
     share: float,
-    likeness: float = 0.1,
+    choice_correlation: float = 0.1,
     alpha: float = 0.05,
     power: float = 0.8,
     comparisons: int = 1,
     trials: Sequence[int] = (1, 2, 4, 6, 10, 20),
     seed: int = 0,
-) -> list[Need]:
+) -> list[SampleSize]:
     """Listeners needed to tell a preference share from one half, two-sided.
 
-    likeness: correlation of one listener's answers (intraclass), so that k of them count as k / (1 + (k - 1) likeness);
+    choice_correlation: of one listener's answers (intraclass), r, so that k of them count as k / (1 + (k - 1) r);
     n = (z_alpha / 2 + z_power sqrt(4 p q))^2 / (4 (p - 1/2)^2) answers. Raises OptionError.
     """
     level = check(alpha, power, comparisons)
     if not 0 < share < 1 or abs(share - 0.5) < 0.001:
         raise OptionError(f"share cannot be {share}; give the preference you expect, such as 0.6.")
-    if not 0 <= likeness < 1:
-        raise OptionError(f"likeness cannot be {likeness}; give a correlation from 0 to below 1, such as 0.1.")
+    if not 0 <= choice_correlation < 1:
+        raise OptionError(
+            f"choice-correlation cannot be {choice_correlation}; give a correlation from 0 to below 1, such as 0.1."
+        )
     z_alpha, z_power = _NORMAL.inv_cdf(1 - level / 2), _NORMAL.inv_cdf(power)
     n = ((z_alpha + z_power * math.sqrt(4 * share * (1 - share))) / (2 * (share - 0.5))) ** 2
     needs = []
     for k in trials:
-        n_listeners = smallest(n * (1 + (k - 1) * likeness) / k, level)
+        n_listeners = listeners_needed(n * (1 + (k - 1) * choice_correlation) / k, level)
         generator = np.random.default_rng([seed, k])
-        points = draw_points(generator, share, likeness, (simulations(n_listeners), n_listeners), k) / k - 0.5
-        needs.append(Need(k, n_listeners, rejected(points, level)))
+        points = draw_points(generator, share, choice_correlation, (simulations(n_listeners), n_listeners), k) / k - 0.5
+        needs.append(SampleSize(k, n_listeners, rejected(points, level)))
     return needs
 
 
 def draw_points(
-    generator: np.random.Generator, share: float, likeness: float, shape: tuple[int, ...], n_trials: int
+    generator: np.random.Generator, share: float, choice_correlation: float, shape: tuple[int, ...], n_trials: int
 ) -> np.ndarray:
-    """Answers for the first system among n_trials of each listener (beta-binomial: taste differs): shape."""
-    if likeness == 0:
+    """Answers for the first system among n_trials of each listener (beta-binomial: preferences differ): shape."""
+    if choice_correlation == 0:
         return generator.binomial(n_trials, share, shape).astype(np.float64)
-    scale = (1 - likeness) / likeness
-    taste = generator.beta(share * scale, (1 - share) * scale, shape)
-    return generator.binomial(n_trials, taste).astype(np.float64)
+    scale = (1 - choice_correlation) / choice_correlation
+    own = generator.beta(share * scale, (1 - share) * scale, shape)
+    return generator.binomial(n_trials, own).astype(np.float64)
 
 
 def rating_needs(
     difference: float,
-    spread: float = 0.9,
-    taste: float = 0.5,
+    rating_sd: float = 0.9,
+    listener_sd: float = 0.5,
     alpha: float = 0.05,
     power: float = 0.8,
     comparisons: int = 1,
     trials: Sequence[int] = (1, 2, 3, 4, 6),
     seed: int = 0,
-) -> list[Need]:
+) -> list[SampleSize]:
     """Listeners needed to tell a difference of two mean ratings from 0, two-sided; each rates both systems k times.
 
-    spread: standard deviation of one rating about the listener's own mean; taste: of the listeners' own differences
-    between two systems. A listener's difference has the variance taste^2 + 2 spread^2 / k. Raises OptionError.
+    rating_sd: standard deviation of one rating about the listener's own mean; listener_sd: of the listeners' own
+    differences between two systems. A listener's difference has the variance listener_sd^2 + 2 rating_sd^2 / k.
+    Raises OptionError.
     """
     level = check(alpha, power, comparisons)
     if not 0 < abs(difference) <= 4:
         raise OptionError(f"difference cannot be {difference}; give points of the scale from 1 to 5, such as 0.3.")
-    if not (0 < spread <= 3 and 0 <= taste <= 3):
-        raise OptionError(f"spread {spread} and taste {taste} do not fit a scale from 1 to 5; give 0 to 3.")
-    reach = _NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(power)
+    if not (0 < rating_sd <= 3 and 0 <= listener_sd <= 3):
+        raise OptionError(
+            f"rating-sd {rating_sd} and listener-sd {listener_sd} do not fit a scale from 1 to 5; give 0 to 3."
+        )
+    z = _NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(power)
     needs = []
     for k in trials:
-        deviation = math.sqrt(taste**2 + 2 * spread**2 / k)
-        n_listeners = smallest((reach * deviation / difference) ** 2, level)
+        deviation = math.sqrt(listener_sd**2 + 2 * rating_sd**2 / k)
+        n_listeners = listeners_needed((z * deviation / difference) ** 2, level)
         generator = np.random.default_rng([seed, k])
         gaps = difference + deviation * generator.standard_normal((simulations(n_listeners), n_listeners))
-        needs.append(Need(k, n_listeners, rejected(gaps, level)))
+        needs.append(SampleSize(k, n_listeners, rejected(gaps, level)))
     return needs
 
 
 def simulations(n_listeners: int) -> int:
-    """How many studies are simulated: fewer where they are huge."""
+    """Number of studies to simulate: fewer where they are huge."""
     return int(min(N_SIMULATED, max(400, 4_000_000 // n_listeners)))
 
 
 def rejected(gaps: np.ndarray, level: float) -> float:
     """Share of studies [S, listeners] whose mean differs from 0 by the t-test, which the flipping of signs follows."""
-    n = gaps.shape[1]
-    error = gaps.std(axis=1, ddof=1) / math.sqrt(n)
-    mean = np.abs(gaps.mean(axis=1))
-    return float(np.mean(mean > stats.t.ppf(1 - level / 2, n - 1) * error))
+    quantile = stats.t.ppf(1 - level / 2, gaps.shape[1] - 1)
+    return float(np.mean(np.abs(gaps.mean(axis=1)) > quantile * stats.sem(gaps, axis=1)))

@@ -6,8 +6,8 @@ from typing import Any
 
 from openvmas import __version__
 from openvmas.eval.reports.folder_tables import number, plain, span, table
-from openvmas.study.power import Need
-from openvmas.study.results import Analysis, Comparisons, Ratings
+from openvmas.study.power import SampleSize
+from openvmas.study.results import Comparisons, Ratings, StudyResults
 from openvmas.study.screening import REASONS
 
 PARTS = {
@@ -17,7 +17,7 @@ PARTS = {
 SCALES = {"quality": "How good is the music? (1 to 5)", "fit": "How well does it fit the video? (1 to 5)"}
 
 
-def page(found: Analysis) -> str:
+def page(found: StudyResults) -> str:
     """All tables as Markdown."""
     parts = [f"## {found.title}", who(found)]
     for part, compared in found.comparisons.items():
@@ -34,8 +34,8 @@ def page(found: Analysis) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def who(found: Analysis) -> str:
-    """Who took part and who was dropped for what."""
+def who(found: StudyResults) -> str:
+    """The number of listeners, and of those who were dropped, by reason."""
     lines = [f"{found.n_listeners} listeners gave consent, {found.n_kept} are counted."]
     if found.dropped:
         lines.append("Dropped (one may have several reasons):")
@@ -99,8 +99,8 @@ def rating_tables(rated: Ratings) -> list[str]:
     return [*parts, note]
 
 
-def as_json(found: Analysis) -> dict[str, Any]:
-    """Everything of `page` as plain values; what cannot be said is None."""
+def as_json(found: StudyResults) -> dict[str, Any]:
+    """Everything of `page` as plain values; figures that are not known are None."""
     data = plain({"made_by": f"OpenVMAS {__version__}", "results": found})
     for compared in data["results"]["comparisons"].values():
         strengths = compared["strengths"]
@@ -109,8 +109,8 @@ def as_json(found: Analysis) -> dict[str, Any]:
     return data
 
 
-def power_table(needs: list[Need], trials: str) -> str:
-    """How many listeners are needed: trials, closed form, simulated power at that number."""
+def power_table(needs: list[SampleSize], trials: str) -> str:
+    """Table of the listeners needed: trials, closed form, simulated power at that number."""
     rows = [
         [str(n.n_trials), str(n.n_listeners), str(n.n_listeners * n.n_trials), number(n.simulated, 3)] for n in needs
     ]

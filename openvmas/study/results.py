@@ -1,4 +1,4 @@
-"""From a study folder to results: who counts, what was preferred, how it was rated, and how sure all of it is."""
+"""Results of a study: the listeners that count, preferences and ratings, with intervals."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ from scipy import stats
 
 from openvmas.errors import InputError
 from openvmas.eval.metrics.statistics import Interval, holm, paired_permutation_test
-from openvmas.study.agreement import krippendorff_alpha
-from openvmas.study.preference import LOSE, TIE, WIN, Share, Strengths, share_of, strengths, wilson
-from openvmas.study.ratings import fit_mixed
+from openvmas.study.listener_statistics import (
+    LOSE,
+    TIE,
+    WIN,
+    PreferenceShare,
+    Strengths,
+    fit_mixed,
+    krippendorff_alpha,
+    preference_share,
+    strengths,
+    wilson,
+)  # fmt: skip
 from openvmas.study.screening import Listener, screen
-from openvmas.study.session import Study, headphones_passed
+from openvmas.study.session import KEY, Study, headphones_passed
 from openvmas.study.store import ANSWERS, Store
-from openvmas.study.study_builder import KEY
 
 SCALES = ("quality", "fit")
 
@@ -31,7 +39,7 @@ class Comparisons:
     """One part of comparisons. shares: of each pair, p corrected by Holm within the part. agreement: Krippendorff's
     alpha, nominal. first_side: how often A was preferred among decided answers, whatever it was; 0.5 without bias."""
 
-    shares: tuple[Share, ...]
+    shares: tuple[PreferenceShare, ...]
     systems: tuple[str, ...]
     strengths: Strengths
     agreement: float
@@ -62,8 +70,8 @@ class Ratings:
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """title: of the study. n_listeners: who gave consent. dropped: listeners by reason, one may have several.
+class StudyResults:
+    """All results of a study. n_listeners: who gave consent. dropped: listeners by reason, one may have several.
     n_headphones_failed: both attempts, dropped or not."""
 
     title: str
@@ -76,8 +84,8 @@ class Analysis:
 
 
 @dataclass(frozen=True)
-class Collected:
-    """Everything that is needed, with the names of systems. stimuli: clip, condition, mode and seconds by name."""
+class StudyData:
+    """The answers of a study with the names of systems. stimuli: clip, condition, mode and seconds by name."""
 
     title: str
     systems: tuple[str, ...]
@@ -91,7 +99,7 @@ class Collected:
         return [listener for listener in self.listeners if not listener.reasons]
 
 
-def collect(folder: str | Path) -> Collected:
+def collect(folder: str | Path) -> StudyData:
     """Read a study with its key and its answers. Raises InputError."""
     folder, study = Path(folder), Study(folder)
     try:
@@ -113,7 +121,7 @@ def collect(folder: str | Path) -> Collected:
         screen(session.number, study.plan(session.block), answers.get(session.number, []), seconds, needs)
         for session in store.sessions()
     )
-    return Collected(
+    return StudyData(
         study.facts["title"],
         tuple(key["systems"]),
         tuple(key["conditions"]),
@@ -123,14 +131,14 @@ def collect(folder: str | Path) -> Collected:
     )
 
 
-def analyze(folder: str | Path, keep_all: bool = False) -> Analysis:
+def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
     """All results. keep_all: nobody is dropped, to see what screening changes. Raises InputError."""
     found = collect(folder)
     if keep_all:
         found = replace(found, listeners=tuple(replace(listener, reasons=()) for listener in found.listeners))
     if not found.kept:
         raise InputError(f"none of {len(found.listeners)} listeners can be counted; see --keep-all for what there is.")
-    return Analysis(
+    return StudyResults(
         title=found.title,
         n_listeners=len(found.listeners),
         n_kept=len(found.kept),
@@ -150,7 +158,7 @@ def failed_headphones(listener: Listener) -> bool:
     return headphones_passed(listener.steps, choices, 2) is False
 
 
-def compare(found: Collected, part: str) -> Comparisons | None:
+def compare(found: StudyData, part: str) -> Comparisons | None:
     """The comparisons of a part; None if there are none."""
     place = {pair: row for row, pair in enumerate(found.pairs)}
     counts = np.zeros((len(found.kept), len(found.pairs), 3))
@@ -174,7 +182,7 @@ def compare(found: Collected, part: str) -> Comparisons | None:
     if not values:
         return None
     names = found.systems
-    shares = [share_of(names[i], names[j], counts[:, row]) for row, (i, j) in enumerate(found.pairs)]
+    shares = [preference_share(names[i], names[j], counts[:, row]) for row, (i, j) in enumerate(found.pairs)]
     shares = [share for share in shares if share.n]
     corrected = holm(np.array([share.p for share in shares]))
     n_decided = sides["a"] + sides["b"]
@@ -188,7 +196,7 @@ def compare(found: Collected, part: str) -> Comparisons | None:
     )
 
 
-def rate(found: Collected, scale: str) -> Ratings | None:
+def rate(found: StudyData, scale: str) -> Ratings | None:
     """The ratings on one scale; None if there are none."""
     rows = [
         (row, found.stimuli[step.media[0]], step.media[0], getattr(answer, scale))
@@ -198,43 +206,43 @@ def rate(found: Collected, scale: str) -> Ratings | None:
     ]
     if not rows:
         return None
-    heard = sorted({facts["condition"] for _, facts, _, _ in rows}, key=found.conditions.index)
-    columns = np.array([heard.index(facts["condition"]) for _, facts, _, _ in rows])
+    rated = sorted({facts["condition"] for _, facts, _, _ in rows}, key=found.conditions.index)
+    columns = np.array([rated.index(facts["condition"]) for _, facts, _, _ in rows])
     listeners = np.unique([row for row, _, _, _ in rows], return_inverse=True)[1]
     clips = np.unique([facts["clip"] for _, facts, _, _ in rows], return_inverse=True)[1]
     values = np.array([value for _, _, _, value in rows], dtype=np.float64)
-    means, variances = _means(values, columns, listeners, clips, heard)
+    means, variances = _means(values, columns, listeners, clips, rated)
     return Ratings(
         means=means,
-        n={name: int(np.sum(columns == i)) for i, name in enumerate(heard)},
-        differences=differences(values, columns, listeners, [name for name in heard if name in found.systems], heard),
+        n={name: int(np.sum(columns == i)) for i, name in enumerate(rated)},
+        differences=differences(values, columns, listeners, [name for name in rated if name in found.systems], rated),
         agreement=krippendorff_alpha(np.array([name for _, _, name, _ in rows]), values, "ordinal"),
         variances=variances,
     )
 
 
 def _means(
-    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, clips: np.ndarray, heard: Sequence[str]
+    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, clips: np.ndarray, rated: Sequence[str]
 ) -> tuple[dict[str, Interval], dict[str, float]]:
     """Means of all conditions by the mixed model; without intervals where one listener or too few answers are all."""
-    fixed = np.eye(len(heard))[columns]
+    fixed = np.eye(len(rated))[columns]
     groups = {name: group for name, group in (("listeners", listeners), ("clips", clips)) if group.max() > 0}
-    if "listeners" not in groups or len(values) <= len(heard) + 1 or np.ptp(values) == 0:
-        averages = (float(values[columns == i].mean()) for i in range(len(heard)))
-        return {name: Interval(v, math.nan, math.nan) for name, v in zip(heard, averages, strict=True)}, {}
+    if "listeners" not in groups or len(values) <= len(rated) + 1 or np.ptp(values) == 0:
+        averages = (float(values[columns == i].mean()) for i in range(len(rated)))
+        return {name: Interval(v, math.nan, math.nan) for name, v in zip(rated, averages, strict=True)}, {}
     fit = fit_mixed(values, fixed, list(groups.values()))
-    means = {name: fit.contrast(row) for name, row in zip(heard, np.eye(len(heard)), strict=True)}
+    means = {name: fit.contrast(row) for name, row in zip(rated, np.eye(len(rated)), strict=True)}
     return means, dict(zip([*groups, "rest"], fit.variances.tolist(), strict=True))
 
 
 def differences(
-    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, systems: Sequence[str], heard: Sequence[str]
+    values: np.ndarray, columns: np.ndarray, listeners: np.ndarray, systems: Sequence[str], rated: Sequence[str]
 ) -> tuple[Difference, ...]:
-    """Every two systems: mean of the listeners' own differences, Student's t over listeners, signs flipped for p."""
+    """Differences of every two systems: means over listeners with Student's t, p by flipped signs and Holm."""
     own = {
         name: {
-            int(who): float(values[(columns == heard.index(name)) & (listeners == who)].mean())
-            for who in np.unique(listeners[columns == heard.index(name)])
+            int(who): float(values[(columns == rated.index(name)) & (listeners == who)].mean())
+            for who in np.unique(listeners[columns == rated.index(name)])
         }
         for name in systems
     }
@@ -245,10 +253,10 @@ def differences(
             if len(both) < 2:
                 continue
             gaps = np.array([own[second][who] - own[first][who] for who in both])
-            reach = float(stats.t.ppf(0.975, len(gaps) - 1) * gaps.std(ddof=1) / math.sqrt(len(gaps)))
-            centre = float(gaps.mean())
+            mean, half_width = float(gaps.mean()), float(stats.t.ppf(0.975, len(gaps) - 1) * stats.sem(gaps))
+            interval = Interval(mean, mean - half_width, mean + half_width)
             p = paired_permutation_test(np.zeros(len(gaps)), gaps)
-            made.append(Difference(first, second, Interval(centre, centre - reach, centre + reach), len(gaps), p))
+            made.append(Difference(first, second, interval, len(gaps), p))
     if not made:
         return ()
     corrected = holm(np.array([item.p for item in made]))

@@ -1,11 +1,12 @@
-"""Which listeners count, and for what reason the others do not. The rules are fixed before any answer is seen."""
+"""Screening of listeners: the reasons for which one does not count. The rules are fixed before any answer is seen."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
+
+from scipy import stats
 
 from openvmas.study.session import Step, headphones_passed
 from openvmas.study.store import Answer
@@ -14,7 +15,7 @@ LEAST_DONE = 0.5  # share of the trials
 LEAST_CHECKS = 0.75  # share of attention checks that must be right
 LEAST_RATINGS = 5  # before always the same number says anything
 MAX_SAME_SIDE = 0.002  # chance of so many answers on one side by somebody who tosses a coin
-LEAST_HEARD = 0.8  # of the length of what is to be heard
+LEAST_HEARD = 0.8  # of the length of the stimuli
 
 REASONS = {
     "unfinished": "answered less than half of the trials",
@@ -28,7 +29,10 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Listener:
-    """number: by time of consent. answers: to `steps`, by place. reasons: names of REASONS, none if all is well."""
+    """A listener, numbered by time of consent, and the judgement on them.
+
+    answers: to `steps`, by place. reasons: names of REASONS, none if all is well.
+    """
 
     number: int
     steps: tuple[Step, ...]
@@ -37,7 +41,7 @@ class Listener:
 
     @property
     def trials(self) -> list[tuple[Step, Answer]]:
-        """What counts: no training, no checks."""
+        """The answers that count: no training, no checks."""
         return [(self.steps[i], answer) for i, answer in self.answers.items() if is_trial(self.steps[i])]
 
 
@@ -81,7 +85,7 @@ def _fails_checks(listener: Listener) -> bool:
 
 
 def _fails_headphones(listener: Listener) -> bool:
-    """Both attempts failed, or one failed and the second was never finished."""
+    """Whether both attempts failed, or one failed and the second was never finished."""
     choices = {i: answer.choice for i, answer in listener.answers.items()}
     passed = [headphones_passed(listener.steps, choices, attempt) for attempt in (1, 2)]
     return any(step.kind == "headphones" for step in listener.steps) and True not in passed
@@ -90,8 +94,7 @@ def _fails_headphones(listener: Listener) -> bool:
 def _is_one_sided(listener: Listener) -> bool:
     sides = [answer.choice for step, answer in listener.trials if step.kind == "pair" and answer.choice != "same"]
     n, n_most = len(sides), max(sides.count("a"), sides.count("b"))
-    chance = 2 * sum(math.comb(n, k) for k in range(n_most, n + 1)) / 2**n
-    return chance < MAX_SAME_SIDE
+    return n > 0 and float(stats.binomtest(n_most, n).pvalue) < MAX_SAME_SIDE
 
 
 def _is_one_number(listener: Listener) -> bool:
@@ -100,7 +103,7 @@ def _is_one_number(listener: Listener) -> bool:
 
 
 def _is_too_fast(listener: Listener, seconds: dict[str, float]) -> bool:
-    """In most trials, less time on the page or less sound played than the stimuli are long."""
+    """Whether in most trials less time was spent or less sound played than the stimuli are long."""
     shares = [
         min(answer.seconds, answer.heard) / sum(seconds[name] for name in step.media)
         for step, answer in listener.trials

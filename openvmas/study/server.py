@@ -8,7 +8,6 @@ the server never opens key.json.
 import base64
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import socket
@@ -22,19 +21,20 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from openvmas.errors import OptionError
 from openvmas.study.session import Step, Study, accepts, headphones_passed, pending
-from openvmas.study.store import Answer, Session, Store
+from openvmas.study.store import Answer, ListenerSession, Store
+from openvmas.study.web_guard import WebGuard, is_loopback
 
-LEAST_TOKEN = 12  # characters
+MIN_TOKEN = 12  # characters
 MAX_BODY = 4096  # bytes of a request
 _TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".m4a": "audio/mp4", ".wav": "audio/wav"}
 _UNKNOWN = "there is no such session; open the link that you were given."
 
 
-class Begin(BaseModel):
+class ConsentBody(BaseModel):
     """Consent, and the invitation of a study that is open to other computers."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -42,8 +42,8 @@ class Begin(BaseModel):
     invitation: str = Field(default="", max_length=100)
 
 
-class Given(BaseModel):
-    """An answer to a step; what it must hold depends on the step (`session.accepts`)."""
+class AnswerBody(BaseModel):
+    """An answer to a step; the fields that it must have depend on the step (`session.accepts`)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     step: int = Field(ge=0, le=10_000)
@@ -54,50 +54,14 @@ class Given(BaseModel):
     heard: float = Field(ge=0, le=1e6, allow_inf_nan=False)
 
 
-class Guard:
-    """Outermost: refuses bodies that are too large and puts the security headers on every reply."""
+class StudyGuard(WebGuard):
+    """The guard of a study's server, whose replies are never kept by browsers without asking again."""
+
+    error_field = "detail"  # as FastAPI names it
 
     def __init__(self, app: ASGIApp, policy: str) -> None:
-        self._app = app
-        self._headers = [
-            (b"content-security-policy", policy.encode()),
-            (b"x-content-type-options", b"nosniff"),
-            (b"referrer-policy", b"no-referrer"),
-            (b"cross-origin-opener-policy", b"same-origin"),
-            (b"cross-origin-resource-policy", b"same-origin"),
-            (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
-            (b"x-robots-tag", b"noindex"),
-        ]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        body, more = b"", True
-        while more and len(body) <= MAX_BODY:
-            message = await receive()
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                known = {name for name, _ in message["headers"]}
-                cache = b"no-cache" if b"etag" in known else b"no-store"
-                message["headers"] = [*message["headers"], *self._headers, (b"cache-control", cache)]
-            await send(message)
-
-        if len(body) > MAX_BODY:
-            await send_guarded({"type": "http.response.start", "status": 413, "headers": []})
-            return await send({"type": "http.response.body", "body": b"too large"})
-        given = False
-
-        async def receive_kept() -> Message:
-            nonlocal given
-            if given:
-                return await receive()
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-
-        return await self._app(scope, receive_kept, send_guarded)
+        headers = {"permissions-policy": "camera=(), geolocation=(), microphone=()", "x-robots-tag": "noindex"}
+        super().__init__(app, headers | {"content-security-policy": policy}, MAX_BODY)
 
 
 def read_page() -> tuple[str, str]:
@@ -117,12 +81,12 @@ def read_page() -> tuple[str, str]:
 
 
 def invitation_of(token: str) -> str:
-    """What a link for listeners carries: follows from the token, but does not tell it."""
+    """The invitation in the link for listeners: it follows from the token, but does not tell it."""
     return hmac.new(token.encode(), b"listener", hashlib.sha256).hexdigest()[:16]
 
 
 def describe(study: Study, steps: tuple[Step, ...], answers: list[Answer], name: str) -> dict[str, Any]:
-    """What the page shows next. Nothing in it tells a check, a system or an anchor from anything else."""
+    """The next step as the page shows it. Nothing in it tells a check, a system or an anchor from anything else."""
     choices = {answer.step: answer.choice for answer in answers}
     left = pending(steps, choices)
     state: dict[str, Any] = {"title": study.facts["title"], "done": not left, "position": len(choices)}
@@ -171,12 +135,12 @@ def make_app(study: Study, token: str, invitation: str | None = None, hosts: lis
     app.include_router(results_of(study, store, token), prefix="/api")
     if hosts is not None:
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
-    app.add_middleware(Guard, policy=policy)
+    app.add_middleware(StudyGuard, policy=policy)
     return app
 
 
 def entrance(study: Study, store: Store, invitation: str | None) -> APIRouter:
-    """What anybody may do: read what the study is, and begin."""
+    """Routes for anybody: read about the study, and begin."""
     router = APIRouter()
 
     @router.get("/study")
@@ -184,7 +148,7 @@ def entrance(study: Study, store: Store, invitation: str | None) -> APIRouter:
         return {name: study.facts[name] for name in ("id", "title", "consent", "minutes")}
 
     @router.post("/sessions", status_code=201)
-    def begin(given: Begin) -> dict[str, str]:
+    def begin(given: ConsentBody) -> dict[str, str]:
         if invitation is not None and not secrets.compare_digest(given.invitation.encode(), invitation.encode()):
             raise HTTPException(403, "this link lacks the invitation; open the whole link that you were given.")
         name = store.begin()
@@ -196,21 +160,21 @@ def entrance(study: Study, store: Store, invitation: str | None) -> APIRouter:
 
 
 def own_session(study: Study, store: Store) -> APIRouter:
-    """What the holder of a session's id may do."""
+    """Routes for the holder of a session's id."""
     router = APIRouter()
 
-    def find(name: str) -> Session:
+    def find(name: str) -> ListenerSession:
         session = store.session(name)
         if session is None:
             raise HTTPException(404, _UNKNOWN)
         return session
 
     @router.get("")
-    def proceed(name: str, session: Annotated[Session, Depends(find)]) -> dict[str, Any]:
+    def proceed(name: str, session: Annotated[ListenerSession, Depends(find)]) -> dict[str, Any]:
         return describe(study, study.plan(session.block), store.answers(session.number), name)
 
     @router.post("/answers")
-    def take(name: str, given: Given, session: Annotated[Session, Depends(find)]) -> dict[str, Any]:
+    def take(name: str, given: AnswerBody, session: Annotated[ListenerSession, Depends(find)]) -> dict[str, Any]:
         steps, answers = study.plan(session.block), store.answers(session.number)
         left = pending(steps, {answer.step: answer.choice for answer in answers})
         if left and given.step == left[0]:
@@ -226,11 +190,11 @@ def own_session(study: Study, store: Store) -> APIRouter:
         return describe(study, steps, answers, name)
 
     @router.delete("", status_code=204)
-    def forget(session: Annotated[Session, Depends(find)]) -> None:
+    def forget(session: Annotated[ListenerSession, Depends(find)]) -> None:
         store.delete(session.number)
 
     @router.get("/media/{media}")
-    def play(media: str, session: Annotated[Session, Depends(find)]) -> FileResponse:
+    def play(media: str, session: Annotated[ListenerSession, Depends(find)]) -> FileResponse:
         if not any(media in step.media for step in study.plan(session.block)):
             raise HTTPException(404, "there is no such sound in this session.")
         path = study.media_path(media)
@@ -240,7 +204,7 @@ def own_session(study: Study, store: Store) -> APIRouter:
 
 
 def results_of(study: Study, store: Store, token: str) -> APIRouter:
-    """What the holder of the token may do: read all answers, still without names of systems."""
+    """Routes for the holder of the token: all answers, still without names of systems."""
     router = APIRouter()
 
     @router.get("/results")
@@ -257,21 +221,13 @@ def results_of(study: Study, store: Store, token: str) -> APIRouter:
     return router
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this computer can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def serve(study: Study, host: str, port: int, token: str | None, say: Callable[[str], None]) -> None:
+def serve(study: Study, host: str, port: int, token: str | None, echo: Callable[[str], None]) -> None:
     """Run until interrupted. Raises OptionError for an address that cannot be used or lacks a token."""
     is_local = is_loopback(host)
     if token is None and not is_local:
-        raise OptionError(f"{host} can be reached by others; give a token of {LEAST_TOKEN} characters with --token.")
-    if token is not None and len(token) < LEAST_TOKEN:
-        raise OptionError(f"a token of {len(token)} characters can be guessed; give at least {LEAST_TOKEN}.")
+        raise OptionError(f"{host} can be reached by others; give a token of {MIN_TOKEN} characters with --token.")
+    if token is not None and len(token) < MIN_TOKEN:
+        raise OptionError(f"a token of {len(token)} characters can be guessed; give at least {MIN_TOKEN}.")
     token = token or secrets.token_urlsafe(16)
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -281,8 +237,8 @@ def serve(study: Study, host: str, port: int, token: str | None, say: Callable[[
     place = f"http://{shown}:{listening.getsockname()[1]}"
     invitation = None if is_local else invitation_of(token)
     app = make_app(study, token, invitation, [host, "localhost", "127.0.0.1", "[::1]"] if is_local else None)
-    say(f"listeners: {place}/" + (f"?i={invitation}" if invitation else ""))
-    say(f"results:   curl -H 'Authorization: Bearer {token}' {place}/api/results")
+    echo(f"listeners: {place}/" + (f"?i={invitation}" if invitation else ""))
+    echo(f"results:   curl -H 'Authorization: Bearer {token}' {place}/api/results")
     # No log of requests: it would hold addresses of listeners.
     settings = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
     try:

@@ -43,8 +43,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Session:
-    """number: of the listener, in the order of consent; block: of the design."""
+class ListenerSession:
+    """A listener. number: in the order of consent; block: of the design."""
 
     number: int
     block: int
@@ -76,6 +76,11 @@ class Store:
                 self._base.execute("ROLLBACK")
                 raise
 
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of one statement, in a transaction of its own."""
+        with self._open() as base:
+            return base.execute(sql, values).fetchall()
+
     def begin(self, hour: int | None = None) -> str | None:
         """A new session with the smallest free block; returns its secret id, None if there are too many.
 
@@ -96,20 +101,15 @@ class Store:
             base.execute("INSERT INTO sessions (id, block, active_hour) VALUES (?, ?, ?)", (name, block, hour))
         return name
 
-    def session(self, name: str) -> Session | None:
+    def session(self, name: str) -> ListenerSession | None:
         """The session of a secret id."""
-        with self._open() as base:
-            row = base.execute("SELECT number, block, finished FROM sessions WHERE id = ?", (name,)).fetchone()
-        return None if row is None else Session(row[0], row[1], bool(row[2]))
+        rows = self._rows("SELECT number, block, finished FROM sessions WHERE id = ?", name)
+        return ListenerSession(rows[0][0], rows[0][1], bool(rows[0][2])) if rows else None
 
     def answers(self, number: int) -> list[Answer]:
         """A listener's answers, in the order of steps."""
-        with self._open() as base:
-            rows = base.execute(
-                "SELECT step, choice, quality, fit, seconds, heard FROM answers WHERE session = ? ORDER BY step",
-                (number,),
-            ).fetchall()
-        return [Answer(*row) for row in rows]
+        sql = "SELECT step, choice, quality, fit, seconds, heard FROM answers WHERE session = ? ORDER BY step"
+        return [Answer(*row) for row in self._rows(sql, number)]
 
     def add(self, number: int, answer: Answer, hour: int | None = None) -> None:
         """Keep an answer; the first one to a step counts, so that sending twice does no harm."""
@@ -121,27 +121,22 @@ class Store:
             base.execute("UPDATE sessions SET active_hour = ? WHERE number = ?", (hour, number))
 
     def finish(self, number: int) -> None:
-        """All steps are done."""
-        with self._open() as base:
-            base.execute("UPDATE sessions SET finished = 1 WHERE number = ?", (number,))
+        """Note that a listener has done all steps."""
+        self._rows("UPDATE sessions SET finished = 1 WHERE number = ?", number)
 
     def delete(self, number: int) -> None:
         """Forget a listener and all answers."""
-        with self._open() as base:
-            base.execute("DELETE FROM sessions WHERE number = ?", (number,))
+        self._rows("DELETE FROM sessions WHERE number = ?", number)
 
-    def sessions(self) -> list[Session]:
+    def sessions(self) -> list[ListenerSession]:
         """All listeners, by number."""
-        with self._open() as base:
-            rows = base.execute("SELECT number, block, finished FROM sessions ORDER BY number").fetchall()
-        return [Session(row[0], row[1], bool(row[2])) for row in rows]
+        rows = self._rows("SELECT number, block, finished FROM sessions ORDER BY number")
+        return [ListenerSession(number, block, bool(finished)) for number, block, finished in rows]
 
     def everything(self) -> dict[int, list[Answer]]:
         """All answers by listener."""
-        found: dict[int, list[Any]] = {}
-        with self._open() as base:
-            for row in base.execute(
-                "SELECT session, step, choice, quality, fit, seconds, heard FROM answers ORDER BY session, step"
-            ):
-                found.setdefault(row[0], []).append(Answer(*row[1:]))
+        sql = "SELECT session, step, choice, quality, fit, seconds, heard FROM answers ORDER BY session, step"
+        found: dict[int, list[Answer]] = {}
+        for session, *answer in self._rows(sql):
+            found.setdefault(session, []).append(Answer(*answer))
         return found

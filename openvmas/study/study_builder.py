@@ -1,4 +1,4 @@
-"""Make a study folder: stimuli under random names, what the page needs (study.json), and who is who (key.json)."""
+"""Make a study folder: stimuli under random names, the facts for the page (study.json), and who is who (key.json)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shutil
 import wave as wave_file
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,11 @@ from openvmas.media.audio import read_audio_blocks
 from openvmas.media.loudness import SILENCE, integrated_loudness, true_peak
 from openvmas.media.probe import probe
 from openvmas.settings import SAMPLE_RATE_OUT
-from openvmas.study.media_file import suffix_for, write_stimulus
+from openvmas.study.session import KEY, MEDIA, PUBLIC, VERSION
+from openvmas.study.stimuli import headphone_triplet, low_anchor, pink_noise, shifted, suffix_for, write_stimulus
 from openvmas.study.study_settings import StudyPlan, StudySettings
-from openvmas.study.tones import headphone_triplet, low_anchor, pink_noise, shifted
 
-VERSION = 1
 REFERENCE, LOW_ANCHOR, FIT_ANCHOR = "reference", "anchor: low-passed", "anchor: shifted"
-PUBLIC, KEY, MEDIA = "study.json", "key.json", "media"
 MAX_TRUE_PEAK = -1.5  # dBTP before encoding, which may raise a peak by some tenths
 LEAST_SECONDS = 2.0
 MAX_SYSTEMS = 20
@@ -36,12 +34,15 @@ _FADE_IN, _FADE_OUT = 0.01, 0.4  # s; music that is cut off needs an end
 _PADDING = 2048  # samples
 _QUIET_CHECK = -6.0  # dB, of the noise in attention checks: it must not hurt
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Clip:
-    """files: of every system, in the order of systems. picture: the file whose picture all show. duration: s."""
+class StimulusClip:
+    """A clip that every system scored.
+
+    files: of every system, in the order of systems. picture: the file whose picture all show. duration: s.
+    """
 
     name: str
     files: tuple[Path, ...]
@@ -50,19 +51,19 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class MeasuredClip:
     """A clip's sounds before the study's common gain, its duration now that of the shortest.
 
-    waves: [2, L] of every condition; gains_db: what brings each to the loudness asked.
+    waves: [2, L] of every condition; gains_db: brings each to the loudness asked.
     """
 
-    clip: Clip
+    clip: StimulusClip
     waves: tuple[np.ndarray, ...]
     gains_db: tuple[float, ...]
 
 
 def create(
-    plan: StudyPlan, folder: str | Path, overwrite: bool = False, say: Say = lambda text: None
+    plan: StudyPlan, folder: str | Path, overwrite: bool = False, log: Log = lambda text: None
 ) -> dict[str, Any]:
     """Make the study in `folder`, which appears when all of it is there. Returns the content of study.json.
 
@@ -74,10 +75,10 @@ def create(
     if not folder.parent.is_dir():
         raise OutputError(f"the folder {folder.parent} does not exist; create it first.")
     names = system_names(plan)
-    clips = find_clips(plan, say)
+    clips = find_clips(plan, log)
     with explain_write_errors(folder.parent), atomic_path(folder) as hidden:
         (hidden / MEDIA).mkdir(parents=True)
-        made = _Builder(plan, names, clips, hidden, say).run()
+        made = _Builder(plan, names, clips, hidden, log).run()
         if folder.exists():
             shutil.rmtree(folder)
     return made
@@ -100,7 +101,7 @@ def system_names(plan: StudyPlan) -> list[str]:
     return names
 
 
-def find_clips(plan: StudyPlan, say: Say) -> list[Clip]:
+def find_clips(plan: StudyPlan, log: Log) -> list[StimulusClip]:
     """The clips that every system has, by name. Raises InputError if there are none."""
     folders = [*plan.systems.values(), *([plan.reference] if plan.reference else [])]
     held = [{clip_name(path.name): path for path in reversed(media_files(folder))} for folder in folders]
@@ -110,19 +111,19 @@ def find_clips(plan: StudyPlan, say: Say) -> list[Clip]:
             f"no clip is in all of {', '.join(map(str, folders))}; give files of one video the same name in each."
         )
     for name in sorted(set.union(*(set(files) for files in held)) - set(common)):
-        say(f"left out: {name}, which not every system has")
+        log(f"left out: {name}, which not every system has")
     order = [len(folders) - 1, *range(len(folders) - 1)] if plan.reference else list(range(len(folders)))
     return [_clip(name, tuple(files[name] for files in held), order, plan.settings) for name in common]
 
 
-def _clip(name: str, files: tuple[Path, ...], order: list[int], settings: StudySettings) -> Clip:
+def _clip(name: str, files: tuple[Path, ...], order: list[int], settings: StudySettings) -> StimulusClip:
     videos = [files[i] for i in order if files[i].suffix.lower() in VIDEO_SUFFIXES]
     lengths = [probe(path).duration for path in videos]
     duration = min([Fraction(settings.seconds).limit_denominator(1000), *lengths])
-    return Clip(name, files, videos[0] if videos else None, duration)
+    return StimulusClip(name, files, videos[0] if videos else None, duration)
 
 
-def prepare(clip: Clip, n_systems: int, anchor_of: int, settings: StudySettings) -> Prepared:
+def prepare(clip: StimulusClip, n_systems: int, anchor_of: int, settings: StudySettings) -> MeasuredClip:
     """Read, cut to one length and measure the sounds of a clip; anchors are made from system `anchor_of`.
 
     Raises InputError for sound that is silent or too short.
@@ -133,7 +134,7 @@ def prepare(clip: Clip, n_systems: int, anchor_of: int, settings: StudySettings)
     if n_samples < LEAST_SECONDS * SAMPLE_RATE_OUT:
         short = clip.files[int(np.argmin([wave.shape[1] for wave in waves]))]
         raise InputError(f"{short} holds only {n_samples / SAMPLE_RATE_OUT:.1f} s to be heard; leave this clip out.")
-    # What goes on by more than a codec's padding is cut off, and needs an end; a piece's own ending stays as it is.
+    # Sound longer by more than a codec's padding is cut off, and needs an end; a piece's own ending stays as it is.
     waves = [_faded(wave[:, :n_samples], wave.shape[1] > n_samples + _PADDING) for wave in waves]
     if settings.rounds:
         waves.append(low_anchor(waves[anchor_of]))
@@ -145,9 +146,8 @@ def prepare(clip: Clip, n_systems: int, anchor_of: int, settings: StudySettings)
         if loudness == SILENCE:
             raise InputError(f"{clip.files[min(i, n_systems - 1)]} is silent; leave this clip out of the study.")
         gains.append(settings.loudness - loudness)
-    return Prepared(
-        Clip(clip.name, clip.files, clip.picture, Fraction(n_samples, SAMPLE_RATE_OUT)), tuple(waves), tuple(gains)
-    )
+    cut = replace(clip, duration=Fraction(n_samples, SAMPLE_RATE_OUT))
+    return MeasuredClip(cut, tuple(waves), tuple(gains))
 
 
 def _head(path: Path, n_samples: int) -> np.ndarray:
@@ -171,7 +171,12 @@ def _faded(wave: np.ndarray, is_cut: bool) -> np.ndarray:
     return wave
 
 
-def headroom(item: Prepared) -> float:
+def at_loudness(wave: np.ndarray, loudness: float) -> np.ndarray:
+    """wave [2, L] at a loudness, LUFS."""
+    return wave * np.float32(10 ** ((loudness - integrated_loudness(wave, SAMPLE_RATE_OUT)) / 20))
+
+
+def headroom(item: MeasuredClip) -> float:
     """dB between the highest peak of a clip at the loudness asked and the highest allowed; negative: over it."""
     waves = zip(item.waves, item.gains_db, strict=True)
     return min(MAX_TRUE_PEAK - true_peak(wave) - gain_db for wave, gain_db in waves)
@@ -180,40 +185,42 @@ def headroom(item: Prepared) -> float:
 class _Builder:
     """Writes the stimuli and the two manifests into a folder."""
 
-    def __init__(self, plan: StudyPlan, names: list[str], clips: list[Clip], folder: Path, say: Say) -> None:
-        self._settings, self._names, self._clips, self._folder, self._say = plan.settings, names, clips, folder, say
+    def __init__(self, plan: StudyPlan, names: list[str], clips: list[StimulusClip], folder: Path, log: Log) -> None:
+        self._settings, self._names, self._clips, self._folder, self._log = plan.settings, names, clips, folder, log
         self._generator = np.random.default_rng(plan.settings.seed)
         self._files: dict[str, str] = {}
         self._key: dict[str, dict[str, Any]] = {}
+        self._gain_db = 0.0  # of the whole study, so that no peak clips
 
     def run(self) -> dict[str, Any]:
+        """Write everything; returns the content of study.json."""
         settings, names = self._settings, self._names
         anchor_of = names.index(REFERENCE) if REFERENCE in names else 0
         # Twice over the sounds, so that only one clip is in memory at a time.
-        clips, lowered = [], 0.0
+        clips = []
         for clip in self._clips:
             item = prepare(clip, len(names), anchor_of, settings)
             clips.append(item.clip)
-            lowered = min(lowered, headroom(item))
-        if lowered < 0:
-            self._say(f"note: loudness is {settings.loudness + lowered:.1f} LUFS, so that no peak clips")
+            self._gain_db = min(self._gain_db, headroom(item))
+        if self._gain_db < 0:
+            self._log(f"note: loudness is {self._loudness:.1f} LUFS, so that no peak clips")
         has_picture = all(clip.picture is not None for clip in clips)
         anchors = [LOW_ANCHOR, FIT_ANCHOR] if has_picture else [LOW_ANCHOR]
         conditions = names + (anchors if settings.rounds else [])
         picture, sound = [], []
         for clip in clips:
-            self._say(f"{clip.name}: {float(clip.duration):.1f} s")
-            rows = self._write(prepare(clip, len(names), anchor_of, settings), conditions, lowered, has_picture)
+            self._log(f"{clip.name}: {float(clip.duration):.1f} s")
+            rows = self._write(prepare(clip, len(names), anchor_of, settings), conditions, has_picture)
             picture.append(rows[0])
             sound.append(rows[1])
-        made = self._manifest(conditions, picture if has_picture else None, sound, clips, lowered)
+        made = self._manifest(conditions, picture if has_picture else None, sound, clips)
         key = {
             "made_by": f"OpenVMAS {__version__}",
             "study": made["id"],
             "systems": names,
             "conditions": conditions,
             "clips": [clip.name for clip in self._clips],
-            "loudness_lufs": settings.loudness + lowered,
+            "loudness_lufs": self._loudness,
             "settings": asdict(settings),
             "stimuli": self._key,
         }
@@ -221,20 +228,23 @@ class _Builder:
             (self._folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         return made
 
-    def _write(
-        self, item: Prepared, conditions: list[str], lowered: float, has_picture: bool
-    ) -> tuple[list[str], list[str]]:
+    @property
+    def _loudness(self) -> float:
+        """Loudness of all stimuli, LUFS."""
+        return self._settings.loudness + self._gain_db
+
+    def _write(self, item: MeasuredClip, conditions: list[str], has_picture: bool) -> tuple[list[str], list[str]]:
         """Every condition of a clip with picture and without: their names."""
         picture, sound = [], []
         for condition, wave, gain_db in zip(conditions, item.waves, item.gains_db, strict=False):
-            level = wave * np.float32(10 ** ((gain_db + lowered) / 20))
+            level = wave * np.float32(10 ** ((gain_db + self._gain_db) / 20))
             facts = {"clip": item.clip.name, "condition": condition}
             if has_picture:
                 picture.append(self._stimulus(level, item.clip, facts | {"mode": "picture"}))
             sound.append(self._stimulus(level, item.clip, facts | {"mode": "sound"}, with_picture=False))
         return picture, sound
 
-    def _stimulus(self, wave: np.ndarray, clip: Clip, facts: dict[str, Any], with_picture: bool = True) -> str:
+    def _stimulus(self, wave: np.ndarray, clip: StimulusClip, facts: dict[str, Any], with_picture: bool = True) -> str:
         shown = clip.picture if with_picture else None
         name = self._name(suffix_for(shown), facts | {"seconds": wave.shape[1] / SAMPLE_RATE_OUT})
         write_stimulus(self._folder / MEDIA / self._files[name], wave, shown, clip.duration)
@@ -257,35 +267,26 @@ class _Builder:
         return name
 
     def _manifest(
-        self,
-        conditions: list[str],
-        picture: list[list[str]] | None,
-        sound: list[list[str]],
-        clips: list[Clip],
-        lowered: float,
+        self, conditions: list[str], picture: list[list[str]] | None, sound: list[list[str]], clips: list[StimulusClip]
     ) -> dict[str, Any]:
         settings, generator = self._settings, self._generator
-        noise = self._checks(clips, lowered, picture is not None)
+        noise = self._checks(clips, picture is not None)
         triplets = list(itertools.permutations(range(3), 2))
         headphones = []
         for i in generator.permutation(len(triplets)) if settings.headphones != "off" else []:
             quiet, antiphase = triplets[i]
             name = self._plain(headphone_triplet(quiet, antiphase), {"condition": "headphone check"})
             headphones.append({"media": name, "right": str(quiet + 1)})
-        calibration = pink_noise(10 * SAMPLE_RATE_OUT, settings.seed)
-        gain_db = settings.loudness + lowered - integrated_loudness(calibration, SAMPLE_RATE_OUT)
-        level = calibration * np.float32(10 ** (gain_db / 20))
-        longest = max(float(clip.duration) for clip in clips)
-        n_systems = len(self._names)
+        calibration = at_loudness(pink_noise(10 * SAMPLE_RATE_OUT, settings.seed), self._loudness)
         focus = None if settings.focus is None else self._names.index(settings.focus)
-        pairs = [p for p in itertools.combinations(range(n_systems), 2) if focus is None or focus in p]
+        pairs = [p for p in itertools.combinations(range(len(self._names)), 2) if focus is None or focus in p]
         made: dict[str, Any] = {
             "version": VERSION,
             "id": generator.bytes(6).hex(),
             "title": settings.title,
             "headphones_policy": settings.headphones,
             "seed": settings.seed,
-            "longest": longest,
+            "longest": max(float(clip.duration) for clip in clips),
             "n_conditions": len(conditions),
             "pairs": pairs,
             "picture_pairs": settings.picture_pairs if picture else 0,
@@ -296,20 +297,19 @@ class _Builder:
             "sound": sound,
             "noise": noise,
             "headphones": headphones,
-            "calibration": self._plain(level, {"condition": "calibration"}),
+            "calibration": self._plain(calibration, {"condition": "calibration"}),
             "files": self._files,
         }
         made["minutes"] = minutes(made)
         made["consent"] = settings.consent.replace("{minutes}", str(made["minutes"]))
         return made
 
-    def _checks(self, clips: list[Clip], lowered: float, has_picture: bool) -> list[dict[str, str]]:
+    def _checks(self, clips: list[StimulusClip], has_picture: bool) -> list[dict[str, str]]:
         """Noise as long as a clip: beside music, anybody who listens takes the music. One for each clip and mode."""
         made = []
         for i, clip in enumerate(clips if self._settings.checks else ()):
             wave = pink_noise(int(clip.duration * SAMPLE_RATE_OUT), self._settings.seed + i + 1)
-            gain_db = self._settings.loudness + lowered + _QUIET_CHECK - integrated_loudness(wave, SAMPLE_RATE_OUT)
-            wave = wave * np.float32(10 ** (gain_db / 20))
+            wave = at_loudness(wave, self._loudness + _QUIET_CHECK)
             facts = {"clip": clip.name, "condition": "noise"}
             row = {"sound": self._stimulus(wave, clip, facts | {"mode": "sound"}, with_picture=False)}
             if has_picture:
@@ -323,5 +323,5 @@ def minutes(study: dict[str, Any]) -> int:
     n_parts = bool(study["picture_pairs"]) + bool(study["sound_pairs"]) + bool(study["rounds"])
     n_pairs = study["picture_pairs"] + study["sound_pairs"]
     n_ratings = study["rounds"] * study["n_conditions"]
-    heard = (2 * n_pairs + n_ratings + 2 * n_parts * (1 + study["n_checks"])) * study["longest"]
-    return round((heard + 8 * (n_pairs + n_ratings + n_parts)) / 60 + 3)
+    seconds = (2 * n_pairs + n_ratings + 2 * n_parts * (1 + study["n_checks"])) * study["longest"]
+    return round((seconds + 8 * (n_pairs + n_ratings + n_parts)) / 60 + 3)

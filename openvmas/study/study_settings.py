@@ -1,4 +1,4 @@
-"""What a study asks and of how many: every setting once, with its sentence; read from TOML or from options."""
+"""Settings of a study, each with its sentence; read from TOML or from options."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ The music is set to one loudness. Please choose a comfortable volume at the star
 
 @dataclass(frozen=True)
 class StudySettings:
-    """How a study is made."""
+    """Settings of a study."""
 
-    title: str = option("Listening study", "What listeners see at the top of the page.")
+    title: str = option("Listening study", "Title at the top of the listeners' page.")
     seed: int = option(0, "The same seed, settings and files give the same study.", min=0, max=2**32 - 1)
     seconds: float = option(12.0, "Longest stimulus; all of one clip are cut to the same length, s.", min=2, max=120)
     loudness: float = option(-23.0, "Loudness of every stimulus, LUFS; lower where a peak would clip.", min=-40, max=-9)
     picture_pairs: int = option(6, "Comparisons with picture for each listener.", min=0, max=100)
     sound_pairs: int = option(6, "Comparisons without picture for each listener.", min=0, max=100)
-    rounds: int = option(1, "How often each listener rates every system and anchor (MOS).", min=0, max=20)
+    rounds: int = option(1, "Number of times each listener rates every system and anchor (MOS).", min=0, max=20)
     checks: int = option(1, "Attention checks in each of these three parts.", min=0, max=5)
     headphones: str = option(
         "required", "Headphone check: required (who fails is left out), asked (it is only reported) or off."
     )
     focus: str | None = option(None, "Compare this system with every other, and no two others with each other.")
-    consent: str = option(CONSENT, "What listeners agree to; {minutes} stands for the time needed.")
+    consent: str = option(CONSENT, "Text that listeners agree to; {minutes} stands for the time needed.")
 
     @classmethod
     def of(cls, **values: Any) -> StudySettings:
@@ -57,14 +57,14 @@ class StudySettings:
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What a study is made from. systems: name to folder; reference: folder of the true music, or None."""
+    """The material and settings of a study. systems: name to folder; reference: folder of the true music, or None."""
 
     systems: dict[str, Path]
     reference: Path | None
     settings: StudySettings
 
 
-def read_plan(path: str | Path) -> StudyPlan:
+def read_study_plan(path: str | Path) -> StudyPlan:
     """A STUDY.toml: settings at the top, `reference`, and a table [systems]; folders count from where it lies.
 
     Raises InputError, OptionError.

@@ -33,8 +33,8 @@ from openvmas.studio.serve import listen
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder
+from openvmas.studio.storage.take_sound import SoundWriter
 from openvmas.studio.tasks.inspect import CURVES_RATE
-from openvmas.studio.tasks.preview_sound import SoundWriter
 from tests.planning.made import make_analysis
 from tests.studio.kit import wait_for
 
@@ -174,7 +174,7 @@ def test_the_description_is_kept_whatever_is_sent(api: Any) -> None:
 def test_too_much_is_refused(server: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     with httpx.Client(base_url=f"http://127.0.0.1:{server.options.port}/api", timeout=60) as client:
         path = f"/projects/{KNOWN['project']}/jobs"
-        answers = [client.post(path, json={"kind": "score"}).status_code for _ in range(projects.MAX_WAITING + 1)]
+        answers = [client.post(path, json={"kind": "score"}).status_code for _ in range(jobs.MAX_WAITING + 1)]
         assert answers[-1] == 429
         monkeypatch.setattr(projects, "MAX_PROJECTS", 0)
         assert client.post("/projects", json={"name": "one more"}).status_code == 429
@@ -200,7 +200,7 @@ def test_what_has_been_seen_is_told_while_the_video_is_watched(server: Studio) -
         job = jobs.submit(connection, project, "analyze", {}, {})
         # As if a worker had it, before those that wait.
         connection.execute("UPDATE jobs SET state = 'running', worker = 'w', lease = 1e12 WHERE id = ?", (job,))
-    path = ProjectFolder(database.folder, project).glimpse
+    path = ProjectFolder(database.folder, project).partial_analysis
     told: list[tuple[str, float]] = []
     url = f"http://127.0.0.1:{server.options.port}/api/jobs/{job}/events"
     with httpx.stream("GET", url, timeout=120) as stream:

@@ -152,8 +152,8 @@ def test_several_workers_share_one_folder(home: Path, clip: Path) -> None:
 def test_where_no_worker_can_be_started_jobs_fail_and_say_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is there but has no model yet is waited for; when it dies too often, what waits is given up."""
     monkeypatch.setattr(serve, "WORKER", (sys.executable, "-c", "raise SystemExit(1)"))
-    monkeypatch.setattr(serve, "CALM", 0.05)
-    monkeypatch.setattr(serve, "BEAT", 0.05)
+    monkeypatch.setattr(serve, "RESTART_DELAY_S", 0.05)
+    monkeypatch.setattr(serve, "CHECK_S", 0.05)
     database = Database(home)
     project = projects.create(database, "local", "p")
     with database.write() as connection:

@@ -55,7 +55,7 @@ def test_what_is_shown_early_is_what_is_found_in_the_end(clip: Path, monkeypatch
         assert (partial.shots[0].start, partial.shots[-1].end) == (0.0, partial.until)
         assert set(np.round(early, 3)) <= set(np.round(partial.visual_beats, 3))
         assert abs(len(partial.energy) - 50 * partial.until) <= 1
-    # Of the last one all but its end, which did not know what follows.
+    # Of the last partial analysis all but its end, which did not know what follows.
     settled = len(seen[-1].energy) - 150
     assert np.abs(seen[-1].energy[:settled] - found.events.energy[:settled]).max() < 0.15
 
@@ -65,24 +65,24 @@ def test_pictures_and_curves_come_before_the_end(clip: Path, tmp_path: Path) -> 
     project, options = new_id(), StudioOptions()
     folder = ProjectFolder(tmp_path, project)
     folder.path.mkdir(parents=True)
-    folder.glimpse.write_text('{"until": 99}')  # of an attempt that broke off
+    folder.partial_analysis.write_text('{"until": 99}')  # of an attempt that broke off
     request = {
         "home": str(tmp_path), "project": project, "source": str(clip), "name": "clip.mp4",
         "max_minutes": options.max_minutes, "max_pixels": options.max_pixels, "threads": 1,
     }  # fmt: skip
     pictures: list[int] = []
-    glimpses: list[dict[str, Any]] = []
+    partials: list[dict[str, Any]] = []
 
     def hear(message: dict[str, Any]) -> None:
         if "filmstrip" in message:
             pictures.append(message["filmstrip"])
-        if folder.glimpse.exists():
-            found = json.loads(folder.glimpse.read_text())
-            if not glimpses or glimpses[-1] != found:
-                glimpses.append(found)
+        if folder.partial_analysis.exists():
+            found = json.loads(folder.partial_analysis.read_text())
+            if not partials or partials[-1] != found:
+                partials.append(found)
 
     look(request, hear)
     assert len(pictures) >= 4 and pictures[0] <= 2 and pictures[-1] == 12
-    assert glimpses and all(found["until"] < DURATION for found in glimpses)
-    assert all(abs(len(found["energy"]) - CURVES_RATE * found["until"]) <= 1 for found in glimpses)
-    assert not folder.glimpse.exists() and json.loads(folder.summary.read_text())["duration"] == DURATION
+    assert partials and all(found["until"] < DURATION for found in partials)
+    assert all(abs(len(found["energy"]) - CURVES_RATE * found["until"]) <= 1 for found in partials)
+    assert not folder.partial_analysis.exists() and json.loads(folder.summary.read_text())["duration"] == DURATION

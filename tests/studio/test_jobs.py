@@ -89,7 +89,7 @@ def test_many_threads_share_the_jobs_without_overlap(database: Database) -> None
     def work(name: str) -> None:
         while (claim := jobs.claim(database, name)) is not None:
             found.append(claim.id)
-            assert jobs.beat(database, claim, jobs.Progress("compose", 0.5, 1.0)) == "go"
+            assert jobs.renew_lease(database, claim, jobs.Progress("compose", 0.5, 1.0)) == "go"
             assert jobs.finish(database, claim, "done")
 
     threads = [threading.Thread(target=work, args=(f"w{i}",)) for i in range(6)]
@@ -125,10 +125,10 @@ def test_several_processes_share_the_jobs_without_overlap(database: Database) ->
 def test_a_job_of_a_dead_worker_is_begun_again_once_and_its_late_words_do_not_count(database: Database) -> None:
     (job,) = add(database)
     dead = jobs.claim(database, "dead")
-    assert dead is not None and jobs.sweep(database) == 0
+    assert dead is not None and jobs.requeue_abandoned(database) == 0
     expire_lease(database, job)
     counts: list[int] = []
-    threads = [threading.Thread(target=lambda: counts.append(jobs.sweep(database))) for _ in range(5)]
+    threads = [threading.Thread(target=lambda: counts.append(jobs.requeue_abandoned(database))) for _ in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -136,9 +136,9 @@ def test_a_job_of_a_dead_worker_is_begun_again_once_and_its_late_words_do_not_co
     assert sorted(counts) == [0, 0, 0, 0, 1]
     alive = jobs.claim(database, "alive")
     assert alive is not None and alive.id == job and alive.attempt == 2
-    assert jobs.beat(database, dead, jobs.Progress()) == "lost"
+    assert jobs.renew_lease(database, dead, jobs.Progress()) == "lost"
     assert not jobs.finish(database, dead, "failed", "too late")
-    jobs.give_back(database, dead)
+    jobs.release(database, dead)
     assert state(database, job)["state"] == "running" and state(database, job)["interruptions"] == 1
     assert jobs.finish(database, alive, "done")
 
@@ -147,7 +147,7 @@ def test_even_the_same_worker_cannot_finish_an_earlier_attempt(database: Databas
     (job,) = add(database)
     first = jobs.claim(database, "w")
     expire_lease(database, job)
-    jobs.sweep(database)
+    jobs.requeue_abandoned(database)
     second = jobs.claim(database, "w")
     assert first and second
     assert not jobs.finish(database, first, "done")
@@ -158,7 +158,7 @@ def test_a_job_that_takes_three_workers_down_is_given_up(database: Database) -> 
     (job,) = add(database)
     for attempt in range(jobs.MAX_INTERRUPTIONS):
         assert jobs.claim(database, f"w{attempt}") is not None
-        assert jobs.sweep(database, f"w{attempt}") == 1
+        assert jobs.requeue_abandoned(database, f"w{attempt}") == 1
     assert jobs.claim(database, "w") is None
     assert state(database, job)["state"] == "interrupted"
     assert "broke off" in state(database, job)["error"]
@@ -169,7 +169,7 @@ def test_leaving_puts_a_job_back_and_does_not_count_against_it(database: Databas
     for _ in range(5):
         claim = jobs.claim(database, "w")
         assert claim is not None
-        jobs.give_back(database, claim)
+        jobs.release(database, claim)
     assert state(database, job)["state"] == "queued" and state(database, job)["interruptions"] == 0
 
 
@@ -182,9 +182,9 @@ def test_cancelling(database: Database) -> None:
     assert claim is not None and claim.id == running
     assert jobs.cancel(database, running)
     assert state(database, running)["state"] == "running"
-    assert jobs.beat(database, claim, jobs.Progress()) == "cancel"
+    assert jobs.renew_lease(database, claim, jobs.Progress()) == "cancel"
     expire_lease(database, running)
-    jobs.sweep(database)  # its worker died before it could stop
+    jobs.requeue_abandoned(database)  # its worker died before it could stop
     assert state(database, running)["state"] == "cancelled"
 
 
@@ -194,7 +194,7 @@ def test_a_deleted_project_takes_its_jobs_along(database: Database) -> None:
     assert claim is not None
     projects.remove(database, claim.project)
     assert database.row("SELECT 1 FROM jobs WHERE id = ?", (job,)) is None
-    assert jobs.beat(database, claim, jobs.Progress()) == "lost"
+    assert jobs.renew_lease(database, claim, jobs.Progress()) == "lost"
 
 
 def test_an_exception_undoes_a_transaction(database: Database) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openvmas.studio.tasks.preview_sound import (
+from openvmas.studio.storage.take_sound import (
     HEADER,
     PEAKS_RATE,
     SoundWriter,

@@ -11,7 +11,7 @@ import pytest
 from openvmas.cli.main import main
 from openvmas.errors import InputError
 from openvmas.study.result_tables import as_json, page
-from openvmas.study.results import Analysis, analyze, collect
+from openvmas.study.results import StudyResults, analyze, collect
 from openvmas.study.session import Step, Study
 from openvmas.study.store import Store
 from openvmas.study.study_builder import LOW_ANCHOR
@@ -39,7 +39,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture(scope="module")
-def result(study: Study) -> Analysis:
+def result(study: Study) -> StudyResults:
     return analyze(study.folder)
 
 
@@ -75,13 +75,14 @@ def inattentive(seed: int) -> object:
     return respond
 
 
-def test_the_planted_ranking_is_recovered(result: Analysis) -> None:
+def test_the_planted_ranking_is_recovered(result: StudyResults) -> None:
     compared = result.comparisons["sound_pairs"]
     order = np.argsort(-compared.strengths.values)
     assert [compared.systems[i] for i in order] == list(TRUTH)
     # Listeners' own tastes (0.3) flatten the population's strengths a little.
     assert compared.strengths.values == pytest.approx([TRUTH[name] for name in compared.systems], abs=0.12)
     assert compared.strengths.tie == pytest.approx(0.4, abs=0.05)
+    assert len(compared.shares) == 6
     for share in compared.shares:
         first, second = TRUTH[share.first], TRUTH[share.second]
         assert (share.share.value > 0.5) == (first > second) and share.p < 0.01
@@ -89,7 +90,7 @@ def test_the_planted_ranking_is_recovered(result: Analysis) -> None:
     assert 0.47 < compared.first_side.value < 0.53 and 0.05 < compared.agreement < 0.4
 
 
-def test_the_planted_ratings_are_recovered(result: Analysis) -> None:
+def test_the_planted_ratings_are_recovered(result: StudyResults) -> None:
     rated = result.ratings["quality"]
     assert sorted(rated.means, key=lambda name: -rated.means[name].value) == [*TRUTH, LOW_ANCHOR]
     for name, value in TRUTH.items():
@@ -100,7 +101,7 @@ def test_the_planted_ratings_are_recovered(result: Analysis) -> None:
     assert 0.3 < rated.agreement < 0.8
 
 
-def test_listeners_are_dropped_for_the_right_reason(study: Study, result: Analysis) -> None:
+def test_listeners_are_dropped_for_the_right_reason(study: Study, result: StudyResults) -> None:
     found = collect(study.folder)
     dropped = {listener.number: listener.reasons for listener in found.listeners if listener.reasons}
     by_kind = [[dropped.get(number) for number in range(501 + kind, 533, 4)] for kind in range(4)]

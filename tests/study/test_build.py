@@ -16,9 +16,9 @@ from openvmas.media.audio import read_audio
 from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.media.probe import probe
 from openvmas.study.session import Study
+from openvmas.study.stimuli import headphone_triplet, low_anchor, pink_noise, shifted
 from openvmas.study.study_builder import FIT_ANCHOR, LOW_ANCHOR, REFERENCE, create
-from openvmas.study.study_settings import StudyPlan, StudySettings, read_plan
-from openvmas.study.tones import headphone_triplet, low_anchor, pink_noise, shifted
+from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_plan
 from tests.clips import write_clip
 from tests.study.made import RATE, quick_study, tune, with_sound, write_systems
 
@@ -160,7 +160,7 @@ def test_loud_peaks_lower_the_whole_study(tmp_path: Path) -> None:
     wave[:, RATE] = 1.0
     write_wav(systems["a"] / "clip0.wav", wave, RATE)
     said: list[str] = []
-    create(StudyPlan(systems, None, StudySettings.of(seconds=2, loudness=-9.0)), tmp_path / "study", say=said.append)
+    create(StudyPlan(systems, None, StudySettings.of(seconds=2, loudness=-9.0)), tmp_path / "study", log=said.append)
     public, key = facts_of(tmp_path / "study")
     assert key["loudness_lufs"] < -20 and any("no peak clips" in text for text in said)
     for name in public["sound"][0]:
@@ -190,14 +190,14 @@ def test_what_cannot_be_made_is_said_with_the_remedy(tmp_path: Path, capsys: pyt
     with pytest.raises(InputError, match=r"only 1\.0 s to be heard"):
         create(StudyPlan(systems, None, settings), tmp_path / "x")
     assert not list(tmp_path.glob("*x*"))  # nothing half-made is left
-    assert main(["study", "create", "--systems", "a", "--out", str(tmp_path / "x")]) == 2
+    assert main(["study", "create", "--systems", "a", "--output", str(tmp_path / "x")]) == 2
     assert "give --systems NAME=DIR" in capsys.readouterr().err
 
 
 def test_a_plan_in_toml_is_read_and_checked(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text('title = "Strings"\nrounds = 2\nreference = "true"\n[systems]\nours = "a"\nrival = "b/c"\n')
-    plan = read_plan(path)
+    plan = read_study_plan(path)
     assert plan.systems == {"ours": tmp_path / "a", "rival": tmp_path / "b" / "c"}
     assert plan.reference == tmp_path / "true" and plan.settings.title == "Strings" and plan.settings.rounds == 2
     for text, message in (
@@ -211,4 +211,4 @@ def test_a_plan_in_toml_is_read_and_checked(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises((OptionError, InputError), match=message):
-            read_plan(path)
+            read_study_plan(path)

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from openvmas.study.design import Cell, deal, part_order, rating_round, spread, williams
+from openvmas.study.session import Comparison, comparison_at, part_order, rating_round, shuffle_apart, williams
 
 
 @pytest.mark.parametrize("n", range(1, 12))
@@ -29,7 +29,7 @@ def test_dealing_goes_through_all_cells_and_changes_sides(n_clips: int, n_pairs:
     generator = np.random.default_rng(0)
     clips, pairs = generator.permutation(n_clips).tolist(), generator.permutation(n_pairs).tolist()
     size = n_clips * n_pairs
-    dealt = [deal(i, clips, pairs) for i in range(2 * size)]
+    dealt = [comparison_at(i, clips, pairs) for i in range(2 * size)]
     for end in range(1, 2 * size):  # after any number of answers, and so of listeners
         counts = Counter((cell.clip, cell.pair) for cell in dealt[:end])
         assert max(counts.values()) - (min(counts.values()) if len(counts) == size else 0) <= 1
@@ -62,8 +62,8 @@ def test_parts_come_in_every_order() -> None:
 
 
 def test_neighbours_of_one_clip_are_rare() -> None:
-    cells = [Cell(i % 4, i, False) for i in range(8)]
-    found = spread(cells, np.random.default_rng(1))
+    cells = [Comparison(i % 4, i, False) for i in range(8)]
+    found = shuffle_apart(cells, np.random.default_rng(1))
     assert sorted(cell.pair for cell in found) == list(range(8))
     assert sum(a.clip == b.clip for a, b in itertools.pairwise(found)) == 0
-    assert spread([], np.random.default_rng(1)) == []
+    assert shuffle_apart([], np.random.default_rng(1)) == []

@@ -18,9 +18,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from openvmas.errors import InputError, OptionError
-from openvmas.study.server import invitation_of, is_loopback, make_app, read_page, serve
+from openvmas.study.server import invitation_of, make_app, read_page, serve
 from openvmas.study.session import Study, pending
 from openvmas.study.store import Answer, Store
+from openvmas.study.web_guard import is_loopback
 from tests.study.made import quick_study
 
 ROOT = Path(__file__).resolve().parents[2]

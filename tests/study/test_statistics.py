@@ -9,10 +9,16 @@ import pytest
 from scipy import optimize, stats
 
 from openvmas.errors import OptionError
-from openvmas.study.agreement import krippendorff_alpha
+from openvmas.study.listener_statistics import (
+    fit_mixed,
+    fit_strengths,
+    krippendorff_alpha,
+    preference_share,
+    resampled_strengths,
+    strengths,
+    wilson,
+)  # fmt: skip
 from openvmas.study.power import draw_points, preference_needs, rating_needs
-from openvmas.study.preference import fit_strengths, resampled_strengths, share_of, strengths, wilson
-from openvmas.study.ratings import fit_mixed
 from openvmas.study.results import differences
 
 PAIRS = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
@@ -29,19 +35,19 @@ def test_wilson_is_that_of_scipy_and_of_the_paper() -> None:
 def test_a_share_without_likeness_is_wilsons_with_t() -> None:
     counts = np.zeros((400, 3))
     counts[np.arange(400), (np.arange(400) % 5 >= 3).astype(int)] = 1  # one answer each: 60 %
-    found = share_of("a", "b", counts)
+    found = preference_share("a", "b", counts)
     assert (found.share.value, found.n, found.n_ties, found.n_listeners) == (0.6, 400, 0, 400)
     assert found.design_effect == pytest.approx(400 / 399)
     assert found.share.low == pytest.approx(wilson(0.6, 400)[0], abs=1e-3)
     assert found.p < 0.001
-    assert share_of("a", "b", np.repeat([[2.0, 2, 3]], 5, axis=0)).share.value == 0.5
-    assert share_of("a", "b", np.zeros((4, 3))).n == 0
+    assert preference_share("a", "b", np.repeat([[2.0, 2, 3]], 5, axis=0)).share.value == 0.5
+    assert preference_share("a", "b", np.zeros((4, 3))).n == 0
 
 
 def test_alike_answers_of_a_listener_count_as_one() -> None:
     counts = np.zeros((40, 3))
     counts[:24, 0], counts[24:, 1] = 10, 10  # everybody always says the same: 40 answers, not 400
-    found = share_of("a", "b", counts)
+    found = preference_share("a", "b", counts)
     assert found.design_effect == pytest.approx(10 * 40 / 39)
     assert found.share.high - found.share.low > 0.28
 
@@ -52,7 +58,7 @@ def test_intervals_of_shares_cover_where_tastes_differ() -> None:
     for _ in range(300):
         points = draw_points(generator, 0.6, 0.25, (30,), 6)
         counts = np.stack([points, 6 - points, np.zeros(30)], axis=1)
-        found = share_of("a", "b", counts).share
+        found = preference_share("a", "b", counts).share
         hits += found.low <= 0.6 <= found.high
         low, high = wilson(points.sum() / 180, 180)
         naive += low <= 0.6 <= high
@@ -210,7 +216,7 @@ def test_the_power_asked_for_is_the_power_simulated() -> None:
     ("values", "message"),
     [
         ({"share": 0.5}, "such as"),
-        ({"likeness": 1.0}, "correlation"),
+        ({"choice_correlation": 1.0}, "correlation"),
         ({"alpha": 0.0}, "alpha"),
         ({"power": 1.0}, "power"),
         ({"comparisons": 0}, "comparisons"),
@@ -235,4 +241,4 @@ def test_shares_of_variance_are_the_whole() -> None:
     whole = members @ np.diag(effects) @ members.T + fit.variances[2] * np.eye(60)
     inverse = np.linalg.inv(fixed.T @ np.linalg.solve(whole, fixed))
     assert fit.covariance == pytest.approx(inverse, rel=1e-6)
-    assert fit.reach == pytest.approx(members.T @ np.linalg.solve(whole, fixed) @ inverse, abs=1e-9)
+    assert fit.influence == pytest.approx(members.T @ np.linalg.solve(whole, fixed) @ inverse, abs=1e-9)

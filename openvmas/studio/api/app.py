@@ -1,4 +1,4 @@
-"""The application: all paths, one form for every error, the static page, and the guard around it."""
+"""The web application: all routes, one form for every error, the static page, and the guard around it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from starlette.staticfiles import StaticFiles
 from openvmas import __version__
 from openvmas.errors import OpenVMASError
 from openvmas.studio.api import job_routes, plan_routes, project_routes, take_routes, upload_routes
-from openvmas.studio.api.context import STATUS, Studio
-from openvmas.studio.api.guard import COOKIE, Guard
+from openvmas.studio.api.context import STATUS, Studio, error_response
+from openvmas.studio.api.guard import COOKIE, StudioGuard
 
 STATIC = Path(__file__).parent.parent / "static"
 PHRASES = {
@@ -26,8 +26,8 @@ PHRASES = {
 }
 
 
-def create_app(studio: Studio) -> Guard:
-    """The whole server."""
+def create_app(studio: Studio) -> StudioGuard:
+    """The server's application with its guard around it."""
     options = studio.options
 
     @contextlib.asynccontextmanager
@@ -38,48 +38,46 @@ def create_app(studio: Studio) -> Guard:
 
     app = FastAPI(
         title="OpenVMAS studio", version=__version__, lifespan=live, openapi_url="/api/openapi.json", docs_url=None,
-        redoc_url=None, description="Music for a video: upload, plan, score, hear, change, download.",
+        redoc_url=None, description="Music for a video: upload, plan, score, listen, change, download.",
     )  # fmt: skip
     app.state.studio = studio
     for api in (project_routes, upload_routes, plan_routes, job_routes, take_routes):
         app.include_router(api.router)
-    app.add_exception_handler(OpenVMASError, say_why)
-    app.add_exception_handler(RequestValidationError, say_where)
-    app.add_exception_handler(HTTPException, say_what)
+    app.add_exception_handler(OpenVMASError, refuse_with_sentence)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_exception_handler(HTTPException, refuse_by_status)
     describe_tokens(app, bool(options.token))
     if (STATIC / "index.html").exists():
         app.mount("/static", StaticFiles(directory=STATIC))
         app.get("/", include_in_schema=False)(page)
-    return Guard(app, options.token, options.host)
+    return StudioGuard(app, options.token, options.host)
 
 
 def page() -> FileResponse:
+    """The studio's one page."""
     return FileResponse(STATIC / "index.html", headers={"cache-control": "no-cache"})
 
 
-def say(status: int, sentence: str, headers: Any = None) -> JSONResponse:
-    return JSONResponse({"error": sentence}, status, headers)
-
-
-def say_why(request: Request, error: Exception) -> JSONResponse:
-    """Our own errors: their sentence, and 422 where nothing else is said of their kind."""
+def refuse_with_sentence(request: Request, error: Exception) -> JSONResponse:
+    """Answer one of our own errors with its sentence, and 422 where its kind has no status of its own."""
     assert isinstance(error, OpenVMASError)
     status = STATUS.get(type(error), 422)
     # A body that is too large is not read to its end.
-    return say(status, str(error), {"connection": "close"} if status == 413 else None)
+    return error_response(status, str(error), {"connection": "close"} if status == 413 else None)
 
 
-def say_where(request: Request, error: Exception) -> JSONResponse:
-    """The first field of a request that is not as described."""
+def refuse_invalid(request: Request, error: Exception) -> JSONResponse:
+    """Answer a request that is not as described by naming the first field that is wrong."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body") or "the body"
-    return say(422, f"{place[:200]}: {first['msg'][:300]}; see /api/openapi.json.")
+    return error_response(422, f"{place[:200]}: {first['msg'][:300]}; see /api/openapi.json.")
 
 
-def say_what(request: Request, error: Exception) -> JSONResponse:
+def refuse_by_status(request: Request, error: Exception) -> JSONResponse:
+    """Answer an error of the framework, such as an unknown path."""
     assert isinstance(error, HTTPException)
-    return say(error.status_code, PHRASES.get(error.status_code, str(error.detail)), error.headers)
+    return error_response(error.status_code, PHRASES.get(error.status_code, str(error.detail)), error.headers)
 
 
 def describe_tokens(app: FastAPI, is_needed: bool) -> None:

@@ -1,4 +1,4 @@
-"""What every part of the API shares, and how it finds whose request it is."""
+"""State and dependencies that all routes share: the running studio, the owner of a request, the row it names."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import threading
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
-from fastapi.responses import FileResponse
+from fastapi import Depends, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
 
 from openvmas.errors import OpenVMASError
-from openvmas.studio.api.schemas import Error
+from openvmas.studio.api import schemas
 from openvmas.studio.api.views import Views
 from openvmas.studio.limits import StudioOptions
+from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.projects import ConflictError, NotFoundError, TooManyError
 
@@ -21,19 +22,19 @@ MAX_PLANNERS = 2  # plans that are made at a time
 
 
 class WrongTokenError(OpenVMASError):
-    """Not one of the tokens that this server knows."""
+    """The token is none of those that this server knows."""
 
 
 class GoneError(OpenVMASError):
-    """It was to be made, but never will be."""
+    """The file was to be made, but never will be."""
 
 
 class BodyTooLargeError(OpenVMASError):
-    """More bytes than are allowed."""
+    """The body has more bytes than are allowed."""
 
 
 class WrongTypeError(OpenVMASError):
-    """A body of another media type than the one that is taken."""
+    """The body is of another media type than the one that is taken."""
 
 
 STATUS: dict[type[OpenVMASError], int] = {
@@ -47,17 +48,23 @@ STATUS: dict[type[OpenVMASError], int] = {
 }
 
 
+VIDEO_TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+}  # fmt: skip
+ANY_TYPE = "*/*"
+
+
 def body_of(media_type: str, *codes: int) -> dict[int | str, dict[str, Any]]:
-    """For the description: an answer that is not JSON."""
-    # What tools would parse is left without a schema.
+    """OpenAPI description of an answer that is not JSON."""
+    # Formats that tools would parse are left without a schema.
     is_binary = media_type.startswith(("audio/", "image/")) or media_type == "application/zip"
     content = {media_type: {"schema": {"type": "string", "format": "binary"}} if is_binary else {}}
     return {code: {"content": content, "description": "The bytes."} for code in codes or (200,)}
 
 
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    """What a path may refuse with, for the description; 400, 401, 403, 413 and 422 may come from any."""
-    return {code: {"model": Error} for code in (400, 401, 403, 413, 422, *codes)}
+    """OpenAPI description of the refusals of a path; 400, 401, 403, 413 and 422 may come from any."""
+    return {code: {"model": schemas.Error} for code in (400, 401, 403, 413, 422, *codes)}
 
 
 class Studio:
@@ -73,22 +80,49 @@ class Studio:
         self.is_closing = threading.Event()
 
     def watch(self) -> None:
-        """Count a long answer. Raises TooManyError."""
+        """Count one more open stream. Raises TooManyError."""
         if self.watchers >= MAX_WATCHERS:
             raise TooManyError("too many streams are open; close some pages and try again.")
         self.watchers += 1
 
 
-def the_studio(request: Request) -> Studio:
+async def the_studio(request: Request) -> Studio:
+    """The running server of a request."""
     return request.app.state.studio
 
 
-def the_owner(request: Request) -> str:
+async def the_owner(request: Request) -> str:
+    """The owner whom the guard found by the request's token."""
     return request.state.owner
 
 
 TheStudio = Annotated[Studio, Depends(the_studio)]
 Owner = Annotated[str, Depends(the_owner)]
+
+
+def the_project(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
+    """The row of the project in the path. Raises NotFoundError."""
+    return projects.find(studio.database, owner, id)
+
+
+def the_job(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
+    """The row of the job in the path. Raises NotFoundError."""
+    return projects.find_job(studio.database, owner, id)
+
+
+def the_take(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
+    """The row of the take in the path. Raises NotFoundError."""
+    return projects.find_take(studio.database, owner, id)
+
+
+ProjectRow = Annotated[dict[str, Any], Depends(the_project)]
+JobRow = Annotated[dict[str, Any], Depends(the_job)]
+TakeRow = Annotated[dict[str, Any], Depends(the_take)]
+
+
+def error_response(status: int, sentence: str, headers: Any = None) -> JSONResponse:
+    """A refusal: its sentence as JSON."""
+    return JSONResponse({"error": sentence}, status, headers)
 
 
 def send_file(path: Path, media_type: str, name: str | None = None) -> FileResponse:
@@ -100,3 +134,9 @@ def send_file(path: Path, media_type: str, name: str | None = None) -> FileRespo
     return FileResponse(
         path, media_type=media_type, filename=name, stat_result=stat, headers={"cache-control": "private, no-cache"}
     )
+
+
+def send_text(content: str, media_type: str, name: str) -> Response:
+    """Text that browsers save; name: made by `safe_stem`, so that it needs no quoting."""
+    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
+    return Response(content, 200, {"content-disposition": f'attachment; filename="{ascii_name}"'}, media_type)

@@ -1,4 +1,4 @@
-"""Jobs: ask for one, watch it, stop it."""
+"""Jobs: submit, watch, cancel."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from starlette.concurrency import run_in_threadpool
 from openvmas.errors import OptionError
 from openvmas.planning.plan_yaml import write_plan
 from openvmas.studio.api import schemas
-from openvmas.studio.api.context import Owner, Studio, TheStudio, body_of, errors
-from openvmas.studio.api.upload_routes import look_arguments
+from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, body_of, errors
+from openvmas.studio.api.upload_routes import analysis_limits
 from openvmas.studio.api.views import describe_model
 from openvmas.studio.options_schema import NAMES, check_options
 from openvmas.studio.queue import jobs
 from openvmas.studio.storage import projects
+from openvmas.studio.storage.database import FINAL_STATES
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
 
-LOOK = 0.2  # s between looks at a job that is watched
-PING = 10.0  # s between signs of life on a quiet stream
+POLL_S = 0.2  # between looks at a job that is watched
+PING_S = 10.0  # between signs of life on a quiet stream
 MAX_SEED = 2**32
 SHORTEST_PART = 0.5  # s that can be written anew
 
@@ -33,18 +34,20 @@ router = APIRouter(prefix="/api")
 
 
 @router.post("/projects/{id}/jobs", status_code=201, responses=errors(404, 409, 429), operation_id="createJob")
-def create(studio: TheStudio, owner: Owner, id: schemas.Id, sent: schemas.NewJob) -> schemas.Job:
-    """score: music for the whole video; redo: one part of a take anew; mix: a take at other levels; analyze: again."""
-    row = projects.find(studio.database, owner, id)
-    projects.check_waiting(studio.database, owner)
+def create(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.NewJob) -> schemas.Job:
+    """Submit a job.
+
+    score: music for the whole video; redo: one part of a take anew; mix: a take at other levels; analyze: again.
+    """
+    jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
-        job = analyze_again(studio, row)
+        job = analyze_again(studio, project)
     else:
-        if row["state"] != "ready":
+        if project["state"] != "ready":
             raise ConflictError("the video has not been watched yet; wait for the job `analyze`.")
-        made = {"score": plan_score, "redo": plan_redo, "mix": plan_mix}[sent.kind](studio, row, sent)
+        takes = {"score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix}[sent.kind](studio, project, sent)
         given = sent.options.model_dump(exclude_unset=True)
-        job = projects.add_takes(studio.database, row, sent.kind, given, {}, made)
+        job = jobs.submit_takes(studio.database, project["id"], sent.kind, given, takes)
     return show(studio, owner, job)
 
 
@@ -56,14 +59,13 @@ def analyze_again(studio: Studio, row: dict[str, Any]) -> str:
     """Watch a video again whose analysis was stopped. Raises ConflictError where there is nothing to watch."""
     if row["state"] != "refused" or row["filename"] is None or studio.views.offset(row) != row["size"]:
         raise ConflictError("there is no video that waits to be watched; upload one.")
-    with studio.database.write() as connection:
-        sql = "UPDATE projects SET state = 'analyzing', error = NULL WHERE id = ? AND state = 'refused'"
-        if not connection.execute(sql, (row["id"],)).rowcount:
-            raise ConflictError("the video is being watched already; wait for its job.")
-        return jobs.submit(connection, row["id"], "analyze", {}, look_arguments(studio))
+    job = jobs.submit_analysis(studio.database, row["id"], "refused", analysis_limits(studio))
+    if job is None:
+        raise ConflictError("the video is being watched already; wait for its job.")
+    return job
 
 
-def take_of(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> dict[str, Any]:
+def parent_take(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> dict[str, Any]:
     """The finished take that a job starts from."""
     if sent.take is None:
         raise OptionError(f"{sent.kind} starts from a take; give its id as `take`.")
@@ -75,9 +77,9 @@ def take_of(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> dict[s
     return found
 
 
-def plan_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
+def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
     options = check_options(sent.options, ("generate", "mix"))
-    version, plan = projects.current_plan(studio.database, row)
+    version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed", plan.seed % MAX_SEED)
     return [
         {
@@ -89,13 +91,13 @@ def plan_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> lis
     ]  # fmt: skip
 
 
-def plan_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
-    take, given = take_of(studio, row, sent), check_options(sent.options, ("generate", "mix"))
+def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
+    take, given = parent_take(studio, row, sent), check_options(sent.options, ("generate", "mix"))
     if not describe_model(take["model"]).can_redo or not studio.views.files(take).codes.exists():
         raise ConflictError("this kind of music cannot be changed in parts; score the whole again.")
     if given.get("model", take["model"]) != take["model"]:
         raise OptionError("a part is written by the model of its take; leave out `model`.")
-    version, plan = projects.current_plan(studio.database, row)
+    version, plan = projects.current_plan(studio.database, row["id"])
     if sent.section is not None:
         if sent.section >= len(plan.sections):
             raise OptionError(f"there is no section {sent.section}; the plan has {len(plan.sections)}, counted from 0.")
@@ -119,53 +121,52 @@ def plan_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list
     ]  # fmt: skip
 
 
-def plan_mix(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
-    take, given = take_of(studio, row, sent), check_options(sent.options, ("mix",))
+def takes_to_mix(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
+    take, given = parent_take(studio, row, sent), check_options(sent.options, ("mix",))
     kept = {name: value for name, value in json.loads(take["options"]).items() if name not in NAMES["mix"]}
     same = {name: take[name] for name in ("seed", "model", "plan", "plan_version", "duration")}
     return [{"parent": take["id"], "options": kept | given, "part": None, **same}]
 
 
 @router.get("/jobs/{id}", responses=errors(404), operation_id="readJob")
-def read(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Job:
-    """Where a job stands."""
-    return show(studio, owner, id)
+def read(studio: TheStudio, job: JobRow) -> schemas.Job:
+    """The state and progress of a job."""
+    return studio.views.job(job)
 
 
 @router.post("/jobs/{id}/cancel", responses=errors(404, 409), operation_id="cancelJob")
-def cancel(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Job:
+def cancel(studio: TheStudio, owner: Owner, job: JobRow) -> schemas.Job:
     """Stop a job; one that runs stops within two seconds."""
-    projects.find_job(studio.database, owner, id)
-    if not jobs.cancel(studio.database, id):
+    if not jobs.cancel(studio.database, job["id"]):
         raise ConflictError("this job has ended already; there is nothing to cancel.")
-    return show(studio, owner, id)
+    return show(studio, owner, job["id"])
 
 
 EVENTS = {**errors(404, 429), **body_of("text/event-stream")}
 
 
 @router.get("/jobs/{id}/events", response_class=StreamingResponse, responses=EVENTS, operation_id="watchJob")
-async def events(studio: TheStudio, owner: Owner, id: schemas.Id, request: Request) -> StreamingResponse:
+async def events(studio: TheStudio, owner: Owner, job: JobRow, request: Request) -> StreamingResponse:
     """The job at once and at each change, as server-sent events named `job`; ends after a final state.
 
     While a video is being watched there are also events named `analysis`: shots, cuts, visual beats and energy of what
     has been seen, up to the second `until`.
     """
-    await run_in_threadpool(projects.find_job, studio.database, owner, id)
     studio.watch()
-    return StreamingResponse(changes(studio, owner, id, request), media_type="text/event-stream")
+    return StreamingResponse(changes(studio, owner, job["id"], request), media_type="text/event-stream")
 
 
-def read_glimpse(studio: Studio, project: str) -> str:
-    """What has been seen of a video so far, as JSON; nothing where it is not being watched."""
+def read_partial_analysis(studio: Studio, project: str) -> str:
+    """The analysis of a video so far, as JSON; nothing where it is not being analyzed."""
     try:
-        return ProjectFolder(studio.database.folder, project).glimpse.read_text(encoding="utf-8")
+        return ProjectFolder(studio.database.folder, project).partial_analysis.read_text(encoding="utf-8")
     except OSError:
         return ""
 
 
 async def changes(studio: Studio, owner: str, job: str, request: Request) -> AsyncIterator[str]:
-    last, said, seen = "", time.monotonic(), ""
+    """Server-sent events until the job is over, the client is gone or the server closes."""
+    last, sent_at, last_partial = "", time.monotonic(), ""
     try:
         while not studio.is_closing.is_set() and not await request.is_disconnected():
             try:
@@ -175,17 +176,17 @@ async def changes(studio: Studio, owner: str, job: str, request: Request) -> Asy
             text = found.model_dump_json()
             if text != last:
                 yield f"event: job\ndata: {text}\n\n"
-                last, said = text, time.monotonic()
-            elif time.monotonic() - said > PING:
+                last, sent_at = text, time.monotonic()
+            elif time.monotonic() - sent_at > PING_S:
                 yield ": ping\n\n"
-                said = time.monotonic()
-            if found.state in jobs.FINAL:
+                sent_at = time.monotonic()
+            if found.state in FINAL_STATES:
                 return
             if found.kind == "analyze":
-                glimpse = await run_in_threadpool(read_glimpse, studio, found.project)
-                if glimpse not in ("", seen):
-                    yield f"event: analysis\ndata: {glimpse}\n\n"
-                    seen = glimpse
-            await asyncio.sleep(LOOK)
+                partial = await run_in_threadpool(read_partial_analysis, studio, found.project)
+                if partial not in ("", last_partial):
+                    yield f"event: analysis\ndata: {partial}\n\n"
+                    last_partial = partial
+            await asyncio.sleep(POLL_S)
     finally:
         studio.watchers -= 1

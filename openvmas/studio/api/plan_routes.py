@@ -1,75 +1,117 @@
-"""The plan of a project: read, edit, plan again, undo, history."""
+"""The plan of a project as JSON: read, edit, plan again, undo, history.
+
+JSON is YAML, so that an edit from the page is read and checked as a plan file is.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Response
 
 from openvmas.errors import PlanError
-from openvmas.planning.plan_yaml import write_plan
+from openvmas.generate.report import plain
+from openvmas.planning.plan_yaml import VERSION, read_plan, write_plan
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import Options
 from openvmas.studio.api import schemas
-from openvmas.studio.api.context import Owner, Studio, TheStudio, body_of, errors
-from openvmas.studio.storage import plan_json, projects
+from openvmas.studio.api.context import ProjectRow, Studio, TheStudio, body_of, errors, send_text
+from openvmas.studio.storage import projects
 from openvmas.studio.storage.folders import ProjectFolder, safe_stem
 from openvmas.studio.storage.projects import TooManyError
 from openvmas.vision.analysis import VideoAnalysis
 
-WAIT = 20.0  # s for others who plan at the moment
+PLANNER_TIMEOUT_S = 20.0  # for others who plan at the moment
+# Fields that follow from the rest, or are not the user's to change; they may be sent back and are ignored.
+DERIVED = (
+    "version", "can_undo", "can_redo", "duration", "tempo", "beats", "downbeats", "unknown_words", "fit",
+)  # fmt: skip
+MAX_ITEMS = 20_000  # sections, hits, tempo marks or points of energy in one plan
 
 router = APIRouter(prefix="/api/projects/{id}")
 
 
-def show(studio: Studio, owner: str, project: str, response: Response | None = None) -> schemas.Plan:
-    """The current plan. Raises NotFoundError."""
-    row = projects.find(studio.database, owner, project)
-    version, plan = projects.current_plan(studio.database, row)
+def show(studio: Studio, project: str, response: Response) -> schemas.Plan:
+    """The current plan, its version as ETag. Raises NotFoundError."""
+    version, plan = projects.current_plan(studio.database, project)
     low, high = projects.plan_range(studio.database, project)
-    if response is not None:
-        response.headers["ETag"] = f'"{version}"'
-    return schemas.Plan(**plan_json.to_json(plan), version=version, can_undo=low < version, can_redo=version < high)
+    response.headers["ETag"] = f'"{version}"'
+    return schemas.Plan(**to_json(plan), version=version, can_undo=low < version, can_redo=version < high)
 
 
-def keep(studio: Studio, project: str, made: ScorePlan, note: str, expected: int | None = None) -> None:
-    projects.save_plan(studio.database, project, made, note, expected)
+def to_json(plan: ScorePlan) -> dict[str, Any]:
+    """Every field of the plan file, and those that follow from them. Times in s."""
+    names = schemas.Plan.model_fields.keys() - {"version", "can_undo", "can_redo"}
+    sections = [
+        vars(section) | {"mood": dict(section.mood), "picture": dict(section.picture), "locked": section.is_locked}
+        for section in plan.sections
+    ]
+    lists = {"tempo_map": [vars(mark) for mark in plan.tempo_map], "hits": [vars(hit) for hit in plan.hits]}
+    return plain({name: getattr(plan, name) for name in names} | lists | {"sections": sections, "fit": vars(plan.fit)})
+
+
+def from_json(sent: dict[str, Any], current: ScorePlan) -> ScorePlan:
+    """An edited plan of the same video. Raises PlanError that names the field."""
+    kept = {name: value for name, value in sent.items() if name not in DERIVED}
+    for name, value in kept.items():
+        if isinstance(value, list) and len(value) > MAX_ITEMS:
+            raise PlanError(f"plan, {name}: {len(value)} items are too many; give at most {MAX_ITEMS}.")
+    length = current.duration
+    document = {"openvmas_plan": VERSION, "duration": f"{length.numerator}/{length.denominator}", **kept}
+    try:
+        text = json.dumps(document, allow_nan=False)
+        text.encode("utf-8")
+    except (ValueError, TypeError) as error:
+        raise PlanError(f"plan: {error}; give numbers and text only.") from error
+    try:
+        made = read_plan(text, "plan")
+        _ = made.fit, made.unknown_words  # what cannot be laid out must fail here
+        write_plan(made).encode("utf-8")
+    except PlanError as error:
+        raise PlanError(re.sub(r"^plan line \d+", "plan", str(error))) from error
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise PlanError("plan: it holds a number or text that makes no sense; load the plan again.") from error
+    return made
 
 
 @router.get("/plan", responses=errors(404), operation_id="readPlan")
-def read(studio: TheStudio, owner: Owner, id: schemas.Id, response: Response) -> schemas.Plan:
+def read(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
     """The plan as it is now."""
-    return show(studio, owner, id, response)
+    return show(studio, project["id"], response)
 
 
 @router.put("/plan", responses=errors(404, 409), operation_id="writePlan")
 def write(
     studio: TheStudio,
-    owner: Owner,
-    id: schemas.Id,
-    sent: Annotated[dict[str, Any], Body(description="A plan as it is read; what follows from the rest is ignored.")],
+    project: ProjectRow,
+    sent: Annotated[
+        dict[str, Any], Body(description="A plan as it is read; fields that follow from the rest are ignored.")
+    ],
     response: Response,
     if_match: Annotated[str | None, Header(pattern=r'^"?\d{1,15}"?$')] = None,
 ) -> schemas.Plan:
     """Replace the plan by an edited one. With If-Match it is refused if somebody else's edit came first."""
-    _, current = projects.current_plan(studio.database, projects.find(studio.database, owner, id))
-    made = plan_json.from_json(sent, current)
-    keep(studio, id, made, "edited", int(if_match.strip('"')) if if_match else None)
-    return show(studio, owner, id, response)
+    _, current = projects.current_plan(studio.database, project["id"])
+    made = from_json(sent, current)
+    expected = int(if_match.strip('"')) if if_match else None
+    projects.save_plan(studio.database, project["id"], made, "edited", expected)
+    return show(studio, project["id"], response)
 
 
 @router.post("/plan/suggest", responses=errors(404, 409, 429), operation_id="suggestPlan")
-def suggest(studio: TheStudio, owner: Owner, id: schemas.Id, sent: schemas.Suggest, response: Response) -> schemas.Plan:
+def suggest(studio: TheStudio, project: ProjectRow, sent: schemas.Suggest, response: Response) -> schemas.Plan:
     """Plan again. Text and mood that are left out stay as they are; null takes them away."""
-    version, current = projects.current_plan(studio.database, projects.find(studio.database, owner, id))
+    version, current = projects.current_plan(studio.database, project["id"])
     given = sent.model_fields_set
     text = sent.text if "text" in given else current.text
     mood = sent.mood if "mood" in given else current.mood
     options = Options.of(text=text, mood=mood, tempo=sent.tempo, hit=tuple(sent.hit))
     seed = current.seed if sent.seed is None else sent.seed
-    analysis = VideoAnalysis.load(ProjectFolder(studio.database.folder, id).analysis)
-    if not studio.planners.acquire(timeout=WAIT):
+    analysis = VideoAnalysis.load(ProjectFolder(studio.database.folder, project["id"]).analysis)
+    if not studio.planners.acquire(timeout=PLANNER_TIMEOUT_S):
         raise TooManyError("too many plans are being made; try again in a moment.")
     try:
         made = make_plan(analysis, options.plan, seed, current if sent.keep else None)
@@ -78,60 +120,44 @@ def suggest(studio: TheStudio, owner: Owner, id: schemas.Id, sent: schemas.Sugge
         raise PlanError("the text holds characters that cannot be written; use ordinary letters.") from error
     finally:
         studio.planners.release()
-    keep(studio, id, made, "planned again", version)
-    return show(studio, owner, id, response)
+    projects.save_plan(studio.database, project["id"], made, "planned again", version)
+    return show(studio, project["id"], response)
 
 
 @router.post("/plan/undo", responses=errors(404, 409), operation_id="undoPlan")
-def undo(studio: TheStudio, owner: Owner, id: schemas.Id, response: Response) -> schemas.Plan:
-    """Back to the version before."""
-    projects.find(studio.database, owner, id)
-    projects.go_to_plan(studio.database, id, step=-1)
-    return show(studio, owner, id, response)
+def undo(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
+    """Go back to the version before."""
+    projects.go_to_plan(studio.database, project["id"], step=-1)
+    return show(studio, project["id"], response)
 
 
 @router.post("/plan/redo", responses=errors(404, 409), operation_id="redoPlan")
-def redo(studio: TheStudio, owner: Owner, id: schemas.Id, response: Response) -> schemas.Plan:
-    """Forward to the version that was undone."""
-    projects.find(studio.database, owner, id)
-    projects.go_to_plan(studio.database, id, step=1)
-    return show(studio, owner, id, response)
+def redo(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
+    """Go forward to the version that was undone."""
+    projects.go_to_plan(studio.database, project["id"], step=1)
+    return show(studio, project["id"], response)
 
 
 @router.get("/plan/history", responses=errors(404), operation_id="readPlanHistory")
-def history(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.PlanHistory:
+def history(studio: TheStudio, project: ProjectRow) -> schemas.PlanHistory:
     """The versions that are kept."""
-    row = projects.find(studio.database, owner, id)
-    versions = studio.database.rows(
-        "SELECT version, made_at, note FROM plans WHERE project = ? ORDER BY version", (id,)
+    rows = studio.database.rows(
+        "SELECT version, made_at, note FROM plans WHERE project = ? ORDER BY version", (project["id"],)
     )
-    return schemas.PlanHistory(
-        versions=[schemas.PlanVersion(**version) for version in versions], current=row["plan_version"]
-    )
+    return schemas.PlanHistory(versions=[schemas.PlanVersion(**row) for row in rows], current=project["plan_version"])
 
 
 @router.post("/plan/restore", responses=errors(404, 409), operation_id="restorePlan")
-def restore(studio: TheStudio, owner: Owner, id: schemas.Id, sent: schemas.Restore, response: Response) -> schemas.Plan:
+def restore(studio: TheStudio, project: ProjectRow, sent: schemas.Restore, response: Response) -> schemas.Plan:
     """Go to any version of the history."""
-    projects.find(studio.database, owner, id)
-    projects.go_to_plan(studio.database, id, version=sent.version)
-    return show(studio, owner, id, response)
+    projects.go_to_plan(studio.database, project["id"], version=sent.version)
+    return show(studio, project["id"], response)
 
 
-@router.get(
-    "/plan.yaml",
-    response_class=Response,
-    responses={**errors(404), **body_of("application/yaml")},
-    operation_id="downloadPlan",
-)
-def download(studio: TheStudio, owner: Owner, id: schemas.Id) -> Response:
+@router.get("/plan.yaml", response_class=Response, responses={**errors(404), **body_of("application/yaml")},
+            operation_id="downloadPlan")  # fmt: skip
+def download(studio: TheStudio, project: ProjectRow) -> Response:
     """The plan as the YAML file that `openvmas score --plan` takes."""
-    row = projects.find(studio.database, owner, id)
-    _, plan = projects.current_plan(studio.database, row)
-    return attachment(write_plan(plan), "application/yaml", f"{safe_stem(row['filename'] or row['name'])}.plan.yaml")
-
-
-def attachment(content: str | bytes, media_type: str, name: str) -> Response:
-    """An answer that browsers save; name: of `safe_stem`, so that it needs no quoting."""
-    ascii_name = name.encode("ascii", "replace").decode().replace("?", "_")
-    return Response(content, 200, {"content-disposition": f'attachment; filename="{ascii_name}"'}, media_type)
+    _, plan = projects.current_plan(studio.database, project["id"])
+    name = safe_stem(project["filename"] or project["name"])
+    return send_text(write_plan(plan), "application/yaml", f"{name}.plan.yaml")

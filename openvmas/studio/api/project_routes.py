@@ -1,10 +1,10 @@
-"""Sessions, projects and what is known of their videos."""
+"""Sessions and projects: sign in, create, read, rename, delete; the uploaded video and its analysis."""
 
 from __future__ import annotations
 
 import functools
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
@@ -12,7 +12,18 @@ from fastapi.responses import FileResponse
 from openvmas.condition import FEELING_AXES, MOOD_AXES
 from openvmas.planning.lexicon import lexicon
 from openvmas.studio.api import schemas
-from openvmas.studio.api.context import Owner, Studio, TheStudio, WrongTokenError, body_of, errors, send_file
+from openvmas.studio.api.context import (
+    ANY_TYPE,
+    VIDEO_TYPES,
+    Owner,
+    ProjectRow,
+    Studio,
+    TheStudio,
+    WrongTokenError,
+    body_of,
+    errors,
+    send_file,
+)  # fmt: skip
 from openvmas.studio.api.guard import COOKIE, match_token
 from openvmas.studio.api.views import read_json, session
 from openvmas.studio.options_schema import check_options
@@ -20,17 +31,12 @@ from openvmas.studio.storage import projects
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.projects import NotFoundError
 
-MEDIA = {
-    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
-}  # fmt: skip
-ANY = "*/*"
-
 router = APIRouter(prefix="/api")
 
 
 @functools.cache
 def mood_words() -> list[str]:
-    """Single words that say a mood or feeling, and nothing of style or instruments."""
+    """Single words of the lexicon that stand for a mood or feeling, and for no style or instrument."""
     known = {*MOOD_AXES, *FEELING_AXES}
     return sorted(
         word
@@ -92,56 +98,43 @@ def read(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Project:
 
 
 @router.patch("/projects/{id}", responses=errors(404), operation_id="changeProject")
-def change(studio: TheStudio, owner: Owner, id: schemas.Id, sent: schemas.ProjectChange) -> schemas.Project:
+def change(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.ProjectChange) -> schemas.Project:
     """Give a project another name, or keep settings with it."""
-    projects.find(studio.database, owner, id)
     settings = None
     if sent.settings is not None:
         settings = json.dumps(check_options(sent.settings, ("plan", "generate", "mix")))
-    projects.change(studio.database, "projects", id, name=sent.name, settings=settings)
-    return show(studio, owner, id)
+    projects.change(studio.database, "projects", project["id"], name=sent.name, settings=settings)
+    return show(studio, owner, project["id"])
 
 
 @router.delete("/projects/{id}", status_code=204, responses=errors(404), operation_id="deleteProject")
-def delete(studio: TheStudio, owner: Owner, id: schemas.Id) -> None:
+def delete(studio: TheStudio, project: ProjectRow) -> None:
     """Delete a project with everything that was made in it."""
-    projects.find(studio.database, owner, id)
-    projects.remove(studio.database, id)
+    projects.remove(studio.database, project["id"])
 
 
-@router.get("/projects/{id}/video", response_class=FileResponse, responses={**errors(404), **body_of(ANY, 200, 206)},
-            operation_id="readVideo")  # fmt: skip
-def video(studio: TheStudio, owner: Owner, id: schemas.Id, download: bool = False) -> FileResponse:
+@router.get("/projects/{id}/video", response_class=FileResponse, operation_id="readVideo",
+            responses={**errors(404), **body_of(ANY_TYPE, 200, 206)})  # fmt: skip
+def video(studio: TheStudio, project: ProjectRow, download: bool = False) -> FileResponse:
     """The original video; ranges are answered."""
-    row = projects.find(studio.database, owner, id)
-    if row["video"] is None:
+    if project["video"] is None:
         raise NotFoundError("there is no video yet; upload one.")
-    path = ProjectFolder(studio.database.folder, id).source(row["suffix"])
-    media = MEDIA.get(row["suffix"], "application/octet-stream")
-    return send_file(path, media, row["filename"] if download else None)
+    path = ProjectFolder(studio.database.folder, project["id"]).source(project["suffix"])
+    media = VIDEO_TYPES.get(project["suffix"], "application/octet-stream")
+    return send_file(path, media, project["filename"] if download else None)
 
 
 @router.get("/projects/{id}/filmstrip", response_class=FileResponse, responses={**errors(404), **body_of("image/jpeg")},
             operation_id="readFilmstrip")  # fmt: skip
-def filmstrip(
-    studio: TheStudio, owner: Owner, id: schemas.Id, ready: Annotated[int | None, Query(ge=0)] = None
-) -> FileResponse:
+def filmstrip(studio: TheStudio, project: ProjectRow, ready: Annotated[int | None, Query(ge=0)] = None) -> FileResponse:
     """Small pictures of the whole video in one JPEG; `ready` only makes the address another one."""
-    projects.find(studio.database, owner, id)
-    return send_file(ProjectFolder(studio.database.folder, id).filmstrip, "image/jpeg")
+    return send_file(ProjectFolder(studio.database.folder, project["id"]).filmstrip, "image/jpeg")
 
 
 @router.get("/projects/{id}/analysis", responses=errors(404), operation_id="readAnalysis")
-def analysis(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Analysis:
-    """What the picture says over time: shots, cuts, visual beats and curves."""
-    projects.find(studio.database, owner, id)
-    return schemas.Analysis(**found_analysis(studio, id))
-
-
-def found_analysis(studio: Studio, project: str) -> dict[str, Any]:
-    """Raises NotFoundError before the video has been watched."""
-    path = ProjectFolder(studio.database.folder, project).summary
+def analysis(studio: TheStudio, project: ProjectRow) -> schemas.Analysis:
+    """The events and curves of the video: shots, cuts, visual beats, energy, motion, novelty, speech."""
     try:
-        return read_json(path)
+        return schemas.Analysis(**read_json(ProjectFolder(studio.database.folder, project["id"]).summary))
     except OSError as error:
         raise NotFoundError("there is no analysis yet; wait for the job `analyze`.") from error

@@ -1,21 +1,13 @@
-"""What the API takes and gives, as the OpenAPI description says it."""
+"""Requests and answers of the API, as the OpenAPI description shows them."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, Field
 
-from openvmas.pretrained import list_presets
-from openvmas.settings import GROUPS, value_type
 from openvmas.studio.limits import MAX_VARIATIONS
-
-
-def whole(value: Any) -> Any:
-    """In JSON 5.0 is a whole number, too."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
+from openvmas.studio.options_schema import JobOptions, OptionInfo, ProjectSettings, RequestBody, whole
 
 # The bounds come before the validator, or the description would not have them.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(whole)]
@@ -30,97 +22,53 @@ TakeState = Literal["waiting", "writing", "finishing", "done", "failed", "cancel
 Kind = Literal["analyze", "score", "redo", "mix"]
 
 
-class Sent(BaseModel):
-    """A body from a client: no field that is not known, and no text where a number is wanted."""
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
-
-
-def options_shape(name: str, *groups: str) -> type[Sent]:
-    """The fields of some groups of options as a body, all of which may be left out; nothing that names a file."""
-    wanted: dict[str, Any] = {}
-    for group in groups:
-        for item in fields(GROUPS[group]):
-            kind, _, is_tuple = value_type(item, GROUPS[group])
-            bounds: dict[str, Any] = {"ge": item.metadata.get("min"), "le": item.metadata.get("max")}
-            longest: Any = {"max_length": 1000}
-            of_one: Any = longest if kind is str else bounds
-            of_all: Any = longest if is_tuple else {}
-            one: Any = Annotated[kind, Field(**of_one)]
-            if kind is int:
-                one = Annotated[one, BeforeValidator(whole)]
-            field: Any = Field(default=None, description=item.metadata["help"], **of_all)
-            wanted[item.name] = (list[one] if is_tuple else one, field)
-    if "generate" in groups:
-        names = Literal[tuple(list_presets())]  # type: ignore[valid-type]
-        wanted["model"] = (names, Field(default=None, description="What writes the music."))
-    return create_model(name, __base__=Sent, **wanted)
-
-
-if TYPE_CHECKING:
-    JobOptions = ProjectSettings = Sent
-else:
-    JobOptions = options_shape("JobOptions", "generate", "mix")
-    ProjectSettings = options_shape("ProjectSettings", "plan", "generate", "mix")
-
-
 class Error(BaseModel):
     error: str = Field(description="One sentence that ends with the remedy.")
 
 
-class SignIn(Sent):
+class SignIn(RequestBody):
     token: str = Field(max_length=1000)
 
 
-class LimitsShape(BaseModel):
+class SessionLimits(BaseModel):
     max_bytes: int
     max_minutes: float
     max_pixels: int
     expire_days: float
 
 
-class ModelShape(BaseModel):
+class ModelInfo(BaseModel):
     name: str
     has_midi: bool
     has_stems: bool
     can_redo: bool
 
 
-class OptionShape(BaseModel):
-    name: str
-    group: Literal["plan", "generate", "mix"]
-    type: Literal["number", "integer", "boolean", "text", "numbers"]
-    default: float | bool | str | list[float] | None
-    min: float | None
-    max: float | None
-    help: str
-
-
 class Session(BaseModel):
     needs_token: bool
     signed_in: bool
     version: str
-    limits: LimitsShape
-    models: list[ModelShape]
-    options: list[OptionShape]
+    limits: SessionLimits
+    models: list[ModelInfo]
+    options: list[OptionInfo]
     moods: list[str]
     axes: list[str]
 
 
-class NewProject(Sent):
+class NewProject(RequestBody):
     name: Name
 
 
-class ProjectChange(Sent):
+class ProjectChange(RequestBody):
     name: Name | None = None
     settings: ProjectSettings | None = Field(None, description="Options by name; replaces those that were kept.")
 
 
-class TakeChange(Sent):
+class TakeChange(RequestBody):
     name: Name
 
 
-class NewUpload(Sent):
+class NewUpload(RequestBody):
     filename: Name
     size: Size
 
@@ -159,7 +107,7 @@ class JobTake(BaseModel):
     id: Id
     state: TakeState
     n_blocks: int
-    seconds: Seconds = Field(description="Of music that is written.")
+    seconds: Seconds = Field(description="Music that is written.")
 
 
 class Job(BaseModel):
@@ -180,7 +128,7 @@ class Job(BaseModel):
     options: dict[str, Any]
 
 
-class Part(BaseModel):
+class TimeSpan(BaseModel):
     start: Seconds
     end: Seconds
 
@@ -201,7 +149,7 @@ class Take(BaseModel):
     duration: Seconds
     n_blocks: int
     n_blocks_total: int
-    part: Part | None
+    part: TimeSpan | None
     loudness_lufs: float | None
     match_gain_db: float | None
     sync_z: float | None
@@ -256,13 +204,13 @@ class Analysis(BaseModel):
     speech: list[float] | None
 
 
-class TempoMarkShape(BaseModel):
+class PlanTempoMark(BaseModel):
     time: Seconds
     tempo: float
     beat: int = 1
 
 
-class SectionShape(BaseModel):
+class PlanSection(BaseModel):
     start: Seconds
     end: Seconds
     energy: float = 0.7
@@ -273,13 +221,13 @@ class SectionShape(BaseModel):
     locked: bool = False
 
 
-class HitShape(BaseModel):
+class PlanHit(BaseModel):
     time: Seconds
     strength: float = 1.0
     source: Literal["user", "picture"] = "user"
 
 
-class FitShape(BaseModel):
+class PlanFit(BaseModel):
     on_beat: float | None
     on_beat_chance: float | None
     on_downbeat: float | None
@@ -295,15 +243,15 @@ class Plan(BaseModel):
     text: str | None
     mood: str | None
     beats_per_bar: int
-    tempo_map: list[TempoMarkShape]
-    sections: list[SectionShape]
-    hits: list[HitShape]
+    tempo_map: list[PlanTempoMark]
+    sections: list[PlanSection]
+    hits: list[PlanHit]
     energy_curve: list[tuple[float, float]]
     tempo: float
     beats: list[Seconds]
     downbeats: list[Seconds]
     unknown_words: list[str]
-    fit: FitShape
+    fit: PlanFit
 
 
 class PlanVersion(BaseModel):
@@ -317,11 +265,11 @@ class PlanHistory(BaseModel):
     current: int
 
 
-class Restore(Sent):
+class Restore(RequestBody):
     version: Number
 
 
-class Suggest(Sent):
+class Suggest(RequestBody):
     text: str | None = Field(None, max_length=2000)
     mood: str | None = Field(None, max_length=200)
     tempo: float | None = None
@@ -330,10 +278,10 @@ class Suggest(Sent):
     keep: bool = Field(True, description="Keep locked sections and own hits of the plan that is there.")
 
 
-class NewJob(Sent):
+class NewJob(RequestBody):
     kind: Kind
     options: JobOptions = Field(
-        default_factory=JobOptions, description="Of composing and mixing; `mix` takes mixing's."
+        default_factory=JobOptions, description="Options of composing and mixing; `mix` takes those of mixing."
     )
     variations: Variations = 1
     take: Id | None = None

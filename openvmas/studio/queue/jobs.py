@@ -6,30 +6,36 @@ a worker that was thought dead cannot finish a job which another one has begun a
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from openvmas.studio.storage.database import Database
+from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import new_id
+from openvmas.studio.storage.projects import TooManyError
 
-LEASE = 20.0  # s without a beat after which a worker counts as dead
+LEASE_S = 20.0  # without a heartbeat, after which a worker counts as dead
 MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tried again
-ALIVE = 5.0  # s without a beat after which a process is not counted as running
+ALIVE_S = 5.0  # without a heartbeat, after which a process is not counted as running
+MAX_WAITING = 50  # jobs of one owner that wait or run
 PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2}
-FINAL = ("done", "failed", "cancelled", "interrupted")
+
+
+class StoppedError(BaseException):
+    """The work must stop now: "cancel" (the user), "lost" (another worker has it) or "leave" (this process ends)."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A job that this worker may do. options: of the user; arguments: what else the job needs."""
+    """A job that this worker may do, in its attempt of that number. arguments: of analyses, the limits that hold."""
 
     id: str
     project: str
     kind: str
-    options: dict[str, Any]
     arguments: dict[str, Any]
     worker: str
     attempt: int
@@ -56,6 +62,47 @@ def submit(
     return job
 
 
+def submit_analysis(database: Database, project: str, state: str, arguments: dict[str, Any]) -> str | None:
+    """Queue the analysis of a project that is in `state`; returns the job's id, None where it is in another by now."""
+    with database.write() as connection:
+        sql = "UPDATE projects SET state = 'analyzing', error = NULL WHERE id = ? AND state = ?"
+        is_first = connection.execute(sql, (project, state)).rowcount
+        return submit(connection, project, "analyze", {}, arguments) if is_first else None
+
+
+def check_waiting(database: Database, owner: str) -> None:
+    """Raises TooManyError if this owner has too many jobs that are not done."""
+    row = database.row(
+        "SELECT count(*) AS n FROM jobs JOIN projects ON projects.id = jobs.project "
+        f"WHERE owner = ? AND jobs.state NOT IN {FINAL_STATES}",
+        (owner,),
+    )
+    if row and row["n"] >= MAX_WAITING:
+        raise TooManyError(f"{MAX_WAITING} jobs are waiting already; let some finish or cancel them.")
+
+
+def submit_takes(
+    database: Database, project: str, kind: str, options: dict[str, Any], takes: list[dict[str, Any]]
+) -> str:
+    """Put a job and the takes it will make into the queue, in one transaction; returns the job's id.
+
+    takes: parent, seed, model, options, plan (YAML), plan_version, duration and part of each.
+    """
+    with database.write() as connection:
+        job = submit(connection, project, kind, options, {})
+        (last,) = connection.execute(
+            "SELECT coalesce(max(place), 0) FROM takes WHERE project = ?", (project,)
+        ).fetchone()
+        for place, take in enumerate(takes, start=last + 1):
+            row = {
+                **take, "id": new_id(), "project": project, "job": job, "place": place, "kind": kind,
+                "name": f"Take {place}", "created": time.time(), "state": "waiting",
+                "options": json.dumps(take["options"]), "part": json.dumps(take["part"]),
+            }  # fmt: skip
+            connection.execute(f"INSERT INTO takes({', '.join(row)}) VALUES (:{', :'.join(row)})", row)
+    return job
+
+
 def claim(database: Database, worker: str) -> Claim | None:
     """Take the next job, if there is one."""
     if database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is None:
@@ -67,32 +114,38 @@ def claim(database: Database, worker: str) -> Claim | None:
                  started = coalesce(started, ?), stage = '', progress = 0, time_left = NULL
                WHERE number = (SELECT number FROM jobs WHERE state = 'queued' ORDER BY priority, number LIMIT 1)
                RETURNING *""",
-            (worker, now + LEASE, now),
+            (worker, now + LEASE_S, now),
         ).fetchone()
     if row is None:
         return None
-    return Claim(
-        row["id"], row["project"], row["kind"], json.loads(row["options"]), json.loads(row["arguments"]), worker,
-        row["attempt"],
-    )  # fmt: skip
+    return Claim(row["id"], row["project"], row["kind"], json.loads(row["arguments"]), worker, row["attempt"])
 
 
 OWNED = "id = ? AND worker = ? AND attempt = ? AND state = 'running'"
 
 
-def beat(database: Database, claim: Claim, progress: Progress) -> str:
-    """Say that the job is being worked on; returns "go", "cancel", or "lost" if it is somebody else's now."""
+def renew_lease(database: Database, claim: Claim, progress: Progress) -> str:
+    """Keep a job whose work goes on; returns "go", "cancel", or "lost" if it is another worker's now."""
     with database.write() as connection:
         row = connection.execute(
             f"UPDATE jobs SET lease = ?, stage = ?, progress = ?, time_left = ? WHERE {OWNED} RETURNING is_cancelled",
             (
-                time.time() + LEASE, progress.stage, progress.share, progress.time_left,
+                time.time() + LEASE_S, progress.stage, progress.share, progress.time_left,
                 claim.id, claim.worker, claim.attempt,
             ),
         ).fetchone()  # fmt: skip
     if row is None:
         return "lost"
     return "cancel" if row["is_cancelled"] else "go"
+
+
+@contextlib.contextmanager
+def owned(database: Database, claim: Claim) -> Iterator[sqlite3.Connection]:
+    """A transaction in which the job is this worker's until the end. Raises StoppedError where it is not any more."""
+    with database.write() as connection:
+        if not is_owned(connection, claim):
+            raise StoppedError("lost")
+        yield connection
 
 
 def is_owned(connection: sqlite3.Connection, claim: Claim) -> bool:
@@ -111,7 +164,7 @@ def finish(database: Database, claim: Claim, state: str, error: str | None = Non
 
 
 def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None) -> None:
-    """The final state of a job and of what hangs on it."""
+    """Set the final state of a job, of its takes, and of the project whose video it was to analyze."""
     connection.execute(
         "UPDATE jobs SET state = ?, error = ?, finished = ?, time_left = NULL, lease = NULL, "
         "progress = CASE WHEN ? = 'done' THEN 1 ELSE progress END WHERE id = ?",
@@ -123,14 +176,14 @@ def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None
     connection.execute("UPDATE takes SET state = ? WHERE job = ? AND state <> 'done'", (unfinished, job))
     row = connection.execute("SELECT kind, project FROM jobs WHERE id = ?", (job,)).fetchone()
     if row is not None and row["kind"] == "analyze":
-        said = error or "watching this video was stopped; start it again or delete the project."
+        message = error or "watching this video was stopped; start it again or delete the project."
         connection.execute(
             "UPDATE projects SET state = 'refused', error = ? WHERE id = ? AND state = 'analyzing'",
-            (said, row["project"]),
+            (message, row["project"]),
         )
 
 
-def give_back(database: Database, claim: Claim) -> None:
+def release(database: Database, claim: Claim) -> None:
     """Put a job back unchanged, because this worker was asked to leave."""
     with database.write() as connection:
         if is_owned(connection, claim):
@@ -146,10 +199,10 @@ def _requeue(connection: sqlite3.Connection, job: str, interruptions: int) -> No
     connection.execute("UPDATE takes SET state = 'waiting' WHERE job = ? AND state IN ('writing', 'finishing')", (job,))
 
 
-def sweep(database: Database, dead_worker: str | None = None) -> int:
+def requeue_abandoned(database: Database, dead_worker: str | None = None) -> int:
     """Requeue the jobs of workers that died (or of one that is known to be dead); returns how many were found.
 
-    In one transaction, so of several processes that sweep only one finds each job.
+    In one transaction, so of several processes that look only one finds each job.
     """
     condition, values = ("worker = ?", (dead_worker,)) if dead_worker else ("lease < ?", (time.time(),))
     if database.row(f"SELECT 1 FROM jobs WHERE state = 'running' AND {condition} LIMIT 1", values) is None:
@@ -161,8 +214,8 @@ def sweep(database: Database, dead_worker: str | None = None) -> int:
                 _end(connection, row["id"], "cancelled", None)
             elif row["interruptions"] + 1 >= MAX_INTERRUPTIONS:
                 connection.execute("UPDATE jobs SET interruptions = interruptions + 1 WHERE id = ?", (row["id"],))
-                said = f"the work broke off {MAX_INTERRUPTIONS} times; try a shorter or smaller video."
-                _end(connection, row["id"], "interrupted", said)
+                message = f"the work broke off {MAX_INTERRUPTIONS} times; try a shorter or smaller video."
+                _end(connection, row["id"], "interrupted", message)
             else:
                 _requeue(connection, row["id"], 1)
     return len(found)
@@ -172,7 +225,7 @@ def cancel(database: Database, job: str) -> bool:
     """Stop a job: at once while it waits, else its worker is told; False if it has ended already."""
     with database.write() as connection:
         row = connection.execute("SELECT state FROM jobs WHERE id = ?", (job,)).fetchone()
-        if row is None or row["state"] in FINAL:
+        if row is None or row["state"] in FINAL_STATES:
             return False
         if row["state"] == "queued":
             _end(connection, job, "cancelled", None)
@@ -181,19 +234,19 @@ def cancel(database: Database, job: str) -> bool:
     return True
 
 
-def refuse_waiting(database: Database, said: str) -> int:
+def fail_queued(database: Database, error: str) -> int:
     """End the jobs that wait, because nobody can do them; returns how many there were."""
     if database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is None:
         return 0
     with database.write() as connection:
         found = connection.execute("SELECT id FROM jobs WHERE state = 'queued'").fetchall()
         for row in found:
-            _end(connection, row["id"], "failed", said)
+            _end(connection, row["id"], "failed", error)
     return len(found)
 
 
-def say_alive(database: Database, process: str, kind: str, pid: int) -> None:
-    """Note that a process is running: "server", "worker", or "beginner", a worker that has no model yet."""
+def record_heartbeat(database: Database, process: str, kind: str, pid: int) -> None:
+    """Note that a process is running: "server", "worker", or "starting", a worker that has no model yet."""
     with database.write() as connection:
         connection.execute(
             "INSERT INTO processes VALUES (?,?,?,?) "
@@ -203,13 +256,14 @@ def say_alive(database: Database, process: str, kind: str, pid: int) -> None:
         connection.execute("DELETE FROM processes WHERE beat < ?", (time.time() - 3600,))
 
 
-def say_gone(database: Database, process: str) -> None:
+def forget_process(database: Database, process: str) -> None:
+    """Note that a process has ended."""
     with database.write() as connection:
         connection.execute("DELETE FROM processes WHERE id = ?", (process,))
 
 
-def alive(database: Database, *kinds: str, within: float = ALIVE) -> list[int]:
-    """Numbers of the processes of some kinds that were heard of lately."""
+def running_pids(database: Database, *kinds: str) -> list[int]:
+    """System numbers of the processes of some kinds whose heartbeat is recent."""
     marks = ", ".join("?" * len(kinds))
     sql = f"SELECT pid FROM processes WHERE kind IN ({marks}) AND beat > ?"
-    return [row["pid"] for row in database.rows(sql, (*kinds, time.time() - within))]
+    return [row["pid"] for row in database.rows(sql, (*kinds, time.time() - ALIVE_S))]

@@ -16,7 +16,7 @@ ID = re.compile(r"[0-9a-f]{32}")
 
 
 def new_id() -> str:
-    """128 random bits."""
+    """A new id: 128 random bits in hexadecimal digits."""
     return secrets.token_hex(16)
 
 
@@ -28,21 +28,27 @@ def check_id(name: str) -> str:
 
 
 def safe_suffix(filename: str) -> str:
+    """The extension in lower case if it is a known one, else nothing."""
     suffix = Path(filename.replace("\\", "/")).suffix.lower()
     return suffix if suffix in SUFFIXES else ""
 
 
 def safe_stem(filename: str) -> str:
-    """A name for downloads: letters, digits, dot, dash and underscore only."""
+    """The file's name for downloads: letters, digits, dot, dash and underscore only."""
     stem = Path(filename.replace("\\", "/")).stem
     return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:80] or "clip"
 
 
 class ProjectFolder:
-    """Files of one project."""
+    """Where the files of one project lie."""
 
     def __init__(self, home: Path, project: str) -> None:
         self.path = home / "projects" / check_id(project)
+        self.analysis = self.path / "analysis.npz"
+        self.summary = self.path / "analysis.json"  # what the page draws of it
+        self.partial_analysis = self.path / "analysis.part.json"  # the summary so far
+        self.speech = self.path / "speech.npy"
+        self.filmstrip = self.path / "filmstrip.jpg"
 
     def source(self, suffix: str) -> Path:
         """The uploaded video, growing while it is uploaded."""
@@ -50,81 +56,34 @@ class ProjectFolder:
             raise ValueError("not a known extension")
         return self.path / f"source{suffix}"
 
-    @property
-    def analysis(self) -> Path:
-        return self.path / "analysis.npz"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "analysis.json"
-
-    @property
-    def glimpse(self) -> Path:
-        """What has been seen so far, while the video is being watched."""
-        return self.path / "analysis.part.json"
-
-    @property
-    def speech(self) -> Path:
-        return self.path / "speech.npy"
-
-    @property
-    def filmstrip(self) -> Path:
-        return self.path / "filmstrip.jpg"
-
     def take(self, take: str, attempt: int) -> TakeFolder:
+        """The files of one attempt at a take."""
         return TakeFolder(self.path / "takes" / check_id(take) / str(int(attempt)))
 
     def remove_take(self, take: str) -> None:
+        """Delete all attempts at a take."""
         shutil.rmtree(self.path / "takes" / check_id(take), ignore_errors=True)
 
     def remove(self) -> None:
+        """Delete everything of the project."""
         shutil.rmtree(self.path, ignore_errors=True)
 
 
 class TakeFolder:
-    """Files of one attempt at a take; what another attempt left is never mixed in."""
+    """Where the files of one attempt at a take lie; what another attempt left is never mixed in."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-
-    @property
-    def wave(self) -> Path:
-        """The music as composed: interleaved stereo float32 at 48 kHz, growing, without a header."""
-        return self.path / "music.f32"
-
-    @property
-    def peaks(self) -> Path:
-        """Lowest and highest sample of each 10 ms, float32 pairs, growing."""
-        return self.path / "peaks.f32"
-
-    @property
-    def codes(self) -> Path:
-        return self.path / "codes.npy"
-
-    @property
-    def music(self) -> Path:
-        return self.path / "music.wav"
-
-    @property
-    def mixed(self) -> Path:
-        """The finished sound as a float WAV file of `media.audio.write_wav`."""
-        return self.path / "mixed.wav"
-
-    @property
-    def mixed_peaks(self) -> Path:
-        return self.path / "mixed.peaks.f32"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.json"
-
-    @property
-    def midi(self) -> Path:
-        return self.path / "music.mid"
-
-    @property
-    def stems(self) -> Path:
-        return self.path / "stems.zip"
+        self.wave = path / "music.f32"  # as composed: interleaved stereo float32 at 48 kHz, growing, without a header
+        self.peaks = path / "peaks.f32"  # lowest and highest sample of each 10 ms, float32 pairs, growing
+        self.codes = path / "codes.npy"
+        self.music = path / "music.wav"
+        self.mixed = path / "mixed.wav"  # the finished sound as a float WAV file of `media.audio.write_wav`
+        self.mixed_peaks = path / "mixed.peaks.f32"
+        self.report = path / "report.json"
+        self.midi = path / "music.mid"
+        self.stems = path / "stems.zip"
 
     def video(self, suffix: str) -> Path:
+        """The finished video."""
         return self.path / f"video{suffix}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from typing import Any
@@ -10,12 +9,10 @@ from typing import Any
 from openvmas.errors import OpenVMASError
 from openvmas.planning.plan_yaml import read_plan, write_plan
 from openvmas.planning.schema import ScorePlan
-from openvmas.studio.queue import jobs
-from openvmas.studio.storage.database import Database
+from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
 
 MAX_PROJECTS = 500  # of one owner
-MAX_WAITING = 50  # jobs of one owner that wait or run
 MAX_VERSIONS = 200  # of a plan that are kept
 USED_STEP = 30.0  # s; a project's last use is not written down more often
 VISIBLE = "state NOT IN ('failed', 'cancelled')"
@@ -30,7 +27,7 @@ class ConflictError(OpenVMASError):
 
 
 class TooManyError(OpenVMASError):
-    """A limit on how many there may be."""
+    """There are as many as there may be."""
 
 
 def create(database: Database, owner: str, name: str) -> str:
@@ -57,7 +54,7 @@ def read(database: Database, owner: str, project: str) -> dict[str, Any]:
 
 
 def find(database: Database, owner: str, project: str) -> dict[str, Any]:
-    """`read`, and note that the project is in use. Raises NotFoundError."""
+    """The row of a project of this owner, which is noted to be in use. Raises NotFoundError."""
     row = read(database, owner, project)
     if time.time() - row["used"] > USED_STEP:
         with database.write() as connection:
@@ -66,7 +63,7 @@ def find(database: Database, owner: str, project: str) -> dict[str, Any]:
 
 
 def find_job(database: Database, owner: str, job: str) -> dict[str, Any]:
-    """Raises NotFoundError."""
+    """The row of a job of this owner. Raises NotFoundError."""
     row = database.row(
         "SELECT jobs.* FROM jobs JOIN projects ON projects.id = jobs.project WHERE jobs.id = ? AND owner = ?",
         (job, owner),
@@ -105,10 +102,10 @@ def remove(database: Database, project: str) -> None:
 
 
 def remove_take(database: Database, row: dict[str, Any]) -> None:
-    """Raises ConflictError while the take is being made."""
+    """Delete a take and its files. Raises ConflictError while it is being made."""
     with database.write() as connection:
         busy = connection.execute(
-            f"SELECT 1 FROM jobs WHERE id = ? AND state NOT IN {jobs.FINAL}", (row["job"],)
+            f"SELECT 1 FROM jobs WHERE id = ? AND state NOT IN {FINAL_STATES}", (row["job"],)
         ).fetchone()
         if busy:
             raise ConflictError("this take is being made; cancel its job first.")
@@ -116,10 +113,12 @@ def remove_take(database: Database, row: dict[str, Any]) -> None:
     ProjectFolder(database.folder, row["project"]).remove_take(row["id"])
 
 
-def current_plan(database: Database, project: dict[str, Any]) -> tuple[int, ScorePlan]:
+def current_plan(database: Database, project: str) -> tuple[int, ScorePlan]:
     """Version and plan. Raises NotFoundError before there is one."""
     row = database.row(
-        "SELECT version, yaml FROM plans WHERE project = ? AND version = ?", (project["id"], project["plan_version"])
+        "SELECT version, yaml FROM plans JOIN projects ON projects.id = project AND plan_version = version "
+        "WHERE project = ?",
+        (project,),
     )
     if row is None:
         raise NotFoundError("there is no plan yet; it is made when the video has been watched.")
@@ -159,14 +158,8 @@ def go_to_plan(database: Database, project: str, step: int | None = None, versio
         target = version if version is not None else (row["plan_version"] if row else 0) + (step or 0)
         found = connection.execute("SELECT 1 FROM plans WHERE project = ? AND version = ?", (project, target))
         if found.fetchone() is None:
-            what = (
-                f"no version {version}"
-                if version is not None
-                else "nothing to undo"
-                if step == -1
-                else "nothing to redo"
-            )
-            raise ConflictError(f"there is {what}; see the plan's history.")
+            missing = {-1: "nothing to undo", 1: "nothing to redo"}.get(step or 0, f"no version {version}")
+            raise ConflictError(f"there is {missing}; see the plan's history.")
         connection.execute("UPDATE projects SET plan_version = ? WHERE id = ?", (target, project))
 
 
@@ -176,47 +169,6 @@ def plan_range(database: Database, project: str) -> tuple[int, int]:
     return (row["low"] or 0, row["high"] or 0) if row else (0, 0)
 
 
-def check_waiting(database: Database, owner: str) -> None:
-    """Raises TooManyError if this owner has too many jobs that are not done."""
-    row = database.row(
-        f"SELECT count(*) AS n FROM jobs JOIN projects ON projects.id = jobs.project "
-        f"WHERE owner = ? AND jobs.state NOT IN {jobs.FINAL}",
-        (owner,),
-    )
-    if row and row["n"] >= MAX_WAITING:
-        raise TooManyError(f"{MAX_WAITING} jobs are waiting already; let some finish or cancel them.")
-
-
-def add_takes(
-    database: Database,
-    project: dict[str, Any],
-    kind: str,
-    options: dict[str, Any],
-    arguments: dict[str, Any],
-    takes: list[dict[str, Any]],
-) -> str:
-    """A job and the takes it will make, in one transaction; returns the job's id.
-
-    takes: parent, seed, model, options, plan (YAML), plan_version, duration and part of each.
-    """  # fmt: skip
-    with database.write() as connection:
-        job = jobs.submit(connection, project["id"], kind, options, arguments)
-        (last,) = connection.execute(
-            "SELECT coalesce(max(place), 0) FROM takes WHERE project = ?", (project["id"],)
-        ).fetchone()
-        for place, take in enumerate(takes, start=last + 1):
-            connection.execute(
-                "INSERT INTO takes(id, project, job, place, kind, parent, name, created, state, seed, model, options, "
-                "plan, plan_version, duration, part) VALUES (?,?,?,?,?,?,?,?,'waiting',?,?,?,?,?,?,?)",
-                (
-                    new_id(), project["id"], job, place, kind, take["parent"], f"Take {place}", time.time(),
-                    take["seed"], take["model"], json.dumps(take["options"]), take["plan"], take["plan_version"],
-                    take["duration"], json.dumps(take["part"]),
-                ),
-            )  # fmt: skip
-    return job
-
-
 def expire(database: Database, days: float) -> int:
     """Delete projects that were not used for so many days and have no unfinished job; returns how many.
 
@@ -224,7 +176,7 @@ def expire(database: Database, days: float) -> int:
     """
     old = database.rows(
         f"SELECT id FROM projects WHERE used < ? AND NOT EXISTS "
-        f"(SELECT 1 FROM jobs WHERE project = projects.id AND state NOT IN {jobs.FINAL})",
+        f"(SELECT 1 FROM jobs WHERE project = projects.id AND state NOT IN {FINAL_STATES})",
         (time.time() - days * 86_400,),
     )
     for row in old:

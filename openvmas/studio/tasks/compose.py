@@ -1,4 +1,4 @@
-"""In a worker: one take's music, written block by block so that it is heard while it is being made."""
+"""In a worker: the music of one take, written block by block so that it can be heard while it is being made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from openvmas.planning.plan_yaml import read_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
-from openvmas.studio.tasks.preview_sound import SoundWriter
+from openvmas.studio.storage.take_sound import SoundWriter
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis
 
@@ -33,8 +33,8 @@ INPAINTING_SHARE = 0.9  # of the work of a redo that goes into the new part, bef
 
 
 @dataclass(frozen=True)
-class Part:
-    """What a take is made of beside its own row. earlier: files of the take that it starts from."""
+class TakeRequest:
+    """A take to be composed: its row and folder. earlier: files of the take that it starts from."""
 
     kind: str
     row: dict[str, Any]
@@ -42,7 +42,7 @@ class Part:
     earlier: TakeFolder | None
 
 
-def compose(scorer: Scorer, part: Part, project: ProjectFolder, tell: Callable[[float], None]) -> dict[str, Any]:
+def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Callable[[float], None]) -> dict[str, Any]:
     """Write the music of a take.
 
     Returns the composer's report as `composed`, and the `seconds` to the condition, to the first block, and in all.
@@ -80,9 +80,9 @@ def compose(scorer: Scorer, part: Part, project: ProjectFolder, tell: Callable[[
 
 
 def begin(
-    composer: Composer, part: Part, condition: Condition, plan: ScorePlan, tell: Callable[[float], None]
+    composer: Composer, part: TakeRequest, condition: Condition, plan: ScorePlan, tell: Callable[[float], None]
 ) -> Piece:
-    """All of the music anew, or an earlier take with one part written anew."""
+    """A piece that is all new, or an earlier take with one part written anew."""
     chosen = {name: value for name, value in json.loads(part.row["options"]).items() if name in GENERATE}
     options = GenerateOptions(**{**chosen, "seed": part.row["seed"]})
     if part.kind != "redo":
@@ -98,7 +98,7 @@ def begin(
 
 
 def write_notes(notes: Notes, folder: TakeFolder) -> None:
-    """MIDI, and a ZIP of the parts one by one; samples hardly get smaller, so nothing is compressed."""
+    """Write MIDI and a ZIP of the parts one by one; samples hardly get smaller, so nothing is compressed."""
     notes.save_midi(folder.midi)
     with tempfile.TemporaryDirectory(dir=folder.path) as stems, zipfile.ZipFile(folder.stems, "w") as archive:
         notes.save_stems(Path(stems))
@@ -120,7 +120,7 @@ def write(
 
 
 def keep(earlier: TakeFolder, folder: TakeFolder) -> None:
-    """The same music under another take, without copying it."""
+    """Link the same music into another take, without copying it."""
     for name in ("wave", "peaks", "codes", "midi", "stems"):
         source, target = getattr(earlier, name), getattr(folder, name)
         if source.exists():

@@ -1,4 +1,4 @@
-"""Confined: an uploaded video is checked, watched and listened to; filmstrip, curves, speech and a first plan."""
+"""In the sandbox: an uploaded video is checked and analyzed; filmstrip, curves, speech and a first plan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PLAYED_BY_BROWSERS = {"h264", "vp8", "vp9", "av1"}
 
 
 def examine(source: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """What the project says of its video. Raises InputError for what is no video or beyond the limits."""
+    """The facts about a video that its project keeps. Raises InputError for no video, or one beyond the limits."""
     info = probe(source)
     name = request["name"]
     if info.duration > 60 * request["max_minutes"]:
@@ -68,7 +68,7 @@ def examine(source: Path, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def strip_shape(info: VideoInfo) -> tuple[int, tuple[int, int]]:
-    """How many pictures the filmstrip has, their width and height in px."""
+    """Number of pictures in the filmstrip, their width and height in px."""
     n = min(max(8, math.ceil(info.duration)), MAX_STRIP, max(1, info.n_frames))
     scale = min(Fraction(STRIP_WIDTH, info.width), Fraction(STRIP_HEIGHT, info.height))
     return n, (max(8, round(info.width * scale)), max(8, round(info.height * scale)))
@@ -84,7 +84,7 @@ class Strip:
         self._size, self._seen, self._drawn = size, 0, 0
 
     def push(self, times: np.ndarray, frames: np.ndarray, /) -> None:
-        """Of the samples every second one is used: those in the middle of each picture's span."""
+        """Take every second sample: those in the middle of each picture's span."""
         width, height = self._size
         for frame in frames:
             if self._seen % 2 and self._seen // 2 < self._n:
@@ -104,9 +104,9 @@ class Strip:
 
 
 def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
-    """All that is done with a new video. Returns the plan as YAML."""
+    """Check and analyze a new video and write the files of its project. Returns the plan as YAML."""
     source, folder = Path(request["source"]), ProjectFolder(Path(request["home"]), request["project"])
-    folder.glimpse.unlink(missing_ok=True)  # an attempt that broke off may have left its own
+    folder.partial_analysis.unlink(missing_ok=True)  # an attempt that broke off may have left its own
     found = examine(source, request)
     tell({"video": found})
     info = probe(source)
@@ -116,9 +116,9 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     wanted = FrameRequest(Fraction(2 * n) / info.duration, (width, height), chunk=4)
 
     def show(seen: PartialAnalysis) -> None:
-        hidden = folder.glimpse.with_suffix(".tmp")
-        hidden.write_text(json.dumps(glimpse_of(seen)), encoding="utf-8")
-        os.replace(hidden, folder.glimpse)
+        hidden = folder.partial_analysis.with_suffix(".tmp")
+        hidden.write_text(json.dumps(partial_summary(seen)), encoding="utf-8")
+        os.replace(hidden, folder.partial_analysis)
 
     stages = Stages(lambda stage, done: tell({"stage": STAGE_NAMES[stage], "done": done}))
     options = Options.of()
@@ -128,17 +128,17 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         np.save(folder.speech, speech)
     analysis.save(folder.analysis)
     folder.summary.write_text(json.dumps(summary_of(analysis, info, speech)), encoding="utf-8")
-    folder.glimpse.unlink(missing_ok=True)
+    folder.partial_analysis.unlink(missing_ok=True)
     return {"plan": write_plan(prepared.plan), "filmstrip": n}
 
 
 def thin(curve: np.ndarray) -> list[float]:
-    """A curve of the control clock at CURVES_RATE."""
+    """A curve of the control clock, thinned to CURVES_RATE."""
     return [round(float(value), 3) for value in curve[:: round(float(CONTROL_RATE) / CURVES_RATE)]]
 
 
-def glimpse_of(seen: PartialAnalysis) -> dict[str, Any]:
-    """What the page draws while the video is being watched: of `summary_of` what is known, up to `until` s."""
+def partial_summary(seen: PartialAnalysis) -> dict[str, Any]:
+    """The part of `summary_of` that is known of the first `until` s, for the page to draw meanwhile."""
     return plain(
         {
             "until": seen.until,
@@ -153,7 +153,7 @@ def glimpse_of(seen: PartialAnalysis) -> dict[str, Any]:
 
 
 def summary_of(analysis: VideoAnalysis, info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
-    """What the page draws: moments, and curves thinned to CURVES_RATE."""
+    """The events of a video and its curves thinned to CURVES_RATE, for the page to draw."""
     return summarize(analysis) | {
         "n_frames": info.n_frames,
         "is_static": bool(analysis.is_static),

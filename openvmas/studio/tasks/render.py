@@ -29,7 +29,7 @@ from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 from openvmas.studio.options_schema import NAMES
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.studio.tasks.preview_sound import WAV_HEADER, peaks_of_file, read_wave
+from openvmas.studio.storage.take_sound import WAV_HEADER, peaks_of_file, read_wave
 from openvmas.vision.analysis import VideoAnalysis
 
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
@@ -44,7 +44,7 @@ def read_blocks(path: Path) -> Iterator[np.ndarray]:
 
 
 def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
-    """Mix, mux and measure one take. Returns what the take's row says of it."""
+    """Mix, mux and measure one take. Returns the figures that its row keeps."""
     source, project = Path(request["source"]), ProjectFolder(Path(request["home"]), request["project"])
     folder = project.take(request["take"], request["attempt"])
     info = probe(source)
@@ -85,7 +85,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     }
 
 
-def hear(path: Path) -> np.ndarray:
+def read_mono(path: Path) -> np.ndarray:
     """Written music in mono at the rate that analyses want: [L] float32, in memory that one minute needs."""
     import soxr
 
@@ -99,8 +99,8 @@ def hear(path: Path) -> np.ndarray:
 
 
 def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, Any]:
-    """How well the music fits the picture, as a whole, by sections and at every moment that counts."""
-    wave = hear(path)
+    """Measures of the fit of music and picture: of the whole, of sections and of every moment that counts."""
+    wave = read_mono(path)
     heard = analyze_music(wave, ANALYSIS_RATE)
     strength = onset_strength(wave, ANALYSIS_RATE)
     end = float(analysis.duration)
@@ -127,7 +127,7 @@ def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, A
             },
             "moments": moments(analysis, hits, heard.onsets),
             "tolerance": TOLERANCE,
-            "sections": [of_section(section, plan, analysis, heard, strength) for section in plan.sections],
+            "sections": [measure_section(section, plan, analysis, heard, strength) for section in plan.sections],
         }
     )
 
@@ -150,7 +150,7 @@ def moments(analysis: VideoAnalysis, hits: np.ndarray, onsets: np.ndarray) -> li
     ]
 
 
-def of_section(
+def measure_section(
     section: Any, plan: ScorePlan, analysis: VideoAnalysis, heard: MusicAnalysis, strength: np.ndarray
 ) -> dict[str, Any]:
     """The measures of one section."""

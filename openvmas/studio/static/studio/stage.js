@@ -35,7 +35,8 @@ export class Stage {
     video.hidden = !info;
     player.duration = info?.duration ?? 0;
     player.frame = info ? info.frame_interval || 1 / info.fps : 1 / 25;
-    this.timeline.strip = this.timeline.peaks = null;
+    // A project that is opened again gets its filmstrip again.
+    this.timeline.strip = this.timeline.peaks = this.strip = null;
     this.element.style.setProperty("--aspect", info ? `${info.width} / ${info.height}` : "16 / 9");
     if (info) video.src = `/api/projects/${project.id}/video`;
     else video.removeAttribute("src");

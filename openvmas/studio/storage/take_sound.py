@@ -1,4 +1,4 @@
-"""Written music on its way to a browser: one-second WAV files, a WAV file that grows, and peaks for the waveform.
+"""The sound of a take on disk and on its way to a browser: a WAV file that grows, parts of it, and its waveform.
 
 Music lies on disk as interleaved stereo float32 at 48 kHz without a header; browsers get 16-bit samples.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,33 @@ def wav_bytes(path: Path, n_samples: int, start: int, stop: int, offset: int = 0
     low, high = first // FRAME, -(-last // FRAME)
     data = to_pcm(read_wave(path, low, high, offset)) if last > first else b""
     return head + data[first - low * FRAME : last - low * FRAME]
+
+
+@dataclass(frozen=True)
+class TakeSound:
+    """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them."""
+
+    path: Path
+    offset: int
+    n_samples: int
+
+    @property
+    def n_written(self) -> int:
+        """Samples that can be read by now."""
+        return min(n_written(self.path), self.n_samples) if self.offset == 0 else self.n_samples
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the 16-bit WAV file."""
+        return HEADER + self.n_samples * FRAME
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Bytes start .. stop-1 of the 16-bit WAV file, as far as it goes."""
+        return wav_bytes(self.path, self.n_samples, start, stop, self.offset)
+
+    def cut(self, start: int, stop: int) -> bytes:
+        """A WAV file of samples start .. stop-1."""
+        return wav_header(stop - start) + self.read(HEADER + start * FRAME, HEADER + stop * FRAME)
 
 
 class SoundWriter:
