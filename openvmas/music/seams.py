@@ -1,4 +1,4 @@
-"""How much a join in music stands out: the change of sound there against the change at all other times of the piece.
+"""Audibility of joins in music: the change of sound at a join against that at all other times of the piece.
 
 A place where music was joined can be heard if it changes more than music does by itself. So each change (of the
 spectrum within a twentieth of a second and within half a second, and of the level) is given as its rank among those of
@@ -35,7 +35,7 @@ class Seam:
 
 
 def changes(spectrum: Spectrogram) -> dict[str, np.ndarray]:
-    """How much the sound changes around each frame [T], dB: mean over bands, fast and slow, and of the level."""
+    """Change of the sound around each frame [T], dB: mean over bands, fast and slow, and of the level."""
     least = max(float(spectrum.mel.max(initial=0.0)) * 10 ** (FLOOR_DB / 20), 1e-9)
     bands = 20 * np.log10(np.maximum(spectrum.mel, least)).astype(np.float64)
     power = np.maximum(moving_mean(spectrum.power, FAST, FAST), 1e-10)
@@ -58,7 +58,7 @@ def step_at(values: np.ndarray, span: int) -> np.ndarray:
 
 
 def find_seams(wave: np.ndarray, sample_rate: int, times: Sequence[float]) -> list[Seam]:
-    """How the places `times` (s) of a wave [C, L] or [L] rank among all its others; 0.5 where there are none."""
+    """Rank of the places `times` (s) of a wave [C, L] or [L] among all its others; 0.5 where there are none."""
     spectrum = take_spectrogram(wave, sample_rate)
     clock = np.arange(spectrum.n_frames) / float(ONSET_RATE)
     is_other = (clock > APART) & (clock < float(spectrum.duration) - APART)

@@ -119,7 +119,7 @@ def fit_mode(semantics: dict[str, float], rng: np.random.Generator) -> str:
 
 
 def voice(harmony: Harmony, before: tuple[int, ...] | None, low: int, high: int, n_voices: int) -> tuple[int, ...]:
-    """Pitches of a chord between low and high, increasing: near the chord before, spread evenly, the third never left
+    """Pitches of a chord between low and high, increasing: near the chord before, evenly spaced, the third never left
     out and the root or fifth doubled where there are more voices than tones."""
     tones = list(harmony.tones)
     if len(tones) > n_voices:  # of a full chord the fifth goes first, then the root: the bass has it

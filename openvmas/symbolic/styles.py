@@ -120,7 +120,7 @@ def read_styles() -> StyleTable:
     return StyleTable(voices, grooves, tuple(styles), asked)
 
 
-INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must be heard, and must not
+INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must play, and up to which it must not
 
 
 def agreement(style: Style, semantics: Mapping[str, float]) -> float:

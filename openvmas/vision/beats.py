@@ -102,11 +102,11 @@ def _motion_beats(moves: Motion, borders: np.ndarray) -> list[tuple[float, float
     impact = np.maximum(change, 0.5 * np.maximum(turn - 0.2, 0))
     step = float(np.median(np.diff(moves.times)))
     usual = smooth(impact, 2.0 / step)
-    spread = np.sqrt(np.maximum(smooth(impact**2, 2.0 / step) - usual**2, 0))
+    deviation = np.sqrt(np.maximum(smooth(impact**2, 2.0 / step) - usual**2, 0))
     found = []
     for i in peaks(impact, round(0.24 / step)):
         over = impact[i] - usual[i]
-        if impact[i] < 0.05 or over < 0.7 * spread[i]:
+        if impact[i] < 0.05 or over < 0.7 * deviation[i]:
             continue  # shaking hands and busy streets: nothing stands out
         time = moves.times[i] + step * float(peak_offset(*impact[i - 1 : i + 2]))
         # A change of shot changes the motion too: that beat is already there.
@@ -182,8 +182,8 @@ def energy_curve(motion: np.ndarray, cuts: np.ndarray, changes: ShotChanges, tim
     energy = 1 - (1 - 0.8 * moving) * (1 - 0.55 * cutting) * (1 - 0.4 * np.maximum(flashing, changing))
     if len(energy) == 0:
         return energy.astype(np.float32)
-    spread = float(np.percentile(energy, 90) - np.percentile(energy, 10))
-    gain = float(np.clip(0.4 / max(spread, 1e-6), 1, 2)) if spread > 0.02 else 1.0
+    contrast = float(np.percentile(energy, 90) - np.percentile(energy, 10))
+    gain = float(np.clip(0.4 / max(contrast, 1e-6), 1, 2)) if contrast > 0.02 else 1.0
     middle = float(energy.mean())
     widened = middle + gain * (energy - middle)
     # What is calm stays calm: widening may not lift it, nor empty it.
@@ -191,7 +191,7 @@ def energy_curve(motion: np.ndarray, cuts: np.ndarray, changes: ShotChanges, tim
 
 
 def smooth_counts(moments: np.ndarray, times: np.ndarray, sigma: float) -> np.ndarray:
-    """Moments per second around each of `times`, seen through a Gaussian of `sigma` s: [T]."""
+    """Moments per second around each of `times`, smoothed by a Gaussian of `sigma` s: [T]."""
     density = np.zeros(len(times))
     for moment in moments:
         low, high = np.searchsorted(times, [moment - 4 * sigma, moment + 4 * sigma])

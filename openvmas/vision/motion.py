@@ -129,8 +129,8 @@ def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
     solution[:, 1] = np.median(target[:, x.size :], axis=1)
     for _ in range(4):
         error = np.hypot(*np.split(target - solution @ design.T, 2, axis=1))
-        spread = np.median(error, axis=1, keepdims=True) + 0.1
-        robust = trust * np.tile(1 / (1 + (error / (1.5 * spread)) ** 2), 2)
+        scatter = np.median(error, axis=1, keepdims=True) + 0.1
+        robust = trust * np.tile(1 / (1 + (error / (1.5 * scatter)) ** 2), 2)
         left = np.einsum("fk,ki,kj->fij", robust, design, design) + np.eye(4) * 1e-3
         solution = np.linalg.solve(left, np.einsum("fk,ki,fk->fi", robust, design, target)[..., None])[..., 0]
     fitted = (solution @ design.T).reshape(n, 2, n_rows, n_columns).transpose(0, 2, 3, 1)
@@ -171,9 +171,9 @@ def explained_by_motion(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def _even_out(grey: np.ndarray) -> np.ndarray:
-    """Contrast brought to a common spread, so that exposure does not count as structure; flat pictures stay flat."""
-    spread = grey.std(axis=(1, 2), keepdims=True)
-    return (grey - grey.mean(axis=(1, 2), keepdims=True)) * (45 / (spread + 6)).astype(np.float32)
+    """Contrast brought to a common level, so that exposure does not count as structure; flat pictures stay flat."""
+    deviation = grey.std(axis=(1, 2), keepdims=True)
+    return (grey - grey.mean(axis=(1, 2), keepdims=True)) * (45 / (deviation + 6)).astype(np.float32)
 
 
 def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray, n_rounds: int):

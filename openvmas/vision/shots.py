@@ -322,8 +322,8 @@ def judge_mixture(tiny: np.ndarray, middle: int, half: int) -> tuple[float, tupl
     low, centre, high = (float(np.interp(v, rising, np.arange(n))) for v in (0.1, 0.5, 0.9))
     if not (0.25 * n < centre < 0.75 * n) or (high - low) > 0.85 * n:
         return None
-    spread, base = max((high - low) / 0.8, 0.5), middle - half
-    places = (base + centre - spread / 2, base + centre, base + centre + spread / 2)
+    length, base = max((high - low) / 0.8, 0.5), middle - half
+    places = (base + centre - length / 2, base + centre, base + centre + length / 2)
     return float(np.sqrt(size / len(step))) * (1 - unexplained), places
 
 

@@ -115,7 +115,7 @@ def test_memory_does_not_grow_with_length() -> None:
 def test_short_waves(n: int) -> None:
     curve = find_speech(np.zeros(n, np.float32), RATE)
     assert curve.shape == (-(-n * 50 // RATE),)
-    assert np.isfinite(curve).all()
+    assert np.isfinite(curve).all() and curve.max(initial=0.0) < 0.2
 
 
 def test_a_wave_with_channels_last_is_refused() -> None:
