@@ -6,10 +6,19 @@ from collections import defaultdict
 
 import numpy as np
 
-from openvmas.symbolic import drums
 from openvmas.symbolic.accents import accent_hits
 from openvmas.symbolic.brief import Brief
-from openvmas.symbolic.figures import CHORDAL, Stroke, bass_root, play_bass, play_chord
+from openvmas.symbolic.figures import (
+    CHORDAL,
+    Stroke,
+    bass_root,
+    beat_bar,
+    crash_at,
+    fill_bar,
+    play_bass,
+    play_chord,
+    without,
+)
 from openvmas.symbolic.form import Form, Measure, Setting, Slot, passages, shape
 from openvmas.symbolic.harmony import voice
 from openvmas.symbolic.melody import MelodyNote, Theme, fit_pitches, make_theme, place_notes, vary
@@ -251,7 +260,7 @@ class _Arranger:
             grows = new and i > 0 and measure.held > measures[i - 1].held + 0.04
             if style.low_drum is not None and self.plays("low", measure):
                 pattern = "X.....x.....x..." if measure.intensity < 0.7 else "X..x..x.X..x.xx."
-                strokes = drums.beat_bar({45: pattern}, measure.start, measure.end, 0.0, 1.0)
+                strokes = beat_bar({45: pattern}, measure.start, measure.end, 0.0, 1.0)
                 self._put("low", style.low_drum, [s._replace(pitch=43 if k % 2 else 40) for k, s in enumerate(strokes)],
                           measure.intensity)  # fmt: skip
             if grows and self.plays("pad", measure) and not self.brief.is_free:
@@ -264,18 +273,18 @@ class _Arranger:
             span = 1 - style.entry("drums")
             level = (measure.intensity - style.entry("drums")) / max(span, 0.1)
             groove = style.grooves[int(np.clip(level * len(style.grooves), 0, len(style.grooves) - 1))]
-            strokes = drums.beat_bar(groove, measure.start, measure.end, style.swing, 0.8)
+            strokes = beat_bar(groove, measure.start, measure.end, style.swing, 0.8)
             ends_phrase = measure.place == 3 and i + 1 < len(measures) and self.plays("drums", measures[i + 1])
             if (
                 (measure.is_last or ends_phrase)
                 and measure.end - measure.start >= 2
                 and SNARE in {s.pitch for s in strokes}
             ):
-                fill = drums.fill_bar(measure.end, measure.is_last, "electronic" in style.kit.instrument, rng)
-                strokes = drums.without(strokes, fill[0].beat, measure.end, (SNARE, HAT, OPEN, 39)) + fill
+                fill = fill_bar(measure.end, measure.is_last, "electronic" in style.kit.instrument, rng)
+                strokes = without(strokes, fill[0].beat, measure.end, (SNARE, HAT, OPEN, 39)) + fill
             if new and (i == 0 or measure.held > 0.5) and groove is not style.grooves[0]:
-                strokes = drums.without(strokes, measure.start, measure.start + 0.1, (KICK, HAT))
-                strokes += drums.crash_at(measure.start, 0.85)
+                strokes = without(strokes, measure.start, measure.start + 0.1, (KICK, HAT))
+                strokes += crash_at(measure.start, 0.85)
             self._put("drums", style.kit, strokes, measure.intensity)
 
     def lay_ending(self) -> None:
@@ -299,7 +308,7 @@ class _Arranger:
         rolled = [Stroke(slot.start + k * step, length - k * step, p, 0.8) for k, p in enumerate(chord)]
         self._put("keys", style.keys, rolled, max(intensity, 0.35))
         if style.kit is not None and "drums" in playing:
-            self._put("drums", style.kit, drums.crash_at(slot.start, 0.9), intensity)
+            self._put("drums", style.kit, crash_at(slot.start, 0.9), intensity)
         if style.low_drum is not None and "low" in playing:
             self._put("low", style.low_drum, [Stroke(slot.start, 0.5, 40, 1.0)], intensity)
 
