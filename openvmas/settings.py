@@ -39,7 +39,7 @@ def option(default: Any, help: str, **metadata: Any) -> Any:
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What the user asks of the plan."""
+    """Settings of a plan."""
 
     text: str | None = option(None, 'What the music should be like, in words, e.g. "calm piano, hopeful".')
     mood: str | None = option(None, "One mood word for the whole video, e.g. calm, happy, dark, epic.")
@@ -53,7 +53,7 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """How the model writes."""
+    """Settings of sampling."""
 
     seed: int = option(
         0, "The same seed, video and options give the same music on the same machine.", min=0, max=2**32 - 1
@@ -72,7 +72,7 @@ class GenerateOptions:
 
 @dataclass(frozen=True)
 class MixOptions:
-    """How music, original sound and picture are put together."""
+    """Settings of mixing music with the original sound."""
 
     loudness: float = option(-14.0, "Integrated loudness of the finished sound, LUFS (ITU-R BS.1770).", min=-40, max=-5)
     true_peak: float = option(-1.0, "Highest true peak of the finished sound, dBTP.", min=-9, max=0)
@@ -86,7 +86,7 @@ class MixOptions:
 
 @dataclass(frozen=True)
 class OutputOptions:
-    """Where results go."""
+    """Paths and number of results, and the model."""
 
     output: str | None = option(
         None, "Path of the finished video; next to the input as NAME.scored.EXT if left out.", metavar="PATH",

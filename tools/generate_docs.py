@@ -23,18 +23,17 @@ BEGIN, END = "<!-- options: made by tools/generate_docs.py -->", "<!-- /options 
 
 def describe(command: click.Command, name: str) -> list[str]:
     """One command as Markdown. Not click's own text, whose layout changes with its version."""
-    arguments = [
-        item.make_metavar(click.Context(command)) for item in command.params if isinstance(item, click.Argument)
-    ]
+    context = click.Context(command, help_option_names=[])
+    parameters = command.get_params(context)  # of some commands they are made here
+    arguments = [item.make_metavar(context) for item in parameters if isinstance(item, click.Argument)]
     usage = " ".join([name, *arguments, "[OPTIONS]"])
     lines = [f"## {name}", "", f"`{usage}`", "", *inspect.cleandoc(command.help or "").splitlines(), ""]
-    for item in command.params:
+    for item in parameters:
         if isinstance(item, click.Option):
             value = "" if item.is_flag else f" {item.metavar}"
             lines.append(f"- `{', '.join(item.opts)}{value}`: {item.help}")
     lines.append("")
     if isinstance(command, click.Group):
-        context = click.Context(command)
         for inner in command.list_commands(context):
             item = command.get_command(context, inner)
             assert item is not None

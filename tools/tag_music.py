@@ -22,7 +22,7 @@ from music_tags import FITTED_AXES, RawWindows, cross_validate, fit_ridge, fit_t
 
 from openvmas.condition import AXES
 from openvmas.hub.taggers import SAMPLE_RATE, Yamnet, log_mel
-from openvmas.train.codec.corpus import find_tracks
+from openvmas.train.codec.corpus import find_files
 
 LEFT_OUT = ("drascula", "trackballs")  # licences with limits
 SHORTEST = 20.0  # s
@@ -97,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [
         (row, path)
-        for row, path in find_tracks(arguments.listing, arguments.root)
+        for row, path in find_files(arguments.listing, arguments.root)
         if not any(name in row["track"] for name in LEFT_OUT)
     ]
     measure_all(rows, arguments.out)

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from openvmas.cli.options import output_options, quiet_option
 from openvmas.errors import InputError, OutputError
 from openvmas.settings import OutputOptions
 
@@ -19,15 +20,9 @@ TEXTS = {item.name: item.metadata["help"] for item in fields(OutputOptions)}
 DEFAULT_MODEL = OutputOptions().model
 
 
-def result_options(what: str) -> Callable[[Any], Any]:
+def result_options(result: str) -> Callable[[Any], Any]:
     """--output, --overwrite and --quiet, as the other commands have them."""
-
-    def decorate(command: Any) -> Any:
-        command = click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")(command)
-        command = click.option("--overwrite", is_flag=True, help=TEXTS["overwrite"])(command)
-        return click.option("-o", "--output", metavar="PATH", help=f"Path of the result; {what} if left out.")(command)
-
-    return decorate
+    return lambda command: output_options(result)(quiet_option(command))
 
 
 model_option = click.option(
@@ -37,7 +32,7 @@ codebooks_option = click.option(
     "--codebooks",
     type=int,
     metavar="NUMBER",
-    help="How many codebooks are used: fewer are smaller and worse; all if left out.",
+    help="Number of codebooks that are used: fewer are smaller and worse; all if left out.",
 )
 
 
@@ -80,7 +75,9 @@ def encode(source: str, output: str | None, overwrite: bool, quiet: bool, model:
 @click.option(
     "--model", metavar="TEXT", help="Preset or folder of exported weights; the one that FILE names if left out."
 )
-@click.option("--sample-rate", type=int, metavar="NUMBER", help="Of the WAV file, Hz; the codec's own if left out.")
+@click.option(
+    "--sample-rate", type=int, metavar="NUMBER", help="Sample rate of the WAV file, Hz; the codec's own if left out."
+)
 def decode(
     source: str, output: str | None, overwrite: bool, quiet: bool, model: str | None, sample_rate: int | None
 ) -> int:

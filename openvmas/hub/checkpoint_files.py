@@ -1,4 +1,4 @@
-"""Other people's weights, from local files only: a folder as `transformers` saves it, or one file of tensors.
+"""Loading published weights from local files only: a folder as `transformers` saves it, or one file of tensors.
 
 Nothing is ever fetched. A file that is missing, damaged or of another model is refused in one sentence: `transformers`
 itself only warns when weights are missing, and goes on with random numbers.
@@ -125,7 +125,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 
 def _arrays() -> list[Any]:
-    """What of NumPy a checkpoint may hold beside its weights: plain arrays, such as the state of a sampler."""
+    """NumPy types that a checkpoint may hold beside its weights: plain arrays, such as the state of a sampler."""
     rebuild = np._core.multiarray._reconstruct  # pyright: ignore[reportAttributeAccessIssue]
     kinds = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "uint32", "float32", "float64")]
     return [rebuild, (rebuild, "numpy.core.multiarray._reconstruct"), np.ndarray, np.dtype, *kinds]

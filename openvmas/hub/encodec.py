@@ -22,7 +22,7 @@ CLASSES = {"encodec": "EncodecModel", "musicgen": "MusicgenForConditionalGenerat
 
 @dataclass(frozen=True)
 class EncodecSizes:
-    """What a trainer asks of a codec; the names are those of `CodecConfig`."""
+    """Sizes of a codec under the names of `CodecConfig`."""
 
     sample_rate: int
     hop_length: int

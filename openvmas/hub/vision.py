@@ -36,7 +36,7 @@ RESAMPLING = {0: "nearest-exact", 2: "bilinear", 3: "bicubic"}  # Pillow's numbe
 
 @dataclass(frozen=True)
 class Preparation:
-    """How pictures become input. shortest or size: of the resized picture; crop: (height, width) from its middle."""
+    """Preprocessing of pictures. shortest or size: of the resized picture; crop: (height, width) from its middle."""
 
     shortest: int | None
     size: tuple[int, int] | None

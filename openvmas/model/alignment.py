@@ -1,4 +1,4 @@
-"""Picture and music held to each other: in meaning, by a contrastive objective, and in time, by their beats.
+"""Alignment of picture and music: in meaning, by a contrastive objective, and in time, by their beats.
 
 Meaning: the video encoder's embedding against `MusicEmbedding` of the decoder's own hidden states, InfoNCE in both
 directions (van den Oord et al. 2018; CLIP, Radford et al. 2021), with a queue of past embeddings where a batch is small
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from openvmas.model.decoder import Decoder, normalize
 
 FIRST_SCALE, MAX_SCALE = 1 / 0.07, 100.0  # inverse temperature: of CLIP
-REACH = 3  # steps: 60 ms at 50 Hz, as in music.sync: an onset so near a visual beat is heard as one with it
+REACH = 3  # steps: 60 ms at 50 Hz, as in music.sync: an onset so near a visual beat is perceived as simultaneous
 EVERY = 4  # steps that one part of a timed embedding stands for: 80 ms, about what is felt as simultaneous
 BEFORE, AFTER = 1, 5  # steps around an agreed beat whose codes decide how its onset sounds
 
@@ -69,10 +69,10 @@ class TimedEmbedding(nn.Module):
 
 
 class TimedMusic(nn.Module):
-    """Hidden states of the decoder [B, S, D], from `unconditioned_hidden` → a timed embedding of what is heard in them.
+    """Hidden states of the decoder [B, S, D], from `unconditioned_hidden` → a timed embedding of the music's onsets.
 
     `read` finds onsets in the states and learns it from all music, with a picture or without; the embedding is made
-    of those onsets alone. Made of the states themselves it knows its training pieces by heart within 300 steps
+    of those onsets alone. Made of the states themselves it memorises its training pieces within 300 steps
     and finds no others.
     """
 
@@ -84,7 +84,7 @@ class TimedMusic(nn.Module):
         self.embed = TimedEmbedding(1, embedding)
 
     def read(self, hidden: Tensor) -> Tensor:
-        """Logits [B, S] of an onset in the music at each step; unlike `OnsetHead` this has heard what follows."""
+        """Logits [B, S] of an onset in the music at each step; unlike `OnsetHead` this sees the music that follows."""
         x = F.gelu(self.first(normalize(hidden).transpose(1, 2)))
         return self.to_logit((x + F.gelu(self.second(x))).transpose(1, 2))[..., 0]
 
@@ -97,8 +97,8 @@ class TimedMusic(nn.Module):
 def timed_loss(video: Tensor, music: Tensor, scale: Tensor, embedding: int, least_shift: int = 4) -> Tensor:
     """InfoNCE of timed embeddings [B, embedding * N], nats, mean over this rank's rows.
 
-    Wrong answers are the other clips, in both directions, and the clip's own music turned around in time by at least
-    least_shift moments (a third of a second): what is told apart then is when, by nothing that stays the same over a
+    Negatives are the other clips, in both directions, and the clip's own music turned around in time by at least
+    least_shift moments (a third of a second): these differ in time alone, by nothing that stays the same over a
     clip. Shifted pairs as negatives: Korbar et al. 2018; here all shifts at once, by their correlation.
     """
     total = contrastive_loss(video, music, scale)
@@ -112,7 +112,7 @@ def timed_loss(video: Tensor, music: Tensor, scale: Tensor, embedding: int, leas
 
 
 def unconditioned(decoder: Decoder, batch: int, n_steps: int) -> Tensor:
-    """The decoder's condition when it is told nothing: [B, S, D]. Only learned vectors are in it."""
+    """The null condition of the decoder [B, S, D], made of learned vectors alone."""
     config, weight = decoder.config, decoder.condition.mix.weight
     curves = weight.new_zeros(batch, n_steps, config.n_curves)
     semantics = weight.new_zeros(batch, n_steps, 2 * config.n_axes)
@@ -121,7 +121,7 @@ def unconditioned(decoder: Decoder, batch: int, n_steps: int) -> Tensor:
 
 
 def unconditioned_hidden(decoder: Decoder, tokens: Tensor) -> Tensor:
-    """States [B, S, D] that know the tokens [B, K, S] and nothing else: what `MusicEmbedding` may see.
+    """Unconditional states [B, S, D] of tokens [B, K, S]: the input of `MusicEmbedding`.
 
     State s has seen the tokens before s. Pooled over a clip they know all of its music but the last step.
     """
@@ -241,7 +241,7 @@ def _harden(logits: Tensor, own: Tensor, hardness: float) -> Tensor:
 
 
 def retrieval_ranks(video: Tensor, music: Tensor) -> Tensor:
-    """For every picture, how many other pieces are nearer than its own: [B], 0 where it is found.
+    """Number of other pieces that are nearer to a picture than its own: [B], 0 where it is found.
 
     A piece that is just as near counts half, so that embeddings which are all the same find nothing.
     """
@@ -249,23 +249,23 @@ def retrieval_ranks(video: Tensor, music: Tensor) -> Tensor:
 
 
 def ranks_of(similarity: Tensor) -> Tensor:
-    """As `retrieval_ranks`, of similarities [B, B] whose diagonal belongs together."""
+    """Ranks as in `retrieval_ranks`, from similarities [B, B] whose diagonal belongs together."""
     own = similarity.diagonal()[:, None]
     return (similarity > own).sum(1) + ((similarity == own).sum(1) - 1) / 2
 
 
-def spread(curve: Tensor, before: int, after: int) -> Tensor:
+def max_pool_time(curve: Tensor, before: int, after: int) -> Tensor:
     """The greatest value of curve [B, T] between `before` steps earlier and `after` later: [B, T]."""
     return F.max_pool1d(F.pad(curve[:, None], (before, after), value=-torch.inf), before + after + 1, 1)[:, 0]
 
 
 def agreement(visual: Tensor, musical: Tensor) -> Tensor:
-    """How much picture and music agree at each musical beat: [B, T] in [0, 1], 0 between musical beats.
+    """Agreement of picture and music at each musical beat: [B, T] in [0, 1], 0 between musical beats.
 
     visual, musical: [B, T], strengths in [0, 1] at the steps of beats, 0 elsewhere. The geometric mean of both where a
     visual beat is within REACH.
     """
-    return (spread(visual, REACH, REACH) * musical).clamp_min(0).sqrt()
+    return (max_pool_time(visual, REACH, REACH) * musical).clamp_min(0).sqrt()
 
 
 def agreement_weights(visual: Tensor, musical: Tensor, gain: float = 2.0) -> Tensor:
@@ -273,7 +273,7 @@ def agreement_weights(visual: Tensor, musical: Tensor, gain: float = 2.0) -> Ten
 
     visual, musical: as in `agreement`. The mean of each row is 1: the weights move the loss and do not scale it.
     """
-    weights = 1 + gain * spread(agreement(visual, musical), AFTER, BEFORE)
+    weights = 1 + gain * max_pool_time(agreement(visual, musical), AFTER, BEFORE)
     return weights / weights.mean(1, keepdim=True)
 
 
@@ -303,7 +303,7 @@ def onset_loss(logits: Tensor, onsets: Tensor, weights: Tensor, tolerance: int =
     logits, onsets (0 or 1), weights (of each step's loss): [B, T]. An onset is met by the best logit within the
     tolerance; steps that could meet one (twice as far) are not asked to be silent. positive: weight of onsets.
     """
-    near = spread(onsets, 2 * tolerance, 2 * tolerance)
-    met = F.logsigmoid(spread(logits.float(), tolerance, tolerance))
+    near = max_pool_time(onsets, 2 * tolerance, 2 * tolerance)
+    met = F.logsigmoid(max_pool_time(logits.float(), tolerance, tolerance))
     silent = F.logsigmoid(-logits.float())
     return -(weights * (positive * onsets * met + (1 - near) * silent)).mean()

@@ -1,4 +1,4 @@
-"""The video encoder: what the picture means (a few frames a second) and does (curves, 50 a second), per codec step.
+"""The video encoder: frame features (a few a second) and event curves (50 a second) → a condition per codec step.
 
 Two rates go in. Features of single frames are pooled to one token each and meet in windows of time; a few global
 tokens read every frame and are read by every window (Longformer, Beltagy et al. 2020; ETC, Ainslie et al. 2020), so
@@ -67,8 +67,11 @@ VIDEO_PRESETS = {
 
 
 class Encoded(NamedTuple):
-    """steps [B, T, out_width] at CONTROL_RATE; embedding [B, E] of length 1; motion [B, T, motion_width]: what the
-    curves alone say, for whoever asks when and not what."""
+    """Output of a video encoder.
+
+    steps [B, T, out_width] at CONTROL_RATE; embedding [B, E] of length 1; motion [B, T, motion_width]: states of the
+    curves alone, for timed embeddings.
+    """
 
     steps: Tensor
     embedding: Tensor
@@ -262,9 +265,9 @@ class VideoEncoder(nn.Module):
         has = has_features[:, None, None]
         times = torch.arange(valid.shape[1], device=valid.device) / config.fps
         if config.kind == "joint":
-            looks = self.features_in(features) * has[..., None] + (1 - has[..., None]) * self.no_features
+            frames_in = self.features_in(features) * has[..., None] + (1 - has[..., None]) * self.no_features
             n_tokens = features.shape[2]
-            x = (looks + moved[:, :, None] + self.slots[:n_tokens]).float().flatten(1, 2)
+            x = (frames_in + moved[:, :, None] + self.slots[:n_tokens]).float().flatten(1, 2)
             angles = angles_at(times.repeat_interleave(n_tokens), config.width // config.n_heads)
             for layer in self.layers:
                 x = layer(x, 0, angles, valid.repeat_interleave(n_tokens, dim=1))

@@ -74,16 +74,12 @@ class MusicAnalysis:
         """Read what `save` wrote. Raises InputError if the file is something else."""
         try:
             with np.load(path) as data:
-                numerator, denominator = (int(text) for text in data["duration"])
                 rate = Fraction(int(data["rate"][0]), int(data["rate"][1]))
                 tempo, per_bar, confidence, loudness = (float(x) for x in data["numbers"])
                 return cls(
-                    duration=Fraction(numerator, denominator),
-                    events=Events(rate, data["accents"], data["energy"], data["novelty"]),
-                    onsets=data["onsets"],
-                    onset_strengths=data["onset_strengths"],
-                    beats=data["beats"],
-                    downbeats=data["downbeats"],
+                    Fraction(*(int(text) for text in data["duration"])),
+                    Events(rate, data["accents"], data["energy"], data["novelty"]),
+                    *(data[name] for name in ("onsets", "onset_strengths", "beats", "downbeats")),
                     tempo=tempo,
                     beats_per_bar=int(per_bar),
                     confidence=confidence,

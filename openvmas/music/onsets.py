@@ -169,11 +169,6 @@ def onset_strength(wave: np.ndarray, sample_rate: int, rate: Fraction = ONSET_RA
     wave: [L] or [C, L]. T is Clock(rate).count(duration). Around 1 is ordinary, 3 and more a clear onset.
     """
     spectrogram = take_spectrogram(wave, sample_rate, rate)
-    return strength_of(spectrogram)
-
-
-def strength_of(spectrogram: Spectrogram) -> np.ndarray:
-    """`onset_strength` of a spectrogram that is already there: [T] float32."""
     return normalise_flux(band_flux(log_mel(spectrogram)).mean(axis=1), spectrogram.rate)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -17,6 +17,7 @@ import soxr
 
 from openvmas.errors import ModelError
 from openvmas.music.dsp import mel_filterbank
+from openvmas.onnx_session import open_graph
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
 
@@ -157,10 +158,7 @@ def _run(
 
 
 def _open() -> onnxruntime.InferenceSession:
-    path = resources.files("openvmas.music") / "weights" / "vad.onnx"
+    path = Path(__file__).parent / "weights" / "vad.onnx"
     if not path.is_file():
         raise ModelError("The speech detector weights/vad.onnx is missing from the package; install openvmas again.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # small matrices: more threads only wait for each other
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    return open_graph(path, 1)  # small matrices: more threads only wait for each other

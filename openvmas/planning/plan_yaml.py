@@ -126,15 +126,13 @@ def _text(text: str | None) -> str:
 
 
 def _fraction(value: Fraction) -> str:
-    """A decimal where one is exact, else numerator/denominator."""
-    rest = value.denominator
-    places = 0
-    while rest % 10 == 0 or rest % 2 == 0 or rest % 5 == 0:
-        rest, places = rest // (10 if rest % 10 == 0 else 2 if rest % 2 == 0 else 5), places + 1
-    if rest != 1 or places > 12:
-        return f"{value.numerator}/{value.denominator}"
-    digits = str(value.numerator * 10**places // value.denominator).rjust(places + 1, "0")
-    return digits if places == 0 else f"{digits[:-places]}.{digits[-places:]}"
+    """A decimal where one of at most twelve places is exact, else numerator/denominator."""
+    for places in range(13):
+        scaled = value * 10**places
+        if scaled.denominator == 1:
+            digits = str(scaled.numerator).rjust(places + 1, "0")
+            return f"{digits[:-places]}.{digits[-places:]}" if places else digits
+    return f"{value.numerator}/{value.denominator}"
 
 
 def read_plan(text: str, name: str = "plan") -> ScorePlan:
@@ -192,11 +190,11 @@ class _Value:
         for key, value in self.node.value:
             key_name = str(key.value) if isinstance(key, yaml.ScalarNode) else "?"
             path = f"{self.path}.{key_name}" if self.path else key_name
+            child = _Value(value, path, self.name, self.lines)
             self.lines[path] = key.start_mark.line + 1
             if key_name in found:
                 raise FieldError(path, "this field is there twice; delete one.")
-            found[key_name] = _Value(value, path, self.name, self.lines)
-            self.lines[path] = key.start_mark.line + 1
+            found[key_name] = child
         return found
 
     def read(self, kind: type[Item], names: Sequence[str] = ()) -> Item:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openvmas.errors import OptionError
-from openvmas.settings import checked, option
+from openvmas.settings import option, read_table
 
 MIN_TOKEN = 16  # characters; shorter ones can be guessed
 MAX_FRAME_RATE = 250  # frames per second, above which a file is made to waste time
@@ -41,8 +41,7 @@ class StudioOptions:
     @classmethod
     def of(cls, **values: Any) -> StudioOptions:
         """Check types and ranges, and that others than this machine need a token. Raises OptionError."""
-        known = {item.name: item for item in fields(cls)}
-        made = cls(**{name: checked(known[name], cls, value) for name, value in values.items()})
+        made = read_table(cls, values)
         for token in made.token:
             if len(token) < MIN_TOKEN or not token.isascii() or not token.isprintable() or " " in token:
                 raise OptionError(

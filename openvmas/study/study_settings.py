@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError, OptionError
-from openvmas.settings import checked, option, read_toml
+from openvmas.settings import option, read_table, read_toml
 
 HEADPHONES = ("required", "asked", "off")
 CONSENT = """\
@@ -44,10 +44,10 @@ class StudySettings:
     @classmethod
     def of(cls, **values: Any) -> StudySettings:
         """Check names, types and ranges. Raises OptionError."""
-        known = {item.name: item for item in fields(cls)}
-        for name in values.keys() - known.keys():
-            raise OptionError(f"there is no study setting called {name}; choose from {', '.join(known)}.")
-        made = cls(**{name: checked(known[name], cls, value) for name, value in values.items()})
+        names = [item.name for item in fields(cls)]
+        for name in values.keys() - set(names):
+            raise OptionError(f"there is no study setting called {name}; choose from {', '.join(names)}.")
+        made = read_table(cls, values)
         if made.headphones not in HEADPHONES:
             raise OptionError(f"headphones cannot be {made.headphones}; choose from {', '.join(HEADPHONES)}.")
         if not (made.picture_pairs or made.sound_pairs or made.rounds):

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from openvmas.data.report.costs import read_costs
 from openvmas.errors import OptionError
 from openvmas.settings import option
-
-if TYPE_CHECKING:
-    from openvmas.train.joint.joint_model import JointRecipe
-    from openvmas.train.joint.pairs import PairBatch
+from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
+from openvmas.train.joint.pairs import PairBatch, frame_count
 
 HOUR, DAY = 3600.0, 86_400.0
 RATE = 50.0  # steps per second
@@ -26,7 +29,7 @@ GIGA, TERA = 1e9, 1e12
 class ResourceOptions:
     """Assumptions of the estimate. Defaults: the size of DISCO-MV (VMAS, 2.2 million clips), H100 with 400 Gbit/s."""
 
-    preset: str = option("base", "Sizes of the decoder and the video encoder.")
+    preset: str = option("base", "Sizes of the decoder and the video encoder.", choices=PRESETS)
     clips: int = option(2_200_000, "Clips of the set.", min=1)
     hours: float = option(47_000.0, "Length of all clips together, hours.", min=0.001)
     seconds: float = option(11.5, "Length of the crop that is drawn from a clip, seconds.", min=1, max=600)
@@ -42,7 +45,7 @@ class ResourceOptions:
 
 
 @dataclass(frozen=True)
-class Counted:
+class ModelCounts:
     """Counts for one clip and for the model.
 
     flops: of all passes over a clip; activation_bytes: kept for the backward pass; tensor_bytes: of a clip in a batch;
@@ -87,16 +90,8 @@ class RunCosts:
         return self.steps * self.step_seconds / DAY
 
 
-def count(options: ResourceOptions) -> Counted:
-    """Run one clip through the networks without computing anything. Raises OptionError for an unknown preset."""
-    import torch
-    from torch._subclasses.fake_tensor import FakeTensorMode
-    from torch.utils.flop_counter import FlopCounterMode
-
-    from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
-
-    if options.preset not in PRESETS:
-        raise OptionError(f"preset cannot be {options.preset}; choose from {', '.join(PRESETS)}.")
+def count(options: ResourceOptions) -> ModelCounts:
+    """Run one clip through the networks without computing anything."""
     recipe = JointRecipe(preset=options.preset, fps=options.fps, steps_per_crop=round(options.seconds * RATE))
     with FakeTensorMode():
         model = JointModel(recipe, feature_width=options.feature_width)
@@ -109,13 +104,11 @@ def count(options: ResourceOptions) -> Counted:
         batch = blank_batch(model.decoder.config, recipe, 1, options.feature_width)
         n_bytes = sum(x.numel() * x.element_size() for x in vars(batch).values() if isinstance(x, torch.Tensor))
         whole, matrices = (sum(p.numel() for p in part) for part in (model.parameters(), inner))
-    return Counted(counter.get_total_flops(), (kept[1] - kept[0]) / 2, n_bytes, whole, matrices, max(sizes))
+    return ModelCounts(counter.get_total_flops(), (kept[1] - kept[0]) / 2, n_bytes, whole, matrices, max(sizes))
 
 
 def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
     """Run forward, with and without condition, and backward over n pairs in mixed precision; returns bytes kept."""
-    import torch
-
     seen: dict[int, Any] = {}
     own = {id(p.untyped_storage()) for p in model.parameters()}
 
@@ -137,10 +130,6 @@ def run_once(model: Any, recipe: JointRecipe, n: int) -> float:
 
 def blank_batch(config: Any, recipe: JointRecipe, n: int, feature_width: int) -> PairBatch:
     """n pairs of zeros in the shapes and types of training."""
-    import torch
-
-    from openvmas.train.joint.pairs import PairBatch, frame_count
-
     steps, frames = recipe.steps_per_crop, frame_count(recipe.steps_per_crop, recipe.fps)
     return PairBatch(
         tokens=torch.zeros(n, config.n_codebooks, steps, dtype=torch.int64),
@@ -153,15 +142,13 @@ def blank_batch(config: Any, recipe: JointRecipe, n: int, feature_width: int) ->
 
 def stored_rate(options: ResourceOptions) -> float:
     """Bytes of a second of a clip in the shards, as measured on a build."""
-    from openvmas.data.report.costs import read_costs
-
     if options.stored:
         return options.stored
     costs = read_costs(None)
     return costs.bytes_kept / costs.seconds_kept
 
 
-def estimate(options: ResourceOptions, counted: Counted, n_gpus: int) -> RunCosts:
+def estimate(options: ResourceOptions, counted: ModelCounts, n_gpus: int) -> RunCosts:
     """RunCosts by arithmetic from the counts. An epoch uses every second of the set once."""
     share = share_of(options, n_gpus)
     gathered = 2 * 4.0 * counted.largest  # a layer at work and the next one on its way
@@ -188,7 +175,7 @@ def share_of(options: ResourceOptions, n_gpus: int) -> int:
     return options.batch // n_gpus
 
 
-def parts_of(options: ResourceOptions, counted: Counted, used_gb: float, share: int) -> int | None:
+def parts_of(options: ResourceOptions, counted: ModelCounts, used_gb: float, share: int) -> int | None:
     """Number of parts that a GPU's share of a batch needs; None if not even one clip fits."""
     room = (options.memory - options.reserve - used_gb) * GIGA
     fitting = min(int(room // counted.activation_bytes), share)

@@ -75,7 +75,7 @@ class VideoAnalysis:
 
     def save(self, path: str | Path) -> None:
         """Write an NPZ file, whole or not at all; `load` gives back the same numbers."""
-        arrays = {f.name: getattr(self, f.name) for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray)}
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.type == "np.ndarray"}
         arrays |= {f"look_{name}": values for name, values in self.looks.items()}
         arrays |= {f"event_{name}": getattr(self.events, name) for name in ("accents", "energy", "novelty")}
         rates = [self.duration, self.fps, self.events.rate]
@@ -90,22 +90,14 @@ class VideoAnalysis:
         try:
             with np.load(path) as data:
                 duration, fps, rate = (Fraction(str(s)) for s in data["fractions"])
-                events = Events(rate, data["event_accents"], data["event_energy"], data["event_novelty"])
                 return cls(
                     duration=duration,
                     fps=fps,
                     shots=tuple(Shot(float(a), float(b), bool(g)) for a, b, g in data["shots"]),
-                    cuts=data["cuts"],
-                    flashes=data["flashes"],
-                    visual_beats=data["visual_beats"],
-                    visual_beat_strengths=data["visual_beat_strengths"],
-                    events=events,
-                    motion=data["motion"],
+                    events=Events(rate, data["event_accents"], data["event_energy"], data["event_novelty"]),
                     camera_share=float(data["camera_share"]),
-                    feature_times=data["feature_times"],
-                    features=data["features"],
-                    classes=data["classes"],
                     looks={name: data[f"look_{name}"] for name in LOOKS},
+                    **{f.name: data[f.name] for f in fields(cls) if f.type == "np.ndarray"},
                 )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path} is not a saved analysis; make one again with `openvmas analyze`.") from error

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from openvmas.errors import ModelError
+from openvmas.onnx_session import open_graph
 
 WEIGHTS = Path(__file__).parent / "weights" / "efficientnet_lite0.onnx"
 CLASS_NAMES = Path(__file__).parent / "weights" / "imagenet_classes.json"
@@ -44,19 +44,12 @@ class FrameFeatures:
 class Backbone:
     """The loaded network.
 
-    n_threads: of ONNX Runtime; they do not spin, since spinning threads on a busy machine cost far more than they save.
-    Raises ModelError if the weights cannot be read.
+    n_threads: of ONNX Runtime. Raises ModelError if the weights cannot be read.
     """
 
     def __init__(self, n_threads: int = 1, weights: Path = WEIGHTS) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = n_threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            graph = weights.read_bytes()
-            self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+            self._session = open_graph(weights, n_threads)
         except Exception as error:  # ONNX Runtime has no narrower base class for damaged files
             raise ModelError(
                 f"The picture network {weights.name} cannot be read ({error}); reinstall openvmas."

@@ -23,9 +23,9 @@ from openvmas.model.alignment import (
     contrastive_loss,
     delayed,
     gather,
+    max_pool_time,
     onset_loss,
     retrieval_ranks,
-    spread,
     timed_loss,
     unconditioned_hidden,
 )
@@ -221,7 +221,7 @@ def test_ranks_of_retrieval():
 def test_spread_reaches_as_far_as_it_says():
     curve = torch.zeros(1, 12)
     curve[0, 5] = 0.8
-    assert spread(curve, 1, 3)[0].nonzero().flatten().tolist() == [2, 3, 4, 5, 6]
+    assert max_pool_time(curve, 1, 3)[0].nonzero().flatten().tolist() == [2, 3, 4, 5, 6]
 
 
 def test_weights_rise_only_where_both_agree():

@@ -41,21 +41,21 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_is_shown_early_is_what_is_found_in_the_end(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vision, "GLIMPSE_SHARE", 1e9)  # as often as something is decided, not by the clock
+    monkeypatch.setattr(vision, "PARTIAL_SHARE", 1e9)  # as often as something is decided, not by the clock
     seen: list[PartialAnalysis] = []
     found = analyze(clip, on_partial=seen.append)
     np.testing.assert_allclose(found.cuts, CUTS)
-    untils = [glimpse.until for glimpse in seen]
+    untils = [partial.until for partial in seen]
     assert len(untils) >= 3 and untils[0] < 4 and untils[-1] < DURATION
     assert all(a < b for a, b in itertools.pairwise(untils))
-    for glimpse in seen:
-        early = found.cuts[found.cuts < glimpse.until - 0.1]
-        np.testing.assert_allclose(glimpse.cuts[: len(early)], early)
-        assert len(glimpse.cuts) - len(early) <= 1
-        assert (glimpse.shots[0].start, glimpse.shots[-1].end) == (0.0, glimpse.until)
-        assert set(np.round(early, 3)) <= set(np.round(glimpse.visual_beats, 3))
-        assert abs(len(glimpse.energy) - 50 * glimpse.until) <= 1
-    # Of the last glimpse all but its end, which did not know what follows.
+    for partial in seen:
+        early = found.cuts[found.cuts < partial.until - 0.1]
+        np.testing.assert_allclose(partial.cuts[: len(early)], early)
+        assert len(partial.cuts) - len(early) <= 1
+        assert (partial.shots[0].start, partial.shots[-1].end) == (0.0, partial.until)
+        assert set(np.round(early, 3)) <= set(np.round(partial.visual_beats, 3))
+        assert abs(len(partial.energy) - 50 * partial.until) <= 1
+    # Of the last one all but its end, which did not know what follows.
     settled = len(seen[-1].energy) - 150
     assert np.abs(seen[-1].energy[:settled] - found.events.energy[:settled]).max() < 0.15
 

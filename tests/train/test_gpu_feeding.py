@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from openvmas.errors import InputError
+from openvmas.train.codec.augment import DeviceCrops
 from openvmas.train.codec.codec_trainer import CodecRecipe, open_batches
 from openvmas.train.codec.corpus import Crops, Track
-from openvmas.train.codec.device_crops import DeviceCrops
 from openvmas.train.loop import draw_ahead
 from openvmas.train.optim import BatchedMuon
 
@@ -101,6 +102,13 @@ def test_waves_are_needed_on_the_device(folder, tmp_path_factory):
     assert next(batches).shape == (3, LENGTH)
     with pytest.raises(InputError, match="holds neither"):
         open_batches(tmp_path_factory.mktemp("empty"), recipe, LENGTH, 0, 0, "cpu")
+    files = tmp_path_factory.mktemp("files")
+    (files / "album").mkdir()
+    soundfile.write(files / "album" / "song.wav", np.zeros(5 * RATE), RATE)
+    (files / "listing.csv").write_text("track,singing_share,speech_share\nalbum/song.wav,0,0\n")
+    assert next(open_batches(files / "listing.csv", recipe, LENGTH, 0, 1, "cpu")[0]).shape == (3, LENGTH)
+    with pytest.raises(InputError, match="--loaders 0 needs waves"):
+        open_batches(files / "listing.csv", recipe, LENGTH, 0, 0, "cpu")
 
 
 def test_processes_draw_the_same_in_the_same_order():

@@ -21,7 +21,15 @@ from openvmas.train.codec.codec_trainer import CodecOptions, CodecRecipe
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build, is_held_out, read_index
 from openvmas.train.decoder import decoder_trainer as model_training
 from openvmas.train.decoder.decoder_trainer import DecoderRecipe
-from openvmas.train.decoder.examples import Examples, change_speed, condition_of, encode_all, listen_all, read_wave
+from openvmas.train.decoder.examples import (
+    EncodeOptions,
+    Examples,
+    change_speed,
+    condition_of,
+    encode_all,
+    listen_all,
+    read_wave,
+)
 from openvmas.train.export.export_model import export
 from openvmas.train.loop import RunOptions
 from tests.generate.made import make_condition
@@ -135,7 +143,7 @@ def test_a_faster_track_is_heard_faster(waves):
 
 
 def test_copies_played_higher_are_examples_too(waves, run):
-    encode_all(waves, run / "examples", str(run / "codec" / "codec.pt"), seconds=5, semitones=1)
+    encode_all(waves, run / "examples", str(run / "codec" / "codec.pt"), EncodeOptions(1), seconds=5)
     higher = Examples.collect(waves, run / "examples", run / "tags.npz", semitones=1).examples
     plain = Examples.collect(waves, run / "examples", run / "tags.npz").examples
     assert [round(x.codes.shape[1] * 2 ** (1 / 12)) for x in higher] == pytest.approx(

@@ -14,7 +14,7 @@ from openvmas.errors import OptionError
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
-from openvmas.train.resource_plan import Counted, ResourceOptions, count, estimate, make_plan, parts_of
+from openvmas.train.resource_plan import ModelCounts, ResourceOptions, count, estimate, make_plan, parts_of
 
 
 def decoder_flops(config: DecoderConfig, n_steps: int) -> float:
@@ -56,7 +56,7 @@ def test_presets_have_the_sizes_they_are_named_for():
 
 
 @pytest.fixture(scope="module")
-def counted() -> Counted:
+def counted() -> ModelCounts:
     return count(ResourceOptions(preset="debug", seconds=4.0, feature_width=16))
 
 
@@ -77,7 +77,7 @@ OPTIONS = ResourceOptions(
     clips=1000, hours=100.0, seconds=10.0, batch=64, peak=100.0, mfu=0.5, memory=10.0, reserve=1.0, network=10.0,
     stored=2000.0,
 )  # fmt: skip
-MADE = Counted(
+MADE = ModelCounts(
     flops=1e12, activation_bytes=1e9, tensor_bytes=5e5, parameters=200_000_000, matrices=150_000_000, largest=10_000_000
 )
 

@@ -9,6 +9,8 @@ against that in the reconstruction.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from openvmas.codec.autoencoder import Codec, load_codec, save_codec
+from openvmas.settings import option
 from openvmas.train.codec.corpus import SAMPLE_RATE
 from openvmas.train.codec.crops import open_crops
 
@@ -61,16 +64,24 @@ def apply_gains(codec: Codec, centres: np.ndarray, gains: np.ndarray) -> None:
     last.bias.mul_(scale)
 
 
-def calibrate(music: Path, codec_path: Path, output: Path, n_crops: int = 120, n_rounds: int = 2) -> None:
-    """Measure and apply gains on crops of 4 s, n_rounds times, and save the codec."""
+@dataclass(frozen=True)
+class CalibrateOptions:
+    """Settings of a calibration."""
+
+    crops: int = option(120, "Crops of 4 s that are measured.", min=1)
+    rounds: int = option(2, "Times that gains are measured and applied.", min=1)
+
+
+def calibrate(music: Path, codec_path: Path, output: Path, options: CalibrateOptions) -> Iterator[str]:
+    """Measure gains on crops, apply them and save the codec; yields a line about each round."""
     torch.set_num_threads(1)
     codec = load_codec(str(codec_path))
     crops, generator = open_crops(music), np.random.default_rng(7)
     length = 4 * SAMPLE_RATE // codec.config.hop_length * codec.config.hop_length
-    drawn = [crops.crop(generator, length) for _ in range(n_crops)]
+    drawn = [crops.crop(generator, length) for _ in range(options.crops)]
     waves = torch.from_numpy(np.stack([wave for wave in drawn if np.sqrt(np.mean(wave**2)) > 0.003]))
-    for _ in range(n_rounds):
+    for _ in range(options.rounds):
         centres, gains = find_gains(codec, waves, (codec.config.n_codebooks, codec.config.n_codebooks // 2))
-        print("gains, dB:", " ".join(f"{f:.0f} Hz {g:+.1f}" for f, g in zip(centres, gains, strict=True)))
+        yield "gains, dB: " + " ".join(f"{f:.0f} Hz {g:+.1f}" for f, g in zip(centres, gains, strict=True))
         apply_gains(codec, centres, gains)
     save_codec(codec, str(output))

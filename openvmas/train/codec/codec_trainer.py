@@ -25,10 +25,9 @@ from torch import Tensor
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_codec, save_codec
 from openvmas.errors import InputError
 from openvmas.settings import option
-from openvmas.train.codec.augment import augment, gap, make_tones, read_changed
+from openvmas.train.codec.augment import DeviceCrops, augment, gap, make_tones, read_changed
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops
 from openvmas.train.codec.crops import open_crops
-from openvmas.train.codec.device_crops import DeviceCrops
 from openvmas.train.codec.discriminators import Discriminators
 from openvmas.train.codec.held_out import held_out_clips, measure
 from openvmas.train.codec.losses import SpectralLoss

@@ -51,8 +51,8 @@ def is_held_out(name: str, album: str) -> bool:
     return album in HELD_OUT_ALBUMS or int(hashlib.sha256(name.encode()).hexdigest(), 16) % 20 == 0
 
 
-def find_tracks(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
-    """Rows of the listing with the file each names, wherever below its package's folder it lies. Raises InputError."""
+def find_files(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
+    """Rows of a listing and the file of each, which may lie anywhere below its package. Raises InputError."""
     rows = list(csv.DictReader(listing.read_text(encoding="utf-8").splitlines())) if listing.is_file() else []
     if not rows or not {"track", "singing_share", "speech_share"} <= rows[0].keys():
         raise InputError(f"{listing} is no listing; give a CSV with the columns track, singing_share, speech_share.")
@@ -66,6 +66,16 @@ def find_tracks(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
                 continue
             path = matches[0]
         found.append((row, path))
+    return found
+
+
+def find_tracks(listing: Path, root: Path) -> list[tuple[Track, Path]]:
+    """Tracks of a listing, without start and length, and the file of each. Raises InputError."""
+    found = []
+    for row, path in find_files(listing, root):
+        name, album = row["track"], row["track"].split("/", 1)[0]
+        shares = float(row["singing_share"] or 0), float(row["speech_share"] or 0)
+        found.append((Track(name, album, 0, 0, is_held_out(name, album), *shares), path))
     return found
 
 
@@ -99,20 +109,17 @@ def build(listing: Path, root: Path, folder: Path) -> None:
     import soxr
 
     done = {track.name for track in read_index(folder)}
-    rows = find_tracks(listing, root)
-    random.Random(0).shuffle(rows)
+    tracks = find_tracks(listing, root)
+    random.Random(0).shuffle(tracks)
     with WaveWriter(folder) as writer:
-        for row, path in rows:
-            name, album = row["track"], row["track"].split("/", 1)[0]
-            if name in done or album in EXCLUDED_ALBUMS:
+        for track, path in tracks:
+            if track.name in done or track.album in EXCLUDED_ALBUMS:
                 continue
             try:
                 wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
             except soundfile.LibsndfileError as error:
                 print(f"{path} left out: {error}", flush=True)
                 continue
-            shares = float(row["singing_share"] or 0), float(row["speech_share"] or 0)
-            track = Track(name, album, 0, 0, is_held_out(name, album), *shares)
             writer.append(track, soxr.resample(wave.mean(axis=1), rate, SAMPLE_RATE, quality="HQ"))
 
 

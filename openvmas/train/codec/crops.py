@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from openvmas.errors import InputError
-from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, find_tracks, is_held_out
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, find_tracks
 
 try:
     import soxr
@@ -34,7 +34,7 @@ _ZERO_CROSSINGS = 64  # of the polyphase filter, on each side
 
 
 @dataclass(frozen=True)
-class Piece:
+class PackedPiece:
     """A stretch of a track in a part; start and length in samples at sample_rate, offset and size in bytes.
 
     kbps: the rate that was asked for; file: the member's name in the tar file.
@@ -56,13 +56,13 @@ class Piece:
     size: int = 0
 
 
-def read_pieces(part: Path) -> list[Piece]:
+def read_pieces(part: Path) -> list[PackedPiece]:
     """The index that a part carries. Raises InputError if the part is not whole."""
     try:
         with tarfile.open(part, "r:") as tar:
             index = tar.extractfile(INDEX_NAME)
             assert index is not None
-            pieces = [Piece(**json.loads(line)) for line in index]
+            pieces = [PackedPiece(**json.loads(line)) for line in index]
     except (tarfile.TarError, KeyError, OSError, ValueError, TypeError) as error:
         raise InputError(f"{part} is no whole part of openvmas train pack ({error}); copy or make it again.") from None
     return pieces
@@ -72,7 +72,7 @@ def read_pieces(part: Path) -> list[Piece]:
 class PackedTrack(Track):
     """Pieces that follow each other without a gap. `start`: where they begin in the whole track, samples at 32 kHz."""
 
-    pieces: tuple[tuple[Path, Piece], ...]
+    pieces: tuple[tuple[Path, PackedPiece], ...]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class PackedCrops(RandomCrops):
 
     def __init__(self, folder: Path, held_out: bool = False, max_singing: float = 1.0, channels: int = 1) -> None:
         self.folder, self.channels = folder, channels
-        self._pieces: dict[Path, list[Piece]] = {}
+        self._pieces: dict[Path, list[PackedPiece]] = {}
         self._maps: dict[Path, memoryview] = {}
         super().__init__(held_out, max_singing)
 
@@ -152,19 +152,14 @@ class FileCrops(RandomCrops):
         """The tracks of the listing; the files are read once, and refresh() does not read them again."""
         if self._found:
             return self._found
-        for row, path in find_tracks(self.listing, self.root):
-            name, album = row["track"], row["track"].split("/", 1)[0]
+        for track, path in find_tracks(self.listing, self.root):
             try:
                 info = soundfile.info(path)
             except soundfile.LibsndfileError as error:
                 print(f"{path} left out: {error}", flush=True)
                 continue
-            self._found.append(
-                FileTrack(
-                    name, album, 0, info.frames * SAMPLE_RATE // info.samplerate, is_held_out(name, album),
-                    float(row["singing_share"] or 0), float(row["speech_share"] or 0), path, info.samplerate,
-                )
-            )  # fmt: skip
+            known = {**vars(track), "length": info.frames * SAMPLE_RATE // info.samplerate}
+            self._found.append(FileTrack(**known, path=path, sample_rate=info.samplerate))
         if not self._found:
             raise InputError(f"No track of {self.listing} can be read in {self.root}; give the folder of the packages.")
         return self._found
@@ -199,14 +194,14 @@ def open_crops(
     )
 
 
-def join_pieces(found: Sequence[tuple[Path, Piece]]) -> list[PackedTrack]:
+def join_pieces(found: Sequence[tuple[Path, PackedPiece]]) -> list[PackedTrack]:
     """Tracks of pieces from any parts; where a piece is missing, a track falls into two."""
-    by_name: dict[str, list[tuple[Path, Piece]]] = {}
+    by_name: dict[str, list[tuple[Path, PackedPiece]]] = {}
     for path, piece in found:
         by_name.setdefault(piece.name, []).append((path, piece))
     tracks = []
     for pieces in by_name.values():
-        runs: list[list[tuple[Path, Piece]]] = []
+        runs: list[list[tuple[Path, PackedPiece]]] = []
         for path, piece in sorted(pieces, key=lambda x: x[1].start):
             end = runs[-1][-1][1].start + runs[-1][-1][1].length if runs else -1
             if runs and piece.start < end:

@@ -1,5 +1,5 @@
-"""Adversaries of the codec: complex spectra at several resolutions, as in EnCodec (Défossez et al. 2022) and DAC (Kumar
-et al. 2023), with strides along frequency instead of separate networks per band so that a CPU can afford them.
+"""Discriminators of the codec: complex spectra at several resolutions, as in EnCodec (Défossez et al. 2022) and DAC
+(Kumar et al. 2023), with strides along frequency instead of separate networks per band so that a CPU can afford them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Discriminators(nn.Module):
         return (1 - real.float()).square().mean() + made.float().square().mean()
 
     def generator_loss(self, member: int, reference: Tensor, estimated: Tensor) -> tuple[Tensor, Tensor]:
-        """What the codec minimises: being taken for made, and the relative L1 distance of the activations."""
+        """The adversarial loss of the codec, and feature matching: the relative L1 distance of the activations."""
         reference, estimated = same_level(reference, estimated)
         with torch.no_grad():
             wanted = self.members[member](reference)[1]

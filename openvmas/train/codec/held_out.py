@@ -1,4 +1,4 @@
-"""What a codec does to held-out music, measured while it is trained."""
+"""Measures of a codec on held-out music, while it is trained."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import tarfile
 from collections.abc import Iterator
@@ -37,10 +38,9 @@ from openvmas.train.codec.corpus import (
     Track,
     WaveWriter,
     find_tracks,
-    is_held_out,
     read_index,
 )
-from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, Piece, read_pieces, to_channels
+from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, PackedPiece, read_pieces, to_channels
 
 OPUS_RATE = 48_000  # Hz; Opus knows no other full-band rate
 PIECE_SECONDS = 300.0
@@ -114,7 +114,7 @@ class PartWriter:
         self._lines: list[str] = []
         self._part_seconds = 0.0
 
-    def add(self, piece: Piece, data: bytes) -> None:
+    def add(self, piece: PackedPiece, data: bytes) -> None:
         """Append a piece; its `file`, `offset` and `size` are set here. Raises OutputError if it can never fit."""
         if self._tar is not None and self._size_with(data, self._line(piece, len(data))) > self.part_bytes:
             self.finish()
@@ -151,7 +151,7 @@ class PartWriter:
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.kind}-{self.next_number:03d}{suffix}"
 
-    def _line(self, piece: Piece, size: int) -> str:
+    def _line(self, piece: PackedPiece, size: int) -> str:
         offset = (self._tar.offset if self._tar else 0) + tarfile.BLOCKSIZE
         entry = {**asdict(piece), "file": f"{len(self._lines):05d}.opus", "offset": offset, "size": size}
         return json.dumps(entry) + "\n"
@@ -173,16 +173,16 @@ class PartWriter:
 
 def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartWriter:
     """Write all parts that are missing. Raises InputError if no track is found, OutputError if parts disagree."""
-    rows = find_tracks(listing, root)
-    if not rows:
+    tracks = find_tracks(listing, root)
+    if not tracks:
         raise InputError(f"No track of {listing} lies in {root}; unpack each package into a folder of its name there.")
-    random.Random(0).shuffle(rows)
+    random.Random(0).shuffle(tracks)
     folder.mkdir(parents=True, exist_ok=True)
     done = read_done(folder, options)
     writer = PartWriter(folder, "held-out" if options.held_out else "part", options.part_bytes)
-    for row, path in rows:
-        name, album = row["track"], row["track"].split("/", 1)[0]
-        is_wanted = is_held_out(name, album) == options.held_out and album not in EXCLUDED_ALBUMS
+    for track, path in tracks:
+        name = track.name
+        is_wanted = track.is_held_out == options.held_out and track.album not in EXCLUDED_ALBUMS
         there = done.get(name, [])
         if not is_wanted or is_complete(there) or (there and options.excerpt_seconds):
             continue
@@ -191,10 +191,8 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
             for start, wave, is_last in excerpt(path, name, options) if options.excerpt_seconds else cut(path, options):
                 if start in starts:
                     continue
-                piece = Piece(
-                    name, album, start, wave.shape[1], is_last, OPUS_RATE, options.channels, float(options.kbps),
-                    is_held_out(name, album), float(row["singing_share"] or 0), float(row["speech_share"] or 0),
-                )  # fmt: skip
+                place = {"start": start, "length": wave.shape[1], "is_last": is_last, "sample_rate": OPUS_RATE}
+                piece = PackedPiece(**{**vars(track), **place}, channels=options.channels, kbps=options.kbps)
                 writer.add(piece, encode_opus(wave, options.kbps))
                 if options.parts is not None and writer.n_parts >= options.parts:
                     writer.abandon()
@@ -247,9 +245,9 @@ def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
             yield rest.reshape(-1, channels)
 
 
-def read_done(folder: Path, options: PackOptions) -> dict[str, list[Piece]]:
-    """What whole parts hold already, by track. Raises OutputError if it was made with other settings."""
-    done: dict[str, list[Piece]] = {}
+def read_done(folder: Path, options: PackOptions) -> dict[str, list[PackedPiece]]:
+    """Pieces in the parts that exist, by track. Raises OutputError if it was made with other settings."""
+    done: dict[str, list[PackedPiece]] = {}
     for path in sorted(folder.glob("*.tar")):
         for piece in read_pieces(path):
             if (piece.kbps, piece.channels) != (options.kbps, options.channels):
@@ -259,10 +257,29 @@ def read_done(folder: Path, options: PackOptions) -> dict[str, list[Piece]]:
     return done
 
 
-def is_complete(pieces: list[Piece]) -> bool:
+def is_complete(pieces: list[PackedPiece]) -> bool:
     """Whether the pieces, the last one among them, make up a whole track."""
     ends = [piece.start + piece.length for piece in pieces if piece.is_last]
     return bool(ends) and sum(piece.length for piece in pieces) == ends[0]
+
+
+def pack_corpus(listing: Path, root: Path, folder: Path, options: PackOptions) -> Iterator[str]:
+    """Write all parts that are missing; yields a line about them."""
+    written = pack(listing, root, folder, options)
+    kbps = written.n_bytes * 8e-3 / written.seconds if written.seconds else 0.0
+    yield f"{written.seconds / 3600:.2f} h, {written.n_bytes / 1e6:.1f} MB, {kbps:.1f} kbps in {written.n_parts} parts"
+
+
+@dataclass(frozen=True)
+class UnpackOptions:
+    """Settings of unpacking."""
+
+    workers: int = option(0, "Worker processes; 0 means one per processor core.", min=0, max=1024)
+
+
+def unpack_corpus(parts: Path, folder: Path, options: UnpackOptions) -> Iterator[str]:
+    """Append the tracks of parts to the waves in a folder; yields a line about them."""
+    yield f"{unpack(parts, folder, options.workers or os.cpu_count() or 1)} tracks"
 
 
 def unpack(parts: Path, folder: Path, n_workers: int) -> int:

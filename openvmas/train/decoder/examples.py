@@ -11,7 +11,7 @@ their conditions.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ from openvmas.condition import AXES, Condition
 from openvmas.errors import InputError
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.pretrained import find_weights
-from openvmas.settings import CONTROL_RATE
+from openvmas.settings import CONTROL_RATE, option
 from openvmas.timeline import Events
 from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, SAMPLE_RATE, Track, read_index
 
@@ -33,6 +33,20 @@ GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess, and the condition say
 CURVE_NAMES = ("accents", "energy", "novelty")
 _RAGGED = ("beats", "downbeats", "axis_times", "axes")
 ENDING_DB = -20.0  # a track ends by itself if its last quarter second is this much softer than the whole
+
+
+@dataclass(frozen=True)
+class EncodeOptions:
+    """Settings of encoding tracks."""
+
+    semitones: float = option(0.0, "Transpose the music by so much first; training tracks only.", min=-12, max=12)
+
+
+@dataclass(frozen=True)
+class PackedOptions(EncodeOptions):
+    """Settings of packing examples; semitones: of the codes that are packed."""
+
+    codebooks: int = option(4, "Codebooks that the decoder is to predict.", min=1)
 
 
 def key_of(track: Track) -> str:
@@ -52,9 +66,9 @@ def read_wave(folder: Path, track: Track) -> np.ndarray:
     return waves[track.start : track.start + track.length].astype(np.float32) / 32768
 
 
-def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
+def change_speed(analysis: MusicAnalysis, speed: float) -> MusicAnalysis:
     """The analysis of a piece as if it were played faster (and higher) by a factor."""
-    events = heard.events
+    events = analysis.events
     n_steps = round(events.n_steps / speed)
     places = (np.arange(n_steps) * speed).clip(0, max(0, events.n_steps - 1))
     accents = np.zeros(n_steps, dtype=np.float32)
@@ -65,9 +79,9 @@ def change_speed(heard: MusicAnalysis, speed: float) -> MusicAnalysis:
         for curve in (events.energy, events.novelty)
     )
     return replace(
-        heard, duration=heard.duration / Fraction(speed), events=Events(events.rate, accents, energy, novelty),
-        onsets=heard.onsets / speed, beats=heard.beats / speed, downbeats=heard.downbeats / speed,
-        tempo=heard.tempo * speed,
+        analysis, duration=analysis.duration / Fraction(speed), events=Events(events.rate, accents, energy, novelty),
+        onsets=analysis.onsets / speed, beats=analysis.beats / speed, downbeats=analysis.downbeats / speed,
+        tempo=analysis.tempo * speed,
     )  # fmt: skip
 
 
@@ -85,15 +99,16 @@ def listen_all(waves: Path, examples: Path) -> None:
             analyze_music(read_wave(waves, track), SAMPLE_RATE).save(path)
 
 
-def encode_all(waves: Path, examples: Path, codec: str, seconds: int = 60, semitones: float = 0) -> None:
+def encode_all(
+    waves: Path, examples: Path, codec: str | Path, options: EncodeOptions | None = None, seconds: int = 60
+) -> None:
     """Codes [K, T] of every track as uint16, as if each had gone through the codec in one piece.
 
-    codec: a checkpoint (.pt), or a preset or folder of exported weights, which needs no PyTorch. semitones: the
-    training tracks are played higher (and faster) by so much first.
+    codec: a checkpoint (.pt), or a preset or folder of exported weights, which needs no PyTorch.
     """
     import soxr
 
-    encode = encoder_of(codec, seconds)
+    encode, semitones = encoder_of(str(codec), seconds), (options or EncodeOptions()).semitones
     folder = codes_folder(examples, semitones)
     folder.mkdir(parents=True, exist_ok=True)
     for track in read_index(waves):
@@ -169,21 +184,21 @@ class Examples:
         found: list[Example] = []
         for track in read_index(waves):
             codes_path = codes_folder(examples, semitones) / f"{key_of(track)}.npy"
-            heard_path = examples / "heard" / f"{key_of(track)}.npz"
-            is_there = codes_path.exists() and codes_path.stat().st_size and heard_path.exists()
+            analysis_path = examples / "heard" / f"{key_of(track)}.npz"
+            is_there = codes_path.exists() and codes_path.stat().st_size and analysis_path.exists()
             if track.is_held_out != held_out or not is_usable(track) or not is_there:
                 continue
             first, last = spans.get(track.name, (0, 0))
-            heard, wave = MusicAnalysis.load(heard_path), read_wave(waves, track)
+            analysis, wave = MusicAnalysis.load(analysis_path), read_wave(waves, track)
             tail, whole = (float(np.sqrt(np.mean(x**2)) + 1e-6) for x in (wave[-SAMPLE_RATE // 4 :], wave))
             if semitones:
-                heard = change_speed(heard, speed)
-            beats, downbeats = heard.beats, heard.downbeats
-            if heard.confidence < GRID_CONFIDENCE:
+                analysis = change_speed(analysis, speed)
+            beats, downbeats = analysis.beats, analysis.downbeats
+            if analysis.confidence < GRID_CONFIDENCE:
                 beats, downbeats = np.zeros(0), np.zeros(0)
             found.append(
                 Example(
-                    np.load(codes_path), heard.events, beats, downbeats, times[first:last] / speed, axes[first:last],
+                    np.load(codes_path), analysis.events, beats, downbeats, times[first:last] / speed, axes[first:last],
                     20 * np.log10(tail / whole) < ENDING_DB,
                 )
             )  # fmt: skip
@@ -301,15 +316,12 @@ def blur_accents(accents: np.ndarray, generator: np.random.Generator) -> np.ndar
     return blurred
 
 
-def pack_all(
-    waves: Path, examples: Path, tags: Path, folder: Path, semitones: float = 0, n_codebooks: int = 4
-) -> dict[str, int]:
-    """Write music.npz and held-out.npz, or of transposed codes one file; returns the number of tracks in each."""
+def pack_all(waves: Path, examples: Path, tags: Path, folder: Path, options: PackedOptions) -> Iterator[str]:
+    """Write music.npz and held-out.npz, or of transposed codes one file; yields a line about each."""
     folder.mkdir(parents=True, exist_ok=True)
+    semitones = options.semitones
     sets = {f"music{semitones:+g}": False} if semitones else {"music": False, "held-out": True}
-    counts = {}
     for name, held_out in sets.items():
         found = Examples.collect(waves, examples, tags, held_out, semitones)
-        found.save(folder / f"{name}.npz", n_codebooks)
-        counts[name] = len(found.examples)
-    return counts
+        found.save(folder / f"{name}.npz", options.codebooks)
+        yield f"{name}: {len(found.examples)} tracks"

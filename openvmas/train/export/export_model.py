@@ -16,6 +16,7 @@ spans about as long as a clip in training; `generate.picture_encoder` and `gener
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -319,18 +320,19 @@ def export_video(video: VideoSide, folder: Path, span: int = SPAN, bits: int = 8
     }
 
 
-def export_files(codec: str, decoder: str, folder: Path, options: ExportOptions) -> Path:
-    """Export checkpoints, or keep what "-" stands for; returns the manifest's path. Raises ModelError, OptionError."""
+def export_files(codec: Path, decoder: Path, folder: Path, options: ExportOptions) -> Iterator[str]:
+    """Export checkpoints, and keep what "-" stands for; yields the manifest's path. Raises ModelError, OptionError."""
+    made = None if str(codec) == "-" else load_codec(str(codec))
+    whole = None if str(decoder) == "-" else load_decoder(str(decoder))
     run = Path(options.joint) if options.joint else None
-    version, bits, span = options.version, options.bits, options.span
-    if codec == decoder == "-":
-        if run is None:
-            raise OptionError("without codec and decoder there is nothing to export; with - - give --joint RUN.")
-        chosen = options.name, version or "0.1", options.codes_of, span, options.licence
-        return export_alignment(run, folder, *chosen)
-    if codec == "-":
-        return replace_decoder(load_decoder(decoder), folder, version, bits, run, span)
-    if decoder == "-":
-        return replace_codec(load_codec(codec), folder, version)
-    made = load_codec(codec), load_decoder(decoder)
-    return export(*made, folder, options.name, version or "0.1", bits, run, span, options.licence)
+    name, version, bits, span, licence = options.name, options.version, options.bits, options.span, options.licence
+    if made and whole:
+        yield str(export(made, whole, folder, name, version or "0.1", bits, run, span, licence))
+    elif made:
+        yield str(replace_codec(made, folder, version))
+    elif whole:
+        yield str(replace_decoder(whole, folder, version, bits, run, span))
+    elif run:
+        yield str(export_alignment(run, folder, name, version or "0.1", options.codes_of, span, licence))
+    else:
+        raise OptionError("without codec and decoder there is nothing to export; with - - give --joint RUN.")

@@ -8,6 +8,7 @@ only training has (moments of the optimiser, usage of codebook entries) begins a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -139,9 +140,10 @@ def import_codec(weights: Weights) -> Codec:
     return codec.eval()
 
 
-def import_files(model: str, folder: Path) -> None:
-    """Write codec.pt and decoder.pt of an exported model. Raises ModelError."""
-    weights = find_weights(model)
+def import_files(model: Path, folder: Path) -> Iterator[str]:
+    """Write codec.pt and decoder.pt of an exported model; yields a line about them. Raises ModelError."""
+    weights = find_weights(str(model))
     folder.mkdir(parents=True, exist_ok=True)
     save_codec(import_codec(weights), str(folder / "codec.pt"))
     save_decoder(import_decoder(weights), str(folder / "decoder.pt"))
+    yield f"{folder}: codec.pt, decoder.pt"

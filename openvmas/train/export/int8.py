@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from openvmas.generate.engine import Engine
 from openvmas.media.audio import read_audio_blocks
 from openvmas.onnx_session import open_graph, run
 from openvmas.pretrained import find_weights
+from openvmas.settings import option
 from openvmas.train.export.onnx_files import OPSET, unpack_blocks
 
 
@@ -64,9 +66,17 @@ def null_condition(engine: Engine, n_steps: int) -> np.ndarray:
     return run(graph, inputs)[0][0]
 
 
-def compare_likelihoods(sounds: Sequence[Path], model: str, seconds: float) -> Iterator[str]:
+@dataclass(frozen=True)
+class Int8Options:
+    """Settings of the comparison."""
+
+    model: str = option("mini", "Preset or folder of exported weights.", metavar="PATH")
+    seconds: float = option(20.0, "Length of what is read of each file, seconds.", min=0.1)
+
+
+def compare_likelihoods(sounds: Sequence[Path], options: Int8Options) -> Iterator[str]:
     """Lines with the likelihood of sounds under fp32 and 8-bit weights, for each and on average."""
-    weights = find_weights(model)
+    weights = find_weights(options.model)
     runner, rounded, exact = CodecRunner(weights), Engine(weights), Engine(weights)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "decoder.onnx"
@@ -76,7 +86,7 @@ def compare_likelihoods(sounds: Sequence[Path], model: str, seconds: float) -> I
     for sound in sounds:
         blocks = (block[0] for block in read_audio_blocks(sound, runner.sample_rate, 1))
         codes = np.concatenate(list(runner.encode_blocks(blocks, weights.sizes["n_codebooks"])), axis=1)
-        codes = codes[:, : round(seconds * exact.frame_rate)]
+        codes = codes[:, : round(options.seconds * exact.frame_rate)]
         condition = null_condition(exact, codes.shape[1])
         pair = [negative_log_likelihood(engine, codes, condition) for engine in (exact, rounded)]
         losses.append(pair)

@@ -79,11 +79,11 @@ def losses(made: JointModel, states: States, rows: Tensor) -> Tensor:
     hidden, labels = states.hidden[rows].float(), states.pieces[rows]
     seen = made.video(states.features[rows].float(), states.picture[rows])
     timed = made.video_timed(seen.motion), made.music_timed(hidden)
-    heard = (states.onsets[rows] > 0).float()
+    is_onset = (states.onsets[rows] > 0).float()
     return (
         contrastive_loss(seen.embedding, made.music(hidden), made.temperature(), labels)
         + timed_loss(*timed, made.timed_temperature(), made.video_timed.read.out_channels)
-        + onset_loss(made.music_timed.read(hidden), heard, torch.ones_like(heard))
+        + onset_loss(made.music_timed.read(hidden), is_onset, torch.ones_like(is_onset))
     )
 
 

@@ -17,11 +17,11 @@ from torch import Tensor
 
 from openvmas.train.distributed import World
 from openvmas.train.joint.joint_model import (
-    Embeddings,
     JointModel,
     JointRecipe,
     Losses,
     LossWeights,
+    PairEmbeddings,
     PassOutput,
     by_clip,
 )
@@ -108,21 +108,21 @@ class Contrast(NamedTuple):
     """The contrastive loss of all clips, and its gradients in their embeddings."""
 
     loss: Tensor
-    gradients: Embeddings
+    gradients: PairEmbeddings
 
 
 def contrast_parts(
     model: Any, whole: JointModel, parts: list[BatchPart], batch: PairBatch, n_pairs: int, recipe: JointRecipe
 ) -> Contrast:
     """The first pass: embeddings of all parts without gradients, put together; their loss and its gradients."""
-    found: list[Embeddings] = []
+    found: list[PairEmbeddings] = []
     with torch.no_grad():
         for part in parts:
             torch.manual_seed(part.seed)  # the second pass draws the same dropout
             found.append(model(part.batch, part.keep, recipe, None, part.n_pairs, len(part.rows)).embeddings)
     order = torch.cat([part.rows for part in parts])
     leaves: dict[str, Tensor] = {}
-    for name in Embeddings._fields:
+    for name in PairEmbeddings._fields:
         pieces = [getattr(embeddings, name) for embeddings in found]
         if pieces[0] is None:
             continue
@@ -133,12 +133,12 @@ def contrast_parts(
         places = order if len(stacked) == len(order) else order[order < n_pairs]  # the timed ones are of pairs only
         leaves[name] = torch.empty_like(stacked).index_copy_(0, places, stacked).requires_grad_()
     with torch.enable_grad():
-        loss = whole.contrastive(Embeddings(**leaves), batch.pieces, n_pairs, recipe)
+        loss = whole.contrastive(PairEmbeddings(**leaves), batch.pieces, n_pairs, recipe)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
-    return Contrast(loss.detach(), Embeddings(**dict(zip(leaves, gradients, strict=True))))
+    return Contrast(loss.detach(), PairEmbeddings(**dict(zip(leaves, gradients, strict=True))))
 
 
-def surrogate_loss(embeddings: Embeddings, gradients: Embeddings, part: BatchPart, n_parts: int) -> Tensor:
+def surrogate_loss(embeddings: PairEmbeddings, gradients: PairEmbeddings, part: BatchPart, n_parts: int) -> Tensor:
     """A scalar whose gradients in the embeddings of a part are those given."""
     total = torch.zeros((), device=part.rows.device)
     for name, value in embeddings._asdict().items():

@@ -59,10 +59,8 @@ class JointRecipe:
     first_weight: float = option(
         1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
     )
-    contrastive_weight: float = option(
-        0.2, "Weight of InfoNCE between global embeddings: what is seen and heard.", min=0
-    )
-    timed_weight: float = option(0.1, "Weight of InfoNCE between timed embeddings: when it happens.", min=0)
+    contrastive_weight: float = option(0.2, "Weight of InfoNCE between global embeddings, for meaning.", min=0)
+    timed_weight: float = option(0.1, "Weight of InfoNCE between timed embeddings, for timing.", min=0)
     reading_weight: float = option(1.0, "Weight of reading onsets off all music, for its timed embeddings.", min=0)
     stand_in_weight: float = option(
         0.0, "Weight of InfoNCE between music and the curves that stand in for a picture.", min=0
@@ -107,7 +105,7 @@ class Losses:
     reading: Tensor
 
 
-class Embeddings(NamedTuple):
+class PairEmbeddings(NamedTuple):
     """Embeddings [n, E] of length 1 of n clips, pairs first, and inverse temperatures.
 
     The timed ones are of the pairs only. None where the recipe has no use for them.
@@ -131,7 +129,7 @@ class PassOutput(NamedTuple):
     codebooks: Tensor
     onset: Tensor
     reading: Tensor
-    embeddings: Embeddings
+    embeddings: PairEmbeddings
 
 
 class LossWeights(NamedTuple):
@@ -234,20 +232,20 @@ class JointModel(nn.Module):
         onset = nothing
         if recipe.onset_weight:
             onset = onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), weights.beats)
-        embeddings, reading = Embeddings(), nothing
+        embeddings, reading = PairEmbeddings(), nothing
         if seen is not None and n_uncond:
             embeddings = self.embeddings(seen, hidden[n:], n_pairs, recipe)
             if recipe.timed_weight:
-                heard = (batch.onsets[:n_uncond] > 0).float()
-                reading = onset_loss(self.music_timed.read(hidden[n:]), heard, torch.ones_like(heard))
+                is_onset = (batch.onsets[:n_uncond] > 0).float()
+                reading = onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
-    def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> Embeddings:
-        """Embeddings of both embeddings. seen: of all clips.
+    def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> PairEmbeddings:
+        """Embeddings of both sides. seen: of all clips.
 
         hidden [n, S, D]: unconditional states of the first n clips, as their music may not know their picture.
         """
-        found = Embeddings()
+        found = PairEmbeddings()
         if (recipe.contrastive_weight and n_pairs) or recipe.stand_in_weight:
             video = seen.embedding[: len(hidden)].clone()  # FSDP2 wants no views out of a forward pass
             found = found._replace(video=video, music=self.music(hidden), scale=self.temperature())
@@ -256,7 +254,7 @@ class JointModel(nn.Module):
             found = found._replace(timed_video=video, timed_music=music, timed_scale=self.timed_temperature())
         return found
 
-    def contrastive(self, embeddings: Embeddings, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
+    def contrastive(self, embeddings: PairEmbeddings, pieces: Tensor, n_pairs: int, recipe: JointRecipe) -> Tensor:
         """Weighted InfoNCE of pairs, and of music with its stand-ins; over all processes. pieces [B].
 
         The two kinds are never negatives of each other: to distinguish a picture from a stand-in takes no meaning.

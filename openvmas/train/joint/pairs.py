@@ -184,12 +184,12 @@ def song_of(example: Example, name: str) -> MusicClip:
     curves = (getattr(example.events, n)[:n_steps] for n in CURVE_NAMES)
     has_grid = len(example.beats) > 1
     tempo = 60 / float(np.median(np.diff(example.beats))) if has_grid else 0.0
-    heard = MusicAnalysis(
+    analysis = MusicAnalysis(
         duration=Fraction(n_steps) / CONTROL_RATE, events=Events(CONTROL_RATE, *curves), onsets=np.zeros(0),
         onset_strengths=np.zeros(0), beats=example.beats, downbeats=example.downbeats, tempo=tempo, beats_per_bar=4,
         confidence=float(has_grid), loudness_lufs=-math.inf,
     )  # fmt: skip
-    return MusicClip(name, heard, example.axis_times, example.axes)
+    return MusicClip(name, analysis, example.axis_times, example.axes)
 
 
 def frame_count(n_steps: int, fps: float) -> int:
@@ -384,8 +384,8 @@ def example_of(found: dict[str, Any], facts: dict[str, Any]) -> tuple[Example, E
     has_grid = facts["confidence"] >= GRID_CONFIDENCE
     beats, downbeats = (found[name].astype(float) if has_grid else np.zeros(0) for name in ("beats", "downbeats"))
     codes = unpack_codes(found["codes"], n_steps, facts["codebook_size"])
-    heard, pictured = (unpack_events(found, side, duration) for side in ("heard", "seen"))
-    example = Example(codes, heard, beats, downbeats, np.zeros(0), np.zeros((0, 0)), has_ending=False)
+    events, pictured = (unpack_events(found, side, duration) for side in ("heard", "seen"))
+    example = Example(codes, events, beats, downbeats, np.zeros(0), np.zeros((0, 0)), has_ending=False)
     return example, pictured, unpack_curve(found["motion"], pictured.n_steps)
 
 
