@@ -192,7 +192,7 @@ def pack(listing: Path, root: Path, folder: Path, options: PackOptions) -> PartW
                 if start in starts:
                     continue
                 place = {"start": start, "length": wave.shape[1], "is_last": is_last, "sample_rate": OPUS_RATE}
-                piece = PackedPiece(**{**vars(track), **place}, channels=options.channels, kbps=options.kbps)
+                piece = PackedPiece(**{**vars(track), **place}, channels=options.channels, kbps=float(options.kbps))
                 writer.add(piece, encode_opus(wave, options.kbps))
                 if options.parts is not None and writer.n_parts >= options.parts:
                     writer.abandon()
