@@ -73,7 +73,7 @@ def gather(plan: ScorePlan, video: dict[str, Any], clip: str, title: str) -> Mar
 
 
 def describe(section: Section) -> str:
-    """What was asked of a section, in a few words on one line."""
+    """The wishes for a section, in a few words on one line."""
     words = section.text or ", ".join(axis for axis, value in section.mood.items() if value > 0.5)
     return f": {' '.join(words.split())[:60]}" if words.strip() else ""
 

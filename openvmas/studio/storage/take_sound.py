@@ -120,7 +120,7 @@ def peaks_of(mono: np.ndarray) -> np.ndarray:
 
 
 def peaks_of_file(path: Path, n_samples: int, offset: int = 0) -> np.ndarray:
-    """As `peaks_of`, of music on disk, a minute at a time."""
+    """Lowest and highest of every PEAK_SPAN samples of music on disk, read a minute at a time: [n, 2] float32."""
     step = 60 * SAMPLE_RATE_OUT
     parts = [peaks_of(read_wave(path, start, start + step, offset).mean(axis=0)) for start in range(0, n_samples, step)]
     return np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
