@@ -18,20 +18,12 @@ import numpy as np
 import pytest
 
 from openvmas.errors import InputError, OutputError
-from openvmas.eval.reports.video_page import (
-    BINS,
-    clock,
-    draw_page,
-    histogram,
-    length,
-    polyline,
-    strip_length,
-    strip_width,
-)
+from openvmas.eval.reports.video_page import BINS, draw_page, histogram, strip_length, strip_width
 from openvmas.eval.reports.video_report import fit, jpeg, nearest, plain, write_report
 from openvmas.media.audio import write_wav
 from openvmas.media.mux import mux
 from openvmas.media.probe import probe
+from openvmas.pages import clock, draw, length
 
 NAME = "clicks <img src=x onerror=alert(1)> & co.mp4"
 LATE = 0.04  # s
@@ -168,7 +160,7 @@ def test_length_has_its_unit() -> None:
 def test_timeline_has_limits() -> None:
     assert strip_width(1) == 1086 and strip_width(200) == 3200 and strip_width(7200) == 9000
     assert strip_length(1) == 10 and strip_length(7200) < 90
-    assert len(polyline("music", [(float(i), 0.0) for i in range(360_000)]).split()) < 3010
+    assert len(draw("curve", "music", [float(i) for i in range(360_000)], 1.0, 0, 1).split()) < 3010
 
 
 def test_histogram_counts_every_error_once() -> None:
