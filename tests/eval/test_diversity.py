@@ -9,23 +9,25 @@ import numpy as np
 import pytest
 
 from openvmas.eval.benchmark import set_measures
-from openvmas.eval.benchmark.cache import Sound
 from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder
 from openvmas.eval.embedders.tags import MOODS, STYLES, tag_shares
-from openvmas.eval.metrics.diversity import evaluate_seeds, spread, style_coverage, styles, video_share
+from openvmas.eval.metrics.diversity import dispersion, evaluate_seeds, style_coverage, styles, video_share
+from openvmas.eval.suites.cache import Sound
 
 
 def test_spread_by_hand() -> None:
     pieces = np.zeros((3, 2, 3))
     pieces[:] = np.eye(3)[:, None]  # each video has a piece of its own, both seeds the same
-    found = spread(pieces)
+    found = dispersion(pieces)
     assert (found.seeds_vendi, found.seeds_distance) == pytest.approx((1, 0))
     assert (found.videos_vendi, found.videos_distance) == pytest.approx((3, 1))
-    turned = spread(pieces.transpose(1, 0, 2))
+    turned = dispersion(pieces.transpose(1, 0, 2))
     assert (turned.seeds_vendi, turned.videos_vendi) == pytest.approx((3, 1))
-    assert math.isnan(spread(pieces[:, :1]).seeds_vendi) and spread(pieces[:, :1]).videos_vendi == pytest.approx(3)
-    far = spread(pieces + 100, centre=np.full(3, 100.0))
-    assert far.videos_vendi == pytest.approx(3) and spread(pieces + 100).videos_vendi < 1.01
+    assert math.isnan(dispersion(pieces[:, :1]).seeds_vendi) and dispersion(
+        pieces[:, :1]
+    ).videos_vendi == pytest.approx(3)
+    far = dispersion(pieces + 100, centre=np.full(3, 100.0))
+    assert far.videos_vendi == pytest.approx(3) and dispersion(pieces + 100).videos_vendi < 1.01
 
 
 def test_video_share_by_hand() -> None:

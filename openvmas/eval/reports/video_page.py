@@ -52,7 +52,7 @@ def draw_page(data: dict[str, Any], thumbnails: Sequence[str]) -> str:
 
 
 def generator(provenance: dict[str, Any]) -> str:
-    """How the music was made, from the file's own metadata."""
+    """The program and options that made the music, from the file's own metadata."""
     options = provenance.get("options")
     known = options if isinstance(options, dict) else {}
     shown = [f"{name} {known[name]}" for name in ("model", "seed", "mood", "text") if known.get(name) is not None]
