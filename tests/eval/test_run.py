@@ -262,6 +262,7 @@ def test_the_reference_is_its_own_music_and_every_picture_meets_every_piece(
     assert found["similarity"] == pytest.approx(asked.combined, abs=1e-5)
     assert found["similarity_timing"] == pytest.approx(asked.timing, abs=1e-5)
     assert found["similarity_meaning"] == pytest.approx(asked.meaning, abs=1e-5)
+    assert len(values["silence"]) == 2
     assert all("retrieval_r5" not in one and 1 <= one["retrieval_rank"] <= 2 for one in values["silence"])
     tested = {name for _, name in result.pairs}
     assert {"similarity", "own_similarity"} <= tested and not tested & run.RESTATED

@@ -212,7 +212,9 @@ def test_page_shows_the_figures_of_the_data(written: tuple[str, dict]) -> None:
     assert sum(tag == "circle" for tag, _ in page.tags) == len(data["visual_beats"])
     classes = [attributes.get("class") for _, attributes in page.tags]
     assert sum(name in ("cut", "cut soft") for name in classes) == len(data["cuts"])
-    for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+    drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(drawings) == 3  # the timeline and two histograms
+    for drawing in drawings:
         ElementTree.fromstring(drawing)
 
 
