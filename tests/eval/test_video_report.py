@@ -26,7 +26,7 @@ from openvmas.media.audio import write_wav
 from openvmas.media.jpeg import jpeg
 from openvmas.media.mux import mux
 from openvmas.media.probe import probe
-from openvmas.pages import clock, draw, length
+from openvmas.pages.rendering import clock, draw, length
 
 NAME = "clicks <img src=x onerror=alert(1)> & co.mp4"
 LATE = 0.04  # s

@@ -21,7 +21,7 @@ from openvmas.data.report.costs import describe_size
 from openvmas.data.sources.records import read_rows
 from openvmas.errors import InputError
 from openvmas.files import write_text
-from openvmas.pages import render
+from openvmas.pages.rendering import render
 
 LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")
 LABELS_EACH = 3  # where every label has a weight

@@ -11,7 +11,7 @@ from openvmas.data.report.datasheet import length_rows, measure_rows, table_rows
 from openvmas.data.report.funnel import Funnel
 from openvmas.errors import InputError, OutputError
 from openvmas.files import write_text
-from openvmas.pages import draw, render
+from openvmas.pages.rendering import draw, render
 
 BAR = 560  # px, of all listed records
 ROWS = 12  # of a table; the datasheet has more

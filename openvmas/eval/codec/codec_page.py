@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from openvmas.music.dsp import hz_to_mel
-from openvmas.pages import number, render
+from openvmas.pages.rendering import number, render
 
 LOUDEST, QUIETEST = 0.0, -90.0  # dB of a full-scale sine, of the spectrograms
 MAX_DIFFERENCE = 30.0  # dB

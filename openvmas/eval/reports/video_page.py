@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.pages import draw, number, render
+from openvmas.pages.rendering import draw, number, render
 
 MIN_WIDTH, MAX_WIDTH, SECOND = 1086, 9000, 16  # px of the timeline; px of a second where it is longer
 THUMBNAIL_WIDTH = 107  # px

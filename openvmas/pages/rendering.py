@@ -1,4 +1,4 @@
-"""HTML pages: the templates of `openvmas/templates`, filled with plain values by Jinja2.
+"""HTML pages: the templates of `openvmas/pages/templates`, filled with plain values by Jinja2.
 
 A page runs no script, loads nothing from elsewhere and shows light and dark. Every value is escaped unless a template
 made it. Only reports import this module; scoring a video does not load Jinja2.
