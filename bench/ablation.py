@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from openvmas.codec.runtime import CodecRunner
-from openvmas.eval.metrics.statistics import bootstrap_interval, mean
+from openvmas.eval.metrics.statistics import bootstrap_interval
 from openvmas.hub.taggers import Yamnet
 from openvmas.model.alignment import ranks_of, unconditioned
 from openvmas.music.onsets import onset_strength
@@ -251,7 +251,7 @@ def loudness(wave: np.ndarray, hop: int = 640) -> np.ndarray:
 
 def say(values: Sequence[float], digits: int = 2) -> str:
     """Mean with a 95 % bootstrap interval."""
-    found = bootstrap_interval(np.array(values, float), mean)
+    found = bootstrap_interval(np.array(values, float))
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 

@@ -11,7 +11,7 @@ import soxr
 
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
-from openvmas.eval.benchmark.folder_measures import read_sound
+from openvmas.eval.suites.media_files import read_sound
 from openvmas.train.joint.joint_trainer import picture_condition
 from openvmas.train.joint.pairs import TrainingClip, crop_picture, events_as_planned
 from openvmas.vision.analysis import VideoAnalysis, analyze

@@ -13,8 +13,7 @@ from codec_entropy import Predictability
 from codec_measures import BANDS, CodeUse
 from codec_stream import Exported
 from codec_systems import Measured
-
-from openvmas.eval.metrics.frechet import Reference
+from reference_cloud import Reference
 
 BAND_NAMES = tuple(f"{low / 1000:g}-{high / 1000:g} kHz" for low, high in BANDS)
 PATCHES, DRAWS = 400, 10  # of embeddings per Fréchet distance, as bench/fad.py

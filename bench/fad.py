@@ -25,8 +25,9 @@ import av
 import numpy as np
 import soundfile
 import soxr
+from reference_cloud import Reference
 
-from openvmas.eval.metrics.frechet import Reference
+from openvmas.eval.metrics.distances import kernel_inception_distance
 from openvmas.hub.taggers import HOP, PATCH, PATCH_HOP, SAMPLE_RATE, Yamnet
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
@@ -138,7 +139,7 @@ def measure(name: str, n_files: int, reference: Reference, cloud, n_patches: int
     for _ in range(DRAWS):
         chosen = embeddings[generator.choice(len(embeddings), n_patches, replace=False)]
         frechet.append(reference.frechet(chosen))
-        kernel.append(reference.kernel(chosen))
+        kernel.append(kernel_inception_distance(reference.embeddings, chosen))
     share = float(np.mean(1 / (1 + np.exp(-logits[:, music]))))
     return Row(name, n_files, n_patches, *map(float, (np.mean(frechet), np.std(frechet), np.mean(kernel))), share)
 

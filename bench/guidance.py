@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import soxr
+from reference_cloud import frechet_distance
 
 import openvmas
-from openvmas.eval.benchmark.folder_measures import media_files, read_sound
-from openvmas.eval.metrics.frechet import frechet_distance
+from openvmas.eval.suites.media_files import media_files, read_sound
 from openvmas.generate.scorer import Scorer
 from openvmas.hub.taggers import SAMPLE_RATE, Embedder, Musicnn, Yamnet, log_mel
 from openvmas.music.sync import sync_of_wave

@@ -14,7 +14,7 @@ import argparse
 import numpy as np
 
 import openvmas
-from openvmas.eval.metrics.statistics import bootstrap_interval, mean
+from openvmas.eval.metrics.statistics import bootstrap_interval
 from openvmas.hub.taggers import Musicnn
 from openvmas.settings import SAMPLE_RATE_OUT
 
@@ -57,7 +57,7 @@ def main() -> None:
         own, others = amount[i], np.delete(amount, i, axis=0).ravel()
         areas.append(float((own[:, None] > others).mean()))
         print(f"| {word} | {areas[-1]:.2f} |")
-    found = bootstrap_interval(np.array(areas), mean)
+    found = bootstrap_interval(np.array(areas))
     print(f"| all | {found.value:.2f} [{found.low:.2f}, {found.high:.2f}] |")
 
 

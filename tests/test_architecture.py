@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings",),
-    ("timeline", "files", "processes"),
+    ("timeline", "files", "processes", "pages"),
     ("pretrained", "condition", "onnx_session"),
     ("media",),
     ("vision", "music"),
@@ -37,8 +37,8 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("__main__",),
 )
 RANK = {room: rank for rank, rooms in enumerate(ORDER) for room in rooms}
-NEVER_TO_SCORE = {"torch", "scipy", "cv2", "soundfile", "pydantic", "librosa"}
-CORE_DEPENDENCIES = {"numpy", "onnxruntime", "av", "soxr", "click", "yaml"}
+NEVER_TO_SCORE = {"jinja2", "torch", "scipy", "cv2", "soundfile", "pydantic", "librosa"}
+CORE_DEPENDENCIES = {"numpy", "onnxruntime", "av", "soxr", "click", "yaml", "jinja2"}
 MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 80
 MAX_FILES_IN_FOLDER = 14

@@ -1,13 +1,16 @@
-"""`openvmas eval`: figures about finished videos and music. Heavy modules are imported by the command itself."""
+"""`openvmas eval`: measures of finished videos and music. Heavy modules are imported by the command itself."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from openvmas.errors import ModelError, OptionError
 
 if TYPE_CHECKING:
     from openvmas.generate.outputs import Outputs
@@ -19,6 +22,15 @@ def eval() -> None:
 
     Try: openvmas eval folder DIR
     """
+
+
+@contextlib.contextmanager
+def extra_needed() -> Iterator[None]:
+    """Raises OptionError for a package that an import inside needs and that is not installed."""
+    try:
+        yield
+    except ImportError as error:
+        raise OptionError(f"the figures need {error.name}; run: pip install 'openvmas[eval]'.") from error
 
 
 def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> dict[str, Path]:
@@ -45,7 +57,9 @@ def write(targets: dict[str, Path], page: str, data: dict[str, Any], table: str 
 @click.option(
     "--embedder", default="yamnet", metavar="NAME", help="yamnet, musicnn or NAME:PATH (docs/hub.md). [default: yamnet]"
 )
-@click.option("--border", type=float, metavar="NUMBER", help="Look for seams at every multiple of so many seconds.")
+@click.option(
+    "--seam-interval", type=float, metavar="NUMBER", help="Look for seams at every multiple of this many seconds."
+)
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the tables and errors.")
 def folder(
@@ -54,34 +68,36 @@ def folder(
     json_path: str | None,
     markdown: str | None,
     embedder: str,
-    border: float | None,
+    seam_interval: float | None,
     overwrite: bool,
     quiet: bool,
 ) -> int:
-    """Measure every video or sound in a folder: timing, craft and variety with intervals, distances from a reference.
+    """Measure every video or sound in a folder: timing, signal quality, diversity, and distances from a reference.
 
     What was measured is kept by content, so the next run is quick.
     """
-    from openvmas.errors import ModelError
-    from openvmas.eval.benchmark import folder_measures as measures
-    from openvmas.eval.benchmark import set_measures
     from openvmas.eval.embedders.registry import open_embedder
-    from openvmas.eval.reports.folder_tables import as_json, page
+    from openvmas.eval.suites.media_files import media_files
     from openvmas.generate.outputs import Outputs
+
+    with extra_needed():
+        from openvmas.eval.benchmark import folder_measures as measures
+        from openvmas.eval.benchmark import set_measures
+        from openvmas.eval.reports.folder_tables import as_json, page
 
     def say(text: str) -> None:
         if not quiet or text.startswith("left out"):
             click.echo(text, err=True)
 
     def measure(path: Path) -> measures.MeasuredFolder:
-        return measures.measure_folder(path, known, border, say)
+        return measures.measure_folder(path, known, seam_interval, say)
 
     known: str | None = embedder
     with Outputs(folder, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)
         paths = [Path(name) for name in (folder, reference) if name]
         for path in paths:
-            measures.media_files(path)
+            media_files(path)
         try:
             found = [measure(path) for path in paths]
         except ModelError as error:
@@ -114,25 +130,30 @@ def folder(
     metavar="LIST",
     help="Systems with commas between them; the others are compared with the first. [default: what needs no library]",
 )
-@click.option("--media", metavar="DIR", help="Where the suite's media lie. [default: corpora beside its folder]")
-@click.option("--results", metavar="DIR", help="Finished sounds and records; a stopped run goes on there.")
-@click.option("--library", metavar="DIR", help="Real tracks, for the systems retrieval and random.")
-@click.option("--systems-folder", default="systems", metavar="DIR", help="Command files. [default: systems]")
+@click.option("--media", metavar="DIR", help="Folder of the suite's media. [default: corpora beside its folder]")
+@click.option("--results", metavar="DIR", help="Folder of finished sounds and records, where a stopped run goes on.")
+@click.option("--library", metavar="DIR", help="Folder of real tracks, for the systems retrieval and random.")
+@click.option("--systems-folder", default="systems", metavar="DIR", help="Folder of command files. [default: systems]")
 @click.option(
     "--embedders",
     default="yamnet,musicnn",
     metavar="LIST",
     help="As --embedder of `eval folder`; imagebind:FILE also judges music and picture. [default: yamnet,musicnn]",
 )
-@click.option("--jobs", type=int, metavar="NUMBER", help="Worker processes. [default: as many as processors]")
-@click.option("--seed", type=int, default=0, metavar="NUMBER", help="Of everything that is drawn. [default: 0]")
-@click.option("--seeds", type=int, metavar="NUMBER", help="Of systems that draw, on some clips. [default: the suite's]")
-@click.option("--limit", type=int, metavar="NUMBER", help="Only so many clips, evenly from the whole suite.")
-@click.option("--finished", is_flag=True, help="Only clips that all systems have results for: a run so far.")
-@click.option("--timeout", type=float, default=1800.0, metavar="SECONDS", help="Of one clip. [default: 1800]")
+@click.option("--workers", type=int, metavar="NUMBER", help="Worker processes. [default: as many as processors]")
+@click.option("--seed", type=int, default=0, metavar="NUMBER", help="Seed of all random draws. [default: 0]")
+@click.option(
+    "--seeds",
+    type=int,
+    metavar="NUMBER",
+    help="Seeds of systems that draw. [default: the suite's]",
+)
+@click.option("--limit", type=int, metavar="NUMBER", help="Number of clips, evenly from the whole suite.")
+@click.option("--only-complete", is_flag=True, help="Only clips that all systems have results for: the run so far.")
+@click.option("--timeout", type=float, default=1800.0, metavar="SECONDS", help="Limit for one clip. [default: 1800]")
 @click.option("--json", "json_path", metavar="PATH", help="Write every figure here.")
 @click.option("--markdown", metavar="PATH", help="Write the page here.")
-@click.option("--table", metavar="PATH", help="Put the result in short between the marks of this page.")
+@click.option("--table", metavar="PATH", help="Put the short table between the marks of this page.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the page and errors.")
 def run(
@@ -146,11 +167,13 @@ def run(
     """
     import os
 
-    from openvmas.eval.benchmark import run as runs
-    from openvmas.eval.benchmark.suite import describe_coverage, read_suite
-    from openvmas.eval.reports.benchmark_page import as_json, in_short, insert, page, systems_in_order
+    from openvmas.eval.suites.suite import describe_coverage, read_suite
     from openvmas.eval.systems.system import Setting
     from openvmas.generate.outputs import Outputs
+
+    with extra_needed():
+        from openvmas.eval.benchmark import run as runs
+        from openvmas.eval.reports.benchmark_page import as_json, in_short, insert, page, systems_in_order
 
     def say(text: str) -> None:
         if not quiet or "failed:" in text or text.startswith("left out"):
@@ -163,7 +186,7 @@ def run(
     setting = Setting(folders["library"], folders["systems_folder"])
     command = f"openvmas eval run {Path(suite).name} --systems {systems}"
     command += "".join(f" --{name} {more[name]}" for name in ("seed", "seeds", "limit") if more[name])
-    command += " --finished" * more["finished"]
+    command += " --only-complete" * more["only_complete"]
     with Outputs(suite, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)
         table = more["table"]
@@ -172,8 +195,8 @@ def run(
             insert(table, "")  # whether it has the marks shows now and not in an hour
         result = runs.run(
             found, systems_in_order(systems), Path(more["results"] or f"{found.name}.results"), setting,
-            embedders=systems_in_order(more["embedders"]), jobs=more["jobs"] or min(os.cpu_count() or 1, 8),
-            seed=more["seed"], seeds=more["seeds"], limit=more["limit"], finished=more["finished"],
+            embedders=systems_in_order(more["embedders"]), workers=more["workers"] or min(os.cpu_count() or 1, 8),
+            seed=more["seed"], seeds=more["seeds"], limit=more["limit"], only_complete=more["only_complete"],
             timeout=more["timeout"], say=say,
         )  # fmt: skip
         text = page(result, command)
@@ -189,7 +212,7 @@ def run(
 @click.argument("media", metavar="[DIR]", required=False)
 def build(suite: str, media: str | None) -> int:
     """Build what is missing of a suite, by the commands that it names; DIR is where its media go."""
-    from openvmas.eval.benchmark import suite as suites
+    from openvmas.eval.suites import suite as suites
 
     found = suites.read_suite(suite, media)
     suites.build(found, lambda text: click.echo(text, err=True))

@@ -70,5 +70,5 @@ class Clap(Adapter):
         return torch.nn.functional.normalize(self.network.text_projection(pooled), dim=-1).cpu().numpy()
 
     def similarity(self, wave: np.ndarray, sample_rate: int, texts: Sequence[str]) -> np.ndarray:
-        """How well each text fits a mono wave [L]: mean cosine over windows, [N] in [-1, 1] (the CLAP score)."""
+        """Similarity of each text to a mono wave [L]: mean cosine over windows, [N] in [-1, 1] (the CLAP score)."""
         return (self.embed(wave, sample_rate).embeddings @ self.embed_texts(texts).T).mean(axis=0)

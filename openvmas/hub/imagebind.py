@@ -1,8 +1,8 @@
 """ImageBind (Girdhar et al. 2023, arXiv:2305.05665): sound and pictures in one space of 1,024 numbers.
 
 Weights: `imagebind_huge.pth` of facebookresearch/ImageBind (CC BY-NC-SA 4.0: not for commercial use). Of its six towers
-those for sound and pictures are built here (720 M of 1.2 B parameters). It was found to hear next to nothing of rhythm
-(Diff-V2M): its similarity speaks of meaning.
+those for sound and pictures are built here (720 M of 1.2 B parameters). It encodes next to nothing of rhythm
+(Diff-V2M): its similarity is semantic.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def imagebind_spectra(wave: Tensor) -> Tensor:
 
 
 def two_towers(state: State) -> State:
-    """What a state dict of all six towers has for sound and pictures."""
+    """The part of a state dict of all six towers that is for sound and pictures."""
     kept = tuple(f"{group}.{tower}." for tower in TOWERS for group in GROUPS)
     return {key: value for key, value in state.items() if key.startswith(kept)}
 

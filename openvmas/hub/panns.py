@@ -80,7 +80,7 @@ class Cnn14(nn.Module):
 
 
 class Panns(Adapter):
-    """10 s every 5 s, as long as AudioSet's clips; a shorter wave is heard as it is, padded to 1 s."""
+    """10 s every 5 s, as long as AudioSet's clips; a shorter wave is taken as it is, padded to 1 s."""
 
     sample_rate = SAMPLE_RATE
     span, hop = 10.0, 5.0

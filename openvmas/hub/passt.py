@@ -82,7 +82,7 @@ def our_names(state: State) -> State:
 
 
 class Passt(Adapter):
-    """10 s every 5 s; a shorter wave is heard as it is, padded to 1 s."""
+    """10 s every 5 s; a shorter wave is taken as it is, padded to 1 s."""
 
     sample_rate = SAMPLE_RATE
     span, hop = 10.0, 5.0

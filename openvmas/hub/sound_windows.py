@@ -1,4 +1,4 @@
-"""What all adapters share: sound cut into windows and shown to a PyTorch network in batches.
+"""The base of adapters: sound cut into windows and given to a PyTorch network in batches.
 
 `openvmas eval folder DIR --embedder clap:FOLDER` names an adapter and where its weights lie.
 """
@@ -24,7 +24,7 @@ class Adapter(Embedder):
     """An embedder in PyTorch. A subclass sets its class values and `forward_windows`.
 
     span, hop: s, of windows. A wave shorter than a window is padded with silence, or as the subclass says. Where
-    windows overlap by half, one more ends with the wave; else what is left over after the last is not looked at.
+    windows overlap by half, one more ends with the wave; else what is left over after the last is left out.
     """
 
     sample_rate: int

@@ -1,4 +1,4 @@
-"""What a waveform sounds like, as numbers: YAMNet (every 0.48 s) and musicnn (every 2 s), embeddings and class scores.
+"""Embeddings and class scores of waveforms: YAMNet (every 0.48 s) and musicnn (every 2 s).
 
 The weights (YAMNet: Apache-2.0, 15 MB; musicnn: ISC, 3 MB) are not part of the package;
 `tools/fetch_eval_weights.py` makes the files. Measurement only: nothing that scores a video imports this.
@@ -19,7 +19,7 @@ import soxr
 from openvmas.errors import ModelError
 from openvmas.music.dsp import mel_filterbank
 
-SAMPLE_RATE = 16_000  # Hz, what both networks hear
+SAMPLE_RATE = 16_000  # Hz, the input of both networks
 WINDOW, HOP, FFT = 400, 160, 512  # samples
 MELS, LOWEST, HIGHEST = 64, 125.0, 7500.0  # bands, Hz
 PATCH, PATCH_HOP = 96, 48  # spectrum frames: 0.96 s every 0.48 s
@@ -95,7 +95,7 @@ class Embedder:
     """A network file on ONNX Runtime: `patches` in, `embeddings` and `logits` out, class names inside."""
 
     file_name: str
-    sample_rate: int = SAMPLE_RATE  # Hz, what the network hears
+    sample_rate: int = SAMPLE_RATE  # Hz, the input of the network
 
     def __init__(self, path: str | Path | None = None, threads: int = 1, batch: int = 32) -> None:
         """Load the weights; raises ModelError if the file is missing."""
@@ -154,7 +154,7 @@ class Yamnet(Embedder):
         """Embeddings and class logits of a mono wave [L] in [-1, 1] at sample_rate Hz.
 
         The wave is padded with silence to one patch (0.96 s) if it is shorter; what is left over after the last whole
-        patch is not looked at.
+        patch is left out.
         """
         return self.embed_log_mel(log_mel(at_16k(wave, sample_rate, (PATCH - 1) * HOP + WINDOW)))
 
@@ -176,7 +176,7 @@ class Musicnn(Embedder):
         """Embeddings and tag logits of a mono wave [L] in [-1, 1] at sample_rate Hz: 3 s every 2 s.
 
         The wave is padded with silence to one patch (3 s) if it is shorter; what is left over after the last whole
-        patch is not looked at.
+        patch is left out.
         """
         frames = musicnn_log_mel(at_16k(wave, sample_rate, (MUSICNN_PATCH - 1) * MUSICNN_HOP))
         patches = np.lib.stride_tricks.sliding_window_view(frames, MUSICNN_PATCH, axis=0)[::MUSICNN_PATCH_HOP]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from openvmas import __version__
-from openvmas.eval.reports.folder_tables import number, plain, span, table
+from openvmas.eval.reports.json_values import plain
+from openvmas.eval.reports.markdown_tables import number, span, table
 from openvmas.study.power import SampleSize
 from openvmas.study.results import Comparisons, Ratings, StudyResults
 from openvmas.study.screening import REASONS

@@ -16,7 +16,7 @@ import numpy as np
 
 from openvmas import __version__
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
+from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
 from openvmas.files import atomic_path, explain_write_errors
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.loudness import SILENCE, integrated_loudness, true_peak

@@ -13,17 +13,21 @@ from synthetic_pieces import synthesise, write_piece
 
 from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError
-from openvmas.eval.benchmark import folder_measures as measures
+from openvmas.eval.benchmark import folder_measures
 from openvmas.eval.benchmark.folder_measures import (
     MeasuredFile,
     MeasuredFolder,
-    clip_name,
     measure_folder,
     pair,
     summarise,
 )
 from openvmas.eval.benchmark.set_measures import compare, variety
-from openvmas.eval.reports.folder_tables import MEASURES, number, plain, table
+from openvmas.eval.embedders import registry
+from openvmas.eval.metrics.measure_table import MEASURES
+from openvmas.eval.reports.json_values import plain
+from openvmas.eval.reports.markdown_tables import number, table
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.media_files import clip_name
 from openvmas.generate.similarity import Aligner, similarity
 from openvmas.hub.taggers import Embedder, Embeddings, at_16k, log_mel
 from openvmas.media.audio import write_wav
@@ -75,9 +79,9 @@ def kept(tmp_path_factory: pytest.TempPathFactory, sounds: Path) -> Path:
     """A cache in which both folders are measured already, with MelEmbedder."""
     place = tmp_path_factory.mktemp("kept")
     patch = pytest.MonkeyPatch()
-    patch.setitem(measures.EMBEDDERS, "yamnet", MelEmbedder)
+    patch.setitem(registry.EMBEDDERS, "yamnet", MelEmbedder)
     for name in ("real", "made"):
-        measure_folder(sounds / name, cache=measures.Cache(place / "measured"))
+        measure_folder(sounds / name, cache=Cache(place / "measured"))
     patch.undo()
     return place
 
@@ -135,7 +139,7 @@ def test_videos_are_compared_with_each_others_music(tmp_path: Path, cache: Path,
         assert 0 <= file.values["own_similarity"] <= 1 and 1 <= file.values["retrieval_rank"] <= 3
         assert "retrieval_r5" not in file.values  # all of three are among the first five
     monkeypatch.setattr(Aligner, "encode", lambda *given: pytest.fail("heard again"))
-    monkeypatch.setattr(measures, "measure_file", lambda *given: pytest.fail("measured again"))
+    monkeypatch.setattr(folder_measures, "measure_file", lambda *given: pytest.fail("measured again"))
     assert plain(measure_folder(clips, embedder=None)) == plain(found)
     for name in ("b", "c"):
         (clips / f"{name}.mp4").unlink()
@@ -150,16 +154,16 @@ def test_a_second_run_measures_nothing(sounds: Path, kept: Path, tmp_path: Path,
     def fail(*arguments: object) -> dict[str, float]:
         raise AssertionError("measured again")
 
-    before = measure_folder(sounds / "real", cache=measures.Cache(kept / "measured"))
-    monkeypatch.setattr(measures, "measure_file", fail)
-    monkeypatch.setattr(measures, "embed_file", fail)
+    before = measure_folder(sounds / "real", cache=Cache(kept / "measured"))
+    monkeypatch.setattr(folder_measures, "measure_file", fail)
+    monkeypatch.setattr(folder_measures, "embed_file", fail)
     (tmp_path / "moved").mkdir()
     shutil.copy(sounds / "real" / "rock.wav", tmp_path / "moved" / "other name.wav")
-    after = measure_folder(tmp_path / "moved", cache=measures.Cache(kept / "measured"))
+    after = measure_folder(tmp_path / "moved", cache=Cache(kept / "measured"))
     rock = next(file for file in before.files if file.name == "rock.wav")
     assert after.files[0].values == rock.values and after.files[0].name == "other name.wav"
     with pytest.raises(AssertionError, match="measured again"):
-        measure_folder(tmp_path / "moved", border=2.0, cache=measures.Cache(kept / "measured"))
+        measure_folder(tmp_path / "moved", seam_interval=2.0, cache=Cache(kept / "measured"))
 
 
 def test_a_damaged_cache_is_measured_again(sounds: Path, kept: Path, cache: Path, tmp_path: Path) -> None:
@@ -173,7 +177,7 @@ def test_a_damaged_cache_is_measured_again(sounds: Path, kept: Path, cache: Path
 
 
 def test_a_folder_against_itself_is_perfect(sounds: Path, kept: Path) -> None:
-    real = measure_folder(sounds / "real", cache=measures.Cache(kept / "measured"))
+    real = measure_folder(sounds / "real", cache=Cache(kept / "measured"))
     same = compare(real, real)
     assert same["frechet"].value == pytest.approx(0, abs=1e-6)
     assert same["precision"].value == same["recall"].value == same["coverage"].value == 1
@@ -228,14 +232,14 @@ def test_what_cannot_be_measured_is_said(tmp_path: Path, sounds: Path, capsys) -
         measure_folder(tmp_path)
     with pytest.raises(OptionError, match="no embedder ears; choose from yamnet, musicnn"):
         measure_folder(tmp_path, embedder="ears")
-    assert run(sounds / "real", "--border", "0") == 2
+    assert run(sounds / "real", "--seam-interval", "0") == 2
     assert "give seconds from 0.1" in capsys.readouterr().err
     assert run(sounds / "real", "--json", tmp_path / "missing" / "a.json") == 2
     assert "does not exist" in capsys.readouterr().err
 
 
 def test_every_measure_has_a_row(sounds: Path, kept: Path) -> None:
-    made = measure_folder(sounds / "made", cache=measures.Cache(kept / "measured"))
+    made = measure_folder(sounds / "made", cache=Cache(kept / "measured"))
     assert {name for file in made.files for name in file.values} | {"seam_z"} <= set(MEASURES)
     assert set(compare(made, made)) | set(variety(made)) <= set(MEASURES)
 

@@ -207,7 +207,7 @@ def one_texture(share: float) -> Measured:
     """30 pieces of ten styles; a share of them is replaced by a vague texture that could be anything."""
     rows = 0.05 / 10 + 0.95 * np.eye(10)[np.arange(30) % 10]
     made = np.concatenate([np.full((round(share * 30), 10), 0.1), rows[round(share * 30) :]])
-    spread = diversity.spread(made[:, None] - 0.1 + 1e-6)
+    spread = diversity.dispersion(made[:, None] - 0.1 + 1e-6)
     return diversity.evaluate(rows, made) | {"vendi": spread.videos_vendi}
 
 

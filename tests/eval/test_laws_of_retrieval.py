@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from openvmas.condition import Picture
-from openvmas.eval.benchmark.cache import Cache, Sound
 from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder
 from openvmas.eval.benchmark.set_measures import of_seeds
-from openvmas.eval.metrics.cross_modal_similarity import Judge
+from openvmas.eval.embedders.cross_modal_similarity import LearnedSimilarity
+from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio
 from tests.eval.test_laws import RATE, STYLES, Damage, Measured, check_law, delay, music_at, song, texture
@@ -25,9 +25,9 @@ N_PICTURES, N_STEPS = 8, 600  # of 12 s each
 
 
 @functools.cache
-def judge() -> Judge:
+def judge() -> LearnedSimilarity:
     """The learned comparison that ships."""
-    return Judge(Cache())
+    return LearnedSimilarity(Cache())
 
 
 def cuts_of(number: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.eval.metrics import diversity, retrieval
-from openvmas.eval.reports.folder_tables import MEASURES
+from openvmas.eval.metrics.measure_table import MEASURES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "eval" / "metrics.md"
 

@@ -18,17 +18,17 @@ import pytest
 
 from openvmas.cli.main import main
 from openvmas.errors import InputError, OpenVMASError, OptionError
-from openvmas.eval.benchmark import measures, run, worker
-from openvmas.eval.benchmark.cache import Cache
-from openvmas.eval.benchmark.excerpt import prepare
-from openvmas.eval.benchmark.run import RunResult, SystemResult, compare_pairs, spread
-from openvmas.eval.benchmark.suite import read_suite
-from openvmas.eval.benchmark.worker import Bench, BenchSetting, Compare, Made, Make
+from openvmas.eval.benchmark import folder_measures, run, worker
+from openvmas.eval.benchmark.run import RunResult, SystemResult, compare_pairs, evenly_spaced
+from openvmas.eval.benchmark.worker import Compare, Made, Make, Worker, WorkerSettings
 from openvmas.eval.embedders import registry
-from openvmas.eval.metrics.cross_modal_similarity import Judge
+from openvmas.eval.embedders.cross_modal_similarity import LearnedSimilarity
+from openvmas.eval.metrics.measure_table import MEASURES
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.benchmark_page import BEGIN, END, as_json, first_table, in_short, insert, lost, page
-from openvmas.eval.reports.folder_tables import MEASURES
+from openvmas.eval.reports.benchmark_page import BEGIN, END, as_json, disadvantages, first_table, in_short, insert, page
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.excerpt import prepare
+from openvmas.eval.suites.suite import read_suite
 from openvmas.eval.systems.system import Setting
 from openvmas.generate.similarity import similarity
 from openvmas.hub.taggers import Embedder, Embeddings, at_16k, log_mel
@@ -86,7 +86,7 @@ def test_failures_cost_their_cell_and_all_else_is_kept(place: Path, capsys: pyte
     add_system(place, "rival", "")
     add_system(place, "weak", "if seconds != '1.000': sys.exit('too long for me')")
     add_system(place, "killer", "if seconds == '1.000': os.kill(os.getppid(), 9)")  # the worker dies, as in a crash
-    systems = ["--systems", "click,rival,weak,killer,reference", "--jobs", "1"]
+    systems = ["--systems", "click,rival,weak,killer,reference", "--workers", "1"]
     outputs = ["--markdown", "page.md", "--json", "page.json", "--overwrite"]
     assert main([*ARGUMENTS, *systems, *outputs]) == 0
     text, data = (place / "page.md").read_text(), json.loads((place / "page.json").read_text())
@@ -111,14 +111,14 @@ def test_failures_cost_their_cell_and_all_else_is_kept(place: Path, capsys: pyte
     assert [row["clips"] for row in again["systems"]] == [row["clips"] for row in data["systems"]]
     assert "8 results were kept from before" in capsys.readouterr().err  # of ten, two fail again
     add_system(place, "rival", "pass  # another version")
-    assert main([*ARGUMENTS, "--systems", "rival", "--jobs", "1", "--quiet"]) == 0
+    assert main([*ARGUMENTS, "--systems", "rival", "--workers", "1", "--quiet"]) == 0
     assert len(calls(place, "rival")) == 4
     assert capsys.readouterr().err == ""
 
 
 def test_a_killed_run_goes_on(place: Path) -> None:
     add_system(place, "slow", "time.sleep(20 if seconds == '1.200' and len(open(log).readlines()) < 3 else 0)")
-    command = [sys.executable, "-m", "openvmas", *ARGUMENTS, "--systems", "slow", "--jobs", "1"]
+    command = [sys.executable, "-m", "openvmas", *ARGUMENTS, "--systems", "slow", "--workers", "1"]
     child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         until = time.monotonic() + 300
@@ -167,7 +167,7 @@ class Here:
     """A work pool in this process."""
 
     def __init__(self, n: int, setting: Any, timeout: float) -> None:
-        self._work = Bench(setting).do
+        self._work = Worker(setting).do
 
     def __enter__(self) -> Here:
         return self
@@ -195,7 +195,7 @@ class MelEmbedder(Embedder):
 def test_sets_are_compared_with_the_true_music(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry.EMBEDDERS, "yamnet", MelEmbedder)
     suite = read_suite(place / "suite.toml")
-    work = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ("yamnet",)))
+    work = Worker(WorkerSettings(place / "results", Setting(cache=place / "kept"), ("yamnet",)))
     made = {
         spec: tuple((clip.name, work.do(Make(spec, clip)).sound) for clip in suite.clips)
         for spec in ("reference", "codec", "noise")
@@ -207,9 +207,9 @@ def test_sets_are_compared_with_the_true_music(place: Path, monkeypatch: pytest.
     assert repr(again.sets) == repr(sets["noise"])  # NaN is NaN
     alone = work.do(Compare("reference", "yamnet", made["reference"], ())).sets
     assert "vendi" in alone and "frechet" not in alone
-    monkeypatch.setattr(measures, "CLIP_METRICS", (lambda heard: {"vendi": 4.2},))
-    monkeypatch.setattr(measures, "VERSION", -1)
-    new = Bench(BenchSetting(place / "results", Setting(cache=place / "kept"), ())).do(Make("noise", suite.clips[0]))
+    monkeypatch.setattr(folder_measures, "measure_sound", lambda *given: {"vendi": 4.2})
+    monkeypatch.setattr(worker, "VERSION", -1)
+    new = Worker(WorkerSettings(place / "results", Setting(cache=place / "kept"), ())).do(Make("noise", suite.clips[0]))
     assert new.values["vendi"] == 4.2 and not new.is_new  # measured again, not made again
 
 
@@ -262,21 +262,22 @@ def test_the_reference_is_its_own_music_and_every_picture_meets_every_piece(
     assert found["similarity"] == pytest.approx(asked.combined, abs=1e-5)
     assert found["similarity_timing"] == pytest.approx(asked.timing, abs=1e-5)
     assert found["similarity_meaning"] == pytest.approx(asked.meaning, abs=1e-5)
+    assert len(values["silence"]) == 2
     assert all("retrieval_r5" not in one and 1 <= one["retrieval_rank"] <= 2 for one in values["silence"])
     tested = {name for _, name in result.pairs}
     assert {"similarity", "own_similarity"} <= tested and not tested & run.RESTATED
 
 
 def test_the_same_music_for_all_pictures_is_found_by_chance(place: Path) -> None:
-    judge, clips = Judge(Cache(place / "kept")), read_suite(place / "suite.toml").clips
+    judge, clips = LearnedSimilarity(Cache(place / "kept")), read_suite(place / "suite.toml").clips
     excerpts = [prepare(clip, Cache(place / "kept")) for clip in clips]
-    music = judge.hear("sine", lambda: read_audio(clips[0].video), 60)
-    pairs = {excerpt.clip.name: (judge.see(excerpt.picture), music) for excerpt in excerpts}
+    music = judge.embed_music("sine", lambda: read_audio(clips[0].video), 60)
+    pairs = {excerpt.clip.name: (judge.embed_picture(excerpt.picture), music) for excerpt in excerpts}
     found = judge.measure(pairs)
     assert {(one["own_similarity"], one["retrieval_rank"], one["retrieval_r1"]) for one in found.values()} == {
         (0.5, 1.5, 0.5)
     }
-    nothing = judge.hear("short", lambda: Audio(np.zeros((1, 100), np.float32), 8000), 60)
+    nothing = judge.embed_music("short", lambda: Audio(np.zeros((1, 100), np.float32), 8000), 60)
     assert judge.measure({"s-a": pairs["s-a"], "s-b": (pairs["s-b"][0], nothing)}).keys() == {"s-a"}
 
 
@@ -307,7 +308,7 @@ def test_the_page_says_where_another_system_is_better(place: Path) -> None:
         "bad": {"sync_z": [x - 3 for x in noise], "cut_error_ms": [150.0 + x for x in noise]},
     }
     result = result_of(values, place)
-    text = lost(result)
+    text = disadvantages(result)
     assert "| good   |" in text and "sync z" in text and "cut to onset" in text
     assert "| bad" not in text and "| same" not in text
     assert "Fréchet distance, yamnet" in text and text.count("| good") == 3
@@ -324,12 +325,12 @@ def test_what_the_judge_chose_itself_is_marked(place: Path) -> None:
     rng = np.random.default_rng(0)
     values = {"ours": rng.normal(0.1, 0.1, 24).tolist(), "chosen": rng.normal(0.9, 0.1, 24).tolist()}
     result = result_of({s: {"own_similarity": x, "tags_r:yamnet": x, "sync_z": x} for s, x in values.items()}, place)
-    marked = replace(result, systems=(result.systems[0], replace(result.systems[1], has_judge=True)))
+    marked = replace(result, systems=(result.systems[0], replace(result.systems[1], selects_by_similarity=True)))
     row = next(line for line in first_table(marked).splitlines() if line.startswith("| chosen"))
     assert row.count("†") == 1 and "†" not in first_table(result)
     whole = page(marked, "x")
     assert "†: chosen chooses by the very similarity that judges here" in whole
-    beaten = lost(marked)
+    beaten = disadvantages(marked)
     assert "other music that fits less †" in beaten and "sync z " in beaten and "tags alike, r, yamnet " in beaten
     assert "### Meaning: tags of true and written music" in whole and "tags alike, r, yamnet ↑" in whole
     assert as_json(marked, "x")["systems"][1]["chosen_by_judge"] is True
@@ -356,7 +357,7 @@ def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
     refused: list[tuple[dict[str, Any], str]] = [
         ({"specs": []}, "systems must be named"),
         ({"specs": ["click", "click"]}, "each once"),
-        ({"specs": ["click"], "jobs": 0}, "jobs cannot be 0"),
+        ({"specs": ["click"], "workers": 0}, "workers cannot be 0"),
         ({"specs": ["click"], "seeds": 0}, "seeds cannot be 0"),
         ({"specs": ["click"], "embedders": ["clop"]}, "there is no embedder clop"),
         ({"specs": ["click"], "limit": 0, "embedders": []}, "limit cannot be 0"),
@@ -366,7 +367,7 @@ def test_what_cannot_be_run_is_refused_at_once(place: Path) -> None:
         with pytest.raises(OptionError, match=word):
             run.run(suite, results=place / "results", setting=setting, **changes)
     assert not (place / "results").exists()
-    assert [clip.name for clip in spread(suite.clips, 1)] == ["s-a"] and len(spread(suite.clips, 9)) == 2
+    assert [clip.name for clip in evenly_spaced(suite.clips, 1)] == ["s-a"] and len(evenly_spaced(suite.clips, 9)) == 2
     jobs = [Make("click", clip, take) for clip in suite.clips for take in range(2)]
     assert (
         len({worker.seed_of(job, 0) for job in jobs}) == 4

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.eval.benchmark.cache import Cache
-from openvmas.eval.benchmark.excerpt import prepare
-from openvmas.eval.benchmark.suite import Clip
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.excerpt import prepare
+from openvmas.eval.suites.suite import Clip
 from openvmas.eval.systems.system import Setting, Task, open_system
 from tests.clips import write_clip
 

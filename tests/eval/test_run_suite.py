@@ -12,8 +12,8 @@ from video_editor import Edit
 
 from openvmas.data.montage.video_clips import Take
 from openvmas.errors import InputError, OpenVMASError
-from openvmas.eval.benchmark.datasets import LISTS, Media, Row, read_pickle, youtube_ids
-from openvmas.eval.benchmark.suite import build, describe_coverage, read_suite
+from openvmas.eval.suites.datasets import DATASETS, MediaIndex, Row, read_pickle, youtube_ids
+from openvmas.eval.suites.suite import build, describe_coverage, read_suite
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ID, OTHER = "SJOKlqJho8U", "-b_eYbUVZeY"
@@ -87,7 +87,7 @@ def test_symmv(tmp_path: Path) -> None:
 def test_bgm909_reads_the_split_without_running_it(tmp_path: Path) -> None:
     split = tmp_path / "split.pickle"
     split.write_bytes(pickle.dumps((["001.npz"], ["007.npz", "909.npz"])))
-    assert [row.name for row in LISTS["bgm909"](split)] == ["007", "909"]
+    assert [row.name for row in DATASETS["bgm909"](split)] == ["007", "909"]
     split.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(InputError, match=r"it would call os\.system"):
         read_pickle(split)
@@ -123,7 +123,7 @@ def test_musiccaps_takes_excerpts_and_whole_videos(tmp_path: Path) -> None:
 def test_addresses_and_names() -> None:
     assert youtube_ids("https://youtu.be/" + ID + "?t=3") == youtube_ids(ID) == (ID,)
     assert youtube_ids("not an id") == ()
-    assert Row("x").names == () and Media(Path("/nowhere")).find(["x"], {".mp4"}) is None
+    assert Row("x").names == () and MediaIndex(Path("/nowhere")).find(["x"], {".mp4"}) is None
 
 
 @pytest.mark.parametrize(

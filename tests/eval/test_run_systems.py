@@ -15,13 +15,13 @@ from synthetic_pieces import synthesise, write_piece
 import openvmas
 from openvmas.condition import AXES
 from openvmas.errors import InputError, ModelError, OpenVMASError, OptionError
-from openvmas.eval.benchmark.cache import Cache
-from openvmas.eval.benchmark.excerpt import Excerpt, fade_out, prepare
-from openvmas.eval.benchmark.suite import Clip
 from openvmas.eval.benchmark.worker import write_flac
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.excerpt import Excerpt, fade_out, prepare
+from openvmas.eval.suites.suite import Clip
 from openvmas.eval.systems import library
 from openvmas.eval.systems.captions import WORDS, caption
-from openvmas.eval.systems.composers import Ours, Told, blind_condition
+from openvmas.eval.systems.composers import Ours, PartiallyConditioned, blind_condition
 from openvmas.eval.systems.system import KINDS, Setting, System, Task, file_name, open_system
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio, read_audio, write_wav
@@ -168,7 +168,7 @@ def test_options_are_checked_at_the_door(setting: Setting) -> None:
 def test_what_the_decoder_is_told(setting: Setting, task: Task) -> None:
     def told(spec: str) -> object:
         system = open_system(spec, setting)
-        assert isinstance(system, Told)
+        assert isinstance(system, PartiallyConditioned)
         return system.condition(task)
 
     blind, waveform, text = told("waveform-blind"), told("waveform"), told("text")
@@ -215,8 +215,8 @@ def planted(seen: Vectors, start: int, n_places: int = 12, seed: int = 0) -> Vec
 
 def test_retrieval_finds_the_planted_track_and_its_place(folder: Path, setting: Setting, task: Task) -> None:
     found = open_system("retrieval", setting)
-    assert isinstance(found, library.Retrieval)
-    seen = found._judge.see(task.excerpt.picture)
+    assert isinstance(found, library.RetrievedTrack)
+    seen = found._judge.embed_picture(task.excerpt.picture)
     start = 3 * library.HOP
     fit, place = library.best_place(found._judge.aligner, seen, planted(seen, start))
     assert place == start and fit == pytest.approx(1, abs=0.01)
@@ -233,11 +233,11 @@ def test_retrieval_finds_the_planted_track_and_its_place(folder: Path, setting: 
 
 def test_retrieval_is_kept_by_content_and_marked(setting: Setting, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     first = open_system("retrieval", setting)
-    assert isinstance(first, library.Retrieval) and len(first._tracks) == 3
-    assert first.has_judge and not first.is_random and open_system("random", setting).is_random
+    assert isinstance(first, library.RetrievedTrack) and len(first._tracks) == 3
+    assert first.selects_by_similarity and not first.is_random and open_system("random", setting).is_random
     monkeypatch.setattr(Aligner, "encode", lambda *given: pytest.fail("heard again"))
     again = open_system("retrieval", setting)
-    assert isinstance(again, library.Retrieval)
+    assert isinstance(again, library.RetrievedTrack)
     for (_, x), (_, y) in zip(first._tracks, again._tracks, strict=True):
         assert x.places == y.places and np.array_equal(np.concatenate(x.moments), np.concatenate(y.moments))
 

@@ -141,6 +141,6 @@ def test_bad_waves_are_refused() -> None:
 
 
 def test_silence_is_measured_without_a_word() -> None:
-    found = evaluate(np.zeros((2, 3 * RATE)), RATE, border=1.0)
+    found = evaluate(np.zeros((2, 3 * RATE)), RATE, interval=1.0)
     assert found["silent_share"] == 1 and found["clipped_share"] == 0 and found["loop_seconds"] == 0
     assert found["loudness_lufs"] == -math.inf and math.isnan(found["bandwidth"])

@@ -17,17 +17,19 @@ import torch
 
 from openvmas.cli.main import main
 from openvmas.eval.benchmark import run
-from openvmas.eval.benchmark.cache import Cache, Sound
-from openvmas.eval.benchmark.excerpt import prepare
 from openvmas.eval.benchmark.folder_measures import measure_folder, summarise
 from openvmas.eval.benchmark.run import RunResult
-from openvmas.eval.benchmark.suite import Suite, read_suite
 from openvmas.eval.embedders import registry
-from openvmas.eval.metrics.cross_modal_similarity import LONG_SIDE, SpaceJudge, show
+from openvmas.eval.embedders.cross_modal_similarity import LONG_SIDE, EmbeddingSimilarity, sample_pictures
+from openvmas.eval.metrics.measure_table import in_order
 from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.reports.benchmark_page import JUDGED, as_json, first_table, group_tables, page
-from openvmas.eval.reports.folder_tables import in_order, plain, title
 from openvmas.eval.reports.folder_tables import page as folder_page
+from openvmas.eval.reports.folder_tables import title
+from openvmas.eval.reports.json_values import plain
+from openvmas.eval.suites.cache import Cache, Sound
+from openvmas.eval.suites.excerpt import prepare
+from openvmas.eval.suites.suite import Suite, read_suite
 from openvmas.eval.systems.system import Setting
 from openvmas.hub import imagebind
 from openvmas.hub.taggers import Embedder
@@ -121,7 +123,7 @@ def test_a_run_has_columns_by_imagebind(judged: Judged) -> None:
     places = [one["values"][f"retrieval_rank:{judge}"] for one in rows["noise"]["clips"].values()]
     assert rows["noise"]["summary"][f"retrieval_rank:{judge}"]["value"] == np.median(places)
     silent = [one["values"] for one in rows["silence"]["clips"].values()]
-    assert all("similarity" in one and f"similarity:{judge}" not in one for one in silent)
+    assert silent and all("similarity" in one and f"similarity:{judge}" not in one for one in silent)
     tested = {test["measure"] for test in data["tests"] if test["system"] == "reference"}
     assert {name for name in tested if name.endswith(judge)} == {f"similarity:{judge}", f"own_similarity:{judge}"}
     assert data["other_judges"] == [judge]
@@ -133,7 +135,7 @@ def test_a_run_has_columns_by_imagebind(judged: Judged) -> None:
 def test_what_our_judge_chose_is_not_marked_where_imagebind_judges(judged: Judged) -> None:
     result = judged.again(judged.judge)
     assert result.others == (judged.judge,)
-    noise, chosen = result.systems[0], replace(result.systems[1], has_judge=True)
+    noise, chosen = result.systems[0], replace(result.systems[1], selects_by_similarity=True)
     marked = replace(result, systems=(noise, chosen))
     head, _, _, row = (line.split("|") for line in first_table(marked).splitlines())
     cells = {name.strip(): text.strip() for name, text in zip(head, row, strict=True)}
@@ -185,9 +187,9 @@ class Wheel(Embedder):
 
 def test_any_embedder_that_knows_pictures_judges(tmp_path: Path) -> None:
     red = write_clip(tmp_path / "red.mp4", 2.0)
-    judge = SpaceJudge("yamnet", Cache(tmp_path / "kept"), lambda: Wheel.__new__(Wheel))
-    seen = judge.see("red", lambda: red)
-    turns = show(red)[..., 0].mean(axis=(1, 2)) / 255
+    judge = EmbeddingSimilarity("yamnet", Cache(tmp_path / "kept"), lambda: Wheel.__new__(Wheel))
+    seen = judge.embed_picture("red", lambda: red)
+    turns = sample_pictures(red)[..., 0].mean(axis=(1, 2)) / 255
     total = np.exp(1j * turns).mean()
     np.testing.assert_allclose(seen, [total.real / abs(total), total.imag / abs(total)], atol=1e-6)
     away = np.array([[seen[1], -seen[0]]], np.float32)
@@ -201,15 +203,15 @@ def test_any_embedder_that_knows_pictures_judges(tmp_path: Path) -> None:
     assert judge.measure({"same": pairs["same"]})["same"].keys() == {"similarity:yamnet"}
     assert judge.measure({"none": pairs["none"]}) == {}
     seven = judge.measure({f"{i}": pairs["same"] for i in range(7)})
-    assert all(one["retrieval_r5:yamnet"] == pytest.approx(5 / 7) for one in seven.values())
+    assert len(seven) == 7 and all(one["retrieval_r5:yamnet"] == pytest.approx(5 / 7) for one in seven.values())
 
 
 def test_the_pictures_shown_are_the_middles_of_fifths(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4", 2.0)  # 50 frames: middles at 0.2, 0.6, 1, 1.4, 1.8 s
     frames = np.concatenate([chunk.frames for chunk in read_frames(path, [FrameRequest(Fraction(25), 160)])])
-    np.testing.assert_array_equal(show(path), frames[[5, 15, 25, 35, 45]])
+    np.testing.assert_array_equal(sample_pictures(path), frames[[5, 15, 25, 35, 45]])
     large = write_clip(tmp_path / "large.mp4", 0.4, size=(1280, 720))
-    assert show(large).shape == (5, 360, LONG_SIDE, 3)
+    assert sample_pictures(large).shape == (5, 360, LONG_SIDE, 3)
 
 
 def test_who_is_a_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,20 +18,15 @@ import numpy as np
 import pytest
 
 from openvmas.errors import InputError, OutputError
-from openvmas.eval.reports.video_page import (
-    BINS,
-    clock,
-    draw_page,
-    histogram,
-    length,
-    polyline,
-    strip_length,
-    strip_width,
-)
-from openvmas.eval.reports.video_report import fit, jpeg, nearest, plain, write_report
+from openvmas.eval.metrics.timing import align_marks, nearest
+from openvmas.eval.reports.json_values import plain
+from openvmas.eval.reports.video_page import BINS, draw_page, histogram, strip_length, strip_width
+from openvmas.eval.reports.video_report import write_report
 from openvmas.media.audio import write_wav
+from openvmas.media.jpeg import jpeg
 from openvmas.media.mux import mux
 from openvmas.media.probe import probe
+from openvmas.pages.rendering import clock, draw, length
 
 NAME = "clicks <img src=x onerror=alert(1)> & co.mp4"
 LATE = 0.04  # s
@@ -121,24 +116,24 @@ def test_fit_of_a_regular_grid_has_the_chance_of_its_density() -> None:
     # Marks every 0.5 s: a random moment is within 80 ms of one in 0.16 / 0.5 of all cases.
     marks = np.arange(0.25, 100, 0.5)
     moments = np.sort(np.random.default_rng(0).choice(marks, 60, replace=False)) + 0.03
-    found = fit(moments, marks, 100.0)
+    found = align_marks(moments, marks, 100.0)
     np.testing.assert_allclose(found.errors, -0.03, atol=1e-9)
     assert found.median == pytest.approx(0.03)
     assert found.within == 1.0
     assert found.chance == pytest.approx(0.32, abs=0.05)
-    assert fit(moments + 0.2, marks, 100.0).within == 0.0
+    assert align_marks(moments + 0.2, marks, 100.0).within == 0.0
 
 
 def test_fit_without_marks_says_nothing() -> None:
-    found = fit(np.array([1.0]), np.zeros(0), 10.0)
+    found = align_marks(np.array([1.0]), np.zeros(0), 10.0)
     assert math.isnan(found.within) and math.isnan(found.median)
-    assert plain(vars(found)) == {"errors": [None], "within": None, "chance": None}
+    assert plain(vars(found), ".4f") == {"errors": [None], "within": None, "chance": None}
 
 
 def test_plain_values_are_json() -> None:
     value = {"a": np.array([1.23456, np.inf]), "b": np.int64(3), "c": (True, "x", None), 4: [np.float32(0.5)]}
-    assert plain(value) == {"a": [1.2346, None], "b": 3, "c": [True, "x", None], "4": [0.5]}
-    json.dumps(plain(value), allow_nan=False)
+    assert plain(value, ".4f") == {"a": [1.2346, None], "b": 3, "c": [True, "x", None], "4": [0.5]}
+    json.dumps(plain(value, ".4f"), allow_nan=False)
 
 
 def test_jpeg_shows_the_same_picture(tmp_path: Path) -> None:
@@ -168,7 +163,7 @@ def test_length_has_its_unit() -> None:
 def test_timeline_has_limits() -> None:
     assert strip_width(1) == 1086 and strip_width(200) == 3200 and strip_width(7200) == 9000
     assert strip_length(1) == 10 and strip_length(7200) < 90
-    assert len(polyline("music", [(float(i), 0.0) for i in range(360_000)]).split()) < 3010
+    assert len(draw("curve", "music", [float(i) for i in range(360_000)], 1.0, 0, 1).split()) < 3010
 
 
 def test_histogram_counts_every_error_once() -> None:
@@ -217,7 +212,9 @@ def test_page_shows_the_figures_of_the_data(written: tuple[str, dict]) -> None:
     assert sum(tag == "circle" for tag, _ in page.tags) == len(data["visual_beats"])
     classes = [attributes.get("class") for _, attributes in page.tags]
     assert sum(name in ("cut", "cut soft") for name in classes) == len(data["cuts"])
-    for drawing in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
+    drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(drawings) == 3  # the timeline and two histograms
+    for drawing in drawings:
         ElementTree.fromstring(drawing)
 
 

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from openvmas.errors import ModelError, OptionError
 from openvmas.eval.benchmark import folder_measures as measures
-from openvmas.eval.benchmark.cache import Cache
 from openvmas.eval.benchmark.set_measures import compare, variety
 from openvmas.eval.embedders.registry import check_name, open_embedder, weights_key
 from openvmas.eval.reports.folder_tables import page
+from openvmas.eval.suites.cache import Cache
 from openvmas.hub import imagebind, panns, passt, vggish
 from openvmas.hub.kaldi_fbank import kaldi_fbank, kaldi_mel_bank
 from openvmas.hub.taggers import slaney_matrix

@@ -112,15 +112,16 @@ def make_plan(costs: Costs, clips: int, nodes: int, cores: int, length: float | 
         "",
         f"{clips:,} clips of {length:.0f} s ({clips * length / HOUR:,.0f} h) from {costs.n_listed * scale:,.0f} files:",
         f"  processor: {total:,.0f} core-hours; {days:.2f} days on {nodes} machines with {cores} cores",
-        f"  storage of the set: {_size(size * scale)} ({_size(size / costs.n_kept)} a clip)",
-        f"  storage of the media, if they are kept: {_size(media * scale)}",
+        f"  storage of the set: {describe_size(size * scale)} ({describe_size(size / costs.n_kept)} a clip)",
+        f"  storage of the media, if they are kept: {describe_size(media * scale)}",
         f"Measured on: {costs.about}; clips of {measured:.0f} s. Fetching waits for hosts and is not in it.",
         PUBLISHED,
     ]
     return "\n".join(lines)
 
 
-def _size(n_bytes: float) -> str:
+def describe_size(n_bytes: float) -> str:
+    """A number of bytes with three digits and its unit."""
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"

@@ -1,7 +1,7 @@
-"""The datasheet of a finished set, written by machine: what is in it, where it came from, what was refused and why.
+"""The datasheet of a finished set, made by program: what is in it, where it came from, what was refused and why.
 
 The questions follow Gebru et al. (2021), Datasheets for datasets, as far as a program can answer them. The page shows
-what `datasheet.json` holds and nothing else; names that came with the media are escaped.
+what `datasheet.json` holds and nothing else.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import itertools
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import numpy as np
 
 from openvmas.data.curation.catalogue import SPLITS, duration_of, read_records
 from openvmas.data.curation.record import Record
+from openvmas.data.report.costs import describe_size
 from openvmas.data.sources.records import read_rows
 from openvmas.errors import InputError
 from openvmas.files import write_text
+from openvmas.pages.rendering import render
 
 LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")
 LABELS_EACH = 3  # where every label has a weight
 ADDRESSES = ("address", "url", "uri", "path", "video_id", "id")  # columns by which a published list names its entries
 LENGTHS = (5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)  # s, borders of the histogram
-MOST = 20  # rows of a table on the page; datasheet.json has all
+MAX_ROWS = 20  # rows of a table on the page; datasheet.json has all
+FIRST_TABLES = ("split", "kind", "licence", "source")
 SAMPLED = 50_000  # values of a measurement from which quantiles are taken
 
 
@@ -107,39 +107,45 @@ def coverage(set_path: Path, published: Path) -> dict[str, Any]:
 
 def draw_page(sheet: dict[str, Any]) -> str:
     """The page of a datasheet."""
-    template = Template(resources.files("openvmas.data.report").joinpath("datasheet.html").read_text(encoding="utf-8"))
-    facts = [
-        ("Records", f"{sheet['records']:,}"),
-        ("Hours", f"{sheet['hours']:,.2f}"),
-        ("Clusters", f"{sheet['clusters']:,}"),
-        ("Size", _size(sheet["bytes"])),
+    tiles = [
+        ("Records", f"{sheet['records']:,}", "", ""),
+        ("Hours", f"{sheet['hours']:,.2f}", "", ""),
+        ("Clusters", f"{sheet['clusters']:,}", "", ""),
+        ("Size", describe_size(sheet["bytes"]), "", ""),
     ]
     if sheet["coverage"]:
-        facts.append((f"Of {sheet['coverage']['list']}", f"{sheet['coverage']['share']:.1%}"))
-    tiles = "".join(f"<div class=tile><h3>{escape(n)}</h3><p class=figure>{escape(v)}</p></div>" for n, v in facts)
-    order = [
-        "split",
-        "kind",
-        "licence",
-        "source",
-        *sorted(set(sheet["tables"]) - {"split", "kind", "licence", "source"}),
-    ]
-    tables = "".join(_names_table(name, sheet["tables"][name]) for name in order if name in sheet["tables"])
-    return template.substitute(
-        title=escape(sheet["title"]),
+        tiles.append((f"Of {sheet['coverage']['list']}", f"{sheet['coverage']['share']:.1%}", "", ""))
+    return render(
+        "datasheet.html",
+        title=sheet["title"],
         tiles=tiles,
-        funnel=_funnel_table(sheet["funnel"]),
-        tables=tables,
-        lengths=_lengths(sheet["lengths"]),
-        measures=_table(
-            ("measurement", "records", "least", "5 %", "median", "95 %", "most"),
-            [[name, f"{row[0]:,}", *(f"{value:.4g}" for value in row[1:])] for name, row in sheet["measures"].items()],
-        ),
-        arrays=_table(
-            ("array", "type", "records"),
-            [[name, entry["dtype"], f"{entry['records']:,}"] for name, entry in sheet["arrays"].items()],
-        ),
+        funnel=_funnel_rows(sheet["funnel"]) if sheet["funnel"] else None,
+        tables=table_rows(sheet, (*FIRST_TABLES, *sorted(set(sheet["tables"]) - set(FIRST_TABLES))), MAX_ROWS),
+        lengths=length_rows(sheet),
+        longest=max(*sheet["lengths"], 1),
+        measures=measure_rows(sheet),
+        arrays=[[name, entry["dtype"], f"{entry['records']:,}"] for name, entry in sheet["arrays"].items()],
     )
+
+
+def table_rows(sheet: dict[str, Any], names: Iterable[str], limit: int) -> list[tuple[str, list[list[str]], int]]:
+    """Name, rows (value, records, hours) and number of rows left out of each table that the sheet has."""
+    tables = [(name, sheet["tables"][name]) for name in names if name in sheet["tables"]]
+    return [
+        (name, [[str(value), f"{n:,}", f"{hours:,.2f}"] for value, n, hours in rows[:limit]], len(rows) - limit)
+        for name, rows in tables
+    ]
+
+
+def length_rows(sheet: dict[str, Any]) -> list[tuple[str, int]]:
+    """Ranges of length (s) with their records."""
+    names = [f"under {LENGTHS[0]:g}", *(f"{a:g} to {b:g}" for a, b in itertools.pairwise(LENGTHS))]
+    return list(zip([*names, f"over {LENGTHS[-1]:g}"], sheet["lengths"], strict=True))
+
+
+def measure_rows(sheet: dict[str, Any]) -> list[list[str]]:
+    """Name, records and five quantiles of each measurement."""
+    return [[name, f"{row[0]:,}", *(f"{value:.4g}" for value in row[1:])] for name, row in sheet["measures"].items()]
 
 
 def _named(record: Record) -> Iterable[tuple[str, str]]:
@@ -184,29 +190,7 @@ def _read_json(path: Path) -> Any:
         raise InputError(f"{path} cannot be read; build the set again.") from error
 
 
-def _size(n_bytes: int) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000  # type: ignore[assignment]
-    return f"{n_bytes:.3g} TB"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="table"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _names_table(name: str, rows: list[list[Any]]) -> str:
-    shown = [[value, f"{count:,}", f"{hours:,.2f}"] for value, count, hours in rows[:MOST]]
-    more = f"<p>{len(rows) - MOST:,} more in datasheet.json.</p>" if len(rows) > MOST else ""
-    return f"<section><h2>By {escape(name)}</h2>{_table((name, 'records', 'hours'), shown)}{more}</section>"
-
-
-def _funnel_table(funnel: dict[str, Any] | None) -> str:
-    if funnel is None:
-        return "<p>The build kept no funnel.</p>"
+def _funnel_rows(funnel: dict[str, Any]) -> list[list[str]]:
     rows = [["listed", "", f"{funnel['n_listed']:,}", "", ""]]
     for step in funnel["steps"]:
         rows.append([step["name"], "", f"{step['came']:,}", f"{sum(step['reasons'].values()):,}", ""])
@@ -214,21 +198,4 @@ def _funnel_table(funnel: dict[str, Any] | None) -> str:
             examples = step["examples"].get(reason, [])
             shown = "; ".join(f"{uri} ({detail})" if detail else uri for uri, detail in examples)
             rows.append(["", reason, "", f"{count:,}", shown])
-    rows.append(["kept", "", f"{funnel['n_kept']:,}", "", ""])
-    return _table(("stage", "reason", "came", "refused", "examples"), rows)
-
-
-def _lengths(counts: list[int]) -> str:
-    edges = [f"{edge:g}" for edge in LENGTHS]
-    names = [
-        f"under {edges[0]} s",
-        *(f"{a} to {b} s" for a, b in itertools.pairwise(edges)),
-        f"over {edges[-1]} s",
-    ]
-    most = max(max(counts), 1)
-    rows = (
-        f"<tr><td>{escape(name)}</td><td>{count:,}</td><td><span class=bar style='width:{100 * count / most:.0f}px'>"
-        "</span></td></tr>"
-        for name, count in zip(names, counts, strict=True)
-    )
-    return f'<div class="table"><table><tbody>{"".join(rows)}</tbody></table></div>'
+    return [*rows, ["kept", "", f"{funnel['n_kept']:,}", "", ""]]

@@ -31,6 +31,11 @@ class Step:
     def refused(self) -> int:
         return sum(self.reasons.values())
 
+    @property
+    def by_frequency(self) -> list[tuple[str, int]]:
+        """Reasons with their counts, the most frequent first."""
+        return sorted(self.reasons.items(), key=lambda item: (-item[1], item[0]))
+
 
 @dataclass(frozen=True)
 class Funnel:

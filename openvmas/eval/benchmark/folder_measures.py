@@ -1,7 +1,7 @@
-"""Every video or sound in a folder measured, and one folder against another: what `openvmas eval folder` prints.
+"""Measures of every video or sound in a folder, summaries, and comparison of one folder with another in pairs.
 
-What is found in a file is kept by its content, so a second run is quick whatever the file is called. Needs only what
-the core install has; distances between sets need the weights of an embedder too.
+What is found in a file is kept by its content, so a second run is quick whatever the file is called. Needs
+the extra eval; distances between sets need the weights of an embedder too.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import numpy as np
 import soxr
 
 from openvmas.errors import InputError, OptionError
-from openvmas.eval.benchmark.cache import Cache, Sound
-from openvmas.eval.embedders.registry import EMBEDDERS as EMBEDDERS
+from openvmas.eval.embedders.cross_modal_similarity import EmbeddingSimilarity, LearnedSimilarity, count_steps
 from openvmas.eval.embedders.registry import check_name, open_embedder, sees_pictures, weights_key
-from openvmas.eval.metrics import signal_quality, statistics, timing
-from openvmas.eval.metrics.cross_modal_similarity import Judge, SpaceJudge, count_steps
+from openvmas.eval.metrics import signal_quality, timing
+from openvmas.eval.metrics.measure_table import base
 from openvmas.eval.metrics.statistics import (
     Interval,
     bootstrap_interval,
@@ -30,32 +29,23 @@ from openvmas.eval.metrics.statistics import (
     paired_d,
     paired_permutation_test,
 )
+from openvmas.eval.suites.cache import Cache, Sound
+from openvmas.eval.suites.media_files import clip_name, is_video, media_files, read_sound
 from openvmas.hub.taggers import HOP, PATCH, SAMPLE_RATE, Embedder
-from openvmas.media.audio import Audio, read_audio
-from openvmas.media.probe import probe
-from openvmas.music.analysis import analyze_music
+from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.vision.analysis import VideoAnalysis
 
 VERSION = 3  # of what is measured: another number makes the cache forget
-HEARD_VERSION = 2  # of what embedders are given
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv", ".wmv", ".flv"}
-SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aac"}
+EMBEDDING_VERSION = 2  # of what embedders are given
 LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS: to which a sound is brought, below which a patch is dropped
-MEDIANS = frozenset({"retrieval_rank"})  # figures whose median over clips is told, not the mean
+MEDIANS = frozenset({"retrieval_rank"})  # figures whose median over clips is shown, not the mean
 
 K = TypeVar("K", bound=Hashable)
 
 
-def base(name: str) -> str:
-    """The measure of a figure: what an embedder says of a clip is called MEASURE:EMBEDDER."""
-    return name.partition(":")[0]
-
-
 @dataclass(frozen=True)
 class MeasuredFile:
-    """values: by the names in `eval.reports.folder_tables.MEASURES`, NaN where nothing can be said. sound: None
-    without an
-    embedder."""
+    """values: by the names in MEASURES, NaN where nothing can be said. sound: None without an embedder."""
 
     name: str
     values: dict[str, float]
@@ -87,36 +77,43 @@ class Pairing:
     n_pairs: int
 
 
-def is_video(path: Path) -> bool:
-    """Whether a file is called as a video is."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def measure_sound(
+    wave: np.ndarray,
+    sample_rate: int,
+    picture: VideoAnalysis | None = None,
+    reference: MusicAnalysis | None = None,
+    seam_interval: float | None = None,
+) -> dict[str, float]:
+    """Every measure of one wave [C, L] by itself, with its picture, and against the true music of that picture.
 
-
-def read_sound(path: Path, mono: bool = False) -> Audio:
-    """A file's sound at its own rate, on the picture's clock if it has a picture. Raises InputError."""
-    return read_audio(path, mono=mono, info=probe(path) if is_video(path) else None)
+    seam_interval: s between the borders of windows, for seams.
+    """
+    music = analyze_music(wave, sample_rate)
+    found = {"duration": wave.shape[1] / sample_rate}
+    if picture is not None:
+        found |= timing.evaluate(picture, music, wave, sample_rate)
+        if reference is not None:
+            found |= timing.evaluate_pair(reference, music, float(picture.duration))
+    return (
+        found
+        | timing.evaluate_sound(music, wave, sample_rate)
+        | signal_quality.evaluate(wave, sample_rate, seam_interval)
+    )
 
 
 def measure_file(
-    path: Path, border: float | None = None, look: Callable[[], VideoAnalysis] | None = None
+    path: Path, seam_interval: float | None = None, look: Callable[[], VideoAnalysis] | None = None
 ) -> dict[str, float]:
-    """Every measure of a video or sound file by itself. Raises InputError.
-
-    border: s between borders of windows, for seams; look: gives the picture of a video.
-    """
+    """`measure_sound` of a video or sound file. look: gives the picture of a video. Raises InputError."""
     audio = read_sound(path)  # resampling would hide flat tops
     wave, rate = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0), audio.sample_rate
     if wave.shape[1] < rate // 10:
         raise InputError(f"{path} holds less than 0.1 s of sound; give a file with music.")
-    music = analyze_music(wave, rate)
-    found = signal_quality.evaluate(wave, rate, border) | timing.evaluate_sound(music, wave, rate)
-    if look is not None:
-        found |= timing.evaluate(look(), music, wave, rate)
-    return {"duration": wave.shape[1] / rate} | found
+    return measure_sound(wave, rate, look() if look else None, seam_interval=seam_interval)
 
 
 def embed_file(path: Path, embedder: Embedder) -> Sound:
-    """What an embedder hears in a file that was brought to -20 dB RMS; patches that are silent are left out."""
+    """Embeddings of a file that was brought to -20 dB RMS; patches that are silent are left out."""
     audio = read_sound(path, mono=True)
     rate = embedder.sample_rate
     wave = soxr.resample(np.nan_to_num(audio.wave[0]), audio.sample_rate, rate).astype(np.float32)
@@ -130,55 +127,44 @@ def embed_file(path: Path, embedder: Embedder) -> Sound:
     return Sound(found.embeddings[sounds], found.logits[sounds])
 
 
-def media_files(folder: Path) -> list[Path]:
-    """The videos and sounds directly in a folder, by name. Raises InputError if there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder; give a folder of videos or sounds.")
-    suffixes = VIDEO_SUFFIXES | SOUND_SUFFIXES
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
-    if not files:
-        raise InputError(f"{folder} holds no videos or sounds; give a folder with files such as mp4, mkv, wav or mp3.")
-    return files
-
-
 def measure_folder(
     folder: Path,
     embedder: str | None = "yamnet",
-    border: float | None = None,
+    seam_interval: float | None = None,
     say: Callable[[str], None] = lambda text: None,
     cache: Cache | None = None,
 ) -> MeasuredFolder:
     """Measure every file of a folder; what cannot be measured costs one sentence, said and kept.
 
-    embedder: a name of `adapters.names`, or None for no embeddings. Raises InputError if no file at all can be
+    embedder: a name of `embedders.registry`, or None for no embeddings. Raises InputError if no file at all can be
     measured, ModelError if the weights of the embedder are missing and some file is not in the cache.
     """
     if embedder is not None:
         check_name(embedder)
-    if border is not None and not 0.1 <= border <= 3600:
-        raise OptionError(f"border cannot be {border:g}; give seconds from 0.1 to 3600.")
+    if seam_interval is not None and not 0.1 <= seam_interval <= 3600:
+        raise OptionError(f"seam-interval cannot be {seam_interval:g}; give seconds from 0.1 to 3600.")
     cache, opened = cache or Cache(), functools.cache(open_embedder)
-    judge, judged = Judge(cache), {}
-    kind = f"measures-{VERSION}" + (f"-{border:g}" if border is not None else "")
+    judge, judged = LearnedSimilarity(cache), {}
+    kind = f"measures-{VERSION}" + (f"-{seam_interval:g}" if seam_interval is not None else "")
     paths = media_files(folder)
     files: list[MeasuredFile] = []
     broken: dict[str, str] = {}
     for number, path in enumerate(paths, 1):
         say(f"{number} of {len(paths)}: {path.name}")
 
-        def hear(path: Path = path) -> Sound:
+        def embed(path: Path = path) -> Sound:
             assert embedder is not None
             return embed_file(path, opened(embedder))
 
         try:
             key = cache.key(path)
             look = functools.partial(cache.picture, key, path) if is_video(path) else None
-            values = cache.values(key, kind, functools.partial(measure_file, path, border, look))
-            sound = cache.sound(key, f"{weights_key(embedder)}-{HEARD_VERSION}", hear) if embedder else None
+            values = cache.values(key, kind, functools.partial(measure_file, path, seam_interval, look))
+            sound = cache.sound(key, f"{weights_key(embedder)}-{EMBEDDING_VERSION}", embed) if embedder else None
             if look is not None:
                 picture = look()
-                heard = judge.hear(key, functools.partial(read_sound, path), count_steps(picture))
-                judged[path.name] = judge.see(picture), heard
+                heard = judge.embed_music(key, functools.partial(read_sound, path), count_steps(picture))
+                judged[path.name] = judge.embed_picture(picture), heard
         except InputError as error:
             broken[path.name] = str(error)
             say(f"left out: {error}")
@@ -188,18 +174,18 @@ def measure_folder(
         raise InputError(f"nothing in {folder} can be measured; the first file: {next(iter(broken.values()))}")
     folder_of = MeasuredFolder(folder, tuple(files), broken)
     if judged and embedder is not None and sees_pictures(embedder):
-        other = SpaceJudge(embedder, cache, functools.partial(opened, embedder))
+        other = EmbeddingSimilarity(embedder, cache, functools.partial(opened, embedder))
         folder_of = with_values(folder_of, match_in_space(folder_of, other, cache))
     return with_values(folder_of, judge.measure(judged)) if judged else folder_of
 
 
-def match_in_space(folder: MeasuredFolder, judge: SpaceJudge, cache: Cache) -> dict[str, dict[str, float]]:
-    """What an embedder that knows pictures says of videos and their own music, by file and measure."""
+def match_in_space(folder: MeasuredFolder, judge: EmbeddingSimilarity, cache: Cache) -> dict[str, dict[str, float]]:
+    """Similarity of videos and their own music by an embedder that takes pictures, by file and measure."""
     pairs = {}
     for file in folder.files:
         path = folder.path / file.name
         if is_video(path) and file.sound is not None:
-            pairs[file.name] = judge.see(cache.key(path), lambda path=path: path), file.sound
+            pairs[file.name] = judge.embed_picture(cache.key(path), lambda path=path: path), file.sound
     return judge.measure(pairs)
 
 
@@ -216,14 +202,9 @@ def summarise(folder: MeasuredFolder, level: float = 0.95) -> dict[str, tuple[In
         values = np.array([file.values.get(name, math.nan) for file in folder.files])
         values = values[np.isfinite(values)]
         if len(values):
-            centre = statistics.median if base(name) in MEDIANS else statistics.mean
+            centre = np.median if base(name) in MEDIANS else np.mean
             found[name] = bootstrap_interval(values, centre, level), len(values)
     return found
-
-
-def clip_name(name: str) -> str:
-    """What two files of the same clip have in common: clip.mp4, clip.wav and clip.scored.mp4 are one."""
-    return Path(name).stem.removesuffix(".scored")
 
 
 def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pairing]:

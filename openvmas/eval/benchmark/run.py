@@ -1,6 +1,6 @@
 """Systems on a suite: every result made, measured and compared, resumable at any point.
 
-Rounds of jobs in worker processes (`processes.limited`, `eval.benchmark.worker`): clips are prepared; every
+Stages of jobs in worker processes (`processes.limited`, `eval.benchmark.worker`): clips are prepared; every
 system makes and measures
 its music for every clip, and music by other seeds for some; all music of each system is compared with the true music
 and with all pictures. What is on record with the same key is not made again. A failure costs its cell of the table and
@@ -17,28 +17,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from openvmas.errors import InputError, OptionError
-from openvmas.eval.benchmark.cache import Cache
 from openvmas.eval.benchmark.folder_measures import (
     MeasuredFile,
     MeasuredFolder,
     Pairing,
-    base,
     correct,
     differences,
     summarise,
 )
 from openvmas.eval.benchmark.stages import compare_all, make_all, make_takes, match_all, prepare_all
-from openvmas.eval.benchmark.suite import MAX_SEEDS, Clip, Suite
-from openvmas.eval.benchmark.worker import ENDING, SCRATCH, BenchSetting, Compared, Made, start
+from openvmas.eval.benchmark.worker import ENDING, SCRATCH, Compared, Made, WorkerSettings, start
+from openvmas.eval.embedders.cross_modal_similarity import LearnedSimilarity
 from openvmas.eval.embedders.registry import check_name, open_embedder, sees_pictures
-from openvmas.eval.metrics.cross_modal_similarity import Judge
+from openvmas.eval.metrics.measure_table import MEASURES, base
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.folder_tables import MEASURES
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.suite import MAX_SEEDS, Clip, Suite
 from openvmas.eval.systems.system import Setting, System, file_name, open_system
 from openvmas.processes.limited import LimitedProcess, Limits, WorkerPool
 
 TIMEOUT = 1800.0  # s for one job
-MAX_JOBS = 64
+MAX_WORKERS = 64
 RESTATED = frozenset({"retrieval_r1", "retrieval_r5", "retrieval_rank"})  # not tested: what own_similarity says
 
 
@@ -46,8 +45,8 @@ RESTATED = frozenset({"retrieval_r1", "retrieval_r5", "retrieval_rank"})  # not 
 class SystemResult:
     """One row of the table. says: what it is; made: by name of the clip; failures: sentences by name of the clip.
 
-    summary: mean with its interval and number of clips; sets: by embedder, then measure; has_judge: it chooses by the
-    similarity that measures.
+    summary: mean with its interval and number of clips; sets: by embedder, then measure; selects_by_similarity: it
+    chooses by the similarity that measures.
     """
 
     spec: str
@@ -56,7 +55,7 @@ class SystemResult:
     failures: dict[str, str]
     summary: dict[str, tuple[Interval, int]]
     sets: dict[str, dict[str, Interval]]
-    has_judge: bool = False
+    selects_by_similarity: bool = False
 
     @property
     def folder(self) -> MeasuredFolder:
@@ -100,41 +99,41 @@ def run(
     setting: Setting,
     *,
     embedders: Sequence[str] = ("yamnet", "musicnn"),
-    jobs: int = 1,
+    workers: int = 1,
     seed: int = 0,
     seeds: int | None = None,
     limit: int | None = None,
-    finished: bool = False,
+    only_complete: bool = False,
     timeout: float = TIMEOUT,
     say: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
     """Make, measure and compare. Raises OptionError, InputError or ModelError before anything long begins.
 
     seeds: of systems that draw, on some clips; the suite's number if left out. limit: so many clips evenly from the
-    suite. finished: only clips that all systems have results for already.
+    suite. only_complete: only clips that all systems have results for already.
     """
     began = time.monotonic()
     n_seeds = suite.seeds if seeds is None else seeds
-    check(suite, specs, embedders, jobs, timeout, n_seeds)
+    check(suite, specs, embedders, workers, timeout, n_seeds)
     systems = {spec: open_system(spec, setting) for spec in specs}
     for name in embedders:
         open_embedder(name)  # that its weights can be read shows now and not in an hour
-    judge, others = Judge(Cache(setting.cache)).name, tuple(filter(sees_pictures, embedders))
-    clips = suite.clips if limit is None else spread(suite.clips, limit)
-    if finished:
+    judge, others = LearnedSimilarity(Cache(setting.cache)).name, tuple(filter(sees_pictures, embedders))
+    clips = suite.clips if limit is None else evenly_spaced(suite.clips, limit)
+    if only_complete:
         clips = have_results(clips, specs, results, setting)
-    bench = BenchSetting(results, setting, tuple(embedders), seed)
+    bench = WorkerSettings(results, setting, tuple(embedders), seed)
     results.mkdir(parents=True, exist_ok=True)
     clear(results)
-    with open_pool(jobs, bench, timeout) as pool:
+    with open_pool(workers, bench, timeout) as pool:
         prepared, broken = prepare_all(pool, clips, say)
         whole = [clip for clip in clips if clip.name not in broken]
         if not whole:
             raise InputError(f"no clip of {suite.name} can be used; the first: {next(iter(broken.values()))}")
         made, failures = make_all(pool, whole, specs, setting, say)
-        again = spread(tuple(whole), suite.seed_clips) if n_seeds > 1 else ()
+        again = evenly_spaced(tuple(whole), suite.seed_clips) if n_seeds > 1 else ()
         drawn = [spec for spec in specs if systems[spec].is_random]
-        takes = make_takes(pool, again, drawn, n_seeds, made, say) if not finished else {}
+        takes = make_takes(pool, again, drawn, n_seeds, made, say) if not only_complete else {}
         sets = compare_all(pool, made, takes, embedders, say)
         fits = match_all(pool, made, whole, prepared, specs, others, say)
     rows = [row_of(systems[spec], made[spec], failures[spec], sets.get(spec, {}), fits.get(spec, {})) for spec in specs]
@@ -144,7 +143,7 @@ def run(
     return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run)
 
 
-def open_pool(n: int, setting: BenchSetting, timeout: float) -> WorkerPool:
+def open_pool(n: int, setting: WorkerSettings, timeout: float) -> WorkerPool:
     """n workers. timeout: s for one job."""
     limits = Limits(seconds=timeout)
     return WorkerPool(n, lambda: LimitedProcess(start, setting, limits, is_trusted=True, remedy="raise --timeout"))
@@ -157,13 +156,13 @@ def row_of(
     compared: dict[str, Compared],
     fits: dict[str, dict[str, float]],
 ) -> SystemResult:
-    """One row: results with figures that take all clips to tell. compared: by embedder; fits: by clip and measure."""
+    """One row: results with figures that need all clips. compared: by embedder; fits: by clip and measure."""
     found = {}
     for name, item in made.items():
-        heard = {f"{m}:{e}": value for e, told in compared.items() for m, value in told.clips.get(name, {}).items()}
-        found[name] = replace(item, values={**item.values, **fits.get(name, {}), **heard})
-    sets = {embedder: told.sets for embedder, told in compared.items()}
-    row = SystemResult(system.spec, system.describe(), found, failures, {}, sets, system.has_judge)
+        tags = {f"{m}:{e}": value for e, answer in compared.items() for m, value in answer.clips.get(name, {}).items()}
+        found[name] = replace(item, values={**item.values, **fits.get(name, {}), **tags})
+    sets = {embedder: answer.sets for embedder, answer in compared.items()}
+    row = SystemResult(system.spec, system.describe(), found, failures, {}, sets, system.selects_by_similarity)
     return replace(row, summary=summarise(row.folder))
 
 
@@ -179,7 +178,7 @@ def clear(results: Path) -> None:
 
 
 def check(
-    suite: Suite, specs: Sequence[str], embedders: Sequence[str], jobs: int, timeout: float, n_seeds: int
+    suite: Suite, specs: Sequence[str], embedders: Sequence[str], workers: int, timeout: float, n_seeds: int
 ) -> None:
     """Raises OptionError or InputError for what cannot be run."""
     if not suite.clips:
@@ -188,15 +187,15 @@ def check(
         raise OptionError("systems must be named, each once; give for example --systems ours,random,reference.")
     for name in embedders:
         check_name(name)
-    if not 1 <= jobs <= MAX_JOBS:
-        raise OptionError(f"jobs cannot be {jobs}; give a number from 1 to {MAX_JOBS}.")
+    if not 1 <= workers <= MAX_WORKERS:
+        raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
     if not 1 <= n_seeds <= MAX_SEEDS:
         raise OptionError(f"seeds cannot be {n_seeds}; give a number from 1 to {MAX_SEEDS}.")
     if not 1 <= timeout <= 86_400:
         raise OptionError(f"timeout cannot be {timeout:g}; give seconds from 1 to 86400.")
 
 
-def spread(clips: tuple[Clip, ...], limit: int) -> tuple[Clip, ...]:
+def evenly_spaced(clips: tuple[Clip, ...], limit: int) -> tuple[Clip, ...]:
     """So many clips evenly from the whole suite, in their order. Raises OptionError."""
     if limit < 1:
         raise OptionError(f"limit cannot be {limit}; give the number of clips.")
@@ -214,7 +213,9 @@ def have_results(clips: tuple[Clip, ...], specs: Sequence[str], results: Path, s
 
     found = tuple(clip for clip in clips if is_there(clip))
     if not found:
-        raise InputError(f"{results} has no clip that all these systems have finished; run without --finished first.")
+        raise InputError(
+            f"{results} has no clip that all these systems have finished; run without --only-complete first."
+        )
     return found
 
 

@@ -1,7 +1,6 @@
-"""All music of a folder or a system at once: how far it lies from true music, how varied it is, whose style it has.
+"""Measures of all music of a folder or a system at once: distance from true music, diversity, styles and tags.
 
-Files are taken as `eval.benchmark.folder_measures` measures them, each with what an embedder hears in it. Reference
-first.
+Files are taken as `eval.benchmark.folder_measures` measures them, each with its embeddings. Reference first.
 """
 
 from __future__ import annotations
@@ -11,16 +10,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from openvmas.eval.benchmark.cache import Sound
-from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder, clip_name
+from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder
 from openvmas.eval.embedders.tags import MOODS, STYLES, tag_shares
 from openvmas.eval.metrics import distances, diversity, retrieval
 from openvmas.eval.metrics.statistics import Interval, bootstrap_interval, jackknife_interval
+from openvmas.eval.suites.cache import Sound
+from openvmas.eval.suites.media_files import clip_name
 
 MAX_PATCHES = 1500  # of a folder, for distances
 MAX_GROUPS = 12  # of files, left out one at a time for intervals of distances
-LEAST_PATCHES = 6
-LEAST_CLIPS = 3  # for what is told of styles and tags
+MIN_PATCHES = 6
+MIN_CLIPS = 3  # for measures of styles and tags
 
 
 def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarray]:
@@ -42,7 +42,7 @@ def class_shares(sound: Sound) -> np.ndarray | None:
 
 
 def variety(folder: MeasuredFolder) -> dict[str, Interval]:
-    """How varied a folder is in itself: Inception-like score, Vendi score and mean cosine distance of its files.
+    """Diversity of a folder in itself: Inception-like score, Vendi score and mean cosine distance of its files.
 
     Files count by the mean of their embeddings. Empty without embeddings or with fewer than two files that sound.
     """
@@ -67,12 +67,12 @@ def compare(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, I
     tag_divergence_paired the mean over clips of the same name.
     """
     (real, _), (made, owner) = cloud(reference.files), cloud(estimated.files)
-    if min(len(real.embeddings), len(made.embeddings)) < LEAST_PATCHES:
+    if min(len(real.embeddings), len(made.embeddings)) < MIN_PATCHES:
         return {}
     wanted, rows = class_shares(real), class_shares(made)
 
     def describe(kept: np.ndarray) -> dict[str, float]:
-        if kept.sum() < LEAST_PATCHES:
+        if kept.sum() < MIN_PATCHES:
             return {}
         found = distances.evaluate(real.embeddings, made.embeddings[kept])
         if wanted is None or rows is None:
@@ -94,7 +94,7 @@ def compare(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, I
 
 
 def shares(files: Iterable[MeasuredFile], classes: Sequence[str], group: frozenset[str]) -> dict[str, np.ndarray]:
-    """How each file that sounds spreads over the classes of a group, by name of the clip: [n_tags] each."""
+    """Shares of each file that sounds in the classes of a group, by name of the clip: [n_tags] each."""
     found = {}
     for file in files:
         if file.sound is not None and len(file.sound.logits) and file.sound.logits.shape[1] == len(classes):
@@ -108,13 +108,13 @@ def styles(reference: MeasuredFolder | None, estimated: MeasuredFolder, classes:
     """Effective number of styles of a folder; with a reference also how many of its styles, over clips of both."""
     made = shares(estimated.files, classes, STYLES)
     if reference is None:
-        if len(made) < LEAST_CLIPS:
+        if len(made) < MIN_CLIPS:
             return {}
         y = np.stack(list(made.values()))
         return _jackknife(lambda kept: {"styles_used": diversity.styles(y[kept]).used}, np.arange(len(y)))
     real = shares(reference.files, classes, STYLES)
     names = [name for name in made if name in real]
-    if len(names) < LEAST_CLIPS:
+    if len(names) < MIN_CLIPS:
         return styles(None, estimated, classes)
     x, y = (np.stack([rows[name] for name in names]) for rows in (real, made))
     return _jackknife(lambda kept: diversity.evaluate(x[kept], y[kept]), np.arange(len(names)))
@@ -123,10 +123,10 @@ def styles(reference: MeasuredFolder | None, estimated: MeasuredFolder, classes:
 def agreement(
     reference: MeasuredFolder, estimated: MeasuredFolder, classes: Sequence[str]
 ) -> dict[str, dict[str, float]]:
-    """Do styles and moods of true and written music go together? By name of the estimated file and measure."""
+    """Agreement of styles and moods of true and generated music, by name of the estimated file and measure."""
     real, made = (shares(folder.files, classes, STYLES | MOODS) for folder in (reference, estimated))
     names = [file.name for file in estimated.files if clip_name(file.name) in made and clip_name(file.name) in real]
-    if len(names) < LEAST_CLIPS:
+    if len(names) < MIN_CLIPS:
         return {}
     x, y = (np.stack([rows[clip_name(name)] for name in names]) for rows in (real, made))
     found = retrieval.evaluate_tags(x, y)
@@ -152,10 +152,22 @@ def of_seeds(reference: MeasuredFolder | None, takes: Sequence[Sequence[Sound]])
         return {name: value for name, value in found.items() if not name.startswith("seeds_")}
 
     found = {name: item for name, item in _jackknife(describe, np.arange(len(x))).items() if math.isfinite(item.value)}
-    each = [diversity.spread(video[None], centre) for video in x]
+    each = [diversity.dispersion(video[None], centre) for video in x]
     for name in ("seeds_vendi", "seeds_distance"):
-        found[name] = bootstrap_interval(np.array([getattr(spread, name) for spread in each]))
+        found[name] = bootstrap_interval(np.array([getattr(item, name) for item in each]))
     return found
+
+
+def evaluate(
+    reference: MeasuredFolder | None,
+    estimated: MeasuredFolder,
+    classes: Sequence[str],
+    takes: Sequence[Sequence[Sound]] = (),
+) -> dict[str, Interval]:
+    """Every measure of all music of one system, by name. reference: None of the true music itself."""
+    found = compare(reference, estimated) if reference else {}
+    found |= variety(estimated) | styles(reference, estimated, classes)
+    return found | of_seeds(reference, takes)
 
 
 def _jackknife(describe: Callable[[np.ndarray], dict[str, float]], owner: np.ndarray) -> dict[str, Interval]:

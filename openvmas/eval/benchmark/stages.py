@@ -1,12 +1,11 @@
-"""The rounds of `eval run`, each a list of jobs for the workers of `eval.benchmark.worker`, with a word on every
-answer."""
+"""The stages of `eval run`: each a list of jobs for the worker processes, with a line of progress for every answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from openvmas.eval.benchmark.suite import Clip
-from openvmas.eval.benchmark.worker import Compare, Compared, Made, Make, Match, Prepare, Prepared
+from openvmas.eval.benchmark.worker import Compare, Compared, Made, Make, Match, Prepare, PreparedClip
+from openvmas.eval.suites.suite import Clip
 from openvmas.eval.systems.system import Setting, open_system
 from openvmas.processes.limited import Failure, WorkerPool
 
@@ -15,8 +14,8 @@ REFERENCE = "reference"
 
 def prepare_all(
     pool: WorkerPool, clips: Iterable[Clip], say: Callable[[str], None]
-) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """Cut, look and listen; by name of the clip what was prepared, and sentences where that fails."""
+) -> tuple[dict[str, PreparedClip], dict[str, str]]:
+    """Cut and analyze all clips: prepared clips by name, and sentences by name where that failed."""
     jobs = [Prepare(clip) for clip in clips]
     prepared, broken = {}, {}
     for number, (job, answer) in enumerate(pool.run(jobs), 1):
@@ -112,12 +111,12 @@ def match_all(
     pool: WorkerPool,
     made: dict[str, dict[str, Made]],
     clips: Sequence[Clip],
-    prepared: dict[str, Prepared],
+    prepared: dict[str, PreparedClip],
     specs: Sequence[str],
     judges: Sequence[str],
     say: Callable[[str], None],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """How each system's music fits its own and all other pictures, by system, clip and measure.
+    """Similarity of each system's music to its own and all other pictures, by system, clip and measure.
 
     judges: embedders that are asked besides the learned comparison.
     """

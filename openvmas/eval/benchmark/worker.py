@@ -21,28 +21,28 @@ import av
 import numpy as np
 
 from openvmas.errors import InputError
-from openvmas.eval.benchmark import folder_measures, measures
-from openvmas.eval.benchmark.cache import Cache, Sound
-from openvmas.eval.benchmark.excerpt import Excerpt, prepare
+from openvmas.eval.benchmark import folder_measures, set_measures
 from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder
-from openvmas.eval.benchmark.suite import Clip
+from openvmas.eval.embedders.cross_modal_similarity import EmbeddingSimilarity, LearnedSimilarity, count_steps
 from openvmas.eval.embedders.registry import open_embedder, sees_pictures, weights_key
-from openvmas.eval.metrics.cross_modal_similarity import Judge, SpaceJudge, count_steps
 from openvmas.eval.metrics.statistics import Interval
+from openvmas.eval.suites.cache import Cache, Sound
+from openvmas.eval.suites.excerpt import Excerpt, prepare
+from openvmas.eval.suites.suite import Clip
 from openvmas.eval.systems.system import Setting, System, Task, file_name, open_system
 from openvmas.generate.similarity import Vectors
 from openvmas.hub.taggers import Embedder
 from openvmas.media.audio import Audio, read_audio
-from openvmas.music.analysis import analyze_music
 
+VERSION = 2  # of what is measured here: another number makes the cache forget
 ENDING = ".flac"
 SCRATCH = ".making-"  # how folders of unfinished work begin; then the process that asked for it
 FULL_SCALE = 2**15
 
 
 @dataclass(frozen=True)
-class BenchSetting:
-    """What all jobs share. results: folder of finished sounds and records; seed: of the run."""
+class WorkerSettings:
+    """Settings that all jobs share. results: folder of finished sounds and records; seed: of the run."""
 
     results: Path
     systems: Setting
@@ -68,13 +68,13 @@ class Made:
 
 @dataclass(frozen=True)
 class Prepare:
-    """A clip to be cut, looked at and listened to. The answer is a `Prepared`."""
+    """A clip to be cut and analyzed. The answer is a `PreparedClip`."""
 
     clip: Clip
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedClip:
     """duration: s; key: of the picture's content."""
 
     duration: float
@@ -83,7 +83,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Make:
-    """A system's music for a clip. take: 0 is what is measured, others are by other seeds and are only heard."""
+    """A system's music for a clip. take: 0 is what is measured, others are by other seeds and are only embedded."""
 
     spec: str
     clip: Clip
@@ -91,7 +91,7 @@ class Make:
 
     @property
     def name(self) -> str:
-        """Of the files that keep it."""
+        """Name of the files that keep it."""
         return f"{self.clip.name}.{self.take}" if self.take else self.clip.name
 
 
@@ -136,22 +136,22 @@ def seed_of(job: Make, seed: int) -> int:
     return (seed + zlib.crc32(job.name.encode())) % 2**32
 
 
-def start(setting: BenchSetting, send: Callable[[Any], None]) -> Callable[[Job], Any]:
+def start(setting: WorkerSettings, send: Callable[[Any], None]) -> Callable[[Job], Any]:
     """The work of one process; nothing is sent on the way."""
-    return Bench(setting).do
+    return Worker(setting).do
 
 
-class Bench:
+class Worker:
     """Keeps open what several jobs need: systems and embedders."""
 
-    def __init__(self, setting: BenchSetting) -> None:
+    def __init__(self, setting: WorkerSettings) -> None:
         self._setting = setting
         self._cache = Cache(setting.systems.cache)
         self._systems: dict[str, System] = {}
         self._embedders: dict[str, Embedder] = {}
-        self._judge = Judge(self._cache)
+        self._judge = LearnedSimilarity(self._cache)
         self._others = {
-            name: SpaceJudge(name, self._cache, partial(self._embedder, name))
+            name: EmbeddingSimilarity(name, self._cache, partial(self._embedder, name))
             for name in setting.embedders
             if sees_pictures(name)
         }
@@ -171,12 +171,12 @@ class Bench:
             self._last = prepare(clip, self._cache)
         return self._last
 
-    def _prepare(self, clip: Clip) -> Prepared:
+    def _prepare(self, clip: Clip) -> PreparedClip:
         excerpt = self._excerpt(clip)
         _ = excerpt.picture, excerpt.reference_music
         for judge in self._others.values():
-            judge.see(excerpt.key, lambda: excerpt.video)
-        return Prepared(float(excerpt.duration), excerpt.key)
+            judge.embed_picture(excerpt.key, lambda: excerpt.video)
+        return PreparedClip(float(excerpt.duration), excerpt.key)
 
     def system(self, spec: str) -> System:
         """Opened when it is first needed."""
@@ -218,19 +218,17 @@ class Bench:
         return Made(key, kept["wall"], kept["cpu"], kept["duration"], sound, values, kept.get("is_new", False))
 
     def _measure(self, place: Path, sound: str, excerpt: Excerpt) -> dict[str, float]:
-        def hear() -> dict[str, float]:
+        def measure() -> dict[str, float]:
             audio = read_audio(place)
-            music = analyze_music(audio.wave, audio.sample_rate)
-            return measures.measure(
-                measures.Heard(audio.wave, audio.sample_rate, music, excerpt.picture, excerpt.reference_music)
-            )
+            reference = excerpt.reference_music
+            return folder_measures.measure_sound(audio.wave, audio.sample_rate, excerpt.picture, reference)
 
         both = hashlib.sha256(f"{sound} {excerpt.key}".encode()).hexdigest()
-        return self._cache.values(both, f"run-{measures.VERSION}-{folder_measures.VERSION}", hear)
+        return self._cache.values(both, f"run-{VERSION}-{folder_measures.VERSION}", measure)
 
     def _hear(self, place: Path, sound: str, excerpt: Excerpt) -> Vectors:
-        """What the learned comparison hears in a finished sound."""
-        return self._judge.hear(sound, lambda: read_audio(place), count_steps(excerpt.picture))
+        """Vectors of a finished sound for the learned comparison."""
+        return self._judge.embed_music(sound, lambda: read_audio(place), count_steps(excerpt.picture))
 
     def _match(self, job: Match) -> dict[str, dict[str, float]]:
         def describe() -> dict[str, Any]:
@@ -238,18 +236,18 @@ class Bench:
             for clip, sound in zip(job.clips, job.sounds, strict=True):
                 excerpt = self._excerpt(clip)
                 place = self._place(job.spec, clip.name)
-                pairs[clip.name] = self._judge.see(excerpt.picture), self._hear(place, sound, excerpt)
+                pairs[clip.name] = self._judge.embed_picture(excerpt.picture), self._hear(place, sound, excerpt)
             return self._judge.measure(pairs)
 
         parts = json.dumps([[clip.name for clip in job.clips], job.pictures, job.sounds])
         key = hashlib.sha256(parts.encode()).hexdigest()
-        found: dict[str, Any] = self._cache.values(key, f"match-{self._judge.key}-{measures.VERSION}", describe)
+        found: dict[str, Any] = self._cache.values(key, f"match-{self._judge.key}-{VERSION}", describe)
         return found
 
-    def _match_in_space(self, job: Match, judge: SpaceJudge) -> dict[str, dict[str, float]]:
+    def _match_in_space(self, job: Match, judge: EmbeddingSimilarity) -> dict[str, dict[str, float]]:
         pairs = {}
         for clip, picture, sound in zip(job.clips, job.pictures, job.sounds, strict=True):
-            seen = judge.see(picture, lambda clip=clip: self._excerpt(clip).video)
+            seen = judge.embed_picture(picture, lambda clip=clip: self._excerpt(clip).video)
             pairs[clip.name] = seen, self._sound(judge.name, sound, self._place(job.spec, clip.name))
         return judge.measure(pairs)
 
@@ -264,14 +262,14 @@ class Bench:
         return self._embedders[name]
 
     def _sound(self, embedder: str, sound: str, place: Path | None) -> Sound:
-        """What an embedder hears in a finished sound. place: may be None for what was heard before."""
+        """Embeddings of a finished sound. place: may be None where they are in the cache."""
 
-        def hear() -> Sound:
+        def embed() -> Sound:
             if place is None:
                 raise InputError("what was heard before has gone from the cache; run again.")
             return folder_measures.embed_file(place, self._embedder(embedder))
 
-        return self._cache.sound(sound, f"{weights_key(embedder)}-{folder_measures.HEARD_VERSION}", hear)
+        return self._cache.sound(sound, f"{weights_key(embedder)}-{folder_measures.EMBEDDING_VERSION}", embed)
 
     def _compare(self, job: Compare) -> Compared:
         def gather(name: str, parts: tuple[tuple[str, str], ...]) -> MeasuredFolder:
@@ -279,35 +277,28 @@ class Bench:
             return MeasuredFolder(Path(name), tuple(files), {})
 
         def describe() -> dict[str, Any]:
-            all_music = measures.Collected(
-                gather("reference", job.reference) if job.reference else None,
-                gather(job.spec, job.made),
-                tuple(self._embedder(job.embedder).classes),
-                tuple(tuple(self._sound(job.embedder, key, None) for key in video) for video in job.takes),
-            )
-            sets: dict[str, Interval] = {}
-            clips: dict[str, dict[str, float]] = {}
-            for metric in measures.SET_METRICS:
-                sets |= metric(all_music)
-            for metric in measures.CONTEXT_METRICS:
-                for name, values in metric(all_music).items():
-                    clips.setdefault(name.removesuffix(ENDING), {}).update(values)
+            reference = gather("reference", job.reference) if job.reference else None
+            made, classes = gather(job.spec, job.made), tuple(self._embedder(job.embedder).classes)
+            takes = [[self._sound(job.embedder, key, None) for key in video] for video in job.takes]
+            sets = set_measures.evaluate(reference, made, classes, takes)
+            clips = set_measures.agreement(reference, made, classes) if reference else {}
+            clips = {name.removesuffix(ENDING): values for name, values in clips.items()}
             return {"sets": {name: asdict(interval) for name, interval in sets.items()}, "clips": clips}
 
         parts = json.dumps([job.made, job.reference, job.takes])
-        kind = f"set-{weights_key(job.embedder)}-{measures.VERSION}-{folder_measures.HEARD_VERSION}"
+        kind = f"set-{weights_key(job.embedder)}-{VERSION}-{folder_measures.EMBEDDING_VERSION}"
         found: dict[str, Any] = self._cache.values(hashlib.sha256(parts.encode()).hexdigest(), kind, describe)
         return Compared({name: Interval(**item) for name, item in found["sets"].items()}, found["clips"])
 
 
 def processor_seconds() -> float:
-    """Of this process and of all that it started and that has ended."""
+    """Processor time of this process and of its children that have ended, s."""
     found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(usage.ru_utime + usage.ru_stime for usage in found)
 
 
 def read_record(path: Path, key: str) -> dict[str, Any] | None:
-    """What is on record, if it was made from the same."""
+    """The record at `path`, if it was made from the same key."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,1 +1,1 @@
-"""What a codec keeps of a sound."""
+"""Quality of the codec on one sound: figures and their page."""

@@ -124,7 +124,7 @@ def mel_distance(reference: np.ndarray, estimated: np.ndarray, sample_rate: int)
 
 
 def magnitude(pieces: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """Of each piece's spectrum: [n, length / 2 + 1] float32, never below sqrt(FLOOR)."""
+    """Magnitude spectrum of each piece: [n, length / 2 + 1] float32, never below sqrt(FLOOR)."""
     spectrum = np.fft.rfft(pieces * window)
     return np.sqrt(spectrum.real**2 + spectrum.imag**2 + np.float32(FLOOR))
 
@@ -171,8 +171,8 @@ def make_band(low: float, high: float, sums: np.ndarray) -> Band:
     n, x, y, xx, yy, xy, power, other = (float(value) for value in sums)
     if power <= 0 or n == 0:
         return Band(low, high, None, None)
-    spread = (xx - x * x / n) * (yy - y * y / n)
-    correlation = (xy - x * y / n) / math.sqrt(spread) if spread > 0 else None
+    dispersion = (xx - x * x / n) * (yy - y * y / n)
+    correlation = (xy - x * y / n) / math.sqrt(dispersion) if dispersion > 0 else None
     return Band(low, high, decibels(other / power), correlation)
 
 

@@ -1,4 +1,4 @@
-"""What the codec keeps of one sound: measured, written as figures and as one HTML page that shows and plays it.
+"""The report of the codec on one sound: figures, and one HTML page that shows and plays original and reconstruction.
 
 Needs only what the core install has. The page is drawn by `eval.codec.codec_page`.
 """

@@ -32,7 +32,7 @@ def check_name(name: str) -> None:
 
 
 def class_of(name: str) -> Any:
-    """What an embedder is, before any weights are read. Raises OptionError and ModelError."""
+    """The class of an embedder, found before any weights are read. Raises OptionError and ModelError."""
     check_name(name)
     kind, _, _ = name.partition(":")
     if kind in EMBEDDERS:
@@ -51,12 +51,12 @@ def open_embedder(name: str) -> Embedder:
 
 
 def sees_pictures(name: str) -> bool:
-    """Whether an embedder knows pictures too and so judges whether music fits. Raises OptionError and ModelError."""
+    """Whether an embedder also takes pictures and so compares them with music. Raises OptionError and ModelError."""
     return issubclass(class_of(name), PictureEmbedder)
 
 
 def weights_key(name: str) -> str:
-    """A name that files may have and that other weights do not share: what was heard is kept under it."""
+    """A name for cached files that other weights do not share."""
     kind, _, path = name.partition(":")
     if not path:
         return kind

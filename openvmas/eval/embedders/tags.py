@@ -1,4 +1,4 @@
-"""Which classes of the embedders name a style and which a mood, and how a piece spreads over them.
+"""Classes of the embedders that name a style or a mood (`tags.toml`), and the shares of a piece in them.
 
 YAMNet's are the genres and moods of the AudioSet ontology (Gemmeke et al. 2017), musicnn's are last.fm tags of the
 Million Song Dataset (Bertin-Mahieux et al. 2011). musicnn has no tag for classical,
@@ -7,35 +7,20 @@ film or game music; YAMNet has.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from openvmas.eval.metrics.distances import posteriors
 
-STYLES = frozenset({
-    # YAMNet
-    "Pop music", "Hip hop music", "Rock music", "Heavy metal", "Punk rock", "Grunge", "Progressive rock",
-    "Rock and roll", "Psychedelic rock", "Rhythm and blues", "Soul music", "Reggae", "Country", "Swing music",
-    "Bluegrass", "Funk", "Folk music", "Middle Eastern music", "Jazz", "Disco", "Classical music", "Opera",
-    "Electronic music", "House music", "Techno", "Dubstep", "Drum and bass", "Electronica", "Electronic dance music",
-    "Ambient music", "Trance music", "Music of Latin America", "Salsa music", "Flamenco", "Blues",
-    "Music for children", "New-age music", "Music of Africa", "Afrobeat", "Christian music", "Gospel music",
-    "Music of Asia", "Carnatic music", "Music of Bollywood", "Ska", "Traditional music", "Independent music",
-    "Soundtrack music", "Lullaby", "Video game music", "Christmas music", "Dance music",
-    # musicnn
-    "rock", "pop", "alternative", "indie", "electronic", "dance", "alternative rock", "jazz", "metal", "classic rock",
-    "soul", "indie rock", "electronica", "folk", "punk", "blues", "hard rock", "ambient", "experimental", "Hip-Hop",
-    "country", "funk", "electro", "heavy metal", "rnb", "indie pop", "House",
-})  # fmt: skip
-MOODS = frozenset({
-    "Happy music", "Sad music", "Tender music", "Exciting music", "Angry music", "Scary music",
-    "beautiful", "chillout", "Mellow", "chill", "party", "easy listening", "sexy", "catchy", "sad", "happy",
-})  # fmt: skip
+_GROUPS = tomllib.loads(Path(__file__).with_name("tags.toml").read_text(encoding="utf-8"))
+STYLES, MOODS = frozenset(_GROUPS["styles"]), frozenset(_GROUPS["moods"])
 
 
 def tag_shares(logits: np.ndarray, classes: Sequence[str], group: frozenset[str] = STYLES) -> np.ndarray | None:
-    """How a piece spreads over the classes of a group: mean over its patches, [n_tags], 0 or more, sums to 1.
+    """Shares of a piece in the classes of a group: mean over its patches, [n_tags], 0 or more, sums to 1.
 
     logits: [P, n_classes] of one piece, P at least 1; classes: their names, as an `Embedder` has them. The softmax is
     over the group alone, so "music" and "speech" do not count. None where fewer than two classes are of the group.

@@ -1,4 +1,4 @@
-"""Is there one safe texture for everything? Between seeds of one video, between videos, and over styles.
+"""Diversity of music: between seeds of one video, between videos, and over styles.
 
 Embeddings are [V, S, D]: one row per piece, videos, then seeds. Style shares are [N, n_styles], one row per piece that
 sums to 1 (`eval.embedders.tags.tag_shares`). Reference first.
@@ -26,8 +26,8 @@ def validate(embeddings: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """How unlike pieces are, as means over videos (seeds_) or over seeds (videos_); NaN for a single piece.
+class Dispersion:
+    """Dissimilarity of pieces, as means over videos (seeds_) or over seeds (videos_); NaN for a single piece.
 
     seeds_vendi: effective number of different pieces for one video, from 1 to S; seeds_distance: mean cosine distance
     between them, in [0, 2]. videos_vendi (1 to V), videos_distance: the same between pieces of one seed for different
@@ -40,16 +40,26 @@ class Spread:
     videos_distance: float
 
 
-def spread(embeddings: np.ndarray, centre: np.ndarray | None = None) -> Spread:
-    """Vendi score (Friedman & Dieng 2023) and mean cosine distance of embeddings [V, S, D], by video and by seed.
+def dispersion(embeddings: np.ndarray, centre: np.ndarray | None = None) -> Dispersion:
+    """Vendi score (Friedman & Dieng 2023) and mean cosine distance, between seeds and between videos.
 
-    centre: [D], taken away first: the mean of the reference's embeddings, the same for all systems compared. Without it
-    embeddings that are all positive (YAMNet's) look alike.
+    Parameters
+    ----------
+    embeddings : [V, S, D], videos, then seeds
+    centre : [D], taken away first: the mean of the reference's embeddings, the same for all systems compared; without
+        it embeddings that are all positive (YAMNet's) look alike
+
+    Returns
+    -------
+    Dispersion
+
+    >>> round(dispersion(np.eye(3)[:, None]).videos_vendi, 6)
+    3.0
     """
     x = validate(embeddings)
     x = x if centre is None else x - centre
     of_seeds, of_videos = x, x.transpose(1, 0, 2)
-    return Spread(
+    return Dispersion(
         _mean_of(vendi, of_seeds),
         _mean_of(mean_cosine_distance, of_seeds),
         _mean_of(vendi, of_videos),
@@ -63,10 +73,21 @@ def _mean_of(measure: Callable[[np.ndarray], float], groups: np.ndarray) -> floa
 
 
 def video_share(embeddings: np.ndarray) -> float:
-    """Share of the variance of embeddings [V, S, D] that the video explains: intraclass correlation ICC(1).
+    """Share of the variance of embeddings that the video explains: intraclass correlation ICC(1).
 
-    From -1 / (S - 1) to 1 (Shrout & Fleiss 1979, with squares summed over D): 0 by chance where the music does not
-    know its video, 1 where it depends on nothing else. NaN for fewer than two videos or seeds and where all is alike.
+    Shrout & Fleiss 1979, with squares summed over D.
+
+    Parameters
+    ----------
+    embeddings : [V, S, D], videos, then seeds
+
+    Returns
+    -------
+    Share from -1 / (S - 1) to 1: 0 by chance where the music does not depend on its video, 1 where on nothing else;
+    NaN for fewer than two videos or seeds and where all is alike
+
+    >>> video_share(np.array([[[0.0], [0.0]], [[1.0], [1.0]]]))
+    1.0
     """
     x = validate(embeddings)
     n_videos, n_seeds, _ = x.shape
@@ -82,7 +103,7 @@ def video_share(embeddings: np.ndarray) -> float:
 @dataclass(frozen=True)
 class Styles:
     """Effective numbers of styles, 1 to n_styles. used: of all pieces together; within: of one piece; apart: used over
-    within, from 1 (all pieces spread alike) to the number of pieces.
+    within, from 1 (all pieces alike) to the number of pieces.
     """
 
     used: float
@@ -91,10 +112,21 @@ class Styles:
 
 
 def styles(shares: np.ndarray) -> Styles:
-    """Effective numbers of styles of pieces [N, n_styles]: exponentials of entropies.
+    """Effective numbers of styles: exponentials of entropies.
 
     Hill numbers of order 1 with Jost's split into within and between (Jost 2007, gamma = alpha * beta). `used` alone is
-    fooled by a vague texture that could be anything, because doubt spreads as wide as variety; `apart` is not.
+    fooled by a vague texture that could be anything, because doubt is as wide as variety; `apart` is not.
+
+    Parameters
+    ----------
+    shares : [N, n_styles], a row per piece that sums to 1
+
+    Returns
+    -------
+    Styles
+
+    >>> round(styles(np.eye(3)).used, 6)
+    3.0
     """
     rows = validate_posteriors(shares)
     used, within = _entropy(rows.mean(axis=0)), float(np.mean([_entropy(row) for row in rows]))
@@ -121,10 +153,21 @@ class StyleCoverage:
 
 
 def style_coverage(reference: np.ndarray, estimated: np.ndarray) -> StyleCoverage:
-    """How many of the styles of reference [N, n_styles] the pieces of estimated [M, n_styles] use, relative to it.
+    """Use of styles by the pieces of a system, relative to that of the true music. Own measures; see `styles`.
 
-    `contrast` is `Styles.apart` less 1 on both sides; NaN where the reference has one texture too. Both sets should
-    have as many pieces. Own measures; see `styles`.
+    `contrast` is `Styles.apart` less 1 on both sides. Both sets should have as many pieces.
+
+    Parameters
+    ----------
+    reference : [N, n_styles], style shares of the true music
+    estimated : [M, n_styles], style shares of the music in question
+
+    Returns
+    -------
+    StyleCoverage; its contrast is NaN where the reference has one texture too
+
+    >>> style_coverage(np.eye(3), np.eye(3)).overlap
+    1.0
     """
     reference, estimated = validate_posteriors(reference), validate_posteriors(estimated)
     if reference.shape[1] != estimated.shape[1]:
@@ -147,5 +190,5 @@ def evaluate(reference: np.ndarray, estimated: np.ndarray) -> dict[str, float]:
 
 
 def evaluate_seeds(embeddings: np.ndarray, centre: np.ndarray | None = None) -> dict[str, float]:
-    """`spread` and `video_share` of embeddings [V, S, D] by name."""
-    return vars(spread(embeddings, centre)) | {"video_share": video_share(embeddings)}
+    """`dispersion` and `video_share` of embeddings [V, S, D] by name."""
+    return vars(dispersion(embeddings, centre)) | {"video_share": video_share(embeddings)}

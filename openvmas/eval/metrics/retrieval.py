@@ -1,4 +1,4 @@
-"""Does the music mean what its picture means? Retrieval by any similarity, and tags of true and written music.
+"""Cross-modal retrieval by any similarity of picture and music, and agreement of tags of true and generated music.
 
 Similarities are [N, N]: row i is picture i, column j the music of picture j, so the diagonal belongs together; they
 come from any function of a picture and a piece: `openvmas.similarity(video, music).combined`, or the cosine of two
@@ -31,28 +31,68 @@ def validate(similarity: np.ndarray) -> np.ndarray:
 
 
 def similarities(pictures: Sequence[P], music: Sequence[M], similarity: Callable[[P, M], float]) -> np.ndarray:
-    """Every picture with every piece: [N, N]. N² calls; open models before, not inside `similarity`."""
+    """Similarity of every picture with every piece.
+
+    Parameters
+    ----------
+    pictures : N pictures of any type
+    music : M pieces of any type
+    similarity : function of a picture and a piece; it is called N M times, so open models before
+
+    Returns
+    -------
+    [N, M]
+
+    >>> similarities([1, 2], [3, 5], lambda picture, piece: picture * piece)
+    array([[ 3.,  5.],
+           [ 6., 10.]])
+    """
     return np.array([[similarity(picture, piece) for piece in music] for picture in pictures], dtype=np.float64)
 
 
 def cosines(reference: np.ndarray, estimated: np.ndarray) -> np.ndarray:
-    """Cosines of all rows of reference [N, D] and estimated [M, D]: [N, M] in [-1, 1], 0 for rows of zeros."""
+    """Cosines of all rows of two sets.
+
+    Parameters
+    ----------
+    reference : [N, D]
+    estimated : [M, D]
+
+    Returns
+    -------
+    [N, M], in [-1, 1]; 0 for rows of zeros
+
+    >>> cosines(np.eye(2), np.array([[2.0, 0.0]]))
+    array([[1.],
+           [0.]])
+    """
     x, y = (np.asarray(rows, dtype=np.float64) for rows in (reference, estimated))
     x, y = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (x, y))
     return x @ y.T
 
 
 def ranks(similarity: np.ndarray) -> np.ndarray:
-    """Rank of each picture's own music among all, from 1 (best) to N: [N]. Ties get the middle of their ranks.
+    """Rank of each picture's own music among all; ties get the middle of their ranks.
 
     So a similarity that is the same for everything has the median rank of chance, not the best.
+
+    Parameters
+    ----------
+    similarity : [N, N], row i is picture i, column j the music of picture j
+
+    Returns
+    -------
+    [N] ranks from 1 (best) to N
+
+    >>> ranks(np.array([[2.0, 1.0], [3.0, 0.0]]))
+    array([1., 2.])
     """
     above, equal = _places(validate(similarity))
     return 1 + above + equal / 2
 
 
 def _places(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many others of its row [N, N] are above the own one, and how many as high: [N] each."""
+    """Numbers of others in each row of [N, N] that are above the own one, and that are as high: [N] each."""
     own = similarity.diagonal()[:, None]
     return (similarity > own).sum(axis=1), (similarity == own).sum(axis=1) - 1
 
@@ -75,10 +115,20 @@ class Retrieval:
 
 
 def retrieval(similarity: np.ndarray) -> Retrieval:
-    """Own music found among all by picture (rows of [N, N]); transpose for pictures found by music.
+    """R@k and median rank of the own music among all, as video-music retrieval reports them (Surís et al. 2022).
 
-    R@k and median rank as video-music retrieval reports them (Surís et al. 2022). Ties count as drawn by lot: a share
-    of them lies among the first k.
+    Ties count as drawn at random: a share of them lies among the first k.
+
+    Parameters
+    ----------
+    similarity : [N, N], row i is picture i, column j its music; transposed for pictures found by music
+
+    Returns
+    -------
+    Retrieval, with the values of chance
+
+    >>> retrieval(np.eye(4)).r1
+    1.0
     """
     found, n = evaluate(similarity), len(similarity)
     r1, r5, own = (float(np.mean(found[name])) for name in ("retrieval_r1", "retrieval_r5", "own_similarity"))
@@ -91,7 +141,7 @@ class TagAgreement:
 
     cosine: of the shares, in [0, 1], high by chance because all music shares tags; correlation: cosine after the mean
     over clips of each side is taken away, in [-1, 1], 0 by chance. own: share of the true music of other clips that
-    the written music is less like than that of its own clip, ties half, in [0, 1]; by chance 0.5.
+    the generated music is less like than that of its own clip, ties half, in [0, 1]; by chance 0.5.
     """
 
     cosine: np.ndarray
@@ -100,10 +150,23 @@ class TagAgreement:
 
 
 def tag_agreement(reference: np.ndarray, estimated: np.ndarray) -> TagAgreement:
-    """Do true music's and written music's styles and moods go together? Tag shares [N, n_tags] of the same clips.
+    """Agreement of the styles and moods of true and generated music.
 
     What all clips of a side have in common is taken away, so neither a system's own tone nor one safe texture for all
-    helps. Own measure. Raises ValueError for unlike shapes and fewer than three clips.
+    helps. Own measure.
+
+    Parameters
+    ----------
+    reference, estimated : [N, n_tags] each, tag shares of the same clips in the same order, N at least 3
+
+    Returns
+    -------
+    TagAgreement
+
+    Raises ValueError for unlike shapes and fewer than three clips.
+
+    >>> tag_agreement(np.eye(3), np.eye(3)).own
+    array([1., 1., 1.])
     """
     reference, estimated = validate_posteriors(reference), validate_posteriors(estimated)
     if reference.shape != estimated.shape or len(reference) < 3:
@@ -133,6 +196,6 @@ def evaluate(similarity: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def evaluate_tags(reference: np.ndarray, estimated: np.ndarray) -> dict[str, np.ndarray]:
-    """The measures of tag shares [N, n_tags] of true and written music by name: [N] each."""
+    """The measures of tag shares [N, n_tags] of true and generated music by name: [N] each."""
     found = tag_agreement(reference, estimated)
     return {"tags_cosine": found.cosine, "tags_r": found.correlation, "tags_own": found.own}

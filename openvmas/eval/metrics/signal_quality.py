@@ -1,4 +1,4 @@
-"""Is the sound well made? Level, clipping, silence, band width, stereo, stuck loops and seams of one wave.
+"""Technical quality of one wave: level, clipping, silence, bandwidth, stereo, stuck loops and seams.
 
 Waves are [C, L] in [-1, 1], C 1 or 2. Needs only what the core install has. A measure of silence is NaN.
 """
@@ -20,8 +20,11 @@ NEAR_PEAK, FLAT, FLAT_RUN = 0.95, 1e-5, 3  # of the peak; step between two sampl
 BLOCK_SECONDS, SILENCE = 0.05, -60.0  # s; dB below full scale, RMS
 ROLL_OFF = 0.95
 WINDOW, HOP = 2048, 1024  # samples, of the band width
-LEAST_PERIOD, MAX_PERIOD = 0.25, 4.0  # s, of a stuck loop
-SAME, ALIVE = 1.5, 4.0  # dB: mean difference of a repeat; least mean change inside a period of what is no held note
+MIN_PERIOD, MAX_PERIOD = 0.25, 4.0  # s, of a stuck loop
+MAX_REPEAT_CHANGE, MIN_INNER_CHANGE = (
+    1.5,
+    4.0,
+)  # dB: mean difference of a repeat; least mean change inside a period of what is no held note
 SMOOTH = 10  # frames on each side (0.1 s)
 FLOOR = -60.0  # dB below the loudest band: nothing quieter is compared
 PIECE = 1 << 18  # samples at a time
@@ -39,10 +42,21 @@ def validate(wave: np.ndarray) -> np.ndarray:
 
 
 def clipped_share(wave: np.ndarray) -> float:
-    """Share of samples of [C, L] that are clipped: in [0, 1].
+    """Share of samples that are clipped.
 
     Clipped are samples at full scale or beyond, and flat tops: FLAT_RUN or more neighbours within 5 % of the channel's
     peak that do not change, which is how clipping looks that was turned down later.
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+
+    Returns
+    -------
+    Share in [0, 1]
+
+    >>> clipped_share(np.array([0.0, 1.0, 0.0, 0.0]))
+    0.25
     """
     wave = validate(wave)
     n_clipped = 0
@@ -64,7 +78,20 @@ def clipped_share(wave: np.ndarray) -> float:
 
 
 def silent_share(wave: np.ndarray, sample_rate: int) -> float:
-    """Share of 50 ms blocks of [C, L] below -60 dB of full scale (RMS): in [0, 1]; NaN below one block."""
+    """Share of 50 ms blocks below -60 dB of full scale (RMS).
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+    sample_rate : Hz
+
+    Returns
+    -------
+    Share in [0, 1]; NaN below one block
+
+    >>> silent_share(np.zeros(1000), 1000)
+    1.0
+    """
     wave = validate(wave)
     size = round(BLOCK_SECONDS * sample_rate)
     n = wave.shape[1] // size
@@ -75,9 +102,21 @@ def silent_share(wave: np.ndarray, sample_rate: int) -> float:
 
 
 def bandwidth(wave: np.ndarray, sample_rate: int) -> float:
-    """Frequency below which 95 % of the magnitude spectrum lies, Hz: median over the frames that sound.
+    """Frequency below which 95 % of the magnitude spectrum lies: median over the frames that sound.
 
     The spectral roll-off of Tzanetakis & Cook (2002) at 95 %, on magnitudes as librosa has it.
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+    sample_rate : Hz
+
+    Returns
+    -------
+    Hz; NaN for silence
+
+    >>> 985 < bandwidth(np.sin(2 * np.pi * 1000 * np.arange(8000) / 8000), 8000) < 1015
+    True
     """
     mono = validate(wave).mean(axis=0, dtype=np.float64).astype(np.float32)
     if len(mono) < WINDOW:
@@ -106,7 +145,19 @@ class Stereo:
 
 
 def stereo(wave: np.ndarray) -> Stereo:
-    """Stereo width and correlation of [C, L]; one channel has width 0 and correlation 1, silence NaN."""
+    """Stereo width and correlation.
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+
+    Returns
+    -------
+    Stereo; one channel has width 0 and correlation 1, silence NaN
+
+    >>> stereo(np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    Stereo(width=1.0, correlation=-1.0)
+    """
     wave = validate(wave)
     products = np.zeros((2, 2))
     for first in range(0, wave.shape[1], PIECE):  # in pieces: a long file in double precision fills the memory
@@ -129,11 +180,24 @@ class Loop:
 
 
 def stuck_loop(wave: np.ndarray, sample_rate: int, spectrogram: Spectrogram | None = None) -> Loop:
-    """The longest literal or near-literal repeat of [C, L] with a period from 0.25 s to 4 s.
+    """The longest literal or near-literal repeat with a period from 0.25 s to 4 s.
 
     Log spectra a period apart differ by at most 1.5 dB on average (bands within 60 dB of the loudest), for a period or
     longer, while they change inside the period by more than 4 dB: a held chord is no loop. Players and re-struck
-    samples differ by more; a sequencer's exact loop counts. spectrogram: of the wave, if it is there already.
+    samples differ by more; a sequencer's exact loop counts.
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+    sample_rate : Hz
+    spectrogram : of the wave, if it is there already
+
+    Returns
+    -------
+    Loop
+
+    >>> stuck_loop(np.zeros(24_000), 24_000).seconds
+    0.0
     """
     spectrum = spectrogram or take_spectrogram(validate(wave), sample_rate)
     if spectrum.n_frames < 4 * SMOOTH or float(spectrum.mel.max()) < 1e-5:
@@ -144,15 +208,19 @@ def stuck_loop(wave: np.ndarray, sample_rate: int, spectrogram: Spectrogram | No
     level = level.reshape(len(level), -1, 2).mean(axis=2)  # 48 bands are enough, at half the time
     sounds = moving_mean((level > FLOOR + 1).any(axis=1).astype(np.float64), SMOOTH, SMOOTH) > 0.5
     best = Loop(0.0, math.nan)
-    alive = {step: _smooth_change(level, step) for step in (6, 12, 25, 50, 100)}
-    for lag in range(round(LEAST_PERIOD * rate), min(round(MAX_PERIOD * rate), len(level) // 2) + 1):
-        is_same = (_smooth_change(level, lag) <= SAME) & sounds
+    changes = {step: _smooth_change(level, step) for step in (6, 12, 25, 50, 100)}
+    for lag in range(round(MIN_PERIOD * rate), min(round(MAX_PERIOD * rate), len(level) // 2) + 1):
+        is_same = (_smooth_change(level, lag) <= MAX_REPEAT_CHANGE) & sounds
         if is_same.sum() < max(lag, best.seconds * rate):
             continue
-        change = np.max([curve for step, curve in alive.items() if step < lag], axis=0)
+        change = np.max([curve for step, curve in changes.items() if step < lag], axis=0)
         for first, last in _runs(is_same):
             # Smoothing shortens or lengthens a run by at most a frame or two of SMOOTH.
-            if last - first >= 0.95 * lag and (last - first) / rate > best.seconds and change[first:last].max() > ALIVE:
+            if (
+                last - first >= 0.95 * lag
+                and (last - first) / rate > best.seconds
+                and change[first:last].max() > MIN_INNER_CHANGE
+            ):
                 best = Loop((last - first) / rate, lag / rate)
     return best
 
@@ -172,15 +240,28 @@ def _runs(is_same: np.ndarray) -> list[tuple[int, int]]:
 
 
 def seam_z(
-    wave: np.ndarray, sample_rate: int, border: float, spectrogram: Spectrogram | None = None, seed: int = 0
+    wave: np.ndarray, sample_rate: int, interval: float, spectrogram: Spectrogram | None = None, seed: int = 0
 ) -> float:
-    """Jumps of the spectrum at every multiple of `border` s of [C, L], against the same at shifted places.
+    """Jumps of the spectrum at every multiple of `interval` s, against the same at shifted places.
 
-    In standard deviations of chance as `music.sync.sync_z`: near 0 where window borders cannot be heard, 3 and more
-    where they can. Rise and fall of the log spectrum both count. NaN for fewer than two borders inside the wave.
+    In standard deviations of chance as `music.sync.sync_z`. Rise and fall of the log spectrum both count.
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+    sample_rate : Hz
+    interval : s between the borders of windows
+    spectrogram : of the wave, if it is there already
+
+    Returns
+    -------
+    z, near 0 where window borders cannot be heard, 3 and more where they can; NaN for fewer than two borders
+
+    >>> math.isnan(seam_z(np.zeros(24_000), 24_000, interval=2.0))
+    True
     """
     spectrum = spectrogram or take_spectrogram(validate(wave), sample_rate)
-    borders = np.arange(1, math.ceil(float(spectrum.duration) / border)) * border
+    borders = np.arange(1, math.ceil(float(spectrum.duration) / interval)) * interval
     if len(borders) < 2:
         return math.nan
     level = 20 * np.log10(np.maximum(spectrum.mel, max(1e-3 * float(spectrum.mel.max(initial=0.0)), 1e-9)))
@@ -189,8 +270,8 @@ def seam_z(
     return sync_z(change, borders, Fraction(spectrum.duration), seed=seed, rate=ONSET_RATE).z
 
 
-def evaluate(wave: np.ndarray, sample_rate: int, border: float | None = None) -> dict[str, float]:
-    """Every measure of this module by name; border: s between the borders of windows, for `seam_z`, if there are any.
+def evaluate(wave: np.ndarray, sample_rate: int, interval: float | None = None) -> dict[str, float]:
+    """Every measure of this module by name; interval: s between the borders of windows, for `seam_z`, if there are any.
 
     Silence has loudness and true peak of minus infinity.
     """
@@ -207,4 +288,4 @@ def evaluate(wave: np.ndarray, sample_rate: int, border: float | None = None) ->
         "stereo_correlation": image.correlation,
         "loop_seconds": stuck_loop(wave, sample_rate, spectrum).seconds,
     }
-    return found if border is None else found | {"seam_z": seam_z(wave, sample_rate, border, spectrum)}
+    return found if interval is None else found | {"seam_z": seam_z(wave, sample_rate, interval, spectrum)}

@@ -1,31 +1,28 @@
-"""How sure a figure is: intervals, tests between systems, sizes of effects. NumPy only; every draw comes from a seed.
+"""Confidence intervals, paired tests and effect sizes. Every draw comes from a seed.
 
 An observation is one clip (or one video): patches and seconds of a clip are not independent and must be averaged first.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
+from scipy import stats
 
 N_RESAMPLES = 2000
 N_PERMUTATIONS = 10_000
-MAX_EXACT = 13  # pairs; 2^13 sign patterns are fewer than N_PERMUTATIONS
 BLOCK = 1 << 22  # numbers drawn at a time
-NORMAL = NormalDist()
-
-Statistic = Callable[[np.ndarray], np.ndarray]  # [..., N] to [...]: over the last axis
+METHODS = {"bca": "BCa", "percentile": "percentile"}  # our names and SciPy's
 
 
 @dataclass(frozen=True)
 class Interval:
-    """value: the statistic of the data; low, high: confidence limits in its unit, NaN where one clip is all there
-    is."""
+    """value: the statistic of the data; low, high: confidence limits in its unit, NaN where only one clip exists."""
 
     value: float
     low: float
@@ -42,109 +39,134 @@ def validate(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the last axis."""
-    return values.mean(axis=-1)
-
-
-def median(values: np.ndarray) -> np.ndarray:
-    """Median over the last axis."""
-    return np.median(values, axis=-1)
-
-
-def resampled(values: np.ndarray, statistic: Statistic, n_resamples: int, seed: int) -> np.ndarray:
-    """The statistic of n_resamples draws with replacement from values [N]: [n_resamples]."""
-    generator = np.random.default_rng(seed)
-    rows = max(1, BLOCK // len(values))
-    sizes = [min(rows, n_resamples - first) for first in range(0, n_resamples, rows)]
-    return np.concatenate([statistic(values[generator.integers(0, len(values), (n, len(values)))]) for n in sizes])
+def validate_pairs(reference: np.ndarray, estimated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides of pairs as [N] float64. Raises ValueError for bad values and for unequal lengths."""
+    reference, estimated = validate(reference), validate(estimated)
+    if len(reference) != len(estimated):
+        raise ValueError(f"pairs need equal lengths, not {len(reference)} and {len(estimated)}")
+    return reference, estimated
 
 
 def bootstrap_interval(
     values: np.ndarray,
-    statistic: Statistic = mean,
+    statistic: Callable[..., np.ndarray] = np.mean,
     level: float = 0.95,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
     method: str = "bca",
 ) -> Interval:
-    """Confidence interval of a statistic of values [N].
+    """Bootstrap confidence interval of a statistic (`scipy.stats.bootstrap`).
 
-    method: "bca", bias-corrected and accelerated (Efron 1987), or "percentile". Values that are all alike give an
-    interval of no width. Raises ValueError for bad values or an unknown method.
+    Parameters
+    ----------
+    values : [N], one number per clip
+    statistic : function with an `axis`, such as np.mean or np.median
+    level : coverage of the interval, in (0, 1)
+    method : "bca", bias-corrected and accelerated (Efron 1987), or "percentile"
+
+    Returns
+    -------
+    Interval in the unit of the values, of no width where all are equal
+
+    Raises ValueError for bad values or an unknown method.
+
+    >>> bootstrap_interval(np.array([2.0, 2.0, 2.0]))
+    Interval(value=2.0, low=2.0, high=2.0)
     """
     values = validate(values)
-    if method not in ("bca", "percentile"):
+    if method not in METHODS:
         raise ValueError(f"there is no method {method}; use bca or percentile")
-    value = float(statistic(values[None])[0])
+    value = float(statistic(values, axis=-1))
     if len(values) == 1:
         return Interval(value, math.nan, math.nan)
-    draws = resampled(values, statistic, n_resamples, seed)
-    tails = np.array([(1 - level) / 2, (1 + level) / 2])
-    if method == "bca":
-        tails = _bca_tails(values, statistic, draws, value, tails)
-    low, high = np.quantile(draws, tails)
+    if np.ptp(values) == 0:
+        return Interval(value, value, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", (stats.DegenerateDataWarning, RuntimeWarning))
+        found = stats.bootstrap(
+            (values,), statistic, confidence_level=level, n_resamples=n_resamples, method=METHODS[method],
+            vectorized=True, batch=max(1, BLOCK // len(values)), rng=np.random.default_rng(seed),
+        )  # fmt: skip
+    low, high = found.confidence_interval
+    if not math.isfinite(low + high):  # BCa is not defined where leaving out a clip never changes the statistic
+        low, high = np.quantile(found.bootstrap_distribution, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
 
 
-def _bca_tails(
-    values: np.ndarray, statistic: Statistic, draws: np.ndarray, value: float, tails: np.ndarray
-) -> np.ndarray:
-    """The quantiles of the draws that BCa takes in place of `tails`: [2]."""
-    n = len(values)
-    share = (np.mean(draws < value) + np.mean(draws <= value)) / 2  # ties count half, as in SciPy
-    share = min(max(float(share), 0.5 / len(draws)), 1 - 0.5 / len(draws))
-    bias = NORMAL.inv_cdf(share)
-    left_out = np.array([float(statistic(np.delete(values, i)[None])[0]) for i in range(n)])
-    distance = left_out.mean() - left_out
-    spread = float(np.sum(distance**2)) ** 1.5
-    acceleration = float(np.sum(distance**3)) / (6 * spread) if spread > 0 else 0.0
-    moved = [bias + NORMAL.inv_cdf(float(tail)) for tail in tails]
-    return np.array([NORMAL.cdf(bias + z / (1 - acceleration * z)) for z in moved])
-
-
 def jackknife_interval(value: float, left_out: np.ndarray, level: float = 0.95) -> Interval:
-    """Interval of a statistic of a whole set, from what it is without each clip, or group of clips (Tukey 1958).
+    """Jackknife confidence interval of a statistic of a whole set, with normal limits (Tukey 1958).
 
-    value: of all clips; left_out: [N] of all but one. For distances between clouds, where a bootstrap would draw the
-    same patch twice and so move them. Normal limits; NaN for fewer than three groups.
+    For distances between clouds, where a bootstrap would draw the same patch twice and so move them.
+
+    Parameters
+    ----------
+    value : statistic of all clips
+    left_out : [N], the statistic without each clip or group of clips
+    level : coverage of the interval, in (0, 1)
+
+    Returns
+    -------
+    Interval in the unit of the statistic, with NaN limits for fewer than three groups
+
+    >>> jackknife_interval(1.0, np.array([0.9, 1.0, 1.1]), level=0.5).value
+    1.0
     """
     n = len(left_out)
     if n < 3:
         return Interval(value, math.nan, math.nan)
     error = math.sqrt((n - 1) / n * float(np.sum((left_out - np.mean(left_out)) ** 2)))
-    reach = NORMAL.inv_cdf((1 + level) / 2) * error
+    reach = NormalDist().inv_cdf((1 + level) / 2) * error
     return Interval(value, value - reach, value + reach)
 
 
 def paired_permutation_test(
     reference: np.ndarray, estimated: np.ndarray, n_permutations: int = N_PERMUTATIONS, seed: int = 0
 ) -> float:
-    """Two-sided p-value of the mean difference of pairs [N] and [N]: signs are flipped (Fisher 1935).
+    """Two-sided p-value of the mean paired difference under random signs (Fisher 1935; `scipy.stats.permutation_test`).
 
-    Exact for up to MAX_EXACT pairs; else of n_permutations random flips, the observed one counted among them (Phipson &
-    Smyth 2010), so never 0. Raises ValueError for bad values or unequal lengths.
+    Exact where all 2^N signs are at most n_permutations; else of random signs, the observed ones counted among them
+    (Phipson & Smyth 2010), so never 0.
+
+    Parameters
+    ----------
+    reference, estimated : [N] each, values of the same clips in the same order
+
+    Returns
+    -------
+    p-value, in (0, 1]
+
+    Raises ValueError for bad values or unequal lengths.
+
+    >>> paired_permutation_test(np.zeros(4), np.ones(4))
+    0.125
     """
-    reference, estimated = validate(reference), validate(estimated)
-    if len(reference) != len(estimated):
-        raise ValueError(f"pairs need equal lengths, not {len(reference)} and {len(estimated)}")
-    difference = estimated - reference
-    observed = abs(float(difference.sum()))
-    least = observed - 1e-12 * float(np.abs(difference).sum())  # rounding must not hide a tie
-    if len(difference) <= MAX_EXACT:
-        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=len(difference))))
-        return float(np.mean(np.abs(signs @ difference) >= least))
-    generator = np.random.default_rng(seed)
-    rows, n_found = max(1, BLOCK // len(difference)), 0
-    for first in range(0, n_permutations, rows):
-        n = min(rows, n_permutations - first)
-        signs = generator.integers(0, 2, (n, len(difference))) * 2.0 - 1
-        n_found += int(np.sum(np.abs(signs @ difference) >= least))
-    return (n_found + 1) / (n_permutations + 1)
+    reference, estimated = validate_pairs(reference, estimated)
+    if len(reference) == 1:
+        return 1.0
+    found = stats.permutation_test(
+        (estimated - reference,), lambda x, axis: np.abs(x.sum(axis=axis)), permutation_type="samples",
+        alternative="greater", n_resamples=n_permutations, vectorized=True, batch=max(1, BLOCK // len(reference)),
+        rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    return float(found.pvalue)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values [M] corrected for their number so that the chance of any false finding is kept (Holm 1979): [M]."""
+    """p-values corrected for their number, so that the chance of any false finding is kept (Holm 1979).
+
+    SciPy has no Holm correction; its `false_discovery_control` holds another rate.
+
+    Parameters
+    ----------
+    p_values : [M], of all tests that are reported together
+
+    Returns
+    -------
+    [M] corrected p-values, at most 1
+
+    >>> holm(np.array([0.01, 0.04]))
+    array([0.02, 0.04])
+    """
     p_values = validate(p_values)
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(p_values))
@@ -154,9 +176,21 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def cliffs_delta(reference: np.ndarray, estimated: np.ndarray) -> float:
-    """Share of pairs where estimated [M] is above reference [N] less the share where it is below (Cliff 1993).
+    """Share of pairs with the estimated value above the reference less the share with it below (Cliff 1993).
 
-    In [-1, 1]; 0 where neither tends to be larger. Raises ValueError for bad values.
+    Parameters
+    ----------
+    reference : [N]
+    estimated : [M]
+
+    Returns
+    -------
+    Delta, in [-1, 1]; 0 where neither side tends to be larger
+
+    Raises ValueError for bad values.
+
+    >>> cliffs_delta(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    1.0
     """
     reference, estimated = np.sort(validate(reference)), validate(estimated)
     below = np.searchsorted(reference, estimated, side="left").sum()
@@ -167,15 +201,22 @@ def cliffs_delta(reference: np.ndarray, estimated: np.ndarray) -> float:
 def paired_d(reference: np.ndarray, estimated: np.ndarray) -> float:
     """Mean of the paired differences over their standard deviation (Cohen's d_z, 1988); 0.2 is small, 0.8 large.
 
-    0 where all differences are 0, infinite where they are all alike and not 0, NaN for one pair.
+    Parameters
+    ----------
+    reference, estimated : [N] each, values of the same clips in the same order
+
+    Returns
+    -------
+    d_z; 0 where all differences are 0, infinite where they are equal and not 0, NaN for one pair
+
+    >>> paired_d(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
+    2.0
     """
-    reference, estimated = validate(reference), validate(estimated)
-    if len(reference) != len(estimated):
-        raise ValueError(f"pairs need equal lengths, not {len(reference)} and {len(estimated)}")
+    reference, estimated = validate_pairs(reference, estimated)
     difference = estimated - reference
     if not difference.any():
         return 0.0
     if len(difference) < 2:
         return math.nan
-    centre, spread = float(difference.mean()), float(difference.std(ddof=1))
-    return centre / spread if spread > 1e-12 * abs(centre) else math.copysign(math.inf, centre)
+    centre, deviation = float(difference.mean()), float(difference.std(ddof=1))
+    return centre / deviation if deviation > 1e-12 * abs(centre) else math.copysign(math.inf, centre)

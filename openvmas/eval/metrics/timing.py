@@ -1,8 +1,8 @@
-"""Does the music answer its picture in time? Times in s from the first frame; the picture is the reference.
+"""Timing of music against its picture. Times in s from the first frame; the picture is the reference.
 
 Moments of the picture (cuts, visual beats) come from `vision.analysis`, marks of the music (beats, onsets) from
 `music.analysis`. `beat_scores`, `visual_hits` and `beat_alignment`, which the field uses, are won by a constant stream
-of marks; `music.sync.sync_z` is corrected for chance. A measure that has nothing to compare is NaN.
+of marks; `music.sync.sync_z` and `align_marks` are corrected for chance. A measure that has nothing to compare is NaN.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.eval.reports.video_report import TOLERANCE, nearest
 from openvmas.music.analysis import MusicAnalysis
 from openvmas.music.onsets import moving_mean
 from openvmas.music.sync import energy_correlation, sync_of_wave
 from openvmas.vision.analysis import VideoAnalysis
 
+TOLERANCE = 0.08  # s: a cut with a beat this near is felt as on the beat
+N_SHIFTS = 200  # in time, for chance
 BEAT_RESOLUTION = 1.0  # s, of the beat coverage and beat hit scores, as the field has it
 HIT_TOLERANCE = 0.1  # s, at which an onset meets a visual beat
-ALIGNMENT_SPREAD = 0.05  # s: 3 frames at 60 fps, as in AIST++
-STEADY = 0.05  # relative deviation of a beat's length that counts as the same tempo
+ALIGNMENT_DEVIATION = 0.05  # s: 3 frames at 60 fps, as in AIST++
+MAX_DEVIATION = 0.05  # relative deviation of a beat's length that counts as the same tempo
 MOTION_SPAN = 1.0  # s over which motion is averaged, as energy is in `music.analysis`
 FRAME = 0.01  # s, of levels at the end
-SOUNDING = -50.0  # dB against the level of the whole: what is quieter at the end is silence
-LAST = 0.1  # s, of sound before it ends
-ENDING = -20.0  # dB: an ending at most so loud against the whole is one; a cut is near 0
+MIN_LEVEL = -50.0  # dB against the level of the whole: what is quieter at the end is silence
+TAIL = 0.1  # s, of sound before it ends
+MAX_ENDING = -20.0  # dB: an ending at most so loud against the whole is one; a cut is near 0
 
 
 def validate(reference: np.ndarray, estimated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,6 +39,72 @@ def validate(reference: np.ndarray, estimated: np.ndarray) -> tuple[np.ndarray, 
             raise ValueError("times must be [N], finite and in order")
         found.append(times)
     return found[0], found[1]
+
+
+def nearest(moments: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Signed distance from each moment to the nearest mark.
+
+    Parameters
+    ----------
+    moments : [N] s
+    marks : [M] s, increasing
+
+    Returns
+    -------
+    [N] s, mark minus moment; NaN where there are no marks
+
+    >>> nearest(np.array([1.0, 2.0]), np.array([1.5, 2.0]))
+    array([0.5, 0. ])
+    """
+    if len(marks) == 0:
+        return np.full(len(moments), math.nan)
+    right = np.clip(np.searchsorted(marks, moments), 0, len(marks) - 1)
+    left = np.maximum(right - 1, 0)
+    after, before = marks[right] - moments, marks[left] - moments
+    return np.where(np.abs(before) <= np.abs(after), before, after)
+
+
+@dataclass(frozen=True)
+class MarkAlignment:
+    """errors: [N] s, nearest mark minus moment (positive: the music is late), NaN where there are no marks.
+
+    within: share of moments with a mark within TOLERANCE; chance: the same for moments shifted in time.
+    """
+
+    errors: np.ndarray
+    within: float
+    chance: float
+
+    @property
+    def median(self) -> float:
+        """Median distance, s; NaN where nothing can be said."""
+        known = np.abs(self.errors[np.isfinite(self.errors)])
+        return float(np.median(known)) if len(known) else math.nan
+
+
+def align_marks(moments: np.ndarray, marks: np.ndarray, duration: float, seed: int = 0) -> MarkAlignment:
+    """Errors between moments of the picture and marks of the music, with chance from circular shifts of the moments.
+
+    Parameters
+    ----------
+    moments : [N] s, such as cuts
+    marks : [M] s, such as beats
+    duration : of the piece, s
+
+    Returns
+    -------
+    MarkAlignment, NaN where either side is empty
+
+    >>> align_marks(np.array([1.0]), np.array([1.25]), duration=2.0).median
+    0.25
+    """
+    errors = nearest(moments, marks)
+    if len(moments) == 0 or len(marks) == 0:
+        return MarkAlignment(errors, math.nan, math.nan)
+    shifts = np.random.default_rng(seed).uniform(0, duration, N_SHIFTS)
+    moved = ((moments + shifts[:, None]) % duration).ravel()
+    within, chance = (float(np.mean(np.abs(e) <= TOLERANCE + 1e-9)) for e in (errors, nearest(moved, marks)))
+    return MarkAlignment(errors, within, chance)
 
 
 @dataclass(frozen=True)
@@ -57,14 +124,27 @@ class BeatScores:
 def beat_scores(
     reference: np.ndarray, estimated: np.ndarray, duration: float, resolution: float = BEAT_RESOLUTION
 ) -> BeatScores:
-    """Beat coverage and beat hit scores (BCS and BHS) of the music's beats [M] s against the true music's [N] s.
+    """Beat coverage and beat hit scores (BCS and BHS) of the music's beats against the true music's.
 
     As the field computes them: every span of `resolution` s from 0 to `duration` s either holds a beat or not, however
     many; coverage is estimated over reference spans, hit is spans with both over reference spans (for dance: Lee et al.
     2019; for music: D2M-GAN, Zhu et al. 2022; spans of a second that hold an onset: the code of CDCD, Zhu et al.
     2023). LORIS (Yu et al. 2023) divides by the estimated spans instead, which is `precision` here, and adds F1. Not
     corrected for chance: sound that has an onset in every second has hit score 1.
-    NaN where no span of the reference holds a beat.
+
+    Parameters
+    ----------
+    reference : [N] s, beats or onsets of the true music
+    estimated : [M] s, beats or onsets of the music in question
+    duration : s
+    resolution : length of a span, s
+
+    Returns
+    -------
+    BeatScores, NaN where no span of the reference holds a beat
+
+    >>> beat_scores(np.array([0.5, 1.5]), np.array([0.6]), duration=2.0).hit
+    0.5
     """
     reference, estimated = validate(reference, estimated)
     n = max(0, math.ceil(duration / resolution - 1e-9))
@@ -87,9 +167,22 @@ class VisualHits:
 
 
 def visual_hits(reference: np.ndarray, estimated: np.ndarray, tolerance: float = HIT_TOLERANCE) -> VisualHits:
-    """How many visual beats [N] s have one of the onsets [M] s within `tolerance` s.
+    """Onsets per visual beat, and share of visual beats that an onset meets.
 
-    Not corrected for chance: a dense click track meets them all. NaN without visual beats.
+    Not corrected for chance: a dense click track meets them all.
+
+    Parameters
+    ----------
+    reference : [N] s, visual beats
+    estimated : [M] s, onsets
+    tolerance : largest distance at which an onset meets a visual beat, s
+
+    Returns
+    -------
+    VisualHits, NaN without visual beats
+
+    >>> visual_hits(np.array([1.0, 2.0]), np.array([1.05]))
+    VisualHits(density=0.5, met=0.5)
     """
     reference, estimated = validate(reference, estimated)
     if len(reference) == 0:
@@ -101,17 +194,28 @@ def visual_hits(reference: np.ndarray, estimated: np.ndarray, tolerance: float =
 
 
 def beat_alignment(reference: np.ndarray, estimated: np.ndarray) -> float:
-    """Beat alignment score (AIST++: Li et al. 2021): mean of exp(-d² / 2σ²), d from each reference beat to the nearest.
+    """Beat alignment score (AIST++: Li et al. 2021): mean of exp(-d² / 2σ²) over visual beats, d to the nearest beat.
 
-    reference: [N] s, of the picture; estimated: [M] s, of the music; σ: ALIGNMENT_SPREAD. In [0, 1], 1 where all meet.
-    Not corrected for chance. NaN without reference beats, 0 without music beats.
+    σ is ALIGNMENT_DEVIATION. Not corrected for chance.
+
+    Parameters
+    ----------
+    reference : [N] s, visual beats
+    estimated : [M] s, beats of the music
+
+    Returns
+    -------
+    Score in [0, 1], 1 where all meet, 0 without beats of the music; NaN without visual beats
+
+    >>> beat_alignment(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    1.0
     """
     reference, estimated = validate(reference, estimated)
     if len(reference) == 0:
         return math.nan
     if len(estimated) == 0:
         return 0.0
-    return float(np.mean(np.exp(-(nearest(reference, estimated) ** 2) / (2 * ALIGNMENT_SPREAD**2))))
+    return float(np.mean(np.exp(-(nearest(reference, estimated) ** 2) / (2 * ALIGNMENT_DEVIATION**2))))
 
 
 @dataclass(frozen=True)
@@ -124,7 +228,20 @@ class CutError:
 
 
 def cut_errors(reference: np.ndarray, estimated: np.ndarray) -> CutError:
-    """How near onsets [M] (s) lie to cuts [N] (s). NaN without cuts; infinite and 0 without onsets."""
+    """Distance from cuts to their nearest onsets.
+
+    Parameters
+    ----------
+    reference : [N] s, cuts
+    estimated : [M] s, onsets
+
+    Returns
+    -------
+    CutError; NaN without cuts, infinite and 0 without onsets
+
+    >>> cut_errors(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
+    CutError(median_ms=0.0, within=1.0)
+    """
     reference, estimated = validate(reference, estimated)
     if len(reference) == 0:
         return CutError(math.nan, math.nan)
@@ -135,19 +252,42 @@ def cut_errors(reference: np.ndarray, estimated: np.ndarray) -> CutError:
 
 
 def tempo_stability(beats: np.ndarray) -> float:
-    """Share of the spans between beats [N] (s) within 5 % of the median span: in [0, 1]; NaN below 4 beats."""
+    """Share of the spans between beats within 5 % of the median span.
+
+    Parameters
+    ----------
+    beats : [N] s
+
+    Returns
+    -------
+    Share in [0, 1]; NaN below 4 beats
+
+    >>> tempo_stability(np.array([0.0, 0.5, 1.0, 1.5]))
+    1.0
+    """
     beats, _ = validate(beats, beats)
     if len(beats) < 4:
         return math.nan
     spans = np.diff(beats)
-    return float(np.mean(np.abs(spans / np.median(spans) - 1) <= STEADY + 1e-9))
+    return float(np.mean(np.abs(spans / np.median(spans) - 1) <= MAX_DEVIATION + 1e-9))
 
 
 def tempo_drift(beats: np.ndarray) -> float:
-    """How far the tempo moves evenly from the first to the last beat [N] (s), as a share of the tempo: 0 or more.
+    """Change of the tempo from the first to the last beat, as a share of the tempo.
 
     Log lengths of beats are fitted with a straight line over time. `tempo_stability` does not see a slow drift below 10
-    %, because no beat is then far from the median. NaN below 8 beats.
+    %, because no beat is then far from the median.
+
+    Parameters
+    ----------
+    beats : [N] s
+
+    Returns
+    -------
+    Drift, 0 or more; NaN below 8 beats
+
+    >>> round(tempo_drift(np.arange(8.0)), 6)
+    0.0
     """
     beats, _ = validate(beats, beats)
     spans = np.diff(beats)
@@ -158,9 +298,20 @@ def tempo_drift(beats: np.ndarray) -> float:
 
 
 def motion_correlation(reference: np.ndarray, estimated: np.ndarray, rate: float) -> float:
-    """Pearson's r of the picture's motion [T], averaged over 1 s, with the music's energy [T], both at `rate` per s.
+    """Pearson's r of the picture's motion, averaged over 1 s, with the music's energy.
 
-    In [-1, 1]; NaN where one of them is constant.
+    Parameters
+    ----------
+    reference : [T], motion
+    estimated : [T], energy
+    rate : values per second of both
+
+    Returns
+    -------
+    r in [-1, 1]; NaN where one of them is constant
+
+    >>> motion_correlation(np.arange(20.0), np.arange(20.0), rate=2.0) > 0.9
+    True
     """
     half = round(MOTION_SPAN / 2 * rate)
     smooth = moving_mean(np.asarray(reference, dtype=np.float64), half, half) if len(reference) else np.zeros(0)
@@ -183,9 +334,21 @@ class Ending:
 
 
 def ending(wave: np.ndarray, sample_rate: int) -> Ending:
-    """How a wave [L] or [C, L] ends. Silence has last 0, drop_db NaN and no true ending.
+    """Time and level of the end of a wave.
 
     The sound ends with the last 10 ms above -50 dB against the level of all that sounds. A fade counts as an ending.
+
+    Parameters
+    ----------
+    wave : [L] or [C, L]
+    sample_rate : Hz
+
+    Returns
+    -------
+    Ending; silence has last 0, drop_db NaN and no true ending
+
+    >>> ending(np.ones(1000), 1000)
+    Ending(last=1.0, drop_db=0.0, is_true=False)
     """
     size = round(FRAME * sample_rate)
     wave = np.atleast_2d(wave)
@@ -194,22 +357,34 @@ def ending(wave: np.ndarray, sample_rate: int) -> Ending:
     if n == 0 or power.max() < 1e-10:
         return Ending(0.0, math.nan, False)
     whole = power[power > 1e-5 * power.max()].mean()
-    last = int(np.flatnonzero(power > whole * 10 ** (SOUNDING / 10))[-1]) + 1
-    tail = power[max(0, last - round(LAST / FRAME)) : last].mean()
+    last = int(np.flatnonzero(power > whole * 10 ** (MIN_LEVEL / 10))[-1]) + 1
+    tail = power[max(0, last - round(TAIL / FRAME)) : last].mean()
     drop = 10 * math.log10(max(float(tail / whole), 1e-12))
-    return Ending(last * size / sample_rate, drop, drop <= ENDING)
+    return Ending(last * size / sample_rate, drop, drop <= MAX_ENDING)
 
 
 def length_error(reference: float, estimated: float) -> float:
-    """Length of the sound less the length of the picture, s: below 0 where the sound is too short."""
+    """Length of the sound less the length of the picture.
+
+    Parameters
+    ----------
+    reference : duration of the picture, s
+    estimated : duration of the sound, s
+
+    Returns
+    -------
+    s; below 0 where the sound is too short
+
+    >>> length_error(10.0, 9.5)
+    -0.5
+    """
     return estimated - reference
 
 
 def evaluate(picture: VideoAnalysis, music: MusicAnalysis, wave: np.ndarray, sample_rate: int) -> dict[str, float]:
-    """Every measure of this module by name, for a picture and the wave [C, L] that belongs to it.
+    """The measures of this module that need a picture and the wave [C, L] that belongs to it, by name.
 
-    music: `listen` of the wave. The end and the length are those of the whole wave; all else hears what lies under the
-    picture.
+    music: `listen` of the wave. The length is that of the whole wave; all else is that of the part under the picture.
     """
     length = float(picture.duration)
     under = wave[..., : round(length * sample_rate)]

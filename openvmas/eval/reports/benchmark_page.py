@@ -10,47 +10,23 @@ from typing import Any
 
 from openvmas import __version__
 from openvmas.errors import InputError
-from openvmas.eval.benchmark.folder_measures import Pairing, base
+from openvmas.eval.benchmark.folder_measures import Pairing
 from openvmas.eval.benchmark.run import RunResult, SystemResult
+from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.folder_tables import MEASURES, OTHERS, ear, in_order, number, plain, span, table, title
+from openvmas.eval.reports.folder_tables import OTHERS, label, title
+from openvmas.eval.reports.json_values import plain
+from openvmas.eval.reports.markdown_tables import number, span, table
 
 LEVEL = 0.05
 BEGIN, END = "<!-- table: made by openvmas eval run -->", "<!-- /table -->"
 TOGETHER = ("sync_z", "cuts_within", "own_similarity", "true_ending")  # of clips, in the first table
 TOGETHER_SETS = ("frechet", "vendi", "style_contrast")
-JUDGED = frozenset({
-    "similarity", "similarity_meaning", "similarity_timing", "own_similarity", "retrieval_r1", "retrieval_r5",
-    "retrieval_rank",
-})  # fmt: skip
+FIT = "Meaning: picture and music"  # the group of measures by a comparison of picture and music
+JUDGED = frozenset(name for name, measure in MEASURES.items() if measure.group == FIT)
 CHOSEN = " †"  # at what the judge of similarity says of music that it chose itself
-SET_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Quality", (
-        "frechet", "frechet_infinity", "kernel_distance", "kernel_audio_distance", "precision", "recall", "density",
-        "coverage", "tag_divergence", "tag_divergence_paired",
-    )),
-    ("Diversity", (
-        "inception_score", "vendi", "cosine_distance", "styles_used", "style_coverage", "style_contrast",
-        "style_overlap",
-    )),
-    ("Seeds and videos", ("seeds_vendi", "seeds_distance", "videos_vendi", "videos_distance", "video_share")),
-)  # fmt: skip
-GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Time", (
-        "sync_z", "cut_error_ms", "cuts_within", "visual_beats_met", "onset_density", "beat_alignment",
-        "beat_coverage", "beat_hit", "beat_f1", "motion_correlation", "tempo_stability", "tempo_drift",
-    )),
-    ("Meaning: picture and music", (
-        "similarity", "similarity_meaning", "similarity_timing", "own_similarity", "retrieval_r1", "retrieval_r5",
-        "retrieval_rank",
-    )),
-    ("Meaning: tags of true and written music", ("tags_cosine", "tags_r", "tags_own")),
-    ("Ending and length", ("true_ending", "ending_db", "length_error")),
-    ("Craft", (
-        "loudness_lufs", "true_peak_db", "clipped_share", "silent_share", "bandwidth", "stereo_width",
-        "stereo_correlation", "loop_seconds", "seam_z",
-    )),
-)  # fmt: skip
+SET_GROUPS = ("Quality", "Diversity", "Seeds and videos")
+CLIP_GROUPS = ("Time", FIT, "Meaning: tags of true and written music", "Ending and length", "Craft")
 NOTE = (
     "Figures are means over clips with bootstrap intervals (BCa, 95 %); distances and diversity are of all music of a "
     "system, with jackknife intervals over clips (between seeds: bootstrap over videos). Tests are paired permutation "
@@ -77,7 +53,7 @@ def clip_cell(system: SystemResult, name: str) -> str:
     """A measure of clips."""
     if name not in system.summary:
         return ""
-    mark = CHOSEN if system.has_judge and name in JUDGED else ""
+    mark = CHOSEN if system.selects_by_similarity and name in JUDGED else ""
     return cell(system.summary[name][0], MEASURES[base(name)].digits) + mark
 
 
@@ -100,7 +76,7 @@ def first_table(result: RunResult) -> str:
         for figure in (name, *(f"{name}:{other}" for other in result.others if name in JUDGED))
     ]
     head = ["system", "clips", *(heading(name) for name in together)]
-    head += [f"{heading(name)}, {ear(e)}" for e in result.embedders for name in TOGETHER_SETS] + ["CPU s per s"]
+    head += [f"{heading(name)}, {label(e)}" for e in result.embedders for name in TOGETHER_SETS] + ["CPU s per s"]
     rows = []
     for system in result.systems:
         row = [system.spec, str(len(system.made)), *(clip_cell(system, name) for name in together)]
@@ -111,7 +87,7 @@ def first_table(result: RunResult) -> str:
 
 def in_short(result: RunResult, command: str) -> str:
     """The first table with what it needs to be read, for another page."""
-    chosen = any(system.has_judge for system in result.systems)
+    chosen = any(system.selects_by_similarity for system in result.systems)
     return "\n\n".join([
         f"{len(result.clips)} clips of the suite {result.suite.name}, by `{command}`:",
         first_table(result),
@@ -136,8 +112,8 @@ def group_tables(result: RunResult) -> list[str]:
     """Every measure of clips, systems as rows; what is in no group comes last."""
     left = measures_of(result)
     parts = []
-    for name, wanted in (*GROUPS, ("Other measures", tuple(MEASURES))):
-        names = [measure for measure in left if base(measure) in wanted]
+    for name in (*CLIP_GROUPS, "Other measures"):
+        names = [measure for measure in left if MEASURES[base(measure)].group == name or name not in CLIP_GROUPS]
         left = [measure for measure in left if measure not in names]
         if names:
             rows = [[s.spec, *(clip_cell(s, measure) for measure in names)] for s in result.systems]
@@ -149,8 +125,9 @@ def set_tables(result: RunResult) -> list[str]:
     """Every measure of sets, a table for each embedder and group; systems of which nothing is known are left out."""
     parts = []
     for embedder in result.embedders:
-        for group, wanted in SET_GROUPS:
-            known = {s.spec: s.sets.get(embedder, {}) for s in result.systems}
+        known = {s.spec: s.sets.get(embedder, {}) for s in result.systems}
+        for group in SET_GROUPS:
+            wanted = (name for name, measure in MEASURES.items() if measure.group == group)
             names = [name for name in wanted if any(name in found for found in known.values())]
             rows = [
                 [s.spec, *(set_cell(s, embedder, name) for name in names)]
@@ -159,38 +136,33 @@ def set_tables(result: RunResult) -> list[str]:
             ]
             if rows:
                 head = ["system", *(heading(name) for name in names)]
-                parts.append(f"### {group}, {ear(embedder)}\n\n" + table(head, rows))
+                parts.append(f"### {group}, {label(embedder)}\n\n" + table(head, rows))
     return parts
-
-
-def sign_of(name: str) -> int:
-    """1 where higher is better, -1 where lower is, 0 where neither is."""
-    return {"higher": 1, "lower": -1, "": 0}[MEASURES[base(name)].better]
 
 
 def is_better(name: str, pairing: Pairing) -> bool:
     """Whether the other system is better than the first beyond chance."""
-    return pairing.p < LEVEL and pairing.difference.value * sign_of(name) > 0
+    return pairing.p < LEVEL and pairing.difference.value * MEASURES[base(name)].sign > 0
 
 
-def lost_sets(result: RunResult) -> list[list[str]]:
+def disadvantages_in_sets(result: RunResult) -> list[list[str]]:
     """Distances and variety where another system's interval lies wholly on the better side of the first one's."""
     first, rows = result.systems[0], []
     for other in result.systems[1:]:
         for embedder in result.embedders:
             ours, theirs = first.sets.get(embedder, {}), other.sets.get(embedder, {})
-            for name in (n for n in MEASURES if n in ours and n in theirs and sign_of(n)):
+            for name in (n for n in MEASURES if n in ours and n in theirs and MEASURES[n].sign):
                 x, y, digits = ours[name], theirs[name], MEASURES[name].digits
-                gap = y.low - x.high if sign_of(name) > 0 else x.low - y.high
+                gap = y.low - x.high if MEASURES[base(name)].sign > 0 else x.low - y.high
                 if gap > 0:
-                    rows.append([other.spec, f"{title(name)}, {ear(embedder)}", cell(x, digits), cell(y, digits)])
+                    rows.append([other.spec, f"{title(name)}, {label(embedder)}", cell(x, digits), cell(y, digits)])
     return rows
 
 
-def lost_clips(result: RunResult) -> list[list[str]]:
+def disadvantages_in_clips(result: RunResult) -> list[list[str]]:
     """Measures of clips in which another system is better beyond chance."""
     rows = []
-    judged = {system.spec: system.has_judge for system in result.systems}
+    judged = {system.spec: system.selects_by_similarity for system in result.systems}
     for (spec, name), pairing in result.pairs.items():
         if is_better(name, pairing):
             digits = MEASURES[base(name)].digits
@@ -200,11 +172,11 @@ def lost_clips(result: RunResult) -> list[list[str]]:
     return rows
 
 
-def lost(result: RunResult) -> str:
-    """Where the first system is beaten."""
+def disadvantages(result: RunResult) -> str:
+    """Measures in which another system is better than the first."""
     first = result.systems[0].spec
     parts = [f"## Where another system beats {first}"]
-    clips, sets = lost_clips(result), lost_sets(result)
+    clips, sets = disadvantages_in_clips(result), disadvantages_in_sets(result)
     if clips:
         head = ["system", "measure", first, "theirs", "p (Holm)", "d"]
         parts.append("Beyond chance, over clips (corrected p below 0.05):\n\n" + table(head, clips))
@@ -213,7 +185,9 @@ def lost(result: RunResult) -> str:
         parts.append("Over all music, where the two intervals do not meet:\n\n" + table(head, sets))
     if not clips and not sets:
         parts.append("Nowhere beyond chance.")
-    won = sum(p.p < LEVEL and p.difference.value * sign_of(name) < 0 for (_, name), p in result.pairs.items())
+    won = sum(
+        p.p < LEVEL and p.difference.value * MEASURES[base(name)].sign < 0 for (_, name), p in result.pairs.items()
+    )
     parts.append(f"{first} is the better one beyond chance in {won} of all {len(result.pairs)} comparisons over clips.")
     return "\n\n".join(parts)
 
@@ -237,7 +211,7 @@ def pair_tables(result: RunResult) -> list[str]:
 
 
 def failures(result: RunResult) -> str:
-    """What went wrong, clip by clip."""
+    """Failures, clip by clip."""
     lines = [f"- {name}: {sentence}" for name, sentence in result.broken.items()]
     for system in result.systems:
         lines += [f"- {system.spec}, {name}: {sentence}" for name, sentence in system.failures.items()]
@@ -245,7 +219,7 @@ def failures(result: RunResult) -> str:
 
 
 def about(result: RunResult, command: str) -> str:
-    """What was run on what."""
+    """The systems, the suite and the settings of the run."""
     sources = ", ".join(str(covered) for covered in result.suite.coverage)
     spans = [clip.seconds for clip in result.clips if clip.seconds is not None]
     limit = f" of at most {max(spans):g} s" if spans else ""
@@ -259,7 +233,7 @@ def about(result: RunResult, command: str) -> str:
         f"Music and picture are compared by `openvmas.similarity` ({result.judge}), which reads the codes of our own "
         "codec; by chance half of the other music fits less than the own." + (f" {OTHERS}" if result.others else "")
     )
-    chosen = ", ".join(system.spec for system in result.systems if system.has_judge)
+    chosen = ", ".join(system.spec for system in result.systems if system.selects_by_similarity)
     if chosen:
         lines.append(f"†: {chosen} chooses by the very similarity that judges here and is good there by construction.")
     if result.seeds[0] > 1:
@@ -270,7 +244,7 @@ def about(result: RunResult, command: str) -> str:
 def page(result: RunResult, command: str) -> str:
     """The whole page as Markdown. command: that makes it."""
     parts = [f"# Systems compared on {result.suite.name}", about(result, command), "## Result", first_table(result)]
-    parts += [NOTE, lost(result), "## All measures", *set_tables(result), *group_tables(result)]
+    parts += [NOTE, disadvantages(result), "## All measures", *set_tables(result), *group_tables(result)]
     tests = pair_tables(result)
     parts += ["## All tests", *tests] if tests else []
     return "\n\n".join([*parts, failures(result)]) + "\n"
@@ -285,7 +259,7 @@ def as_json(result: RunResult, command: str) -> dict[str, Any]:
         "coverage": {c.source: {"listed": c.listed, "found": c.found} for c in result.suite.coverage},
         "systems": [
             {
-                "system": s.spec, "says": s.says, "chosen_by_judge": s.has_judge, "failures": s.failures,
+                "system": s.spec, "says": s.says, "chosen_by_judge": s.selects_by_similarity, "failures": s.failures,
                 "cpu_seconds_per_second": s.cost,
                 "summary": {name: asdict(interval) | {"clips": n} for name, (interval, n) in s.summary.items()},
                 "sets": s.sets,

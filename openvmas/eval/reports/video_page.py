@@ -1,27 +1,19 @@
-"""The report as one HTML page: no script, nothing loaded from elsewhere, light and dark, phone and desk.
-
-Drawn from the same plain values that are written as JSON (`Report.to_json`), so the page shows nothing else. Whatever
-comes from the user (file name, metadata) is escaped.
-"""
+"""The report of a video as one HTML page, drawn from the values that are written as JSON (`Report.to_json`)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from html import escape
-from importlib import resources
-from string import Template
 from typing import Any
+
+import numpy as np
+
+from openvmas.pages.rendering import draw, number, render
 
 MIN_WIDTH, MAX_WIDTH, SECOND = 1086, 9000, 16  # px of the timeline; px of a second where it is longer
 THUMBNAIL_WIDTH = 107  # px
-AXIS = 20  # px, height of the time axis
-LANES = {"picture": (24, 62), "music": (96, 62), "energy": (168, 92), "loudness": (270, 92)}  # top, height, px
-HEIGHT = 372
-LABEL = 20  # px at the top of a lane
-QUIETEST, LOUDEST = -40.0, 0.0  # LUFS
+QUIETEST = -40.0  # LUFS at the bottom of the loudness lane; 0 is at its top
 BINS = [-200 + 20 * i for i in range(21)]  # ms
-MAX_POINTS = 1500
 
 
 def strip_width(duration: float) -> int:
@@ -30,69 +22,41 @@ def strip_width(duration: float) -> int:
 
 
 def strip_length(duration: float) -> int:
-    """How many thumbnails the timeline has room for."""
+    """Number of thumbnails that the timeline has room for."""
     return round(strip_width(duration) / THUMBNAIL_WIDTH)
 
 
 def draw_page(data: dict[str, Any], thumbnails: Sequence[str]) -> str:
     """The page for a report's JSON; thumbnails: JPEG files in base64."""
-    template = Template(
-        resources.files("openvmas.eval.reports").joinpath("video_report.html").read_text(encoding="utf-8")
-    )
     width = strip_width(data["duration"])
-    return template.substitute(
-        title=escape(data["video"]),
-        facts=escape(
-            f"{length(data['duration'])} · {data['width']} × {data['height']} · {data['fps']:.2f} fps · "
-            f"{len(data['cuts'])} cuts · {len(data['visual_beats'])} visual beats · {len(data['onsets'])} onsets"
-        ),
-        made_by=made_by(data["made_by"]),
-        tiles="\n".join(tile(*values) for values in tiles(data)),
+    start, step = data["short_term_start"] / 2, 0.1  # s: a value stands at the middle of its 3 s
+    n_inside = sum(start + i * step <= data["duration"] for i in range(len(data["short_term_lufs"])))
+    provenance = data["made_by"]
+    return render(
+        "video_report.html",
+        title=data["video"],
+        data=data,
+        generator=generator(provenance) if provenance else "",
+        provenance=json.dumps(provenance, indent=1, ensure_ascii=False),
+        tiles=tiles(data),
         width=width,
-        height=HEIGHT,
-        thumbnails="".join(f'<img src="data:image/jpeg;base64,{picture}" alt="">' for picture in thumbnails),
-        labels=lane_labels(),
-        timeline=timeline(data, width),
-        histograms=histogram("Cut to nearest beat", data["cut_to_beat"], data["tolerance"])
-        + histogram("Cut to nearest onset", data["cut_to_onset"], data["tolerance"]),
-        rows="\n".join(rows(data)) or '<tr><td colspan="4">No cuts.</td></tr>',
-        tolerance=f"{data['tolerance'] * 1000:.0f}",
-        report_by=escape(data["report_by"]),
+        thumbnails=thumbnails,
+        cuts=cuts(data),
+        integrated=None if data["loudness_lufs"] is None else lane_height(data["loudness_lufs"]),
+        short_term=[lane_height(value) for value in data["short_term_lufs"][:n_inside]],
+        histograms=[
+            histogram("Cut to nearest beat", data["cut_to_beat"], data["tolerance"]),
+            histogram("Cut to nearest onset", data["cut_to_onset"], data["tolerance"]),
+        ],
     )
 
 
-def clock(seconds: float) -> str:
-    """0:07.5, or 1:02:03.0 for hours."""
-    tenths = round(seconds * 10)
-    minutes, tenths = divmod(tenths, 600)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{tenths // 10:02d}.{tenths % 10}"
-    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"
-
-
-def length(seconds: float) -> str:
-    """12.1 s, or 2:03.4 min."""
-    return f"{seconds:.1f} s" if seconds < 60 else f"{clock(seconds)} {'h' if seconds >= 3600 else 'min'}"
-
-
-def number(value: float | None, form: str, unit: str = "") -> str:
-    """A number in words of the page; a dash where nothing can be said."""
-    return "–" if value is None else f"{value:{form}}{unit}".replace("-", "−")
-
-
-def made_by(provenance: dict[str, Any] | None) -> str:
-    """The line about how the music was made, from the file's own metadata."""
-    if not provenance:
-        return ""
+def generator(provenance: dict[str, Any]) -> str:
+    """The program and options that made the music, from the file's own metadata."""
     options = provenance.get("options")
-    parts = [str(provenance.get("generated_by", "OpenVMAS"))]
-    if isinstance(options, dict):
-        parts += [
-            f"{name} {options[name]}" for name in ("model", "seed", "mood", "text") if options.get(name) is not None
-        ]
-    text = " · ".join(parts)
-    full = escape(json.dumps(provenance, indent=1, ensure_ascii=False))
-    return f'<details class="made"><summary>Music generated by {escape(text)}</summary><pre>{full}</pre></details>'
+    known = options if isinstance(options, dict) else {}
+    shown = [f"{name} {known[name]}" for name in ("model", "seed", "mood", "text") if known.get(name) is not None]
+    return " · ".join([str(provenance.get("generated_by", "OpenVMAS")), *shown])
 
 
 def tiles(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
@@ -106,7 +70,6 @@ def tiles(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     within = None if beat["within"] is None else 100 * beat["within"]
     chance = "no cuts or no beats" if within is None else f"chance {100 * beat['chance']:.0f} %"
     median = None if beat["median"] is None else 1000 * beat["median"]
-    tempo = data["tempo"] or None
     steady = "steady beat" if data["beat_confidence"] >= 0.35 else "no steady beat: a guess"
     is_over = peak is not None and peak > -1
     ceiling = "silence" if peak is None else "over −1 dBTP: may clip" if is_over else "below −1 dBTP"
@@ -115,160 +78,30 @@ def tiles(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
         ("Cuts on a beat", number(within, ".0f", " %"), f"within 80 ms; {chance}", ""),
         ("Cut to beat", number(median, ".0f", " ms"), "median distance", ""),
         ("Energy match", number(data["energy_correlation"], "+.2f"), "correlation, picture and music", ""),
-        ("Tempo", number(tempo, ".0f", " BPM"), steady, ""),
+        ("Tempo", number(data["tempo"] or None, ".0f", " BPM"), steady, ""),
         ("Loudness", number(loudness, ".1f", " LUFS"), "integrated", ""),
         ("True peak", number(peak, ".1f", " dBTP"), ceiling, "bad" if is_over else ""),
     ]
 
 
-def tile(heading: str, figure: str, note: str, state: str) -> str:
-    """One figure at the top."""
-    mark = {"good": "✓ ", "bad": "⚠ "}.get(state, "")
-    value, _, unit = figure.partition(" ")
-    return (
-        f'<div class="tile {state}"><h3>{escape(heading)}</h3><p class="figure">{escape(value)} '
-        f"<small>{escape(unit)}</small></p><p>{mark}{escape(note)}</p></div>"
-    )
-
-
-def lane_labels() -> str:
-    """The lanes' headings, which stay in sight while the timeline is scrolled."""
-    texts = {
-        "picture": '<b class="p">Picture</b> cuts (lines), visual beats (dots)',
-        "music": '<b class="m">Music</b> onsets (up), beats and downbeats (below)',
-        "energy": 'Energy of <b class="p">picture</b> and <b class="m">music</b>',
-        "loudness": '<b class="m">Loudness</b> short-term, LUFS; dashed: integrated',
-    }
-    return "".join(f'<span style="top:{LANES[name][0]}px">{text}</span>' for name, text in texts.items())
-
-
-def timeline(data: dict[str, Any], width: int) -> str:
-    """Everything over time, as the inside of one SVG."""
-    scale = width / max(data["duration"], 1e-6)
-    parts = [axis(data["duration"], scale)]
-    parts += [f'<rect class="lane" x="0" y="{top}" width="{width}" height="{size}"/>' for top, size in LANES.values()]
+def cuts(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Time (s), kind and errors (ms, None where nothing can be said) of each cut."""
     gradual = {round(time, 3) for time in data["gradual"]}
-    for time in data["cuts"]:
-        kind, name = ("cut soft", "Dissolve") if round(time, 3) in gradual else ("cut", "Cut")
-        x = time * scale
-        parts.append(f'<path class="{kind}" d="M{x:.1f} {AXIS}V{HEIGHT}"><title>{name} at {clock(time)}</title></path>')
-    top, size = LANES["picture"]
-    middle = top + LABEL + (size - LABEL) / 2
-    for time, strength in zip(data["visual_beats"], data["visual_beat_strengths"], strict=True):
-        parts.append(
-            f'<circle class="eye" cx="{time * scale:.1f}" cy="{middle}" r="{2.5 + 4 * strength:.1f}">'
-            f"<title>Visual beat at {clock(time)}, strength {strength:.2f}</title></circle>"
-        )
-    top, size = LANES["music"]
-    foot = top + size - 16
-    parts.append(ticks("onset", data["onsets"], scale, top + LABEL + 2, foot - 4))
-    parts.append(ticks("beat", data["beats"], scale, foot + 5, foot + 14))
-    parts.append(ticks("downbeat", data["downbeats"], scale, foot, foot + 14))
-    parts.append(energy(data, scale))
-    parts.append(loudness(data, scale, width))
-    return "\n".join(parts)
+    errors = ([e and 1000 * e for e in data[name]["errors"]] for name in ("cut_to_beat", "cut_to_onset"))
+    return [
+        {"time": time, "is_gradual": round(time, 3) in gradual, "beat": beat, "onset": onset}
+        for time, beat, onset in zip(data["cuts"], *errors, strict=True)
+    ]
 
 
-def axis(duration: float, scale: float) -> str:
-    """Time marks, at least 70 px apart."""
-    step = next(s for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200) if s * scale >= 70 or s == 7200)
-    marks = []
-    for time in range(0, int(duration) + 1, step):
-        x = time * scale
-        if x > duration * scale - 30 and time:
-            break
-        marks.append(f'<path class="mark" d="M{x:.1f} 12v6"/><text x="{x + 3:.1f}" y="14">{clock(time)[:-2]}</text>')
-    return "".join(marks)
-
-
-def ticks(kind: str, times: Sequence[float], scale: float, top: float, bottom: float) -> str:
-    """Upright lines at times, as one path."""
-    path = "".join(f"M{time * scale:.1f} {top}V{bottom}" for time in times)
-    return f'<path class="{kind}" d="{path}"/>' if path else ""
-
-
-def polyline(kind: str, points: Sequence[tuple[float, float]]) -> str:
-    """A curve with at most MAX_POINTS points."""
-    step = max(1, len(points) // MAX_POINTS)
-    text = " ".join(f"{x:.1f},{y:.1f}" for x, y in points[::step])
-    return f'<polyline class="{kind}" points="{text}"/>' if text else ""
-
-
-def energy(data: dict[str, Any], scale: float) -> str:
-    """Both energy curves, 0 at the bottom and 1 at the top of the lane."""
-    top, size = LANES["energy"]
-    high, low = top + LABEL + 4, top + size - 4
-    curves = []
-    for kind, name in (("picture", "picture_energy"), ("music", "music_energy")):
-        step = scale / data["curves_rate"]
-        curves.append(polyline(kind, [(i * step, low - v * (low - high)) for i, v in enumerate(data[name])]))
-    return "".join(curves)
-
-
-def loudness(data: dict[str, Any], scale: float, width: int) -> str:
-    """Short-term loudness (at the middle of its 3 s), with lines every 10 LU and one at the integrated value."""
-    top, size = LANES["loudness"]
-    high, low = top + LABEL + 4, top + size - 4
-
-    def y(value: float) -> float:
-        return low - (min(max(value, QUIETEST), LOUDEST) - QUIETEST) / (LOUDEST - QUIETEST) * (low - high)
-
-    parts = []
-    for level in (-10, -20, -30):
-        parts.append(f'<path class="grid" d="M0 {y(level):.1f}H{width}"/>')
-        parts.append(f'<text x="{width - 4}" y="{y(level) - 2:.1f}" text-anchor="end">−{-level}</text>')
-    if data["loudness_lufs"] is not None:
-        parts.append(f'<path class="level" d="M0 {y(data["loudness_lufs"]):.1f}H{width}"/>')
-    start = data["short_term_start"] / 2
-    points = [((start + i / 10) * scale, y(v)) for i, v in enumerate(data["short_term_lufs"])]
-    parts.append(polyline("music", [(x, v) for x, v in points if x <= width]))
-    return "".join(parts)
+def lane_height(lufs: float) -> float:
+    """Place of a loudness between the bottom (0) and the top (1) of its lane."""
+    return 1 - min(max(lufs, QUIETEST), 0.0) / QUIETEST
 
 
 def histogram(heading: str, fit: dict[str, Any], tolerance: float) -> str:
     """Distribution of errors in steps of 20 ms; what is further than 200 ms is counted in words."""
     errors = [1000 * error for error in fit["errors"] if error is not None]
-    if not errors:
-        return f"<figure><figcaption><b>{heading}</b> – nothing to compare</figcaption></figure>"
-    counts = [sum(low <= error < low + 20 for error in errors) for low in BINS[:-1]]
-    outside = len(errors) - sum(counts)
-    left, bottom, bar, height = 8, 150, 20, 120
-    most = max(*counts, 1)
-    parts = [
-        f'<rect class="near" x="{left + (200 - tolerance * 1000) / 20 * bar:.1f}" y="{bottom - height - 4}" '
-        f'width="{2 * tolerance * 1000 / 20 * bar:.1f}" height="{height + 4}"/>'
-    ]
-    for i, count in enumerate(counts):
-        if count:
-            size = count / most * height
-            label = f"{BINS[i]} to {BINS[i + 1]} ms: {count}".replace("-", "−")
-            parts.append(
-                f'<rect class="bar" x="{left + i * bar + 1}" y="{bottom - size:.1f}" width="{bar - 2}" '
-                f'height="{size:.1f}" rx="2"><title>{label}</title></rect>'
-            )
-    parts.append(f'<path class="mark" d="M{left} {bottom}H{left + 20 * bar}M{left + 10 * bar} {bottom}v5"/>')
-    for level in (-200, -100, 0, 100, 200):
-        anchor = {-200: "start", 200: "end"}.get(level, "middle")
-        x = left + (level + 200) / 20 * bar
-        parts.append(f'<text x="{x}" y="{bottom + 17}" text-anchor="{anchor}">{level}</text>'.replace(">-", ">−"))
-    far = f", {outside} further than 200 ms" if outside else ""
-    return (
-        f"<figure><figcaption><b>{heading}</b> {100 * fit['within']:.0f} % within {tolerance * 1000:.0f} ms "
-        f"(chance {100 * fit['chance']:.0f} %){far}</figcaption>"
-        f'<svg viewBox="0 0 {2 * left + 20 * bar} 190" role="img" aria-label="{heading}, distribution in ms">'
-        f'{"".join(parts)}<text x="{left}" y="{bottom + 34}">← music early, ms</text>'
-        f'<text x="{left + 20 * bar}" y="{bottom + 34}" text-anchor="end">music late →</text></svg></figure>'
-    )
-
-
-def rows(data: dict[str, Any]) -> list[str]:
-    """The table of cuts."""
-    gradual = {round(time, 3) for time in data["gradual"]}
-    lines = []
-    for time, beat, onset in zip(
-        data["cuts"], data["cut_to_beat"]["errors"], data["cut_to_onset"]["errors"], strict=True
-    ):
-        kind = "dissolve" if round(time, 3) in gradual else "cut"
-        cells = [number(None if error is None else 1000 * error, "+.0f", " ms") for error in (beat, onset)]
-        lines.append(f"<tr><td>{clock(time)}</td><td>{kind}</td><td>{cells[0]}</td><td>{cells[1]}</td></tr>")
-    return lines
+    # Not np.histogram, whose last bin holds its upper edge.
+    counts = np.array([sum(low <= error < low + 20 for error in errors) for low in BINS[:-1]])
+    return draw("histogram", heading, fit, tolerance, counts, len(errors) - int(counts.sum()))

@@ -1,4 +1,4 @@
-"""How well the sound of a video fits its picture: measured for any video with music, written as JSON and one HTML page.
+"""The report of a video: the fit of its sound to its picture, measured for any program, as JSON and one HTML page.
 
 Needs only what the core install has. The page is drawn by `eval.reports.video_page`.
 """
@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from av.video.codeccontext import VideoCodecContext
 
 from openvmas import __version__
 from openvmas.errors import InputError, OutputError
+from openvmas.eval.metrics.timing import TOLERANCE, MarkAlignment, align_marks
+from openvmas.eval.reports.json_values import plain
 from openvmas.eval.reports.video_page import draw_page, strip_length
 from openvmas.generate.outputs import Outputs
 from openvmas.media.audio import read_audio_blocks
+from openvmas.media.jpeg import jpeg
 from openvmas.media.loudness import LoudnessMeter, PeakMeter
 from openvmas.media.mux import read_provenance
 from openvmas.media.probe import VideoInfo, probe
@@ -34,29 +34,8 @@ from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
-TOLERANCE = 0.08  # s: a cut with a beat this near is felt as on the beat
-SHORT_TERM_START, SHORT_TERM_RATE = 3.0, 10.0  # s; values per second of LoudnessMeter.short_term
+SHORT_TERM_START = 3.0  # s, of LoudnessMeter.short_term
 THUMBNAIL = 160  # px, long side
-N_SHIFTS = 200
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How near marks of the music lie to moments of the picture.
-
-    errors: [N] s, nearest mark minus moment (positive: the music is late), NaN where there are no marks.
-    within: share of moments with a mark within TOLERANCE; chance: the same for moments shifted in time.
-    """
-
-    errors: np.ndarray
-    within: float
-    chance: float
-
-    @property
-    def median(self) -> float:
-        """Median distance, s; NaN where nothing can be said."""
-        known = np.abs(self.errors[np.isfinite(self.errors)])
-        return float(np.median(known)) if len(known) else math.nan
 
 
 @dataclass(frozen=True)
@@ -78,8 +57,8 @@ class Report:
     picture: VideoAnalysis
     music: MusicAnalysis
     sync: SyncResult
-    cut_to_beat: Fit
-    cut_to_onset: Fit
+    cut_to_beat: MarkAlignment
+    cut_to_onset: MarkAlignment
     energy_correlation: float
     loudness: Loudness
     thumbnails: tuple[bytes, ...]
@@ -119,39 +98,7 @@ class Report:
             "short_term_start": SHORT_TERM_START,
             "short_term_lufs": self.loudness.short_term,
         }
-        return {name: plain(value) for name, value in found.items()}
-
-
-def plain(value: Any) -> Any:
-    """The value with arrays as lists, numbers rounded to 4 places and NaN or infinities as None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return round(float(value), 4) if math.isfinite(value) else None
-    return int(value) if isinstance(value, np.integer) else value
-
-
-def nearest(moments: np.ndarray, marks: np.ndarray) -> np.ndarray:
-    """For each moment [N] the nearest mark [M] (increasing) minus the moment, s; NaN where there are no marks."""
-    if len(marks) == 0:
-        return np.full(len(moments), math.nan)
-    right = np.clip(np.searchsorted(marks, moments), 0, len(marks) - 1)
-    left = np.maximum(right - 1, 0)
-    after, before = marks[right] - moments, marks[left] - moments
-    return np.where(np.abs(before) <= np.abs(after), before, after)
-
-
-def fit(moments: np.ndarray, marks: np.ndarray, duration: float, seed: int = 0) -> Fit:
-    """Nearness of marks [M] to moments [N] in a piece of `duration` s, with chance from circular shifts of moments."""
-    errors = nearest(moments, marks)
-    if len(moments) == 0 or len(marks) == 0:
-        return Fit(errors, math.nan, math.nan)
-    shifts = np.random.default_rng(seed).uniform(0, duration, N_SHIFTS)
-    moved = ((moments + shifts[:, None]) % duration).ravel()
-    within, chance = (float(np.mean(np.abs(e) <= TOLERANCE + 1e-9)) for e in (errors, nearest(moved, marks)))
-    return Fit(errors, within, chance)
+        return plain(found, ".4f")
 
 
 def measure_loudness(path: str | Path, info: VideoInfo) -> Loudness:
@@ -168,17 +115,6 @@ def take_thumbnails(path: str | Path, info: VideoInfo, n: int) -> tuple[bytes, .
     """n pictures evenly spread over a video, as JPEG files."""
     request = FrameRequest(Fraction(n) / info.duration, THUMBNAIL, False)
     return tuple(jpeg(frame) for chunk in read_frames(path, [request], info=info) for frame in chunk.frames)
-
-
-def jpeg(picture: np.ndarray) -> bytes:
-    """A picture [h, w, 3] uint8 RGB as a JPEG file."""
-    encoder = av.CodecContext.create("mjpeg", "w")
-    assert isinstance(encoder, VideoCodecContext)
-    encoder.height, encoder.width = picture.shape[:2]
-    encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 25)
-    encoder.qmin, encoder.qmax = 4, 7
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24").reformat(format="yuvj420p")
-    return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
 
 
 def make_report(path: str | Path, progress: Callable[[str, float], None] | None = None) -> Report:
@@ -206,8 +142,8 @@ def make_report(path: str | Path, progress: Callable[[str, float], None] | None 
         picture=picture,
         music=music,
         sync=sync_z(onset_strength(wave, ANALYSIS_RATE), picture.visual_beats, info.duration),
-        cut_to_beat=fit(picture.cuts, music.beats, duration),
-        cut_to_onset=fit(picture.cuts, music.onsets, duration),
+        cut_to_beat=align_marks(picture.cuts, music.beats, duration),
+        cut_to_onset=align_marks(picture.cuts, music.onsets, duration),
         energy_correlation=energy_correlation(picture.events.energy, music.events.energy),
         loudness=measure_loudness(path, info),
         thumbnails=take_thumbnails(path, info, strip_length(duration)),

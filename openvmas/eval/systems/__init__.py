@@ -1,1 +1,1 @@
-"""What can be compared: our composers, baselines, libraries of tracks, and programs of others."""
+"""Systems to compare: our composers, baselines, libraries of tracks, and programs of others."""

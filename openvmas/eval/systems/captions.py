@@ -1,4 +1,4 @@
-"""A caption for a picture, by a stated rule: what a text-to-music system is told instead of being shown the video.
+"""A caption for a picture, by a stated rule: the prompt of a text-to-music system, which cannot be given the video.
 
 The rule: `vision.mood.describe` over the whole clip gives axes in standard deviations. Of arousal and valence, of the
 styles, the feelings and the instruments, the words of the strongest axes are taken (up to 1, 1, 2, 1 and 2 of them) if
@@ -20,7 +20,7 @@ from openvmas.vision.backbone import CLASS_NAMES
 from openvmas.vision.mood import describe
 
 LEAST = 0.4  # standard deviations
-SEEN, LEAST_SEEN = 2, 0.08  # classes named at most; mean probability
+MAX_CLASSES, MIN_PROBABILITY = 2, 0.08  # classes named at most; mean probability
 AROUSAL = ("calm", "energetic")  # below and above the middle
 VALENCE = ("dark", "happy")
 WORDS = {"hip_hop": "hip hop", "game": "video game"}  # the other axes are words themselves
@@ -40,23 +40,25 @@ class Caption:
 def caption(picture: VideoAnalysis) -> Caption:
     """The caption of a whole picture."""
     axes = describe(picture, 0.0, float(picture.duration))
-    words = [pair[axes[axis] > 0] for axis, pair in (("arousal", AROUSAL), ("valence", VALENCE)) if is_said(axes, axis)]
+    words = [
+        pair[axes[axis] > 0] for axis, pair in (("arousal", AROUSAL), ("valence", VALENCE)) if is_strong(axes, axis)
+    ]
     for group, n in ((FEELING_AXES, 1), (STYLE_AXES, 2), (INSTRUMENT_AXES, 2)):
         strong = sorted((axis for axis in group if axes.get(axis, 0) >= LEAST), key=lambda axis: -axes[axis])
         words += [WORDS.get(axis, axis) for axis in strong[:n]]
-    return Caption(", ".join(dict.fromkeys(words)) or "background", seen(picture))
+    return Caption(", ".join(dict.fromkeys(words)) or "background", visible_classes(picture))
 
 
-def is_said(axes: dict[str, float], axis: str) -> bool:
+def is_strong(axes: dict[str, float], axis: str) -> bool:
     return abs(axes.get(axis, 0.0)) >= LEAST
 
 
-def seen(picture: VideoAnalysis) -> str:
-    """The names of the classes that are seen most."""
+def visible_classes(picture: VideoAnalysis) -> str:
+    """The names of the most probable ImageNet classes over the whole picture."""
     if not len(picture.classes):
         return ""
     share = picture.classes.astype(np.float32).mean(axis=0)
-    best = [int(i) for i in np.argsort(-share)[:SEEN] if share[i] >= LEAST_SEEN]
+    best = [int(i) for i in np.argsort(-share)[:MAX_CLASSES] if share[i] >= MIN_PROBABILITY]
     return " and ".join(class_names()[i] for i in best)
 
 

@@ -26,7 +26,7 @@ from openvmas.pretrained import find_weights
 from openvmas.settings import GROUPS, SAMPLE_RATE_OUT, MixOptions, Options, value_type
 from openvmas.timeline import Clock
 
-TEMPI = (80.0, 140.0)  # BPM, of music that is told no tempo
+TEMPI = (80.0, 140.0)  # BPM, of music without a given tempo
 MUSICGEN_FILES = ("config.json", "preprocessor_config.json")
 
 
@@ -39,7 +39,7 @@ def finished(wave: np.ndarray, duration: Fraction, options: MixOptions, scratch:
 
 
 def typed(spec: str, options: dict[str, str]) -> dict[str, object]:
-    """Options as text in the types of `config`. Raises OptionError."""
+    """Options as text in the types of `settings`. Raises OptionError."""
     kinds = option_kinds()
     found: dict[str, object] = {}
     for name, text in options.items():
@@ -98,13 +98,16 @@ class Symbolic(Ours):
     defaults: ClassVar[dict[str, str]] = {"model": "symbolic"}
 
 
-class Told(Ours):
-    """Our decoder alone, told less than the picture says. One candidate: there is nothing to choose by."""
+class PartiallyConditioned(Ours):
+    """Our decoder alone, with a condition that holds less than the picture shows.
+
+    One candidate: there is nothing to choose by.
+    """
 
     defaults: ClassVar[dict[str, str]] = {"candidates": "1"}
 
     def condition(self, task: Task) -> Condition:
-        """What the decoder is told."""
+        """The condition that the decoder is given."""
         raise NotImplementedError
 
     def make(self, task: Task) -> Audio:
@@ -115,7 +118,7 @@ class Told(Ours):
         return finished(wave, task.excerpt.duration, self._options.mix, task.scratch)
 
 
-class Waveform(Told):
+class Waveform(PartiallyConditioned):
     """Conditioned on the video without both alignments: tempo and levels of the plan, no moments and no meaning."""
 
     says = "our decoder told tempo and section levels of the plan, but no moments and no meaning of the picture"
@@ -126,8 +129,8 @@ class Waveform(Told):
         return build_condition(replace(plan, sections=sections), None, events="off", seed=task.seed)
 
 
-class Blind(Told):
-    """Told the length alone; a steady tempo is drawn."""
+class Blind(PartiallyConditioned):
+    """Conditioned on the length alone; a steady tempo is drawn."""
 
     says = "our decoder told nothing of the picture but its length, and a tempo drawn by lot"
 
@@ -135,7 +138,7 @@ class Blind(Told):
         return blind_condition(task.excerpt.duration, task.seed)
 
 
-class Text(Told):
+class Text(PartiallyConditioned):
     """A caption of the picture, by the rule of `eval.systems.captions`, then our decoder with those words and no
     events."""
 
@@ -154,7 +157,7 @@ def blind_condition(duration: Fraction, seed: int, text: str | None = None) -> C
 
 
 class MusicGen(System):
-    """MusicGen (Copet et al. 2023) through transformers, from a folder with its weights, told a caption."""
+    """MusicGen (Copet et al. 2023) through transformers, from a folder with its weights, with a caption as prompt."""
 
     says = "MusicGen told a caption made from the picture by rule"
     known = frozenset({"folder", "guidance"})

@@ -28,7 +28,7 @@ import tempfile
 from pathlib import Path
 
 from openvmas.errors import InputError, OpenVMASError, OptionError
-from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files, read_sound
+from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files, read_sound
 from openvmas.eval.systems.captions import caption
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.media.audio import Audio

@@ -1,6 +1,6 @@
-"""Real tracks under a picture: the one that fits best by `openvmas.similarity`, or one drawn by lot.
+"""Real tracks under a picture: the one that fits best by `openvmas.similarity`, or one drawn at random.
 
-Every track is heard once, in windows that begin every 3.2 s, and kept by its content; a picture is then compared with
+Every track is encoded once, in windows that begin every 3.2 s, and kept by its content; a picture is then compared with
 every place at which it could be laid. The same similarity is a measure of `eval run`: what is chosen by it wins there
 by construction, and pages say so.
 """
@@ -15,17 +15,17 @@ import numpy as np
 import soxr
 
 from openvmas.errors import InputError, OptionError
-from openvmas.eval.benchmark.cache import Cache
-from openvmas.eval.benchmark.excerpt import fade_out
-from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES
-from openvmas.eval.metrics.cross_modal_similarity import Judge
+from openvmas.eval.embedders.cross_modal_similarity import LearnedSimilarity
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.excerpt import fade_out
+from openvmas.eval.suites.media_files import SOUND_SUFFIXES
 from openvmas.eval.systems.composers import finished
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.media.audio import Audio, read_audio
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, MixOptions
 
-HOP = 160  # codec steps from one place to the next: half of what is heard at once
+HOP = 160  # codec steps from one place to the next: half of a window of the encoder
 
 
 def library_files(folder: Path | None) -> list[Path]:
@@ -58,7 +58,7 @@ def best_place(aligner: Aligner, seen: Vectors, track: Vectors) -> tuple[float, 
 
 
 class RandomTrack(System):
-    """A real track from anywhere in it, drawn by lot."""
+    """A real track and a place in it, both drawn at random."""
 
     says = "a real track of the library drawn by lot, from a place drawn by lot, faded out"
 
@@ -80,7 +80,7 @@ class RandomTrack(System):
         return cut(audio, float(rng.uniform()) * room, task)
 
 
-class Retrieval(RandomTrack):
+class RetrievedTrack(RandomTrack):
     """The real track that fits best."""
 
     says = (
@@ -88,12 +88,12 @@ class Retrieval(RandomTrack):
         "cut to length and faded out"
     )
     is_random = False
-    has_judge = True
+    selects_by_similarity = True
 
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
         super().__init__(spec, options, setting)
         self._cache = Cache(setting.cache)
-        self._judge = Judge(self._cache)
+        self._judge = LearnedSimilarity(self._cache)
 
     def version(self) -> str:
         return f"{super().version()} {self._judge.key} {HOP}"
@@ -101,11 +101,11 @@ class Retrieval(RandomTrack):
     @functools.cached_property
     def _tracks(self) -> list[tuple[Path, Vectors]]:
         """Every track that lasts a second, with what it is at every place."""
-        heard = [(path, self._judge.hear_places(self._cache.key(path), path, HOP)) for path in self._files]
+        heard = [(path, self._judge.embed_track(self._cache.key(path), path, HOP)) for path in self._files]
         return [(path, track) for path, track in heard if track.places]
 
     def make(self, task: Task) -> Audio:
-        seen = self._judge.see(task.excerpt.picture)
+        seen = self._judge.embed_picture(task.excerpt.picture)
         if not seen.places or not self._tracks:
             raise InputError(f"{task.excerpt.clip.name} or the library is shorter than 1 s; give longer ones.")
         fits = [best_place(self._judge.aligner, seen, track) for _, track in self._tracks]

@@ -1,4 +1,4 @@
-"""What is compared: a system takes a silent picture and gives sound. One small class each, found by a short text.
+"""The interface of systems, which take a silent picture and give sound, and the specs that name them.
 
 A spec is KIND or KIND:OPTIONS, as `ours`, `ours:candidates=1:guidance=2`, `folder:DIR`, or the name or path of a file
 of systems/*.toml. The classes are in `eval.systems.baselines`, `eval.systems.composers`, `eval.systems.library` and
@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from openvmas import __version__
 from openvmas.errors import OptionError
-from openvmas.eval.benchmark.excerpt import Excerpt
+from openvmas.eval.suites.excerpt import Excerpt
 from openvmas.media.audio import Audio
 
 VERSION = 1  # of what the systems here do: another number makes the cache forget
@@ -24,7 +24,7 @@ VERSION = 1  # of what the systems here do: another number makes the cache forge
 
 @dataclass(frozen=True)
 class Setting:
-    """What systems may use. library: folder of real tracks.
+    """Folders that systems may use. library: folder of real tracks.
 
     systems: folder with command files; cache: folder for what is kept, None for the usual one.
     """
@@ -47,12 +47,12 @@ class System:
     """Base of all systems. says: one sentence for the page. needs_reference: only clips with true music are asked.
 
     known: names of its options; None where it judges them itself. is_random: another seed gives other music.
-    has_judge: it chooses by the very similarity that measures.
+    selects_by_similarity: it chooses by the very similarity that measures.
     """
 
     says: ClassVar[str] = ""
     needs_reference: ClassVar[bool] = False
-    has_judge: ClassVar[bool] = False
+    selects_by_similarity: ClassVar[bool] = False
     is_random: bool = True
     known: ClassVar[frozenset[str] | None] = frozenset()
 
@@ -69,7 +69,7 @@ class System:
         return self.says
 
     def version(self) -> str:
-        """What changes when the same task would give another sound."""
+        """A text that changes when the same task would give another sound."""
         return f"{__version__} {VERSION}"
 
     def key(self, task: Task) -> str:
@@ -89,7 +89,7 @@ KINDS: dict[str, str] = {
     "waveform-blind": "composers.Blind",
     "text": "composers.Text",
     "musicgen": "composers.MusicGen",
-    "retrieval": "library.Retrieval",
+    "retrieval": "library.RetrievedTrack",
     "random": "library.RandomTrack",
     "reference": "baselines.Reference",
     "codec": "baselines.CodecCopy",

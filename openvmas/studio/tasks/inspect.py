@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from openvmas.errors import InputError
-from openvmas.eval.reports.video_report import jpeg
 from openvmas.generate.report import Stages, plain, summarize
 from openvmas.generate.scorer import inspect
+from openvmas.media.jpeg import jpeg
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest

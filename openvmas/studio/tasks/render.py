@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.eval.reports.video_report import TOLERANCE, fit, nearest
-from openvmas.eval.reports.video_report import plain as rounded
+from openvmas.eval.metrics.timing import TOLERANCE, align_marks, nearest
+from openvmas.eval.reports.json_values import plain as rounded
 from openvmas.files import check_space
 from openvmas.generate.deliver import deliver
 from openvmas.generate.outputs import Hidden, space_needed
@@ -106,7 +106,7 @@ def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, A
     end = float(analysis.duration)
     hits = np.array([hit.time for hit in plan.hits if hit.source == "user"])
     cut_to = {
-        f"cut_to_{name}": fit(analysis.cuts, marks, end)
+        f"cut_to_{name}": align_marks(analysis.cuts, marks, end)
         for name, marks in (("beat", heard.beats), ("onset", heard.onsets))
     }
     return rounded(
@@ -128,7 +128,8 @@ def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, A
             "moments": moments(analysis, hits, heard.onsets),
             "tolerance": TOLERANCE,
             "sections": [measure_section(section, plan, analysis, heard, strength) for section in plan.sections],
-        }
+        },
+        ".4f",
     )
 
 

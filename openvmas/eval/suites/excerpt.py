@@ -1,7 +1,7 @@
-"""What systems are given and measured on: the picture of a clip alone, its analysis, and the true music beside it.
+"""Excerpts that systems are given and measured on: the silent picture of a clip, its analysis, and its true music.
 
-All of it is kept by content in the cache of `eval.benchmark.folder_measures`, so a clip is cut, looked at and
-listened to once.
+All of it is kept by content in the cache of `eval.suites.cache`, so a clip is cut and
+analyzed once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import numpy as np
 from av.error import FFmpegError
 
 from openvmas.errors import InputError
-from openvmas.eval.benchmark.cache import Cache
-from openvmas.eval.benchmark.suite import Clip
+from openvmas.eval.suites.cache import Cache
+from openvmas.eval.suites.suite import Clip
 from openvmas.media.audio import Audio, read_audio
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.music.analysis import MusicAnalysis, analyze_music
@@ -90,7 +90,7 @@ class Excerpt:
 
     @cached_property
     def picture(self) -> VideoAnalysis:
-        """What the silent picture says."""
+        """Analysis of the silent picture."""
         return self.cache.picture(self.key, self.video)
 
     @cached_property
@@ -110,7 +110,7 @@ class Excerpt:
 
     @cached_property
     def reference_music(self) -> MusicAnalysis | None:
-        """What is heard in the true music."""
+        """Analysis of the true music, None where there is none."""
         audio = self.reference
         if audio is None:
             return None

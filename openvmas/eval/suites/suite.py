@@ -8,7 +8,7 @@ seed_clips = 12            # on so many clips, evenly from the suite
 
 [[sources]]
 name = "montage"
-list = "table"             # or v2m-bench, symmv, bgm909, disco-mv, musiccaps (eval.benchmark.datasets), or folder
+list = "table"             # or v2m-bench, symmv, bgm909, disco-mv, musiccaps (eval.suites.datasets), or folder
 path = "{media}/montage/manifest.csv"     # of the list; not for a folder
 media = "{media}/montage"  # where videos lie; {media} is what --media names, other paths are beside this file
 music = "own"              # the true music: the video's sound, or "none", or a folder of sounds of the same names
@@ -32,8 +32,8 @@ from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
-from openvmas.eval.benchmark.datasets import LISTS, Media, Row
-from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from openvmas.eval.suites.datasets import DATASETS, MediaIndex, Row
+from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from openvmas.settings import read_toml
 
 SEED_CLIPS, MAX_SEEDS = 12, 100
@@ -59,21 +59,21 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """What of a source is on disk. missing: names of listed clips without media. steps: that build it."""
+class SourceCoverage:
+    """The part of a source that is on disk. missing: names of listed clips without media. steps: that build it."""
 
     source: str
     listed: int
     found: int
     missing: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[BuildStep, ...]
 
     def __str__(self) -> str:
         return f"{self.source}: {self.found} of {self.listed} found"
 
 
 @dataclass(frozen=True)
-class Step:
+class BuildStep:
     """One command of `build`. makes: what is there when it is done, None if it says nothing."""
 
     command: tuple[str, ...]
@@ -94,20 +94,20 @@ class Suite:
     name: str
     path: Path
     clips: tuple[Clip, ...]
-    coverage: tuple[Coverage, ...]
+    coverage: tuple[SourceCoverage, ...]
     seeds: int = 1
     seed_clips: int = SEED_CLIPS
 
 
 def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
-    """Read a suite and look for its media. media: the folder for {media}. Raises InputError."""
+    """Read a suite and find its media. media: the folder for {media}. Raises InputError."""
     path = Path(path)
     data = read_toml(path, "a suite in TOML such as suites/open.toml")
     head, sources = data.get("suite", {}), data.get("sources", [])
     if not isinstance(head, dict) or not isinstance(sources, list) or not sources:
         raise InputError(f"{path} has no [[sources]]; say where the clips of the suite lie, as suites/open.toml does.")
     base = path.resolve().parent
-    place = Place(path, base, Path(media).resolve() if media else base.parent / MEDIA)
+    place = SuitePaths(path, base, Path(media).resolve() if media else base.parent / MEDIA)
     length = head.get("seconds")
     if length is not None and not (isinstance(length, int | float) and 1 <= length <= 3600):
         raise InputError(f"{path}: seconds cannot be {length!r}; give a number from 1 to 3600.")
@@ -129,7 +129,7 @@ def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
 
 
 @dataclass(frozen=True)
-class Place:
+class SuitePaths:
     """Where paths of a suite lead. suite: its file; base: its folder; media: for {media}."""
 
     suite: Path
@@ -145,11 +145,11 @@ class Place:
         return self.base / self.fill(text)
 
 
-def read_source(source: dict[str, Any], place: Place, length: float | None) -> tuple[list[Clip], Coverage]:
+def read_source(source: dict[str, Any], place: SuitePaths, length: float | None) -> tuple[list[Clip], SourceCoverage]:
     """The clips of one source. Raises InputError."""
     name, kind = str(source.get("name", "")), str(source.get("list", "folder"))
     unknown = next((key for key in source if key not in KEYS), None)
-    if not name or unknown or kind not in ("folder", *LISTS):
+    if not name or unknown or kind not in ("folder", *DATASETS):
         what = f"the key {unknown}" if unknown else f"list = {kind!r}" if name else "a source without a name"
         raise InputError(f"{place.suite}: {what} is not known; see the documentation of suites for the keys.")
     if "media" not in source or (kind != "folder" and "path" not in source):
@@ -161,22 +161,22 @@ def read_source(source: dict[str, Any], place: Place, length: float | None) -> t
         videos = sorted(p for p in folder.glob("*") if p.suffix.lower() in VIDEO_SUFFIXES) if folder.is_dir() else []
         rows = [Row(name=video.stem, video=video.name) for video in videos]
     elif listing.is_file():
-        rows = LISTS[kind](listing)
+        rows = DATASETS[kind](listing)
     if source.get("split"):
         rows = [row for row in rows if row.split == source["split"]]
     if source.get("limit"):
         rows = rows[: int(source["limit"])]
     clips, missing = find_clips(rows, name, folder, str(source.get("music", "own")), place, length)
     steps = tuple(read_step(step, place) for step in source.get("build", []))
-    return clips, Coverage(name, max(len(rows), int(source.get("count", 0))), len(clips), tuple(missing), steps)
+    return clips, SourceCoverage(name, max(len(rows), int(source.get("count", 0))), len(clips), tuple(missing), steps)
 
 
 def find_clips(
-    rows: Sequence[Row], source: str, folder: Path, music: str, place: Place, length: float | None
+    rows: Sequence[Row], source: str, folder: Path, music: str, place: SuitePaths, length: float | None
 ) -> tuple[list[Clip], list[str]]:
     """Rows with their files, and the names of those without."""
-    media = Media(folder)
-    sounds = media if music in ("own", "none") else Media(place.path(music))
+    media = MediaIndex(folder)
+    sounds = media if music in ("own", "none") else MediaIndex(place.path(music))
     clips, missing = [], []
     for row in rows:
         names = row.names or (row.name,)
@@ -196,13 +196,13 @@ def find_clips(
     return clips, missing
 
 
-def read_step(step: dict[str, Any], place: Place) -> Step:
+def read_step(step: dict[str, Any], place: SuitePaths) -> BuildStep:
     """One step of a source. Raises InputError."""
     command = step.get("command")
     if not isinstance(command, list) or not command or not all(isinstance(part, str) for part in command):
         raise InputError(f"{place.suite}: a step of build needs command = [...]; write the program and its arguments.")
     makes = step.get("makes")
-    return Step(tuple(place.fill(part) for part in command), place.path(makes) if makes else None)
+    return BuildStep(tuple(place.fill(part) for part in command), place.path(makes) if makes else None)
 
 
 def build(suite: Suite, say: Callable[[str], None] = lambda text: None) -> None:

@@ -1,4 +1,4 @@
-"""What was measured or made for measuring, kept by content so that it is done once whatever a file is called."""
+"""Results of measuring, kept by content, so that each is computed once whatever a file is called."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ PICTURE_VERSION = 1  # of what is kept of a video
 
 @dataclass(frozen=True)
 class Sound:
-    """What an embedder heard: embeddings [P, D], logits [P, n_classes], of the patches that sound."""
+    """Output of an embedder for one sound: embeddings [P, D], logits [P, n_classes], of the patches that sound."""
 
     embeddings: np.ndarray
     logits: np.ndarray
 
 
 class Cache:
-    """What was measured, one file per content and kind, in a folder that may be deleted at any time."""
+    """Kept results, one file per content and kind, in a folder that may be deleted at any time."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or cache_folder() / "measured"
@@ -72,7 +72,7 @@ class Cache:
         return place
 
     def picture(self, key: str, path: Path) -> VideoAnalysis:
-        """What a video shows. key: of what is looked at. Raises InputError."""
+        """Analysis of a video. key: of its content and span. Raises InputError."""
         place = self.file(key, f"picture-{PICTURE_VERSION}.npz", lambda hidden: analyze(path).save(hidden))
         return VideoAnalysis.load(place)
 

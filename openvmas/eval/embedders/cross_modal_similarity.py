@@ -1,8 +1,8 @@
-"""How well pieces fit pictures: every piece under every picture, by the learned comparison or by an embedder.
+"""Similarity of music and pictures, by the learned comparison or by an embedder, for every piece under every picture.
 
-`Judge` is the learned comparison (`openvmas.similarity`), `SpaceJudge` any embedder that puts pictures and sounds into
-one space, such as ImageBind. What a picture and a piece are is worked out once and kept by content; a comparison is
-then a few products.
+`LearnedSimilarity` is the learned comparison (`openvmas.similarity`), `EmbeddingSimilarity` any embedder that puts
+pictures and sounds into one space, such as ImageBind. Vectors of pictures and pieces are computed once and kept by
+content; a comparison is then a few products.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.codec.runtime import CodecRunner
-from openvmas.eval.benchmark.cache import Cache, Sound
 from openvmas.eval.embedders.registry import weights_key
 from openvmas.eval.metrics import retrieval
+from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.hub.taggers import Embedder, PictureEmbedder
 from openvmas.media.audio import Audio
@@ -30,13 +30,13 @@ from openvmas.vision.analysis import VideoAnalysis
 MODEL = "mini"  # whose codec and alignment judge
 LONGEST = 60.0  # s of a picture that are compared
 N_PICTURES = 5  # of a video, shown to an embedder
-LONG_SIDE = 640  # px of such a picture: more than any embedder looks at, and less than a film has
-SEEN_VERSION = 1  # of what an embedder is shown: another number makes the cache forget
+LONG_SIDE = 640  # px of such a picture: more than any embedder takes, and less than most videos have
+PICTURES_VERSION = 1  # of what an embedder is shown: another number makes the cache forget
 MANY = 5  # pieces, above which it says something that the own one is among the first five
 
 
-class Judge:
-    """The learned comparison and what it heard before. name: as pages call it; key: of its weights."""
+class LearnedSimilarity:
+    """The learned comparison, with a cache of what it has encoded. name: as pages call it; key: of its weights."""
 
     def __init__(self, cache: Cache, model: str | Path = MODEL) -> None:
         """Raises ModelError where the model has no alignment."""
@@ -46,16 +46,16 @@ class Judge:
 
     @cached_property
     def aligner(self) -> Aligner:
-        """Opened when something is seen or heard for the first time."""
+        """Opened when something is encoded for the first time."""
         return Aligner(self._weights, CodecRunner(self._model, threads=1))
 
-    def see(self, picture: VideoAnalysis) -> Vectors:
-        """What a picture is. Not kept: it takes a few milliseconds."""
+    def embed_picture(self, picture: VideoAnalysis) -> Vectors:
+        """Vectors of a picture. Not kept: they take a few milliseconds."""
         n_steps = count_steps(picture)
         return self.aligner.see(picture_of(picture, n_steps), n_steps)
 
-    def hear(self, key: str, open_sound: Callable[[], Audio], n_steps: int) -> Vectors:
-        """What the first n_steps of a sound are. key: of its content."""
+    def embed_music(self, key: str, open_sound: Callable[[], Audio], n_steps: int) -> Vectors:
+        """Vectors of the first n_steps of a sound. key: of its content."""
 
         def make(place: Path) -> None:
             audio = open_sound()
@@ -65,8 +65,8 @@ class Judge:
 
         return load(self._cache.file(key, f"heard-{self.key}-{n_steps}.npz", make))
 
-    def hear_places(self, key: str, path: Path, hop: int) -> Vectors:
-        """What a whole track is from every `hop` steps on."""
+    def embed_track(self, key: str, path: Path, hop: int) -> Vectors:
+        """Vectors of a whole track, from every `hop` steps on."""
 
         def make(place: Path) -> None:
             save(self.aligner.hear(self.aligner.encode(path), hop), place)
@@ -92,11 +92,11 @@ class Judge:
         return found
 
 
-class SpaceJudge:
+class EmbeddingSimilarity:
     """An embedder that puts pictures and sounds into one space, so that a cosine says how well they fit.
 
     A video is five pictures, the middles of its fifths; a piece is all of its windows that sound, brought to one level,
-    as `eval.benchmark.folder_measures.embed_file` hears them. Each is the mean of its unit vectors, of length 1.
+    as `eval.benchmark.folder_measures.embed_file` takes them. Each is the mean of its unit vectors, of length 1.
     ImageBind's own code
     (Girdhar et al. 2023) means so over five clips of two frames in three crops, and over three windows of 2 s.
     """
@@ -105,19 +105,19 @@ class SpaceJudge:
         """name: of the embedder, as the user gave it; opened: loads it, if it has not been."""
         self.name, self._cache, self._opened = name, cache, opened
 
-    def see(self, key: str, find: Callable[[], Path]) -> np.ndarray:
-        """What a video is: [D] of length 1. key: of its content; find: gives the file. Raises InputError."""
+    def embed_picture(self, key: str, find: Callable[[], Path]) -> np.ndarray:
+        """Embedding of a video: [D] of length 1. key: of its content; find: gives the file. Raises InputError."""
 
         def make(place: Path) -> None:
             embedder = self._opened()
             assert isinstance(embedder, PictureEmbedder)
             with place.open("wb") as file:
-                np.save(file, mean_direction(embedder.embed_pictures(show(find()))))
+                np.save(file, mean_direction(embedder.embed_pictures(sample_pictures(find()))))
 
-        return np.load(self._cache.file(key, f"seen-{weights_key(self.name)}-{SEEN_VERSION}.npy", make))
+        return np.load(self._cache.file(key, f"seen-{weights_key(self.name)}-{PICTURES_VERSION}.npy", make))
 
     def measure(self, pairs: Mapping[str, tuple[np.ndarray, Sound]]) -> dict[str, dict[str, float]]:
-        """As `Judge.measure`, each figure as MEASURE:EMBEDDER. Nothing is said of music that is silent."""
+        """As `LearnedSimilarity.measure`, each figure as MEASURE:EMBEDDER. Nothing is said of music that is silent."""
         names = [name for name, (_, heard) in pairs.items() if len(heard.embeddings)]
         if not names:
             return {}
@@ -146,7 +146,7 @@ def mean_direction(embeddings: np.ndarray) -> np.ndarray:
     return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
-def show(video: Path) -> np.ndarray:
+def sample_pictures(video: Path) -> np.ndarray:
     """The pictures of a video that an embedder is shown: [N_PICTURES, h, w, 3] uint8 RGB. Raises InputError."""
     info = probe(video)
     side = min(LONG_SIDE, max(info.width, info.height))

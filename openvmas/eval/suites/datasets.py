@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError
-from openvmas.eval.benchmark.folder_measures import SOUND_SUFFIXES, VIDEO_SUFFIXES
+from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
 YOUTUBE = re.compile(r"(?:v=|youtu\.be/|embed/|shorts/)([\w-]{11})")
 BRACKETED = re.compile(r"\[([\w-]{11})\]")  # "Title [ID].mp4", as yt-dlp names files
@@ -186,7 +186,7 @@ def musiccaps(path: Path) -> list[Row]:
     return found
 
 
-LISTS: dict[str, Callable[[Path], list[Row]]] = {
+DATASETS: dict[str, Callable[[Path], list[Row]]] = {
     "table": table,
     "v2m-bench": v2m_bench,
     "symmv": symmv,
@@ -210,7 +210,7 @@ def name_with_times(name: str, start: float | None, end: float | None) -> str:
     return name if start is None else f"{name}_{start:g}" + ("" if end is None else f"_{end:g}")
 
 
-class Media:
+class MediaIndex:
     """The videos and sounds anywhere below a folder, by stem."""
 
     def __init__(self, folder: Path) -> None:

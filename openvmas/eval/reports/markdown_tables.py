@@ -1,0 +1,38 @@
+"""Markdown tables that read well in a terminal too, and their figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from openvmas.eval.metrics.statistics import Interval
+
+
+def number(value: float, digits: int) -> str:
+    """A figure for a table; empty where nothing can be said. Never "-0.00"."""
+    if not math.isfinite(value):
+        return ""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if not text.strip("-0.") else text
+
+
+def span(interval: Interval, digits: int) -> str:
+    """Limits of an interval, empty where there are none."""
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return ""
+    return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns of even width, the first aligned left, the others right."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(3, *(len(row[i]) for row in (head, *rows))) for i in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "| " + " | ".join(parts) + " |"
+
+    rule = "|" + "|".join("-" * (w + 2) if i == 0 else "-" * (w + 1) + ":" for i, w in enumerate(widths)) + "|"
+    return "\n".join([line(head), rule, *(line(row) for row in rows)])

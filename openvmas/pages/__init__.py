@@ -1,0 +1,1 @@
+"""HTML pages of reports: one base, its macros, and a template for each kind of page."""
