@@ -21,9 +21,8 @@ from fractions import Fraction
 import numpy as np
 
 from openvmas.condition import AXES, Condition
-from openvmas.generate.batch_decoder import plan_branches
+from openvmas.generate.batch_decoder import Engine, plan_branches
 from openvmas.generate.composer import ModelComposer
-from openvmas.generate.engine import Engine
 from openvmas.pretrained import Weights, find_weights
 from openvmas.settings import GenerateOptions
 from openvmas.timeline import Events

@@ -11,8 +11,7 @@ import time
 
 import numpy as np
 
-from openvmas.planning.beat_grid import TempoConstraints, fit_grid
-from openvmas.planning.tempo_map import distance_to, lay_grid, measure_fit
+from openvmas.planning.beat_grid import TempoConstraints, distance_to, fit_grid, lay_grid, measure_fit
 
 CASES = [(15, 2.0), (30, 2.0), (60, 4.0), (60, 2.0), (60, 1.0), (180, 2.0), (600, 2.0), (3600, 3.0)]  # s, s per event
 

@@ -122,7 +122,7 @@ def describe(result: ScoreResult) -> str:
 def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
-    from openvmas.planning.plan_yaml import write_plan
+    from openvmas.planning.schema import write_plan
 
     target = Path(output or Path(video).with_suffix(".plan.yaml"))
     with result_of(video, target, overwrite, quiet) as (hidden, progress):

@@ -14,8 +14,7 @@ import soxr
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template
-from openvmas.generate.engine import Engine
+from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
 from openvmas.planning.schema import ScorePlan

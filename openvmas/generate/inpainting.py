@@ -16,8 +16,7 @@ import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.errors import OptionError
-from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template
-from openvmas.generate.engine import Engine
+from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template
 from openvmas.generate.steering import FIRST_LEVEL, CandidateJudge, describe_choice, plan_choices
 from openvmas.music.seams import Seam, find_seams
 from openvmas.processes.threads import ThreadPool

@@ -19,8 +19,7 @@ import numpy as np
 from openvmas.media.mix import MixReport
 from openvmas.media.mux import MuxReport
 from openvmas.media.probe import VideoInfo
-from openvmas.planning.plan_yaml import write_plan
-from openvmas.planning.schema import ScorePlan
+from openvmas.planning.schema import ScorePlan, write_plan
 from openvmas.vision.analysis import VideoAnalysis
 
 CHANNELS = 2

@@ -14,7 +14,7 @@ import numpy as np
 
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
-from openvmas.generate.engine import Engine
+from openvmas.generate.batch_decoder import Engine
 from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 

@@ -10,9 +10,8 @@ import numpy as np
 
 from openvmas.condition import AXES, Condition, Picture
 from openvmas.errors import PlanError
-from openvmas.planning.beat_grid import TempoConstraints, fit_grid
+from openvmas.planning.beat_grid import MAX_TEMPO, MIN_TEMPO, TempoConstraints, TempoMark, distance_to, fit_grid
 from openvmas.planning.schema import Hit, ScorePlan
-from openvmas.planning.tempo_map import MAX_TEMPO, MIN_TEMPO, TempoMark, distance_to
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
 

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from openvmas.errors import PlanError
-from openvmas.planning.beat_grid import TempoConstraints, fit_grid
+from openvmas.planning.beat_grid import MAX_TEMPO, MIN_TEMPO, TempoConstraints, check_tempo, fit_grid
 from openvmas.planning.lexicon import TextCondition, parse_mood, parse_text
 from openvmas.planning.schema import JOINT, Hit, ScorePlan, Section
-from openvmas.planning.tempo_map import MAX_TEMPO, MIN_TEMPO, check_tempo
 from openvmas.settings import PlanOptions
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import openvmas
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import Picture
 from openvmas.errors import InputError, ModelError
+from openvmas.generate.batch_decoder import Engine
 from openvmas.generate.composer import ModelComposer
-from openvmas.generate.engine import Engine
 from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.generate.similarity import Aligner, spans
 from openvmas.media.audio import Audio

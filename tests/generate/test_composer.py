@@ -8,9 +8,8 @@ import torch
 
 from openvmas.codec.stream import CodecStream
 from openvmas.errors import ModelError, OptionError
-from openvmas.generate.batch_decoder import plan_branches, sample
+from openvmas.generate.batch_decoder import CONDITION_CHUNK, Ring, plan_branches, sample
 from openvmas.generate.composer import ModelComposer, Widener, finish
-from openvmas.generate.engine import CONDITION_CHUNK, Ring
 from openvmas.generate.steering import FIRST, LONGEST, SETTLED, SHORTEST, Measures, is_stuck, judge, plan_choices
 from openvmas.pretrained import find_weights
 from openvmas.processes.threads import ThreadPool

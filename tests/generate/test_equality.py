@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 
-from openvmas.generate.engine import Engine
+from openvmas.generate.batch_decoder import Engine
 from openvmas.generate.pattern import undelay
 from openvmas.model.decoder import Decoder
 from openvmas.pretrained import find_weights

@@ -11,13 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openvmas.errors import PlanError
-from openvmas.planning.beat_grid import MAX_DRIFT, TempoConstraints, fit_grid
-from openvmas.planning.tempo_map import (
+from openvmas.planning.beat_grid import (
+    MAX_DRIFT,
     TOLERANCE,
     Grid,
+    TempoConstraints,
     TempoMark,
     check_tempo,
     distance_to,
+    fit_grid,
     lay_grid,
     lay_span,
     measure_fit,

@@ -10,10 +10,10 @@ import pytest
 
 from openvmas.condition import AXES, Condition
 from openvmas.errors import PlanError
+from openvmas.planning.beat_grid import TempoMark, distance_to
 from openvmas.planning.conditioning import BEGUN, LEAST_ACCENT, SNAP_TO_BEAT, accent_times, build_condition
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import Hit, ScorePlan, Section
-from openvmas.planning.tempo_map import TempoMark, distance_to
 from openvmas.settings import CONTROL_RATE, PlanOptions
 from openvmas.timeline import Clock
 from tests.planning.made import make_analysis

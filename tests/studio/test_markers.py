@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import pytest
 
+from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.schema import Hit, ScorePlan, Section
-from openvmas.planning.tempo_map import TempoMark
 from openvmas.studio.storage.markers import Markers, gather, write_csv, write_edl, write_otio
 
 PLAN = ScorePlan(

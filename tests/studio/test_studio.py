@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 
-from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.schema import read_plan
 from tests.clips import write_clip
 from tests.studio.kit import (
     UPLOAD,

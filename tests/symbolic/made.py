@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import Hit, ScorePlan, Section
-from openvmas.planning.tempo_map import TempoMark
 from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.notes import Composition, Note

@@ -10,8 +10,7 @@ import pytest
 from openvmas.errors import InputError
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
-from openvmas.vision.analysis import VideoAnalysis, analyze
-from openvmas.vision.beats import MIN_GAP, energy_curve, peaks, smooth, strongest_apart
+from openvmas.vision.analysis import MIN_GAP, VideoAnalysis, analyze, energy_curve, peaks, smooth, strongest_apart
 from openvmas.vision.shots import ShotChanges
 from tests.vision.synthetic import Film, Scene, standard_scenes
 

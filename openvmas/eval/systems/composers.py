@@ -17,11 +17,11 @@ from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.generate.scorer import Scorer, exactly, load
 from openvmas.media.audio import Audio, WavReader
 from openvmas.media.mix import mix
+from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.lexicon import parse_text
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import ScorePlan, Section
-from openvmas.planning.tempo_map import TempoMark
 from openvmas.pretrained import find_weights
 from openvmas.settings import GROUPS, SAMPLE_RATE_OUT, MixOptions, Options, value_type
 from openvmas.timeline import Clock

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from openvmas.errors import OptionError
-from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import write_plan
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, body_of, errors
 from openvmas.studio.api.upload_routes import analysis_limits

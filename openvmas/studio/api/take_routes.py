@@ -15,7 +15,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
-from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.schema import read_plan
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import (

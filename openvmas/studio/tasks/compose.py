@@ -20,8 +20,7 @@ from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.generate.report import plain
 from openvmas.generate.scorer import Scorer, fit_length
 from openvmas.planning.conditioning import build_condition
-from openvmas.planning.plan_yaml import read_plan
-from openvmas.planning.schema import ScorePlan
+from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
 from openvmas.studio.storage.take_sound import SoundWriter

@@ -19,7 +19,7 @@ from openvmas.media.jpeg import jpeg
 from openvmas.media.mux import choose_extension
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
-from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import write_plan
 from openvmas.settings import CONTROL_RATE, Options
 from openvmas.studio.limits import MAX_FRAME_RATE
 from openvmas.studio.storage.folders import ProjectFolder

@@ -20,8 +20,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from openvmas.codec.runtime import CodecRunner
-from openvmas.generate.batch_decoder import delay_template, log_likelihood
-from openvmas.generate.engine import Engine
+from openvmas.generate.batch_decoder import Engine, delay_template, log_likelihood
 from openvmas.media.audio import read_audio_blocks
 from openvmas.onnx_session import open_graph, run
 from openvmas.pretrained import find_weights
