@@ -16,6 +16,7 @@ import soxr
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
 from openvmas.media.probe import VideoInfo, open_media, packets
@@ -24,6 +25,8 @@ from openvmas.timeline import Clock
 _GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
 _MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
 _BLOCK = 65_536
+_SAFE_PLANES = 7  # PyAV counts planes up to a null that FFmpeg need not write behind the eighth: it reads wild memory
+_READABLE = ("u8", "s16", "s32", "flt", "dbl", "u8p", "s16p", "s32p", "fltp", "dblp")  # what becomes an array
 _HEADER = 58  # bytes of the WAV files written here
 
 # ITU-R BS.775 fold-down: (left, right) share of each channel; low-frequency effects are left out, as there.
@@ -119,8 +122,13 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
         end = _end(container, stream)
         position = 0  # samples given so far, on the picture's clock
         rate = 0
+        graphs: dict[tuple[str, str, int], Graph] = {}
+        is_exact = True
         for frame, pts in _frames(container, stream):
-            wave = to_channels(frame, channels)
+            if frame is None:
+                is_exact = True  # what was lost becomes silence to the sample, however short it is
+                continue
+            wave = to_channels(frame, channels, graphs)
             if frame.sample_rate != rate:
                 position = position * frame.sample_rate // rate if rate else 0
                 rate = frame.sample_rate
@@ -130,9 +138,12 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
                 if end is not None:
                     wave = wave[:, : max(0, Clock(Fraction(rate)).index(end - pts))]
                 missing = Clock(Fraction(rate)).index(pts - start) - position
-                if missing < 0 and (position == 0 or -missing > _GAP * rate):
+                least = 0 if is_exact else _GAP * rate
+                is_exact = False
+                if missing < 0 and -missing > least:
                     wave = wave[:, min(-missing, wave.shape[1]) :]
-                elif missing > 0 and (position == 0 or missing > _GAP * rate):
+                    is_exact = position == 0
+                elif missing > least:
                     for n in _split(missing):
                         yield rate, np.zeros((channels, n), dtype=np.float32)
                     position += missing
@@ -148,15 +159,23 @@ def _end(container: InputContainer, stream: AudioStream) -> Fraction | None:
     return (stream.start_time + stream.duration) * Fraction(stream.time_base or 1)
 
 
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[tuple[av.AudioFrame, Fraction | None]]:
+def _frames(
+    container: InputContainer, stream: AudioStream
+) -> Iterator[tuple[av.AudioFrame | None, Fraction | None]]:
+    """Decoded frames and their times, s; None for a frame that is lost: its time becomes silence."""
     base = Fraction(stream.time_base or Fraction(1, 48_000))
+    most = max(stream.channels, _SAFE_PLANES)
     for packet in itertools.chain(packets(container, stream.index), [None]):
         try:
             frames = stream.codec_context.decode(packet)
-        except FFmpegError:  # a broken packet; its time becomes silence
+        except FFmpegError:
+            yield None, None
             continue
         for frame in frames:
-            yield frame, None if frame.pts is None else frame.pts * base
+            if frame.layout.nb_channels > most or not frame.samples:  # a damaged frame claims channels it has not
+                yield None, None
+            else:
+                yield frame, None if frame.pts is None else frame.pts * base
 
 
 def _split(n: int) -> Iterator[int]:
@@ -165,10 +184,17 @@ def _split(n: int) -> Iterator[int]:
         n -= _BLOCK
 
 
-def to_channels(frame: av.AudioFrame, channels: int) -> np.ndarray:
-    """A decoded frame as [C, n] float32 in one or two channels (fold-down of ITU-R BS.775; mono goes to both)."""
-    raw = frame.to_ndarray()
+def to_channels(
+    frame: av.AudioFrame, channels: int, graphs: dict[tuple[str, str, int], Graph] | None = None
+) -> np.ndarray:
+    """A decoded frame as [C, n] float32 in one or two channels (fold-down of ITU-R BS.775; mono goes to both).
+
+    graphs: kept between the frames of one stream, for layouts that must be interleaved before Python sees them.
+    """
     names = [channel.name for channel in frame.layout.channels]
+    if (frame.format.is_planar and len(names) > _SAFE_PLANES) or frame.format.name not in _READABLE:
+        frame = _interleaved(frame, {} if graphs is None else graphs)
+    raw = frame.to_ndarray()
     if not frame.format.is_planar:
         raw = raw.reshape(-1, len(names)).T
     if raw.dtype == np.uint8:
@@ -181,9 +207,30 @@ def to_channels(frame: av.AudioFrame, channels: int) -> np.ndarray:
         return np.repeat(wave, channels, axis=0)
     unnamed = not any(name in _FOLD for name in names)  # such as WAV files without a channel mask
     if len(names) > 2 or (names != ["FL", "FR"] and not unnamed):
-        shares = [(1 / len(names),) * 2 if unnamed else _FOLD.get(name, (0, 0)) for name in names]
+        if unnamed and names[0] == "AMBI0":  # ambisonics: the first channel is the sound from everywhere
+            shares = [(1, 1)] + [(0, 0)] * (len(names) - 1)
+        else:
+            shares = [(1 / len(names),) * 2 if unnamed else _FOLD.get(name, (0, 0)) for name in names]
         wave = np.array(shares, dtype=np.float32).T @ wave
     return wave if channels == 2 else wave.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+def _interleaved(frame: av.AudioFrame, graphs: dict[tuple[str, str, int], Graph]) -> av.AudioFrame:
+    """The same samples as interleaved floats, converted inside FFmpeg."""
+    key = (frame.format.name, frame.layout.name, frame.sample_rate)
+    if key not in graphs:
+        graph = graphs[key] = Graph()
+        source = graph.add(
+            "abuffer", sample_fmt=key[0], channel_layout=key[1], sample_rate=str(key[2]), time_base=f"1/{key[2]}"
+        )
+        target, sink = graph.add("aformat", sample_fmts="flt"), graph.add("abuffersink")
+        source.link_to(target)
+        target.link_to(sink)
+        graph.configure()
+    graphs[key].push(frame)
+    packed = graphs[key].pull()
+    assert isinstance(packed, av.AudioFrame)
+    return packed
 
 
 def _resampled(pieces: Iterable[tuple[int, np.ndarray]], sample_rate: int, channels: int) -> Iterator[np.ndarray]:
