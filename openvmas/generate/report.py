@@ -87,7 +87,7 @@ def describe_making(
     info = prepared.info
     return {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": dataclasses.asdict(info) | {"path": Path(info.path).name},
+        "input": {k: v for k, v in dataclasses.asdict(info).items() if k != "clock"} | {"path": Path(info.path).name},
         "duration": float(info.duration),
         "tempo": float(prepared.plan.tempo),
         "plan": write_plan(prepared.plan),

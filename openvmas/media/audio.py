@@ -19,10 +19,13 @@ from av.error import FFmpegError
 from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
-from openvmas.media.probe import VideoInfo, open_media, packets
+from openvmas.media.packets import PacketClock, is_streamed, packets, unrolled
+from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
 
 _GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
+_MARGIN = 1  # s of sound that are read behind the end of the picture
+_MAX_SILENCE = 3600  # s; a longer gap in a file of sound is a damaged clock
 _MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
 _BLOCK = 65_536
 _SAFE_PLANES = 7  # PyAV counts planes up to a null that FFmpeg need not write behind the eighth: it reads wild memory
@@ -83,7 +86,7 @@ def read_audio_blocks(
     """
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
-    placed = _placed(path, channels, None if info is None else info.start)
+    placed = _placed(path, channels, info)
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for piece in _resampled(placed, sample_rate, channels):
@@ -115,8 +118,10 @@ def audio_stream(container: InputContainer, name: str) -> AudioStream:
     return best if isinstance(best, AudioStream) and best in streams else streams[0]
 
 
-def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator[tuple[int, np.ndarray]]:
+def _placed(path: str | Path, channels: int, info: VideoInfo | None) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, [C, n] float32) pieces at the stream's own rate; each starts exactly where the one before ended."""
+    start = None if info is None else info.start
+    longest = _MAX_SILENCE if info is None else info.duration + _MARGIN
     with open_media(path) as container:
         stream = audio_stream(container, str(path))
         end = _end(container, stream)
@@ -124,17 +129,18 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
         rate = 0
         graphs: dict[tuple[str, str, int], Graph] = {}
         is_exact = True
-        for frame, pts in _frames(container, stream):
+        for frame, pts in _frames(container, stream, None if info is None else info.clock):
             if frame is None:
                 is_exact = True  # what was lost becomes silence to the sample, however short it is
                 continue
             wave = to_channels(frame, channels, graphs)
+            if info is not None and rate and position > longest * rate:
+                return
             if frame.sample_rate != rate:
                 position = position * frame.sample_rate // rate if rate else 0
                 rate = frame.sample_rate
             if pts is not None:
-                if start is None:
-                    start = pts
+                start = pts if start is None else start
                 if end is not None:
                     wave = wave[:, : max(0, Clock(Fraction(rate)).index(end - pts))]
                 missing = Clock(Fraction(rate)).index(pts - start) - position
@@ -143,6 +149,11 @@ def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator
                 if missing < 0 and -missing > least:
                     wave = wave[:, min(-missing, wave.shape[1]) :]
                     is_exact = position == 0
+                elif missing > longest * rate:  # a damaged clock: no hours of silence for seconds of sound
+                    if info is None:
+                        start += Fraction(missing, rate)
+                    else:
+                        wave, is_exact = wave[:, :0], True
                 elif missing > least:
                     for n in _split(missing):
                         yield rate, np.zeros((channels, n), dtype=np.float32)
@@ -160,12 +171,15 @@ def _end(container: InputContainer, stream: AudioStream) -> Fraction | None:
 
 
 def _frames(
-    container: InputContainer, stream: AudioStream
+    container: InputContainer, stream: AudioStream, clock: PacketClock | None
 ) -> Iterator[tuple[av.AudioFrame | None, Fraction | None]]:
     """Decoded frames and their times, s; None for a frame that is lost: its time becomes silence."""
     base = Fraction(stream.time_base or Fraction(1, 48_000))
     most = max(stream.channels, _SAFE_PLANES)
-    for packet in itertools.chain(packets(container, stream.index), [None]):
+    read = packets(container, stream.index, clock)
+    if clock is None and is_streamed(container):
+        read = unrolled(read)
+    for packet in itertools.chain(read, [None]):
         try:
             frames = stream.codec_context.decode(packet)
         except FFmpegError:

@@ -21,7 +21,8 @@ from av.video.stream import VideoStream
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
-from openvmas.media.probe import VideoInfo, is_cover, open_media, packets
+from openvmas.media.packets import packets, unpacked_extradata
+from openvmas.media.probe import VideoInfo, is_cover, open_media
 from openvmas.media.video import has_coded_order, shown_times
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
@@ -35,6 +36,7 @@ _MKV_CODECS = _MP4_CODECS | {
     "prores", "vvc",
 }  # fmt: skip
 _MOV_CODECS = {"prores", "dnxhd", "mjpeg", "qtrle", "png", "rawvideo", "dvvideo", "cfhd", "cinepak", "hap", "v210"}
+_LATE = 1  # s; a file in which nothing happens before has the clock of a recorder
 _AHEAD = Fraction(1, 2)  # s that sound is written ahead of the picture
 _ITUNES_TAGS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
@@ -123,7 +125,7 @@ def mux(
             options = _muxer_options(_format_of(target), source, info)
             with av.open(f"file:{partial}", "w", format=_format_of(target), container_options=options) as result:
                 writer = _Writer(source, result, info, sounds, sound_codec(target))
-                _copy_tags(source, result, metadata)
+                _copy_tags(source, result, metadata, origin(source, info))
                 writer.run(progress or (lambda done: None))
         os.replace(partial, target)
     except (OSError, FFmpegError) as error:
@@ -133,6 +135,17 @@ def mux(
     finally:
         partial.unlink(missing_ok=True)
     return MuxReport(str(target), _format_of(target), sound_codec(target), writer.n_packets, tuple(writer.dropped))
+
+
+def origin(source: InputContainer, info: VideoInfo) -> Fraction:
+    """What is taken from all times of a file, s, so that a player need not wait for the picture.
+
+    In mp4 and Matroska a late picture is meant, unless everything is late or it starts before 0.
+    """
+    if info.container.startswith(("mov", "matroska")) and 0 <= info.start:
+        first = Fraction(source.start_time or 0, av.time_base)
+        return info.start if min(first, info.start) >= _LATE else Fraction(0)
+    return info.start
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
@@ -171,14 +184,29 @@ def _muxer_options(name: str, source: InputContainer, info: VideoInfo) -> dict[s
     return options
 
 
-def _copy_tags(source: InputContainer, result: OutputContainer, metadata: Mapping[str, Any] | None) -> None:
+def _moved(chapters: list[Any], start: Fraction) -> list[Any]:
+    """Chapters on a clock that starts `start` s later; those that end before are left out."""
+    if not start:
+        return chapters
+    moved = []
+    for chapter in chapters:
+        ticks = round(start / Fraction(chapter["time_base"] or 1))
+        if chapter["end"] > ticks:
+            times = {"start": max(0, chapter["start"] - ticks), "end": chapter["end"] - ticks}
+            moved.append({**chapter, **times})
+    return moved
+
+
+def _copy_tags(
+    source: InputContainer, result: OutputContainer, metadata: Mapping[str, Any] | None, start: Fraction
+) -> None:
     tags = {key: value for key, value in source.metadata.items() if key.lower() not in _OWN_TAGS}
     if metadata is not None:
         key = next((k for k in tags if k.lower() == "comment"), "comment")
         lines = [line for line in tags.get(key, "").splitlines() if _provenance_line(line) is None]
         tags[key] = "\n".join([*lines, json.dumps(dict(metadata), ensure_ascii=False, default=str)])
     result.metadata.update(tags)
-    result.set_chapters(source.chapters())
+    result.set_chapters(_moved(source.chapters(), start))
 
 
 class _Writer:
@@ -194,9 +222,10 @@ class _Writer:
         self._last_dts: dict[int, int] = {}
         self._shown = shown_times(info.path, info) if has_coded_order(info) else {}
         self._lead = max((coded - shown for coded, shown in self._shown.items()), default=0)
+        self._origin = origin(source, info)
         main = source.streams[info.stream_index]
         self._copy(main)
-        self._sounds = [_Sound(result, wav, info, codec, i) for i, wav in enumerate(sounds)]
+        self._sounds = [_Sound(result, wav, info.start - self._origin, codec, i) for i, wav in enumerate(sounds)]
         for stream in source.streams:
             if stream.index == main.index:
                 continue
@@ -213,6 +242,8 @@ class _Writer:
             if isinstance(stream, VideoStream) and is_cover(stream) and "webm" in self._result.format.name:
                 raise ValueError("webm has no covers")
             copy = self._result.add_stream_from_template(stream, opaque=True)  # type: ignore[arg-type]
+            if is_main and self._info.clock.is_packed:
+                copy.codec_context.extradata = unpacked_extradata(stream.codec_context.extradata or b"")
         except (ValueError, FFmpegError) as error:
             if is_main:
                 raise OutputError(
@@ -230,7 +261,7 @@ class _Writer:
         self._copies[stream.index] = copy
 
     def run(self, progress: Callable[[float], None]) -> None:
-        for packet in packets(self._source):
+        for packet in packets(self._source, clock=self._info.clock):
             copy = self._copies.get(packet.stream_index)
             if copy is None:
                 continue
@@ -243,14 +274,24 @@ class _Writer:
                 if packet.pts in self._shown:  # no frame may be decoded after it is shown
                     packet.dts, packet.pts = packet.pts - self._lead, self._shown[packet.pts]
                 now = ticks * Fraction(packet.time_base or 1)
-                self._sound_until(now + _AHEAD)
+                self._sound_until(now - self._origin + _AHEAD)
                 self.n_packets += 1
                 if self.n_packets % 256 == 0:
                     progress(min(1.0, max(0.0, float((now - self._info.start) / self._info.duration))))
             self._mend_dts(packet)
+            if self._origin and not self._place(packet):
+                continue
             packet.stream = copy
             self._result.mux(packet)
         self._sound_until(None)
+
+    def _place(self, packet: av.Packet) -> bool:
+        """Move a packet's times to where the picture starts at 0; False for what lies before it."""
+        moved = round(self._origin / Fraction(packet.time_base or 1))
+        packet.pts = None if packet.pts is None else packet.pts - moved
+        packet.dts = None if packet.dts is None else packet.dts - moved
+        end = (packet.pts or 0) + (packet.duration or 0)
+        return packet.stream_index == self._info.stream_index or end > 0 or packet.pts is None
 
     def _mend_dts(self, packet: av.Packet) -> None:
         """Damaged files repeat decoding times, which no muxer takes; the picture's own time (pts) stays."""
@@ -271,7 +312,7 @@ class _Writer:
 class _Sound:
     """One audio track, encoded as far as the picture has come."""
 
-    def __init__(self, result: OutputContainer, wav: WavReader, info: VideoInfo, codec: str, index: int) -> None:
+    def __init__(self, result: OutputContainer, wav: WavReader, start_time: Fraction, codec: str, index: int) -> None:
         name, bit_rate = ENCODERS[codec]
         stream = result.add_stream(name, rate=SAMPLE_RATE_OUT, layout="stereo", bit_rate=bit_rate)
         assert isinstance(stream, AudioStream)
@@ -282,7 +323,7 @@ class _Sound:
         if index:
             stream.metadata.update({"title": MUSIC_TITLE, "handler_name": MUSIC_TITLE})
         self._stream = stream
-        start = Clock(Fraction(SAMPLE_RATE_OUT)).index(info.start)
+        start = Clock(Fraction(SAMPLE_RATE_OUT)).index(start_time)
         self._frames: Iterator[av.AudioFrame] | None = sound_frames(wav.blocks(), sample_format(codec), start)
 
     def until(self, time: Fraction | None) -> Iterator[av.Packet]:

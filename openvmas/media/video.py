@@ -17,7 +17,8 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
 from openvmas.errors import InputError
-from openvmas.media.probe import VideoInfo, open_media, packets, probe, shown
+from openvmas.media.packets import packets
+from openvmas.media.probe import VideoInfo, open_media, probe, shown
 from openvmas.timeline import Clock
 
 __all__ = ["FrameChunk", "FrameRequest", "VideoInfo", "probe", "read_frames"]
@@ -94,7 +95,7 @@ def _shown_ticks(path: str | Path, info: VideoInfo) -> tuple[np.ndarray, Fractio
     with open_media(path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
-        return np.unique(shown(container, stream)[0]), Fraction(stream.time_base or Fraction(1, 90_000))
+        return np.unique(shown(container, info)[0]), Fraction(stream.time_base or Fraction(1, 90_000))
 
 
 def _count(request: FrameRequest, ticks: np.ndarray, base: Fraction, info: VideoInfo, max_fps: Fraction) -> np.ndarray:
@@ -132,7 +133,7 @@ def _decode(
         # Only H.264 says of each single frame that nothing refers to it (nal_ref_idc 0).
         may_skip = wanted is not None and info.codec == "h264" and not has_coded_order(info)
         waiting: list[int] = []
-        for packet in itertools.chain(packets(container, info.stream_index), [None]):
+        for packet in itertools.chain(packets(container, info.stream_index, info.clock), [None]):
             if may_skip and packet is not None:
                 context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in (wanted or ()) else "NONREF"
             try:
@@ -146,8 +147,8 @@ def _decode(
 
 
 def has_coded_order(info: VideoInfo) -> bool:
-    """Whether packets carry times in the order of decoding: AVI knows no other, yet H.264 and HEVC are put into it."""
-    return info.container == "avi" and info.codec in ("h264", "hevc")
+    """Whether packets carry times in the order of decoding: AVI knows no other, yet B-frames are put into it."""
+    return info.clock.is_coded_order
 
 
 def shown_times(path: str | Path, info: VideoInfo) -> dict[int, int]:
