@@ -14,8 +14,9 @@ from openvmas.generate.outputs import Hidden
 from openvmas.generate.piece import Piece
 from openvmas.generate.report import CHANNELS, Prepared, Stages, describe_making, plain, watched
 from openvmas.media.audio import read_audio_blocks, write_wav
+from openvmas.media.containers import sound_codec
 from openvmas.media.mix import MixReport, mix
-from openvmas.media.mux import mux, sound_codec
+from openvmas.media.mux import mux
 from openvmas.media.probe import VideoInfo
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 

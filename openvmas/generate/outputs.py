@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,8 @@ from types import TracebackType
 
 from openvmas.errors import OptionError, OutputError
 from openvmas.files import explain_write_errors
-from openvmas.media.mux import choose_extension, sound_codec
+from openvmas.media.containers import check_container, choose_extension
+from openvmas.media.hidden_files import hidden_name, sweep
 from openvmas.media.probe import VideoInfo
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 
@@ -88,7 +88,7 @@ class Outputs:
             raise OutputError(f"{target} is a file; give the name of a folder with {option}.")
         if target.is_dir() and any(target.iterdir()) and not self._overwrite:
             raise OutputError(f"{target} is not empty; give --overwrite to replace its files or another with {option}.")
-        hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        hidden = target.with_name(hidden_name())
         with explain_write_errors(target.parent):
             hidden.mkdir()
         self._folders[target] = hidden
@@ -134,7 +134,7 @@ class Outputs:
         return hidden
 
     def _hide(self, target: Path) -> Path:
-        hidden = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+        hidden = target.with_name(hidden_name(target.suffix))
         with explain_write_errors(target.parent):
             hidden.touch(exist_ok=False)
         return hidden
@@ -168,7 +168,7 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
     if output.midi_out is not None and Path(output.midi_out).suffix.lower() not in (".mid", ".midi"):
         raise OptionError(f"notes are written as MIDI; give --midi-out a name in .mid, not {output.midi_out}.")
     video = Path(output.output) if output.output else path.with_name(f"{path.stem}.scored{choose_extension(info)[0]}")
-    sound_codec(video)  # raises OutputError for an extension that cannot be written
+    check_container(info, video)  # before minutes are spent
     audio, midi, stems = (Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out))
     if output.variations == 1:
         return [Target(video, audio, midi, stems)]

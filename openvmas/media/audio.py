@@ -19,6 +19,7 @@ from av.error import FFmpegError
 from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
+from openvmas.media.hidden_files import hidden_name
 from openvmas.media.packets import PacketClock, is_streamed, packets, unrolled
 from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
@@ -275,7 +276,7 @@ def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sampl
     Returns the number of samples. Raises OutputError if it cannot be written; then nothing is left behind.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = target.with_name(hidden_name(".wav"))
     try:
         with partial.open("wb") as file:
             file.write(bytes(_HEADER))

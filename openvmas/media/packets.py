@@ -40,7 +40,8 @@ class PacketClock:
     stream_index: of the picture. jumps: of the file's clock. lead: ticks by which the picture's decoding times are
     lowered, so that no frame is shown before it is decoded. is_coded_order: times say the order of decoding only (AVI).
     is_packed: packets hold two frames. n_packets: of the picture, as far as the file had grown when it was probed.
-    has_edits: an edit list hides frames that cannot be hidden by where the first one starts.
+    has_edits: an edit list does more than to say where the picture starts. has_needed_hidden: it hides packets of which
+    shown ones may be made. unneeded: the other hidden packets, counted from 0.
     """
 
     stream_index: int = 0
@@ -50,6 +51,8 @@ class PacketClock:
     is_packed: bool = False
     n_packets: int | None = None
     has_edits: bool = False
+    has_needed_hidden: bool = False
+    unneeded: frozenset[int] = frozenset()
 
 
 def is_streamed(container: InputContainer) -> bool:

@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from openvmas.errors import InputError
+from openvmas.media.edit_list import read_edits
 from openvmas.media.packets import PacketClock, Unroller, is_streamed, order_of, packets
 
 MIN_SIDE = 32  # px, the smallest picture with anything to see
@@ -62,8 +63,11 @@ class VideoInfo:
     clock: PacketClock = PacketClock()
 
 
-def open_media(path: str | Path) -> InputContainer:
-    """Open a media file for reading. Raises InputError saying what is wrong with it and what to do."""
+def open_media(path: str | Path, ignores_edits: bool = False) -> InputContainer:
+    """Open a media file for reading. Raises InputError saying what is wrong with it and what to do.
+
+    ignores_edits: packets come once each with the times of their track, as if an mp4 or mov had no edit lists.
+    """
     name = str(path)
     target = Path(path)
     if target.is_dir():
@@ -83,6 +87,8 @@ def open_media(path: str | Path) -> InputContainer:
     if size == 0:
         raise InputError(f"{name} is empty (0 bytes); record or copy it again.")
     options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "fflags": "+genpts"}
+    if ignores_edits:
+        options["ignore_editlist"] = "1"
     try:
         return av.open(f"file:{name}", "r", options=options, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
@@ -161,7 +167,7 @@ def _measured(container: InputContainer, name: str, index: int) -> VideoInfo:
     if rotation % 180:
         width, height = height, width
     base = Fraction(stream.time_base or Fraction(1, 90_000))
-    starts, ends, clock = _scan(container, stream)
+    starts, ends, clock = _scan(container, stream, name)
     if not len(starts) and clock.n_packets:
         raise InputError(
             f"{name} is a bare {context.codec.canonical_name} stream without times; put it into a container first, "
@@ -192,26 +198,53 @@ def _measured(container: InputContainer, name: str, index: int) -> VideoInfo:
     )
 
 
-def _scan(container: InputContainer, stream: VideoStream) -> tuple[np.ndarray, np.ndarray, PacketClock]:
+def _scan(container: InputContainer, stream: VideoStream, name: str) -> tuple[np.ndarray, np.ndarray, PacketClock]:
     """As `shown`, and what had to be mended for it."""
     is_coded_order, is_packed = order_of(container, stream)
     unroller = Unroller() if is_streamed(container) else None
-    lead = 0
+    lead, last_hidden = 0, -(1 << 62)
 
     def watched() -> Iterator[av.Packet]:
-        nonlocal lead
+        nonlocal lead, last_hidden
         for packet in packets(container, stream.index, PacketClock(stream.index, (), 0, is_coded_order, is_packed)):
             if unroller is not None:
                 unroller.mend(packet)
             if packet.pts is not None and packet.dts is not None:
                 lead = max(lead, packet.dts - packet.pts)
-            found.append(packet.is_discard)
+            found.append((packet.is_discard, packet.is_keyframe))
+            if packet.is_discard and packet.pts is not None:
+                last_hidden = max(last_hidden, packet.pts)
             yield packet
 
-    found: list[bool] = []
+    found: list[tuple[bool, bool]] = []
     starts, ends = _times(watched())
     jumps = tuple(unroller.jumps) if unroller is not None and len(unroller.jumps) > 1 else ()
-    return starts, ends, PacketClock(stream.index, jumps, lead, is_coded_order, is_packed, len(found))
+    hidden = {place for place, (is_hidden, _) in enumerate(found) if is_hidden}
+    unneeded = _unneeded(found) if hidden else frozenset()
+    has_edits = False
+    if container.format.name.startswith("mov"):
+        edits = read_edits(name).get(stream.id)
+        has_edits = edits is not None and (not edits.is_simple or bool(len(starts) and last_hidden > starts[0]))
+        if has_edits and edits is not None and edits.duration:
+            stop = int(starts[0] + edits.shown_duration / Fraction(stream.time_base or 1))
+            starts, ends = starts[starts < stop], np.minimum(ends[starts < stop], stop)
+    return starts, ends, PacketClock(
+        stream.index, jumps, lead, is_coded_order, is_packed, None if has_edits else len(found),
+        has_edits, hidden != unneeded, unneeded,
+    )  # fmt: skip
+
+
+def _unneeded(found: list[tuple[bool, bool]]) -> frozenset[int]:
+    """Hidden packets (is_hidden, is_keyframe) behind which nothing is shown before the next shown keyframe."""
+    unneeded: set[int] = set()
+    is_needed = False
+    for place in reversed(range(len(found))):
+        is_hidden, is_keyframe = found[place]
+        if not is_hidden:
+            is_needed = not is_keyframe
+        elif not is_needed:
+            unneeded.add(place)
+    return frozenset(unneeded)
 
 
 def shown(container: InputContainer, info: VideoInfo) -> tuple[np.ndarray, np.ndarray]:
