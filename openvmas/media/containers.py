@@ -154,13 +154,19 @@ def add_picture(source: InputContainer, result: OutputContainer, info: VideoInfo
     if info.clock.is_packed:
         copy.codec_context.extradata = unpacked_extradata(stream.codec_context.extradata or b"")
     if stream.average_rate:
-        copy.codec_context.framerate = stream.average_rate
+        copy.codec_context.framerate = _frame_rate(stream, info)
     aspect = own_aspect(stream)
     if aspect is not None:
         copy.codec_context.sample_aspect_ratio = aspect
     if tag:
         copy.codec_context.codec_tag = tag
     return copy
+
+
+def _frame_rate(stream: VideoStream, info: VideoInfo) -> Fraction:
+    """The rate that the file claims, unless it is only its clock's (DV: 60000)."""
+    claimed = Fraction(stream.average_rate or 0)
+    return claimed if 0 < claimed <= 4 * info.fps else info.fps.limit_denominator(1001)
 
 
 def own_aspect(stream: VideoStream) -> Fraction | None:
@@ -176,6 +182,19 @@ def takes_stream(name: str, stream: Stream) -> bool:
     try:
         with av.open(io.BytesIO(), "w", format=name, container_options={"strict": "unofficial"}) as result:
             result.add_stream_from_template(stream, opaque=True)  # type: ignore[arg-type]
+            result.start_encoding()
+    except (FFmpegError, ValueError):
+        return False
+    return True
+
+
+def takes_timecode(name: str, picture: VideoStream, info: VideoInfo, timecode: str) -> bool:
+    """Whether an mp4 or mov can count the picture's frames from this timecode (drop-frame ones need 29.97 or 59.94)."""
+    try:
+        with av.open(io.BytesIO(), "w", format=name, container_options={"strict": "unofficial"}) as result:
+            copy = result.add_stream_from_template(picture, opaque=True)
+            copy.codec_context.framerate = _frame_rate(picture, info)
+            copy.metadata["timecode"] = timecode
             result.start_encoding()
     except (FFmpegError, ValueError):
         return False

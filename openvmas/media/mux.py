@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, audio_stream
-from openvmas.media.containers import add_picture, can_hold, check_container, format_of, own_aspect, sound_codec, takes_stream
+from openvmas.media.containers import add_picture, can_hold, check_container, format_of, own_aspect, sound_codec, takes_stream, takes_timecode
 from openvmas.media.display_size import PADDING, write_display_size
 from openvmas.media.edit_list import Edit, EditList, read_edits, write_edits
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
@@ -92,6 +92,8 @@ def mux(
             with av.open(f"file:{partial}", "w", format=name, container_options=options) as result:
                 writer = _Writer(source, result, info, sounds, tag, keep_all_audio, bool(edits))
                 _copy_tags(source, result, metadata, origin(source, info))
+                if any(words.startswith("timecode ") for words in writer.dropped):
+                    result.metadata.pop("timecode", None)
                 writer.run(progress or (lambda done: None))
             writer.finish(partial, edits)
         os.replace(partial, target)
@@ -234,6 +236,12 @@ class _Writer:
                 "give an output in .mkv."
             ) from error
         self._describe(main, copy)
+        timecode = main.metadata.get("timecode") or self._source.metadata.get("timecode")
+        if timecode and self._result.format.name in ("mp4", "mov"):
+            assert isinstance(main, VideoStream)
+            if not takes_timecode(self._result.format.name, main, self._info, timecode):
+                copy.metadata.pop("timecode", None)
+                self.dropped.append(f"timecode {timecode} (it does not fit the frame rate)")
 
     def _copy(self, stream: Stream) -> None:
         if not takes_stream(self._result.format.name, stream):
@@ -370,7 +378,7 @@ def _name(stream: Stream) -> str:
 
 def _is_timecode(stream: Stream, main: Stream, result: OutputContainer) -> bool:
     """Whether a data stream is the picture's timecode, which FFmpeg writes again from a tag."""
-    return "timecode" in stream.metadata and "timecode" in main.metadata and result.format.name == "mov"
+    return "timecode" in stream.metadata and "timecode" in main.metadata and result.format.name in ("mp4", "mov")
 
 
 def _explain(error: OSError | FFmpegError, target: Path, info: VideoInfo) -> str:
