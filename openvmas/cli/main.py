@@ -107,9 +107,11 @@ def note_unknown(words: Sequence[str], quiet: bool) -> None:
 def describe(result: ScoreResult) -> str:
     """The one line that is printed for a finished video."""
     report = result.report
+    dropped = [words for words in report["container"]["dropped"] if "takes its place" not in words]
     return (
         f"{result.path}: {report['duration']:.1f} s of music at {report['tempo']:.0f} BPM, "
         f"seed {report['options']['seed']}, made in {sum(report['seconds'].values()):.1f} s"
+        + (f"; left out: {', '.join(dropped)}" if dropped else "")
     )
 
 

@@ -23,6 +23,7 @@ from openvmas.planning.plan_yaml import write_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.vision.analysis import VideoAnalysis
 
+SPEECH_RATE = 16_000  # Hz, of what the voice detector is given
 CHANNELS = 2
 Progress = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)
 

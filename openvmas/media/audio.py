@@ -77,9 +77,14 @@ def read_audio(
 
 
 def read_audio_blocks(
-    path: str | Path, sample_rate: int, channels: int = 2, block: int = _BLOCK, info: VideoInfo | None = None
+    path: str | Path,
+    sample_rate: int,
+    channels: int = 2,
+    block: int = _BLOCK,
+    info: VideoInfo | None = None,
+    stream_index: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """The main audio stream in blocks [C, n] float32, C 1 or 2, n = `block` but in the last.
+    """The main audio stream, or the one with an index, in blocks [C, n] float32, C 1 or 2, n = `block` but in the last.
 
     Without `info` the first sample of the file is sample 0. With it, sample 0 is the first frame of the picture: sound
     that starts later is preceded by silence, what is earlier is left out. Gaps in the timestamps become silence,
@@ -87,7 +92,7 @@ def read_audio_blocks(
     """
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
-    placed = _placed(path, channels, info)
+    placed = _placed(path, channels, info, stream_index)
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for piece in _resampled(placed, sample_rate, channels):
@@ -119,12 +124,23 @@ def audio_stream(container: InputContainer, name: str) -> AudioStream:
     return best if isinstance(best, AudioStream) and best in streams else streams[0]
 
 
-def _placed(path: str | Path, channels: int, info: VideoInfo | None) -> Iterator[tuple[int, np.ndarray]]:
+def other_audio(path: str | Path) -> tuple[int, ...]:
+    """Indexes of the audio streams that can be read, beside the one that players play. Raises InputError."""
+    with open_media(path) as container:
+        streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        main = audio_stream(container, str(path)) if streams else None
+        return tuple(stream.index for stream in streams if stream is not main)
+
+
+def _placed(
+    path: str | Path, channels: int, info: VideoInfo | None, stream_index: int | None
+) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, [C, n] float32) pieces at the stream's own rate; each starts exactly where the one before ended."""
     start = None if info is None else info.start
     longest = _MAX_SILENCE if info is None else info.duration + _MARGIN
     with open_media(path) as container:
-        stream = audio_stream(container, str(path))
+        stream = audio_stream(container, str(path)) if stream_index is None else container.streams[stream_index]
+        assert isinstance(stream, AudioStream)
         end = _end(container, stream)
         position = 0  # samples given so far, on the picture's clock
         rate = 0

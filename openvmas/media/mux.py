@@ -32,6 +32,7 @@ from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
 
 MUSIC_TITLE = "Music (OpenVMAS)"
+_MAIN, _ALONE = -2, -1  # places of the soundtrack and of the music alone among streams that are encoded
 _LATE = 1  # s; a file in which nothing happens before has the clock of a recorder
 _AHEAD = Fraction(1, 2)  # s that sound is written ahead of the picture
 _ITUNES_TAGS = {
@@ -63,15 +64,16 @@ def mux(
     music: str | Path | None = None,
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
-    keep_all_audio: bool = False,
+    kept_audio: Mapping[int, str | Path | None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> MuxReport:
     """Write the finished video: every picture packet of the input with its times, and the soundtrack from its start.
 
     soundtrack, music: WAV files of `write_wav`, 48 kHz stereo; `music` becomes a second audio track. metadata: is
-    written as JSON into the comment tag (behind the user's own comment), see `read_provenance`. keep_all_audio: the
-    input's other audio streams follow the soundtrack as they are. Subtitles, covers, attachments, chapters, edit lists
-    and tags are kept where the container can hold them. The file appears only when it is whole.
+    written as JSON into the comment tag (behind the user's own comment), see `read_provenance`. kept_audio: indexes
+    of the input's other audio streams that follow the soundtrack, each as it is (None) or as a WAV file. Subtitles,
+    covers, attachments, chapters, edit lists and tags are kept where the container can hold them. The file appears only
+    when it is whole.
     Raises InputError, OutputError.
     """
     target = Path(output_path)
@@ -79,8 +81,10 @@ def mux(
         raise OutputError(f"{target} exists already; give --overwrite to replace it or another name with --output.")
     if target.exists() and target.samefile(video_path):
         raise OutputError(f"{target} is the input itself; give another name with --output.")
-    sounds = [WavReader(soundtrack)] + ([WavReader(music)] if music is not None else [])
-    for sound in sounds:
+    kept = kept_audio or {}
+    sounds = {_MAIN: WavReader(soundtrack)} | ({_ALONE: WavReader(music)} if music is not None else {})
+    sounds |= {index: WavReader(wav) for index, wav in kept.items() if wav is not None}
+    for sound in sounds.values():
         if sound.sample_rate != SAMPLE_RATE_OUT or sound.n_channels != 2:
             raise InputError(f"the soundtrack must be 48 kHz stereo, not {sound.sample_rate} Hz; write it with mix().")
     name, tag = format_of(target), check_container(info, target)
@@ -90,7 +94,7 @@ def mux(
         with open_media(video_path, ignores_edits=bool(edits)) as source:
             options = _muxer_options(name, source, info)
             with av.open(f"file:{partial}", "w", format=name, container_options=options) as result:
-                writer = _Writer(source, result, info, sounds, tag, keep_all_audio, bool(edits))
+                writer = _Writer(source, result, info, sounds, tag, kept, bool(edits))
                 _copy_tags(source, result, metadata, origin(source, info))
                 if any(words.startswith("timecode ") for words in writer.dropped):
                     result.metadata.pop("timecode", None)
@@ -189,9 +193,9 @@ class _Writer:
         source: InputContainer,
         result: OutputContainer,
         info: VideoInfo,
-        sounds: list[WavReader],
+        sounds: Mapping[int, WavReader],
         tag: str,
-        keep_all_audio: bool,
+        kept: Mapping[int, Any],
         has_edits: bool,
     ) -> None:
         self.n_packets = 0
@@ -211,14 +215,19 @@ class _Writer:
         self._copy_picture(main)
         codec = "aac" if result.format.name in ("mp4", "mov") else "opus"
         start = info.start - self._origin
-        self._sounds = [_Sound(result, wav, start, codec, i) for i, wav in enumerate(sounds)]
+        self._sounds: list[_Sound] = []
+        for index, wav in sounds.items():
+            words = {"title": MUSIC_TITLE, "handler_name": MUSIC_TITLE} if index == _ALONE else {}
+            if index >= 0:
+                words = {k: v for k, v in source.streams[index].metadata.items() if k.lower() in ("title", "language")}
+            self._sounds.append(_Sound(result, wav, start, codec, words, is_default=index == _MAIN))
         heard = audio_stream(source, info.path).index if info.has_audio else -1
         for stream in source.streams:
-            if stream.index in self._copies:
+            if stream.index in self._copies or stream.index in sounds:
                 continue
             if stream.index == heard:
                 self.dropped.append(f"audio stream {stream.index} (the soundtrack takes its place)")
-            elif stream.type == "audio" and not keep_all_audio:
+            elif stream.type == "audio" and stream.index not in kept:
                 self.dropped.append(f"{_name(stream)} (--keep-all-audio keeps it)")
             elif isinstance(stream, VideoStream) and stream.disposition == Disposition.attached_pic:
                 self._copy_cover(stream)
@@ -344,16 +353,24 @@ class _Writer:
 class _Sound:
     """One audio track, encoded as far as the picture has come."""
 
-    def __init__(self, result: OutputContainer, wav: WavReader, start_time: Fraction, codec: str, index: int) -> None:
+    def __init__(
+        self,
+        result: OutputContainer,
+        wav: WavReader,
+        start_time: Fraction,
+        codec: str,
+        words: Mapping[str, str],
+        *,
+        is_default: bool,
+    ) -> None:
         name, bit_rate = ENCODERS[codec]
         stream = result.add_stream(name, rate=SAMPLE_RATE_OUT, layout="stereo", bit_rate=bit_rate)
         assert isinstance(stream, AudioStream)
         stream.codec_context.format = sample_format(codec)  # type: ignore[assignment]
         stream.codec_context.time_base = Fraction(1, SAMPLE_RATE_OUT)
         stream.time_base = Fraction(1, SAMPLE_RATE_OUT)
-        stream.disposition = Disposition.default if index == 0 else Disposition(0)
-        if index:
-            stream.metadata.update({"title": MUSIC_TITLE, "handler_name": MUSIC_TITLE})
+        stream.disposition = Disposition.default if is_default else Disposition(0)
+        stream.metadata.update(words)
         self._stream = stream
         start = Clock(Fraction(SAMPLE_RATE_OUT)).index(start_time)
         self._frames: Iterator[av.AudioFrame] | None = sound_frames(wav.blocks(), sample_format(codec), start)
