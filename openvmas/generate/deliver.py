@@ -63,7 +63,8 @@ def deliver(
             )  # fmt: skip
         making = describe_making(prepared, piece.report, mixed, muxed, stages)
         report = provenance | {"options": options.flat()} | making
-        files.sidecar.write_text(json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
+        files.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
     return report
 
 

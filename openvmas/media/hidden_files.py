@@ -11,12 +11,28 @@ import sys
 import uuid
 from pathlib import Path
 
-_NAME = re.compile(r"\.openvmas-([0-9a-f]{6})-(\d+)-")
+_NAME = re.compile(r"\.openvmas-([0-9a-f]{6})-(\d+)-([0-9a-f]{8})")
 
 
-def hidden_name(suffix: str = "") -> str:
-    """A name that no file has: 34 bytes and the suffix, whatever the finished file is called."""
-    return f".openvmas-{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+def hidden_name(suffix: str = "", target: str = "") -> str:
+    """A name that no file has: about 40 bytes and the suffix, whatever the finished file (`target`) is called."""
+    return f".openvmas-{_machine()}-{os.getpid()}-{_digest(target)}-{secrets.token_hex(4)}{suffix}"
+
+
+def is_being_written(target: Path) -> bool:
+    """Whether another process of this machine has begun a file of this name."""
+    found = (_NAME.match(name) for name in os.listdir(target.parent))
+    return any(
+        name is not None
+        and (name[1], name[3]) == (_machine(), _digest(target.name))
+        and int(name[2]) != os.getpid()
+        and _is_alive(int(name[2]))
+        for name in found
+    )
+
+
+def _digest(target: str) -> str:
+    return hashlib.sha256(os.fsencode(target)).hexdigest()[:8]
 
 
 def sweep(folder: str | Path) -> None:

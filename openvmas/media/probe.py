@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 from collections.abc import Iterator
@@ -70,6 +71,13 @@ def open_media(path: str | Path, ignores_edits: bool = False) -> InputContainer:
     """
     name = str(path)
     target = Path(path)
+    try:
+        os.stat(target)
+    except ValueError as error:
+        raise InputError(f"{name!r} is not a name of a file; check the path.") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InputError(f"{name[:60]}... is too long for a name; check the path.") from error
     if target.is_dir():
         raise InputError(f"{name} is a folder; give a video file.")
     if not target.exists():
