@@ -25,6 +25,7 @@ from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
 
 _GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
+_JITTER, _PATIENCE = Fraction(3, 2000), 4  # s; frames in a row that are off by more before they are moved
 _MARGIN = 1  # s of sound that are read behind the end of the picture
 _MAX_SILENCE = 3600  # s; a longer gap in a file of sound is a damaged clock
 _MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
@@ -145,7 +146,7 @@ def _placed(
         position = 0  # samples given so far, on the picture's clock
         rate = 0
         graphs: dict[tuple[str, str, int], Graph] = {}
-        is_exact = True
+        is_exact, off, n_off = True, 0, 0
         for frame, pts in _frames(container, stream, None if info is None else info.clock):
             if frame is None:
                 is_exact = True  # what was lost becomes silence to the sample, however short it is
@@ -161,7 +162,10 @@ def _placed(
                 if end is not None:
                     wave = wave[:, : max(0, Clock(Fraction(rate)).index(end - pts))]
                 missing = Clock(Fraction(rate)).index(pts - start) - position
-                least = 0 if is_exact else _GAP * rate
+                # Jitter comes and goes; what stays is missing sound, however short.
+                off = missing if abs(missing) > abs(_JITTER * rate) and missing * off >= 0 else 0
+                n_off = n_off + 1 if off else 0
+                least = 0 if is_exact or n_off >= _PATIENCE else _GAP * rate
                 is_exact = False
                 if missing < 0 and -missing > least:
                     wave = wave[:, min(-missing, wave.shape[1]) :]

@@ -21,6 +21,7 @@ _MAX_BAD_READS = 1000  # consecutive failed reads after which the rest of a file
 _STREAMED = {"mpegts", "mpeg", "flv", "live_flv", "ogg", "asf", "rm", "wtv"}
 _MAX_STEP = 10  # s; a longer step forward is another recording, as for ffmpeg's own `-dts_delta_threshold`
 _MAX_BACK = Fraction(1, 10)  # s; a longer step backward, too
+_WRAP = 1 << 33  # ticks after which the clock of MPEG streams begins again
 _NEAR = 1  # s; an offset that lands this near to where a stream should go on is that of its recording
 _PACKED = re.compile(rb"DivX\d+(?:b|Build)\d+p")  # user data of encoders that put two frames into one packet of an AVI
 
@@ -155,7 +156,10 @@ class Unroller:
         self._is_first = not jumps
         self._current = self.jumps[0].offset
         self._next: Fraction | None = None  # s, where the stream should go on
+        self._last = Fraction(0)  # s, when its last packet was decoded
+        self._end = Fraction(-(1 << 40))  # s, when its last frame begins to be shown
         self._step = Fraction(0)
+        self._lead = 0  # ticks from decoding to showing
         self._position = 0
 
     def mend(self, packet: av.Packet) -> None:
@@ -165,31 +169,42 @@ class Unroller:
         self._position = max(self._position, packet.pos or 0)
         if ticks is None:
             return
+        if packet.pts is not None:
+            if abs(packet.pts - ticks) > _WRAP // 2:  # the clock wraps between the two
+                packet.pts += _WRAP if packet.pts < ticks else -_WRAP
+            if abs(packet.pts - ticks) * base > _MAX_STEP:  # taken from the other side of a jump
+                packet.pts = ticks + self._lead
+            self._lead = packet.pts - ticks
         time = ticks * base
         if self._is_first:
-            self._find(time)
+            self._find(packet, time, base)
         else:
             self._choose(time)
         now = time + self._current
-        self._step = packet.duration * base if packet.duration else self._step
-        self._next = now + self._step
+        if packet.duration:
+            self._step = packet.duration * base
+        elif self._next is not None and 0 < now - self._last <= _NEAR:
+            self._step = now - self._last
+        self._last, self._next = now, now + self._step
+        self._end = max(self._end, now + self._lead * base)
         moved = round(self._current / base)
         if packet.pts is not None:
-            is_far = packet.dts is not None and abs(packet.pts - packet.dts) * base > _MAX_STEP
-            packet.pts = ticks + moved if is_far else packet.pts + moved
+            packet.pts += moved
         if packet.dts is not None:
             packet.dts += moved
 
-    def _find(self, time: Fraction) -> None:
+    def _find(self, packet: av.Packet, time: Fraction, base: Fraction) -> None:
         if self._next is None:
             return
         ahead = time + self._current - self._next
         if -self._step - _MAX_BACK <= ahead <= _MAX_STEP:
             return
-        earlier = (jump.offset for jump in reversed(self.jumps))
         # A single wrong time is a jump and a jump back: then the old offset is right again.
-        again = next((o for o in earlier if abs(time + o - self._next) <= _NEAR and time + o >= self._next), None)
-        self._current = self._next - time if again is None else again
+        known = [jump.offset for jump in reversed(self.jumps)] + [self._current + _WRAP * base]
+        again = (o for o in known if abs(time + o - self._next) <= _NEAR and time + o > self._next - self._step)
+        # A recording begins with a frame that can be decoded by itself; it is shown after all that came before.
+        begin = self._end + self._step - self._lead * base if packet.is_keyframe else self._next
+        self._current = next(again, begin - time)
         self.jumps.append(Jump(self._position, self._current))
 
     def _choose(self, time: Fraction) -> None:
