@@ -114,7 +114,9 @@ class Outputs:
             raise OutputError(f"{target} would be written twice; give another name with {option}.")
         sweep(target.parent)
         if is_being_written(target):
-            raise OutputError(f"{target} is being written by another run; wait for it or give another name with {option}.")
+            raise OutputError(
+                f"{target} is being written by another run; wait for it or give another name with {option}."
+            )
         hidden = self._hide(target)
         self._targets[target] = hidden
         return hidden

@@ -170,7 +170,7 @@ def _frame_rate(stream: VideoStream, info: VideoInfo) -> Fraction:
 
 
 def own_aspect(stream: VideoStream) -> Fraction | None:
-    """The pixel aspect that the container says, where the picture itself says another; players believe the container."""
+    """The pixel aspect that the container says, where the picture itself says another; players believe it."""
     said = Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
     return said if said != (stream.codec_context.sample_aspect_ratio or 1) else None
 

@@ -86,7 +86,9 @@ def _read_movie(file: BinaryIO, start: int, end: int, found: dict[int, EditList]
                 elif inner == b"edts":
                     edits = next((_read(file, e, f) for name, e, f in _boxes(file, c, d) if name == b"elst"), b"")
                 elif inner == b"mdia":
-                    scale = next((_time_scale(_read(file, e, f)) for name, e, f in _boxes(file, c, d) if name == b"mdhd"))
+                    scale = next(
+                        (_time_scale(_read(file, e, f)) for name, e, f in _boxes(file, c, d) if name == b"mdhd")
+                    )
             if edits and scale and movie_scale:
                 found[number] = EditList(tuple(_entries(edits, movie_scale)), scale)
 
@@ -166,7 +168,9 @@ def _rebuilt(payload: bytes, change: Change) -> bytes:
         other = change(kind, inner)
         if other is None and kind in _PARENTS:
             other = _rebuilt(inner, change)
-        parts.append(payload[start : start + size] if other is None else struct.pack(">I4s", 8 + len(other), kind) + other)
+        parts.append(
+            payload[start : start + size] if other is None else struct.pack(">I4s", 8 + len(other), kind) + other
+        )
         start += size
     return b"".join(parts)
 
@@ -187,7 +191,7 @@ def _with_edits(movie: bytes, edits: Mapping[int, EditList]) -> bytes:
         return None
 
     changed = _rebuilt(movie, change)
-    for start, kind, payload in _walk(changed):
+    for _, kind, payload in _walk(changed):
         if kind == b"trak":
             longest = max(longest, _duration(_find(payload, b"tkhd"), _TRACK_HEADER))
     return _rebuilt(changed, lambda kind, payload: _lasting(payload, longest, 16) if kind == b"mvhd" else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -58,10 +59,8 @@ def sweep(folder: str | Path) -> None:
 def _machine() -> str:
     """Six digits for the machine and its space of process numbers: a container has its own, a shared folder many."""
     where = f"{uuid.getnode()}"
-    try:
+    with contextlib.suppress(OSError):
         where += os.readlink("/proc/self/ns/pid")
-    except OSError:
-        pass
     return hashlib.sha256(where.encode()).hexdigest()[:6]
 
 

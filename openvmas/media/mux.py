@@ -20,7 +20,16 @@ from av.video.stream import VideoStream
 
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, audio_stream
-from openvmas.media.containers import add_picture, can_hold, check_container, format_of, own_aspect, sound_codec, takes_stream, takes_timecode
+from openvmas.media.containers import (
+    add_picture,
+    can_hold,
+    check_container,
+    format_of,
+    own_aspect,
+    sound_codec,
+    takes_stream,
+    takes_timecode,
+)
 from openvmas.media.display_size import PADDING, write_display_size
 from openvmas.media.edit_list import Edit, EditList, read_edits, write_edits
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
@@ -115,7 +124,7 @@ def origin(source: InputContainer, info: VideoInfo) -> Fraction:
 
     In mp4 and Matroska a late picture is meant, unless everything is late or it starts before 0.
     """
-    if info.container.startswith(("mov", "matroska")) and 0 <= info.start:
+    if info.container.startswith(("mov", "matroska")) and info.start >= 0:
         first = Fraction(source.start_time or 0, av.time_base)
         return info.start if min(first, info.start) >= _LATE else Fraction(0)
     return info.start
@@ -139,7 +148,9 @@ def _provenance_line(line: str) -> dict[str, Any] | None:
 def _muxer_options(name: str, source: InputContainer, info: VideoInfo) -> dict[str, str]:
     picture = source.streams[info.stream_index]
     assert isinstance(picture, VideoStream)
-    options = {"strict": "unofficial"}  # for which FFmpeg writes what says that a picture is a sphere, 3D or Dolby Vision
+    options = {
+        "strict": "unofficial"
+    }  # for which FFmpeg writes what says that a picture is a sphere, 3D or Dolby Vision
     if name not in ("mp4", "mov"):
         if own_aspect(picture) is not None:
             options["metadata_header_padding"] = str(PADDING + 2 * sum(_header_size(s) for s in source.streams))
@@ -316,7 +327,9 @@ class _Writer:
             found = edits.get(self._source.streams[index].id)
             if found is not None and copy.disposition != Disposition.attached_pic:
                 start = self._starts.get(index, 0)  # the muxer counts from the first decoding time
-                moved = (Edit(e.duration, e.media_time - start if e.media_time >= 0 else -1, e.rate) for e in found.edits)
+                moved = (
+                    Edit(e.duration, e.media_time - start if e.media_time >= 0 else -1, e.rate) for e in found.edits
+                )
                 kept[copy.index + 1] = EditList(tuple(moved), found.time_scale)
         if kept:
             write_edits(path, kept)
@@ -406,6 +419,8 @@ def _explain(error: OSError | FFmpegError, target: Path, info: VideoInfo) -> str
         return f"{folder} cannot be written to (no permission); choose another folder with --output."
     if error.errno == errno.ENOENT:
         return f"the folder {folder} does not exist; create it or choose another with --output."
-    others = [suffix for suffix in (".mkv", ".mp4", ".mov") if suffix != target.suffix.lower() and can_hold(info, suffix)]
+    others = [
+        suffix for suffix in (".mkv", ".mp4", ".mov") if suffix != target.suffix.lower() and can_hold(info, suffix)
+    ]
     remedy = f"choose another container, e.g. --output NAME{others[0]}" if others else "convert it to H.264 (mp4) first"
     return f"the {info.codec} video of {info.path} cannot be written as {target.suffix} ({error.strerror}); {remedy}."

@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,7 +61,7 @@ class VideoInfo:
     has_audio: bool
     stream_index: int
     container: str
-    clock: PacketClock = PacketClock()
+    clock: PacketClock = field(default_factory=PacketClock)
 
 
 def open_media(path: str | Path, ignores_edits: bool = False) -> InputContainer:

@@ -151,7 +151,9 @@ def many_channels(path: Path, codec: str, layout: str, channels: int, options: d
     picture = make_clip(path.with_name(f"picture{path.suffix}"), n_frames=25)
     graph = Graph()
     tones = "|".join(["0.2*sin(2*PI*440*t)"] * channels)
-    source = graph.add("aevalsrc", exprs=tones, channel_layout=layout, sample_rate="48000", duration="1", nb_samples="960")
+    source = graph.add(
+        "aevalsrc", exprs=tones, channel_layout=layout, sample_rate="48000", duration="1", nb_samples="960"
+    )
     with av.open(str(picture)) as given, av.open(str(path), "w") as result:
         copy: Any = result.add_stream_from_template(given.streams.video[0], opaque=True)
         speaker: Any = result.add_stream(codec, rate=48_000, layout=layout, options=options or {})

@@ -172,6 +172,8 @@ def write_report(
         data = report.to_json()
         pictures = [base64.b64encode(picture).decode("ascii") for picture in report.thumbnails]
         hidden_page.write_text(draw_page(data, pictures), encoding="utf-8", errors="backslashreplace")
-        hidden_data.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace")
+        hidden_data.write_text(
+            json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+        )
         outputs.commit()
     return report
