@@ -19,12 +19,14 @@ from av.error import FFmpegError
 from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
+from openvmas.media.edit_list import read_edits, spans_of
 from openvmas.media.hidden_files import hidden_name
 from openvmas.media.packets import PacketClock, is_streamed, packets, unrolled
 from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
 
 _GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
+_PREROLL = Fraction(1, 5)  # s that a decoder must hear before what it gives is right
 _JITTER, _PATIENCE = Fraction(3, 2000), 4  # s; frames in a row that are off by more before they are moved
 _MARGIN = 1  # s of sound that are read behind the end of the picture
 _MAX_SILENCE = 3600  # s; a longer gap in a file of sound is a damaged clock
@@ -147,7 +149,7 @@ def _placed(
         rate = 0
         graphs: dict[tuple[str, str, int], Graph] = {}
         is_exact, off, n_off = True, 0, 0
-        for frame, pts in _frames(container, stream, None if info is None else info.clock):
+        for frame, pts, bounds in _frames(path, container, stream, None if info is None else info.clock):
             if frame is None:
                 is_exact = True  # what was lost becomes silence to the sample, however short it is
                 continue
@@ -157,6 +159,12 @@ def _placed(
             if frame.sample_rate != rate:
                 position = position * frame.sample_rate // rate if rate else 0
                 rate = frame.sample_rate
+            if pts is not None and bounds is not None:
+                end = None
+                clock = Clock(Fraction(rate))
+                wave = wave[:, : max(0, clock.index(bounds[1] - pts))]
+                if pts < bounds[0]:
+                    wave, pts = wave[:, clock.index(bounds[0] - pts) :], bounds[0]
             if pts is not None:
                 start = pts if start is None else start
                 if end is not None:
@@ -192,9 +200,34 @@ def _end(container: InputContainer, stream: AudioStream) -> Fraction | None:
 
 
 def _frames(
+    path: str | Path, container: InputContainer, stream: AudioStream, clock: PacketClock | None
+) -> Iterator[tuple[av.AudioFrame | None, Fraction | None, tuple[Fraction, Fraction] | None]]:
+    """Decoded frames, their times, s, and between which times they are heard if not always.
+
+    None for a frame that is lost: its time becomes silence.
+    """
+    edits = read_edits(path).get(stream.id) if container.format.name.startswith("mov") else None
+    if edits is None or edits.is_simple:
+        yield from ((frame, time, None) for frame, time in _decoded(container, stream, clock))
+        return
+    base = Fraction(stream.time_base or 1)
+    for span in spans_of(edits, base):
+        shift, bounds = (span.shown - span.start) * base, (span.shown * base, (span.shown + span.end - span.start) * base)
+        with open_media(path, ignores_edits=True) as raw:
+            source = raw.streams[stream.index]
+            assert isinstance(source, AudioStream)
+            raw.seek(max(0, span.start - round(_PREROLL / base)), stream=source)
+            yield None, None, None
+            for frame, time in _decoded(raw, source, None):
+                if frame is None or time is None or time + shift + Fraction(frame.samples, frame.sample_rate) > bounds[0]:
+                    yield frame, None if time is None else time + shift, bounds
+                if time is not None and time + shift >= bounds[1]:
+                    break
+
+
+def _decoded(
     container: InputContainer, stream: AudioStream, clock: PacketClock | None
 ) -> Iterator[tuple[av.AudioFrame | None, Fraction | None]]:
-    """Decoded frames and their times, s; None for a frame that is lost: its time becomes silence."""
     base = Fraction(stream.time_base or Fraction(1, 48_000))
     most = max(stream.channels, _SAFE_PLANES)
     read = packets(container, stream.index, clock)

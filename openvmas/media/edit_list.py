@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}
 _MAX_ENTRIES = 100_000  # of one list; more are damage
+_MAX_SPANS = 1000  # pieces that one picture is put together from
 _MAX_MOOV = 1 << 30  # bytes
 _TRACK_HEADER = 20  # bytes before the duration of a tkhd box, version 0; 28 in version 1
 
@@ -55,6 +56,29 @@ class EditList:
     def duration(self) -> Fraction:
         """Of what is shown and of the empty spans, s."""
         return sum((edit.duration for edit in self.edits), Fraction(0))
+
+
+@dataclass(frozen=True)
+class Span:
+    """From `start` to `end` of a track's own time, shown at `shown`; all in ticks of the track's clock."""
+
+    start: int
+    end: int
+    shown: int
+
+
+def spans_of(edits: EditList, base: Fraction) -> tuple[Span, ...]:
+    """What an edit list shows, piece by piece, in ticks of `base` s. Raises ValueError for more pieces than are meant."""
+    spans: list[Span] = []
+    shown = Fraction(0)
+    for edit in edits.edits:
+        if edit.media_time >= 0 and edit.duration:
+            start = Fraction(edit.media_time, edits.time_scale)
+            spans.append(Span(*(round(time / base) for time in (start, start + edit.duration, shown))))
+        shown += edit.duration
+    if len(spans) > _MAX_SPANS:
+        raise ValueError(f"{len(spans)} pieces")
+    return tuple(spans)
 
 
 def read_edits(path: str | Path) -> dict[int, EditList]:

@@ -15,6 +15,8 @@ from av.error import FFmpegError
 from av.stream import Discard, Stream
 from av.video.stream import VideoStream
 
+from openvmas.media.edit_list import Span
+
 _MAX_BAD_READS = 1000  # consecutive failed reads after which the rest of a file is given up
 # Containers of broadcasts and recorders, whose clock starts anywhere and starts again when recordings are joined. The
 # times of the others (mp4, Matroska, ...) are meant: a gap there is a picture that is held.
@@ -42,7 +44,8 @@ class PacketClock:
     lowered, so that no frame is shown before it is decoded. is_coded_order: times say the order of decoding only (AVI).
     is_packed: packets hold two frames. n_packets: of the picture, as far as the file had grown when it was probed.
     has_edits: an edit list does more than to say where the picture starts. has_needed_hidden: it hides packets of which
-    shown ones may be made. unneeded: the other hidden packets, counted from 0.
+    shown ones may be made. unneeded: the other hidden packets, counted from 0. spans: what a list of several edits shows;
+    FFmpeg is frames off behind the first, so that such a picture is put together here.
     """
 
     stream_index: int = 0
@@ -54,6 +57,7 @@ class PacketClock:
     has_edits: bool = False
     has_needed_hidden: bool = False
     unneeded: frozenset[int] = frozenset()
+    spans: tuple[Span, ...] = ()
 
 
 def is_streamed(container: InputContainer) -> bool:

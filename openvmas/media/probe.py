@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -18,7 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from openvmas.errors import InputError
-from openvmas.media.edit_list import read_edits
+from openvmas.media.edit_list import Span, read_edits, spans_of
 from openvmas.media.packets import PacketClock, Unroller, is_streamed, order_of, packets
 
 MIN_SIDE = 32  # px, the smallest picture with anything to see
@@ -229,17 +229,38 @@ def _scan(container: InputContainer, stream: VideoStream, name: str) -> tuple[np
     jumps = tuple(unroller.jumps) if unroller is not None and len(unroller.jumps) > 1 else ()
     hidden = {place for place, (is_hidden, _) in enumerate(found) if is_hidden}
     unneeded = _unneeded(found) if hidden else frozenset()
-    has_edits = False
+    has_edits, spans = False, ()
     if container.format.name.startswith("mov"):
         edits = read_edits(name).get(stream.id)
         has_edits = edits is not None and (not edits.is_simple or bool(len(starts) and last_hidden > starts[0]))
-        if has_edits and edits is not None and edits.duration:
+        if edits is not None and not edits.is_simple:
+            try:
+                spans = spans_of(edits, Fraction(stream.time_base or 1))
+            except ValueError as error:
+                raise InputError(f"{name} is put together from {error} by its edit list; export it again.") from error
+            starts, ends = _spanned(name, stream.index, spans)
+        elif has_edits and edits is not None and edits.duration:
             stop = int(starts[0] + edits.shown_duration / Fraction(stream.time_base or 1))
             starts, ends = starts[starts < stop], np.minimum(ends[starts < stop], stop)
     return starts, ends, PacketClock(
         stream.index, jumps, lead, is_coded_order, is_packed, None if has_edits else len(found),
-        has_edits, hidden != unneeded, unneeded,
+        has_edits, hidden != unneeded or bool(spans), unneeded, spans,
     )  # fmt: skip
+
+
+def _spanned(path: str | Path, index: int, spans: Sequence[Span]) -> tuple[np.ndarray, np.ndarray]:
+    """Start and end of every frame that spans of a track show, in ticks: [F], [F] int64."""
+    with open_media(path, ignores_edits=True) as container:
+        starts, ends = _times(packets(container, index))
+    ends = np.maximum(ends, np.append(starts[1:], ends[-1:]))
+    sliver = int(np.median(ends - starts)) // 10 if len(starts) else 0  # ticks that a list's rounding leaves of a frame
+    found: list[tuple[int, int]] = []
+    for span in spans:
+        inside = (starts < span.end - sliver) & (ends > span.start + sliver)
+        begin = np.maximum(starts[inside], span.start) - span.start + span.shown
+        found += zip(begin.tolist(), (np.minimum(ends[inside], span.end) - span.start + span.shown).tolist(), strict=True)
+    times = np.array(found, dtype=np.int64).reshape(-1, 2)
+    return times[:, 0], times[:, 1]
 
 
 def _unneeded(found: list[tuple[bool, bool]]) -> frozenset[int]:
@@ -257,6 +278,8 @@ def _unneeded(found: list[tuple[bool, bool]]) -> frozenset[int]:
 
 def shown(container: InputContainer, info: VideoInfo) -> tuple[np.ndarray, np.ndarray]:
     """Start and end of every shown frame in ticks, in the order shown: [F], [F] int64."""
+    if info.clock.spans:
+        return _spanned(info.path, info.stream_index, info.clock.spans)
     return _times(packets(container, info.stream_index, info.clock))
 
 

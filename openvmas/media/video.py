@@ -122,6 +122,9 @@ def _decode(
 
     Frames not in `wanted` that no other frame refers to need not be decoded, which saves up to half of the time.
     """
+    if info.clock.spans:
+        yield from _decode_spans(path, info)
+        return
     with open_media(path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
@@ -144,6 +147,36 @@ def _decode(
                 heapq.heappush(waiting, packet.pts)
             for frame in frames:
                 yield frame, heapq.heappop(waiting) if waiting else frame.pts
+
+
+def _decode_spans(path: str | Path, info: VideoInfo) -> Iterator[tuple[av.VideoFrame, int]]:
+    """Frames of a picture that an edit list puts together, in the order shown, with their times in ticks."""
+    for span in info.clock.spans:
+        with open_media(path, ignores_edits=True) as container:
+            stream = container.streams[info.stream_index]
+            assert isinstance(stream, VideoStream)
+            container.seek(max(0, span.start), stream=stream)
+            before: av.VideoFrame | None = None  # it is still shown when the span begins
+            is_begun = False
+            for packet in itertools.chain(packets(container, info.stream_index), [None]):
+                try:
+                    frames = stream.codec_context.decode(packet)
+                except FFmpegError:
+                    continue
+                for frame in frames:
+                    if frame.pts is None or frame.pts >= span.end:
+                        continue
+                    if frame.pts <= span.start:
+                        before = frame
+                        continue
+                    if before is not None and not is_begun:
+                        yield before, span.shown
+                    is_begun = True
+                    yield frame, frame.pts - span.start + span.shown
+                if packet is not None and packet.dts is not None and packet.dts >= span.end:
+                    break
+            if before is not None and not is_begun:
+                yield before, span.shown
 
 
 def has_coded_order(info: VideoInfo) -> bool:
