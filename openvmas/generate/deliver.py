@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from openvmas import __version__
-from openvmas.files import explain_write_errors
+from openvmas.files import explain_write_errors, hidden_name
 from openvmas.generate.outputs import Hidden
 from openvmas.generate.piece import Piece
 from openvmas.generate.report import CHANNELS, SPEECH_RATE, Prepared, Stages, describe_making, plain, watched
 from openvmas.media.audio import other_audio, read_audio_blocks, write_wav
 from openvmas.media.containers import sound_codec
-from openvmas.media.hidden_files import hidden_name
 from openvmas.media.mix import MixReport, mix
 from openvmas.media.mux import mux
 from openvmas.media.probe import VideoInfo

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import shutil
@@ -10,9 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 from openvmas.errors import OptionError, OutputError
-from openvmas.files import explain_write_errors
+from openvmas.files import explain_write_errors, hidden_name, is_being_written, sweep
 from openvmas.media.containers import check_container, choose_extension
-from openvmas.media.hidden_files import hidden_name, is_being_written, sweep
 from openvmas.media.probe import VideoInfo
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 

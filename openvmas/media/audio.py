@@ -19,8 +19,8 @@ from av.error import FFmpegError
 from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
-from openvmas.media.edit_list import read_edits, spans_of
-from openvmas.media.hidden_files import hidden_name
+from openvmas.files import hidden_name
+from openvmas.media.edit_list import MAX_SPANS, read_edits, spans_of
 from openvmas.media.packets import PacketClock, is_streamed, packets, unrolled
 from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
@@ -207,22 +207,26 @@ def _frames(
     None for a frame that is lost: its time becomes silence.
     """
     edits = read_edits(path).get(stream.id) if container.format.name.startswith("mov") else None
-    if edits is None or edits.is_simple:
+    if edits is None or edits.is_simple or len(edits.edits) > MAX_SPANS:
         yield from ((frame, time, None) for frame, time in _decoded(container, stream, clock))
         return
     base = Fraction(stream.time_base or 1)
     for span in spans_of(edits, base):
-        shift, bounds = (span.shown - span.start) * base, (span.shown * base, (span.shown + span.end - span.start) * base)
+        shift = (span.shown - span.start) * base
+        bounds = span.shown * base, (span.shown + span.end - span.start) * base
         with open_media(path, ignores_edits=True) as raw:
             source = raw.streams[stream.index]
             assert isinstance(source, AudioStream)
             raw.seek(max(0, span.start - round(_PREROLL / base)), stream=source)
             yield None, None, None
             for frame, time in _decoded(raw, source, None):
-                if frame is None or time is None or time + shift + Fraction(frame.samples, frame.sample_rate) > bounds[0]:
-                    yield frame, None if time is None else time + shift, bounds
-                if time is not None and time + shift >= bounds[1]:
+                if frame is None or time is None:
+                    yield frame, None, bounds
+                    continue
+                if time + shift >= bounds[1]:
                     break
+                if time + shift + Fraction(frame.samples, frame.sample_rate) > bounds[0]:
+                    yield frame, time + shift, bounds
 
 
 def _decoded(

@@ -134,6 +134,10 @@ def _takes(source: InputContainer, info: VideoInfo, begin: list[av.Packet], name
         if info.codec not in _UNTOLD:
             return True
         memory.seek(0)
+        with av.open(memory) as written:
+            if bytes(next(packets(written, 0))) != bytes(begin[0]):  # it was changed so that it looks the same
+                return False
+        memory.seek(0)
         return _first_frame(memory) == _first_frame(f"file:{info.path}", info.stream_index)
     except (FFmpegError, ValueError):
         return False
@@ -190,6 +194,9 @@ def takes_stream(name: str, stream: Stream) -> bool:
 
 def takes_timecode(name: str, picture: VideoStream, info: VideoInfo, timecode: str) -> bool:
     """Whether an mp4 or mov can count the picture's frames from this timecode (drop-frame ones need 29.97 or 59.94)."""
+    is_drop_frame = any(sign in timecode for sign in ";.,")
+    if is_drop_frame and round(_frame_rate(picture, info)) % 30:  # FFmpeg leaves it out without a word
+        return False
     try:
         with av.open(io.BytesIO(), "w", format=name, container_options={"strict": "unofficial"}) as result:
             copy = result.add_stream_from_template(picture, opaque=True)

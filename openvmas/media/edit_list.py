@@ -17,8 +17,10 @@ from typing import BinaryIO
 
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}
 _MAX_ENTRIES = 100_000  # of one list; more are damage
-_MAX_SPANS = 1000  # pieces that one picture is put together from
+MAX_SPANS = 1000  # pieces that one picture is put together from
 _MAX_MOOV = 1 << 30  # bytes
+_MARKS = {b"st3d", b"sv3d", b"vexu", b"hfov", b"dvcC", b"dvvC", b"dvwC", b"hvcE", b"avcE"}
+_ENTRY = 78  # bytes of a visual sample entry before its boxes
 _TRACK_HEADER = 20  # bytes before the duration of a tkhd box, version 0; 28 in version 1
 
 
@@ -68,7 +70,7 @@ class Span:
 
 
 def spans_of(edits: EditList, base: Fraction) -> tuple[Span, ...]:
-    """What an edit list shows, piece by piece, in ticks of `base` s. Raises ValueError for more pieces than are meant."""
+    """What an edit list shows, piece by piece, in ticks of `base` s. Raises ValueError for too many pieces."""
     spans: list[Span] = []
     shown = Fraction(0)
     for edit in edits.edits:
@@ -76,7 +78,7 @@ def spans_of(edits: EditList, base: Fraction) -> tuple[Span, ...]:
             start = Fraction(edit.media_time, edits.time_scale)
             spans.append(Span(*(round(time / base) for time in (start, start + edit.duration, shown))))
         shown += edit.duration
-    if len(spans) > _MAX_SPANS:
+    if len(spans) > MAX_SPANS:
         raise ValueError(f"{len(spans)} pieces")
     return tuple(spans)
 
@@ -154,8 +156,24 @@ def _read(file: BinaryIO, start: int, end: int) -> bytes:
     return file.read(end - start)
 
 
-def write_edits(path: Path, edits: Mapping[int, EditList]) -> None:
-    """Give tracks of a finished file (by number) these edit lists; the file is written anew beside itself.
+def read_marks(path: str | Path, number: int) -> bytes:
+    """The boxes in the sample entry of a track that say that its picture is a sphere, 3D or Dolby Vision."""
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            movie = next((_read(file, a, b) for kind, a, b in _boxes(file, 0, size) if kind == b"moov"), b"")
+        for _, kind, track in _walk(movie):
+            if kind == b"trak" and _number(track) == number:
+                table = _find(_find(_find(_find(track, b"mdia"), b"minf"), b"stbl"), b"stsd")
+                entry = table[16 : 8 + struct.unpack_from(">I", table, 8)[0]]
+                return b"".join(_box(name, inner) for _, name, inner in _walk(entry[_ENTRY:]) if name in _MARKS)
+    except (OSError, struct.error, ValueError, StopIteration):
+        pass
+    return b""
+
+
+def write_movie(path: Path, edits: Mapping[int, EditList], marks: Mapping[int, bytes]) -> None:
+    """Give tracks of a finished file (by number) edit lists and marks; the file is written anew beside itself.
 
     `media_time` counts in the ticks of each list's own time_scale; the track's may be another.
     """
@@ -163,7 +181,7 @@ def write_edits(path: Path, edits: Mapping[int, EditList]) -> None:
         size = file.seek(0, os.SEEK_END)
         begin, end = next((a, b) for kind, a, b in _boxes(file, 0, size) if kind == b"moov")
         old = _read(file, begin, end)
-        new = _with_edits(old, edits)
+        new = _with_marks(_with_edits(old, edits), marks)
         media = next(a for kind, a, _ in _boxes(file, 0, size) if kind == b"mdat")
         if begin < media:  # the media move by as much as the index before them has grown
             new = _rebuilt(new, _moved_chunks(len(new) - len(old)))
@@ -207,8 +225,7 @@ def _with_edits(movie: bytes, edits: Mapping[int, EditList]) -> bytes:
         if kind == b"mvhd":
             movie_scale = _time_scale(payload)
         elif kind == b"trak":
-            head = _find(payload, b"tkhd")
-            number = struct.unpack_from(">I", head, 20 if head[0] else 12)[0]
+            number = _number(payload)
             if number in edits:
                 scale = _time_scale(_find(_find(payload, b"mdia"), b"mdhd"))
                 return _with_list(payload, edits[number], scale, movie_scale)
@@ -219,6 +236,35 @@ def _with_edits(movie: bytes, edits: Mapping[int, EditList]) -> bytes:
         if kind == b"trak":
             longest = max(longest, _duration(_find(payload, b"tkhd"), _TRACK_HEADER))
     return _rebuilt(changed, lambda kind, payload: _lasting(payload, longest, 16) if kind == b"mvhd" else None)
+
+
+def _with_marks(movie: bytes, marks: Mapping[int, bytes]) -> bytes:
+    def change(kind: bytes, track: bytes) -> bytes | None:
+        added = marks.get(_number(track), b"") if kind == b"trak" else b""
+        return (
+            _rebuilt(track, lambda name, inner: _with_entry(inner, added) if name == b"stsd" else None)
+            if added
+            else None
+        )
+
+    return _rebuilt(movie, change)
+
+
+def _with_entry(table: bytes, added: bytes) -> bytes:
+    size, codec = struct.unpack_from(">I4s", table, 8)
+    entry = table[16 : 8 + size]
+    has = {name for _, name, _ in _walk(entry[_ENTRY:])}
+    missing = b"".join(_box(name, inner) for _, name, inner in _walk(added) if name not in has)
+    return table[:8] + _box(codec, entry + missing) + table[8 + size :]
+
+
+def _number(track: bytes) -> int:
+    head = _find(track, b"tkhd")
+    return struct.unpack_from(">I", head, 20 if head[0] else 12)[0]
+
+
+def _box(kind: bytes, payload: bytes) -> bytes:
+    return struct.pack(">I4s", 8 + len(payload), kind) + payload
 
 
 def _with_list(track: bytes, edits: EditList, scale: int, movie_scale: int) -> bytes:

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.errors import InputError, OutputError
+from openvmas.files import hidden_name
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
 from openvmas.media.encode import encoded_peak
-from openvmas.media.hidden_files import hidden_name
 from openvmas.media.loudness import SILENCE, LoudnessMeter, PeakMeter, integrated_loudness
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.timeline import Clock

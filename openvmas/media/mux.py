@@ -19,6 +19,7 @@ from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from openvmas.errors import InputError, OutputError
+from openvmas.files import hidden_name
 from openvmas.media.audio import WavReader, audio_stream
 from openvmas.media.containers import (
     add_picture,
@@ -31,9 +32,8 @@ from openvmas.media.containers import (
     takes_timecode,
 )
 from openvmas.media.display_size import PADDING, write_display_size
-from openvmas.media.edit_list import Edit, EditList, read_edits, write_edits
+from openvmas.media.edit_list import Edit, EditList, read_edits, read_marks, write_movie
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
-from openvmas.media.hidden_files import hidden_name
 from openvmas.media.packets import PacketClock, packets
 from openvmas.media.probe import VideoInfo, is_cover, open_media
 from openvmas.media.video import has_coded_order, shown_times
@@ -106,7 +106,8 @@ def mux(
                 writer = _Writer(source, result, info, sounds, tag, kept, bool(edits))
                 _copy_tags(source, result, metadata, origin(source, info))
                 if any(words.startswith("timecode ") for words in writer.dropped):
-                    result.metadata.pop("timecode", None)
+                    for key in [key for key in result.metadata if key.lower() == "timecode"]:
+                        del result.metadata[key]
                 writer.run(progress or (lambda done: None))
             writer.finish(partial, edits)
         os.replace(partial, target)
@@ -256,11 +257,12 @@ class _Writer:
                 "give an output in .mkv."
             ) from error
         self._describe(main, copy)
-        timecode = main.metadata.get("timecode") or self._source.metadata.get("timecode")
+        timecode = _tag(main.metadata, "timecode") or _tag(self._source.metadata, "timecode")
         if timecode and self._result.format.name in ("mp4", "mov"):
             assert isinstance(main, VideoStream)
             if not takes_timecode(self._result.format.name, main, self._info, timecode):
-                copy.metadata.pop("timecode", None)
+                for key in [key for key in copy.metadata if key.lower() == "timecode"]:
+                    del copy.metadata[key]
                 self.dropped.append(f"timecode {timecode} (it does not fit the frame rate)")
 
     def _copy(self, stream: Stream) -> None:
@@ -331,9 +333,11 @@ class _Writer:
                     Edit(e.duration, e.media_time - start if e.media_time >= 0 else -1, e.rate) for e in found.edits
                 )
                 kept[copy.index + 1] = EditList(tuple(moved), found.time_scale)
-        if kept:
-            write_edits(path, kept)
         picture = self._source.streams[self._info.stream_index]
+        is_movie = self._info.container.startswith("mov") and self._result.format.name in ("mp4", "mov")
+        marks = read_marks(self._info.path, picture.id) if is_movie else b""
+        if kept or (marks and self._result.format.name == "mov"):  # FFmpeg writes the marks in mp4 only
+            write_movie(path, kept, {self._copies[picture.index].index + 1: marks})
         assert isinstance(picture, VideoStream)
         aspect = own_aspect(picture)
         if aspect is not None and self._result.format.name in ("matroska", "webm"):
@@ -397,6 +401,10 @@ class _Sound:
                 self._frames = None
             elif time is not None and (frame.pts or 0) >= time * SAMPLE_RATE_OUT:
                 return
+
+
+def _tag(metadata: Mapping[str, str], name: str) -> str | None:
+    return next((value for key, value in metadata.items() if key.lower() == name), None)
 
 
 def _name(stream: Stream) -> str:

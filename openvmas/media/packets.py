@@ -44,8 +44,8 @@ class PacketClock:
     lowered, so that no frame is shown before it is decoded. is_coded_order: times say the order of decoding only (AVI).
     is_packed: packets hold two frames. n_packets: of the picture, as far as the file had grown when it was probed.
     has_edits: an edit list does more than to say where the picture starts. has_needed_hidden: it hides packets of which
-    shown ones may be made. unneeded: the other hidden packets, counted from 0. spans: what a list of several edits shows;
-    FFmpeg is frames off behind the first, so that such a picture is put together here.
+    shown ones may be made. unneeded: the other hidden packets, counted from 0. spans: what a list of several edits
+    shows; FFmpeg is frames off behind the first, so that such a picture is put together here.
     """
 
     stream_index: int = 0

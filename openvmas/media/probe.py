@@ -258,7 +258,9 @@ def _spanned(path: str | Path, index: int, spans: Sequence[Span]) -> tuple[np.nd
     for span in spans:
         inside = (starts < span.end - sliver) & (ends > span.start + sliver)
         begin = np.maximum(starts[inside], span.start) - span.start + span.shown
-        found += zip(begin.tolist(), (np.minimum(ends[inside], span.end) - span.start + span.shown).tolist(), strict=True)
+        found += zip(
+            begin.tolist(), (np.minimum(ends[inside], span.end) - span.start + span.shown).tolist(), strict=True
+        )
     times = np.array(found, dtype=np.int64).reshape(-1, 2)
     return times[:, 0], times[:, 1]
 
@@ -331,7 +333,9 @@ def _look(path: str | Path, stream_index: int) -> tuple[int, Fraction]:
     with open_media(path) as container:
         stream = container.streams[stream_index]
         assert isinstance(stream, VideoStream)
+        is_encrypted = stream.codec_context.codec_tag in ("encv", "drmi")
         for packet in packets(container, stream_index):
+            is_encrypted |= packet.has_sidedata("encryption_info")
             try:
                 frames = packet.decode()
             except (FFmpegError, MemoryError):
@@ -346,6 +350,9 @@ def _look(path: str | Path, stream_index: int) -> tuple[int, Fraction]:
                 return round(-frame.rotation / 90) * 90 % 360, Fraction(stream.sample_aspect_ratio or 1) or Fraction(1)
         except FFmpegError:
             pass
+    if is_encrypted:
+        raise InputError(f"{path} is encrypted; give a copy without copy protection.")
     raise InputError(
-        f"{path}: no frame of its {stream.codec_context.name} picture can be decoded; convert it to H.264 (mp4)."
+        f"{path}: no frame of its {stream.codec_context.name} picture can be decoded; it is damaged: "
+        "copy it again from where it was recorded."
     )

@@ -16,9 +16,9 @@ import pytest
 from openvmas.cli.batch import distinct
 from openvmas.cli.main import main
 from openvmas.errors import OptionError, OutputError
+from openvmas.files import hidden_name, is_being_written, sweep
 from openvmas.generate import scorer
 from openvmas.generate.outputs import Outputs
-from openvmas.media.hidden_files import hidden_name, is_being_written, sweep
 from tests import run_cli
 from tests.clips import write_clip
 
