@@ -134,7 +134,7 @@ def _takes(source: InputContainer, info: VideoInfo, begin: list[av.Packet], name
         if info.codec not in _UNTOLD:
             return True
         memory.seek(0)
-        with av.open(memory) as written:
+        with av.open(memory, "r") as written:
             if bytes(next(packets(written, 0))) != bytes(begin[0]):  # it was changed so that it looks the same
                 return False
         memory.seek(0)
@@ -144,7 +144,7 @@ def _takes(source: InputContainer, info: VideoInfo, begin: list[av.Packet], name
 
 
 def _first_frame(file: str | io.BytesIO, index: int = 0) -> bytes:
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         frame = next(container.decode(container.streams[index]))
         assert isinstance(frame, av.VideoFrame)
         return bytes(frame.reformat(format="rgb24").planes[0])
