@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import struct
@@ -73,7 +74,7 @@ def read_audio(
     with open_media(path) as container:
         stream = audio_stream(container, str(path))
         rate = sample_rate or stream.rate
-        channels = 1 if mono else min(2, stream.channels)
+        channels = 1 if mono else max(1, min(2, stream.channels))
     blocks = list(read_audio_blocks(path, rate, channels, rate, info))
     wave = np.concatenate(blocks, axis=1) if blocks else np.zeros((channels, 0), dtype=np.float32)
     return Audio(wave, rate)
@@ -217,7 +218,8 @@ def _frames(
         with open_media(path, ignores_edits=True) as raw:
             source = raw.streams[stream.index]
             assert isinstance(source, AudioStream)
-            raw.seek(max(0, span.start - round(_PREROLL / base)), stream=source)
+            with contextlib.suppress(FFmpegError):  # without an index all of it is decoded
+                raw.seek(max(0, span.start - round(_PREROLL / base)), stream=source)
             yield None, None, None
             for frame, time in _decoded(raw, source, None):
                 if frame is None or time is None:

@@ -31,7 +31,6 @@ from openvmas.media.containers import (
     takes_stream,
     takes_timecode,
 )
-from openvmas.media.display_size import PADDING, write_display_size
 from openvmas.media.edit_list import Edit, EditList, read_edits, read_marks, write_movie
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
 from openvmas.media.packets import PacketClock, packets
@@ -154,6 +153,8 @@ def _muxer_options(name: str, source: InputContainer, info: VideoInfo) -> dict[s
     }  # for which FFmpeg writes what says that a picture is a sphere, 3D or Dolby Vision
     if name not in ("mp4", "mov"):
         if own_aspect(picture) is not None:
+            from openvmas.media.display_size import PADDING
+
             options["metadata_header_padding"] = str(PADDING + 2 * sum(_header_size(s) for s in source.streams))
         return options
     flags = "+faststart"
@@ -341,6 +342,8 @@ class _Writer:
         assert isinstance(picture, VideoStream)
         aspect = own_aspect(picture)
         if aspect is not None and self._result.format.name in ("matroska", "webm"):
+            from openvmas.media.display_size import write_display_size
+
             write_display_size(path, self._copies[picture.index].index + 1, aspect)
 
     def _place(self, packet: av.Packet) -> bool:

@@ -108,6 +108,8 @@ def _read(container: InputContainer, streams: Sequence[Stream]) -> Iterator[av.P
             return
         except FFmpegError:  # a broken place: reading goes on behind it
             bad += 1
+        except IndexError:  # a packet of a stream that begins late, of which PyAV does not know
+            continue
 
 
 def unrolled(read: Iterator[av.Packet]) -> Iterator[av.Packet]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import os
@@ -155,7 +156,8 @@ def _decode_spans(path: str | Path, info: VideoInfo) -> Iterator[tuple[av.VideoF
         with open_media(path, ignores_edits=True) as container:
             stream = container.streams[info.stream_index]
             assert isinstance(stream, VideoStream)
-            container.seek(max(0, span.start), stream=stream)
+            with contextlib.suppress(FFmpegError):  # without an index all of it is decoded
+                container.seek(max(0, span.start), stream=stream)
             before: av.VideoFrame | None = None  # it is still shown when the span begins
             is_begun = False
             for packet in itertools.chain(packets(container, info.stream_index), [None]):

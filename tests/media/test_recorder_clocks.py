@@ -141,3 +141,11 @@ def test_streams_keep_their_distance_over_a_jump(tmp_path: Path) -> None:
             found.setdefault(packet.stream_index, []).append(float(packet.dts * packet.time_base))
     assert all(span(one) < 8.2 for one in found.values())
     assert abs(found[0][-1] - found[1][-1]) < 0.5 and abs(found[0][0] - found[1][0]) < 0.5
+
+
+def test_streams_that_begin_late(tmp_path: Path) -> None:
+    # PyAV does not know of streams that a broadcast begins later; their packets are not read.
+    silent = make_clip(tmp_path / "silent.ts", n_frames=500, options={"qp": "0"}, size=(640, 480))
+    clip = joined(tmp_path / "clip.ts", silent, recording(tmp_path / "loud.ts", Fraction(100)))
+    info = probe(clip)
+    assert (info.n_frames, float(info.duration)) == (600, pytest.approx(24, abs=0.01))
