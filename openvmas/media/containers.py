@@ -143,11 +143,12 @@ def _takes(source: InputContainer, info: VideoInfo, begin: list[av.Packet], name
         return False
 
 
-def _first_frame(file: str | io.BytesIO, index: int = 0) -> bytes:
+def _first_frame(file: str | io.BytesIO, index: int = 0) -> tuple[str, bytes]:
+    """The kind of pixels and the pixels of a file's first frame."""
     with av.open(file, "r") as container:
         frame = next(container.decode(container.streams[index]))
         assert isinstance(frame, av.VideoFrame)
-        return bytes(frame.reformat(format="rgb24").planes[0])
+        return frame.format.name, bytes(frame.reformat(format="rgb24").planes[0])
 
 
 def add_picture(source: InputContainer, result: OutputContainer, info: VideoInfo, tag: str) -> VideoStream:
