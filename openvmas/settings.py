@@ -13,7 +13,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, asdict, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -82,6 +82,12 @@ class MixOptions:
     duck: float = option(-12.0, "How far the music goes down under speech, dB.", min=-40, max=0)
     replace_audio: bool = option(False, "Drop the original sound; the music alone is heard.")
     separate_track: bool = option(False, "Add the music alone as a second audio track.")
+    keep_all_audio: str | None = option(
+        None,
+        "Keep the other audio streams (languages) too: `music` puts the music under each, `untouched` copies them.",
+        choices=("music", "untouched"),
+        is_later=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,14 @@ class Options:
         return cls(**groups)
 
     def flat(self) -> dict[str, Any]:
-        """Name → value over all groups, as `of` takes them."""
-        return {name: value for group in GROUPS for name, value in asdict(getattr(self, group)).items()}
+        """Name → value over all groups, as `of` takes them; options added later (`is_later`) only where they are used,
+        so that files made with the same options stay the same."""
+        return {
+            item.name: getattr(getattr(self, name), item.name)
+            for name, group in GROUPS.items()
+            for item in fields(group)
+            if not item.metadata.get("is_later") or getattr(getattr(self, name), item.name) != item.default
+        }
 
 
 class ValueType(NamedTuple):
@@ -180,6 +192,9 @@ def _checked_one(item: Field[Any], kind: type, value: Any) -> Any:
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         wanted = {float: "a number", int: "a whole number", bool: "True or False", str: "text"}[kind]
         raise OptionError(f"{item.name} cannot be {value!r}; give {wanted}.")
+    choices = item.metadata.get("choices")
+    if choices and value not in choices:
+        raise OptionError(f"{item.name} cannot be {value!r}; give {' or '.join(choices)}.")
     low, high = item.metadata.get("min"), item.metadata.get("max")
     if (low is not None and value < low) or (high is not None and value > high):
         allowed = f"from {low} to {high}" if high is not None else f"of {low} or more"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, TextIO
 
+from openvmas.errors import OptionError
 from openvmas.processes.pools import ProcessPool
 from openvmas.processes.threads import share_of_cores
 
@@ -19,7 +22,7 @@ class CommandPool(ProcessPool[subprocess.Popen[str]]):
 
     def __init__(self, n: int) -> None:
         super().__init__(n, subprocess.Popen.terminate)
-        self._environment = share_of_cores(n)
+        self._environment = {**share_of_cores(n), "PYTHONIOENCODING": "utf-8:backslashreplace"}
         self._writing = threading.Lock()
 
     def run(self, commands: Sequence[Sequence[str]]) -> list[int]:
@@ -55,12 +58,27 @@ class CommandPool(ProcessPool[subprocess.Popen[str]]):
                     target.flush()
 
 
+def distinct(videos: Sequence[str]) -> list[str]:
+    """The videos without those given twice. Raises OptionError where two would be written to the same name."""
+    found: dict[str, str] = {}
+    for video in videos:
+        path = Path(os.path.abspath(video))
+        place = os.path.normcase(path.with_suffix(""))
+        earlier = found.setdefault(place, video)
+        if os.path.abspath(earlier) != os.path.abspath(video):
+            raise OptionError(
+                f"{earlier} and {video} would both be written as {path.stem}.scored; "
+                "score them one by one and name the results with --output."
+            )
+    return list(found.values())
+
+
 def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int) -> int:
     """Score every video with the same arguments, print a summary, and return the exit code of the whole.
 
     0 if all went well, 1 if any failed by a fault of ours, else 2.
     """
-    videos = list(dict.fromkeys(videos))
+    videos = distinct(videos)
     # `--` ends the options, so that a file called -x.mp4 stays a file.
     commands = [[*PROGRAM, "score", *arguments, "--", video] for video in videos]
     with CommandPool(n_workers) as pool:

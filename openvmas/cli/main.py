@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
+import os
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
+PATIENCE = 3.0  # s in which further signals do not disturb the tidying up
 
 
 class Commands(click.Group):
@@ -107,9 +111,11 @@ def note_unknown(words: Sequence[str], quiet: bool) -> None:
 def describe(result: ScoreResult) -> str:
     """The one line that is printed for a finished video."""
     report = result.report
+    dropped = [words for words in report["container"]["dropped"] if "takes its place" not in words]
     return (
         f"{result.path}: {report['duration']:.1f} s of music at {report['tempo']:.0f} BPM, "
         f"seed {report['options']['seed']}, made in {sum(report['seconds'].values()):.1f} s"
+        + (f"; left out: {', '.join(dropped)}" if dropped else "")
     )
 
 
@@ -192,35 +198,82 @@ def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterato
 
 
 def complain(message: str) -> None:
-    click.echo(f"error: {message}", err=True)
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        click.echo(f"error: {message}", err=True)
+
+
+_stopped: list[float] = []  # when a signal came
 
 
 def stop(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    """End as by Ctrl-C; what comes together with the first signal must not disturb the tidying up."""
+    first = not _stopped
+    _stopped.append(time.monotonic())
+    if first or _stopped[-1] - _stopped[0] > PATIENCE:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Signals that end a program end it in order, where they are not ignored (`nohup`)."""
+    _stopped.clear()
+    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    for name, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(getattr(signal, name), stop)
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def open_streams() -> None:
+    """Give closed streams a place to go, so that no file gets their number, and let all names be printed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        return app.main(arguments, prog_name="openvmas", standalone_mode=False) or 0
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return 2
-    except click.ClickException as error:
-        complain(error.format_message())
-        return 2
-    except OpenVMASError as error:
-        complain(str(error))
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        complain("interrupted; nothing was left behind.")
-        return 130
-    except Exception as error:
-        if "--debug" in arguments:
-            raise
-        complain(f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it.")
-        return 1
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    open_streams()
+    with stoppable():
+        try:
+            return app.main(arguments, prog_name="openvmas", standalone_mode=False) or 0
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            return 2
+        except click.ClickException as error:
+            complain(error.format_message())
+            return 2
+        except OpenVMASError as error:
+            complain(str(error))
+            return error.exit_code
+        except (KeyboardInterrupt, click.Abort):
+            complain("interrupted; nothing was left behind.")
+            return 130
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush does not fail
+            complain("nobody reads the output any more; what was finished stays.")
+            return 2
+        except Exception as error:
+            if _stopped:  # modules that are interrupted while they load say that they are broken
+                complain("interrupted; nothing was left behind.")
+                return 130
+            if "--debug" in arguments:
+                raise
+            complain(
+                f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it."
+            )
+            return 1

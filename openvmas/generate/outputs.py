@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from openvmas.errors import OptionError, OutputError
-from openvmas.files import explain_write_errors
-from openvmas.media.mux import choose_extension, sound_codec
+from openvmas.files import explain_write_errors, hidden_name, is_being_written, sweep
+from openvmas.media.containers import check_container, choose_extension
 from openvmas.media.probe import VideoInfo
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 
@@ -82,13 +82,14 @@ class Outputs:
     def reserve_folder(self, target: str | Path, option: str) -> Path:
         """The same for a folder of files: it may be there, but without --overwrite only empty. Raises OutputError."""
         target = Path(target)
+        check_name(target, option)
         if not target.parent.is_dir():
             raise OutputError(f"the folder {target.parent} does not exist; create it or choose another with {option}.")
         if target.exists() and not target.is_dir():
             raise OutputError(f"{target} is a file; give the name of a folder with {option}.")
         if target.is_dir() and any(target.iterdir()) and not self._overwrite:
             raise OutputError(f"{target} is not empty; give --overwrite to replace its files or another with {option}.")
-        hidden = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+        hidden = target.with_name(hidden_name())
         with explain_write_errors(target.parent):
             hidden.mkdir()
         self._folders[target] = hidden
@@ -100,6 +101,7 @@ class Outputs:
         option: the one that names another place, for the message. Raises OutputError.
         """
         target = Path(target)
+        check_name(target, option)
         if not target.parent.is_dir():
             raise OutputError(f"the folder {target.parent} does not exist; create it or choose another with {option}.")
         if target.is_dir():
@@ -110,6 +112,11 @@ class Outputs:
             raise OutputError(f"{target} exists already; give --overwrite to replace it or another name with {option}.")
         if any(same_place(target, other) for other in self._targets):
             raise OutputError(f"{target} would be written twice; give another name with {option}.")
+        sweep(target.parent)
+        if is_being_written(target):
+            raise OutputError(
+                f"{target} is being written by another run; wait for it or give another name with {option}."
+            )
         hidden = self._hide(target)
         self._targets[target] = hidden
         return hidden
@@ -134,10 +141,21 @@ class Outputs:
         return hidden
 
     def _hide(self, target: Path) -> Path:
-        hidden = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+        hidden = target.with_name(hidden_name(target.suffix, target.name))
         with explain_write_errors(target.parent):
             hidden.touch(exist_ok=False)
         return hidden
+
+    def _claim(self, target: Path) -> None:
+        """Take a name that nothing has; what another run wrote there in the meantime stays. Raises OutputError."""
+        if self._overwrite:
+            return
+        try:
+            target.open("xb").close()
+        except FileExistsError as error:
+            raise OutputError(
+                f"{target} has been written by another run in the meantime; give another name with --output."
+            ) from error
 
     def commit(self) -> None:
         """Move every result to its name, the first reserved last: that it is there means that all are."""
@@ -151,6 +169,7 @@ class Outputs:
                         moved.append(folder / file.name)
             for target, hidden in reversed(self._targets.items()):
                 with explain_write_errors(target.parent):
+                    self._claim(target)
                     os.replace(hidden, target)
                 moved.append(target)
         except BaseException:
@@ -168,7 +187,7 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
     if output.midi_out is not None and Path(output.midi_out).suffix.lower() not in (".mid", ".midi"):
         raise OptionError(f"notes are written as MIDI; give --midi-out a name in .mid, not {output.midi_out}.")
     video = Path(output.output) if output.output else path.with_name(f"{path.stem}.scored{choose_extension(info)[0]}")
-    sound_codec(video)  # raises OutputError for an extension that cannot be written
+    check_container(info, video)  # before minutes are spent
     audio, midi, stems = (Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out))
     if output.variations == 1:
         return [Target(video, audio, midi, stems)]
@@ -187,6 +206,20 @@ def space_needed(info: VideoInfo, n_variations: int) -> int:
     seconds = math.ceil(info.duration)
     finished = Path(info.path).stat().st_size + seconds * COMPRESSED_BYTES
     return n_variations * finished + N_SOUNDS * seconds * SOUND_BYTES + SPARE_BYTES
+
+
+def check_name(target: Path, option: str) -> None:
+    """Raises OutputError if no file of this name can be."""
+    try:
+        os.lstat(target)
+    except (OSError, ValueError) as error:
+        if isinstance(error, ValueError) or error.errno == errno.ENAMETOOLONG:
+            reason = "impossible" if isinstance(error, ValueError) else "too long"
+            raise OutputError(f"the name {shortened(target.name)} is {reason}; give another with {option}.") from error
+
+
+def shortened(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:40]}...{name[-16:]}"
 
 
 def same_place(first: Path, second: Path) -> bool:

@@ -22,6 +22,7 @@ from openvmas.media.probe import VideoInfo
 from openvmas.planning.schema import ScorePlan, write_plan
 from openvmas.vision.analysis import VideoAnalysis
 
+SPEECH_RATE = 16_000  # Hz, of what the voice detector is given
 CHANNELS = 2
 Progress = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)
 
@@ -86,7 +87,7 @@ def describe_making(
     info = prepared.info
     return {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "input": dataclasses.asdict(info) | {"path": Path(info.path).name},
+        "input": {k: v for k, v in dataclasses.asdict(info).items() if k != "clock"} | {"path": Path(info.path).name},
         "duration": float(info.duration),
         "tempo": float(prepared.plan.tempo),
         "plan": write_plan(prepared.plan),

@@ -22,7 +22,7 @@ from openvmas.files import check_space
 from openvmas.generate.deliver import deliver
 from openvmas.generate.outputs import Outputs, name_targets, space_needed
 from openvmas.generate.piece import Composer, Piece
-from openvmas.generate.report import CHANNELS, Prepared, Progress, Stages, watched
+from openvmas.generate.report import CHANNELS, SPEECH_RATE, Prepared, Progress, Stages, watched
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
@@ -36,7 +36,6 @@ from openvmas.timeline import Clock
 from openvmas.vision.analysis import FrameConsumer, PartialAnalysis, VideoAnalysis
 from openvmas.vision.analysis import analyze as analyze_video
 
-SPEECH_RATE = 16_000  # Hz, of what the voice detector is given
 ENTRY_POINTS = "openvmas.composers"  # the group in which other packages name their composers
 BUILT_IN = {  # whether the weights are instruments → who opens them; modules, so that only one is imported
     True: ("openvmas.symbolic.composer", "SymbolicComposer"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import struct
@@ -16,14 +17,24 @@ import soxr
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
-from openvmas.media.probe import VideoInfo, open_media, packets
+from openvmas.files import hidden_name
+from openvmas.media.edit_list import MAX_SPANS, read_edits, spans_of
+from openvmas.media.packets import PacketClock, is_streamed, packets, unrolled
+from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
 
 _GAP = Fraction(1, 50)  # s; smaller jumps of timestamps are rounding of containers (Matroska: 1 ms), not missing sound
+_PREROLL = Fraction(1, 5)  # s that a decoder must hear before what it gives is right
+_JITTER, _PATIENCE = Fraction(3, 2000), 4  # s; frames in a row that are off by more before they are moved
+_MARGIN = 1  # s of sound that are read behind the end of the picture
+_MAX_SILENCE = 3600  # s; a longer gap in a file of sound is a damaged clock
 _MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
 _BLOCK = 65_536
+_SAFE_PLANES = 7  # PyAV counts planes up to a null that FFmpeg need not write behind the eighth: it reads wild memory
+_READABLE = ("u8", "s16", "s32", "flt", "dbl", "u8p", "s16p", "s32p", "fltp", "dblp")  # what becomes an array
 _HEADER = 58  # bytes of the WAV files written here
 
 # ITU-R BS.775 fold-down: (left, right) share of each channel; low-frequency effects are left out, as there.
@@ -63,16 +74,21 @@ def read_audio(
     with open_media(path) as container:
         stream = audio_stream(container, str(path))
         rate = sample_rate or stream.rate
-        channels = 1 if mono else min(2, stream.channels)
+        channels = 1 if mono else max(1, min(2, stream.channels))
     blocks = list(read_audio_blocks(path, rate, channels, rate, info))
     wave = np.concatenate(blocks, axis=1) if blocks else np.zeros((channels, 0), dtype=np.float32)
     return Audio(wave, rate)
 
 
 def read_audio_blocks(
-    path: str | Path, sample_rate: int, channels: int = 2, block: int = _BLOCK, info: VideoInfo | None = None
+    path: str | Path,
+    sample_rate: int,
+    channels: int = 2,
+    block: int = _BLOCK,
+    info: VideoInfo | None = None,
+    stream_index: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """The main audio stream in blocks [C, n] float32, C 1 or 2, n = `block` but in the last.
+    """The main audio stream, or the one with an index, in blocks [C, n] float32, C 1 or 2, n = `block` but in the last.
 
     Without `info` the first sample of the file is sample 0. With it, sample 0 is the first frame of the picture: sound
     that starts later is preceded by silence, what is earlier is left out. Gaps in the timestamps become silence,
@@ -80,7 +96,7 @@ def read_audio_blocks(
     """
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
-    placed = _placed(path, channels, None if info is None else info.start)
+    placed = _placed(path, channels, info, stream_index)
     waiting: list[np.ndarray] = []
     n_waiting = 0
     for piece in _resampled(placed, sample_rate, channels):
@@ -112,27 +128,63 @@ def audio_stream(container: InputContainer, name: str) -> AudioStream:
     return best if isinstance(best, AudioStream) and best in streams else streams[0]
 
 
-def _placed(path: str | Path, channels: int, start: Fraction | None) -> Iterator[tuple[int, np.ndarray]]:
-    """(rate, [C, n] float32) pieces at the stream's own rate; each starts exactly where the one before ended."""
+def other_audio(path: str | Path) -> tuple[int, ...]:
+    """Indexes of the audio streams that can be read, beside the one that players play. Raises InputError."""
     with open_media(path) as container:
-        stream = audio_stream(container, str(path))
+        streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+        main = audio_stream(container, str(path)) if streams else None
+        return tuple(stream.index for stream in streams if stream is not main)
+
+
+def _placed(
+    path: str | Path, channels: int, info: VideoInfo | None, stream_index: int | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, [C, n] float32) pieces at the stream's own rate; each starts exactly where the one before ended."""
+    start = None if info is None else info.start
+    longest = _MAX_SILENCE if info is None else info.duration + _MARGIN
+    with open_media(path) as container:
+        stream = audio_stream(container, str(path)) if stream_index is None else container.streams[stream_index]
+        assert isinstance(stream, AudioStream)
         end = _end(container, stream)
         position = 0  # samples given so far, on the picture's clock
         rate = 0
-        for frame, pts in _frames(container, stream):
-            wave = to_channels(frame, channels)
+        graphs: dict[tuple[str, str, int], Graph] = {}
+        is_exact, off, n_off = True, 0, 0
+        for frame, pts, bounds in _frames(path, container, stream, None if info is None else info.clock):
+            if frame is None:
+                is_exact = True  # what was lost becomes silence to the sample, however short it is
+                continue
+            wave = to_channels(frame, channels, graphs)
+            if info is not None and rate and position > longest * rate:
+                return
             if frame.sample_rate != rate:
                 position = position * frame.sample_rate // rate if rate else 0
                 rate = frame.sample_rate
+            if pts is not None and bounds is not None:
+                end = None
+                clock = Clock(Fraction(rate))
+                wave = wave[:, : max(0, clock.index(bounds[1] - pts))]
+                if pts < bounds[0]:
+                    wave, pts = wave[:, clock.index(bounds[0] - pts) :], bounds[0]
             if pts is not None:
-                if start is None:
-                    start = pts
+                start = pts if start is None else start
                 if end is not None:
                     wave = wave[:, : max(0, Clock(Fraction(rate)).index(end - pts))]
                 missing = Clock(Fraction(rate)).index(pts - start) - position
-                if missing < 0 and (position == 0 or -missing > _GAP * rate):
+                # Jitter comes and goes; what stays is missing sound, however short.
+                off = missing if abs(missing) > abs(_JITTER * rate) and missing * off >= 0 else 0
+                n_off = n_off + 1 if off else 0
+                least = 0 if is_exact or n_off >= _PATIENCE else _GAP * rate
+                is_exact = False
+                if missing < 0 and -missing > least:
                     wave = wave[:, min(-missing, wave.shape[1]) :]
-                elif missing > 0 and (position == 0 or missing > _GAP * rate):
+                    is_exact = position == 0
+                elif missing > longest * rate:  # a damaged clock: no hours of silence for seconds of sound
+                    if info is None:
+                        start += Fraction(missing, rate)
+                    else:
+                        wave, is_exact = wave[:, :0], True
+                elif missing > least:
                     for n in _split(missing):
                         yield rate, np.zeros((channels, n), dtype=np.float32)
                     position += missing
@@ -148,15 +200,56 @@ def _end(container: InputContainer, stream: AudioStream) -> Fraction | None:
     return (stream.start_time + stream.duration) * Fraction(stream.time_base or 1)
 
 
-def _frames(container: InputContainer, stream: AudioStream) -> Iterator[tuple[av.AudioFrame, Fraction | None]]:
+def _frames(
+    path: str | Path, container: InputContainer, stream: AudioStream, clock: PacketClock | None
+) -> Iterator[tuple[av.AudioFrame | None, Fraction | None, tuple[Fraction, Fraction] | None]]:
+    """Decoded frames, their times, s, and between which times they are heard if not always.
+
+    None for a frame that is lost: its time becomes silence.
+    """
+    edits = read_edits(path).get(stream.id) if container.format.name.startswith("mov") else None
+    if edits is None or edits.is_simple or len(edits.edits) > MAX_SPANS:
+        yield from ((frame, time, None) for frame, time in _decoded(container, stream, clock))
+        return
+    base = Fraction(stream.time_base or 1)
+    for span in spans_of(edits, base):
+        shift = (span.shown - span.start) * base
+        bounds = span.shown * base, (span.shown + span.end - span.start) * base
+        with open_media(path, ignores_edits=True) as raw:
+            source = raw.streams[stream.index]
+            assert isinstance(source, AudioStream)
+            with contextlib.suppress(FFmpegError):  # without an index all of it is decoded
+                raw.seek(max(0, span.start - round(_PREROLL / base)), stream=source)
+            yield None, None, None
+            for frame, time in _decoded(raw, source, None):
+                if frame is None or time is None:
+                    yield frame, None, bounds
+                    continue
+                if time + shift >= bounds[1]:
+                    break
+                if time + shift + Fraction(frame.samples, frame.sample_rate) > bounds[0]:
+                    yield frame, time + shift, bounds
+
+
+def _decoded(
+    container: InputContainer, stream: AudioStream, clock: PacketClock | None
+) -> Iterator[tuple[av.AudioFrame | None, Fraction | None]]:
     base = Fraction(stream.time_base or Fraction(1, 48_000))
-    for packet in itertools.chain(packets(container, stream.index), [None]):
+    most = max(stream.channels, _SAFE_PLANES)
+    read = packets(container, stream.index, clock)
+    if clock is None and is_streamed(container):
+        read = unrolled(read)
+    for packet in itertools.chain(read, [None]):
         try:
             frames = stream.codec_context.decode(packet)
-        except FFmpegError:  # a broken packet; its time becomes silence
+        except FFmpegError:
+            yield None, None
             continue
         for frame in frames:
-            yield frame, None if frame.pts is None else frame.pts * base
+            if frame.layout.nb_channels > most or not frame.samples:  # a damaged frame claims channels it has not
+                yield None, None
+            else:
+                yield frame, None if frame.pts is None else frame.pts * base
 
 
 def _split(n: int) -> Iterator[int]:
@@ -165,10 +258,17 @@ def _split(n: int) -> Iterator[int]:
         n -= _BLOCK
 
 
-def to_channels(frame: av.AudioFrame, channels: int) -> np.ndarray:
-    """A decoded frame as [C, n] float32 in one or two channels (fold-down of ITU-R BS.775; mono goes to both)."""
-    raw = frame.to_ndarray()
+def to_channels(
+    frame: av.AudioFrame, channels: int, graphs: dict[tuple[str, str, int], Graph] | None = None
+) -> np.ndarray:
+    """A decoded frame as [C, n] float32 in one or two channels (fold-down of ITU-R BS.775; mono goes to both).
+
+    graphs: kept between the frames of one stream, for layouts that must be interleaved before Python sees them.
+    """
     names = [channel.name for channel in frame.layout.channels]
+    if (frame.format.is_planar and len(names) > _SAFE_PLANES) or frame.format.name not in _READABLE:
+        frame = _interleaved(frame, {} if graphs is None else graphs)
+    raw = frame.to_ndarray()
     if not frame.format.is_planar:
         raw = raw.reshape(-1, len(names)).T
     if raw.dtype == np.uint8:
@@ -181,9 +281,30 @@ def to_channels(frame: av.AudioFrame, channels: int) -> np.ndarray:
         return np.repeat(wave, channels, axis=0)
     unnamed = not any(name in _FOLD for name in names)  # such as WAV files without a channel mask
     if len(names) > 2 or (names != ["FL", "FR"] and not unnamed):
-        shares = [(1 / len(names),) * 2 if unnamed else _FOLD.get(name, (0, 0)) for name in names]
+        if unnamed and names[0] == "AMBI0":  # ambisonics: the first channel is the sound from everywhere
+            shares = [(1, 1)] + [(0, 0)] * (len(names) - 1)
+        else:
+            shares = [(1 / len(names),) * 2 if unnamed else _FOLD.get(name, (0, 0)) for name in names]
         wave = np.array(shares, dtype=np.float32).T @ wave
     return wave if channels == 2 else wave.mean(axis=0, keepdims=True, dtype=np.float32)
+
+
+def _interleaved(frame: av.AudioFrame, graphs: dict[tuple[str, str, int], Graph]) -> av.AudioFrame:
+    """The same samples as interleaved floats, converted inside FFmpeg."""
+    key = (frame.format.name, frame.layout.name, frame.sample_rate)
+    if key not in graphs:
+        graph = graphs[key] = Graph()
+        source = graph.add(
+            "abuffer", sample_fmt=key[0], channel_layout=key[1], sample_rate=str(key[2]), time_base=f"1/{key[2]}"
+        )
+        target, sink = graph.add("aformat", sample_fmts="flt"), graph.add("abuffersink")
+        source.link_to(target)
+        target.link_to(sink)
+        graph.configure()
+    graphs[key].push(frame)
+    packed = graphs[key].pull()
+    assert isinstance(packed, av.AudioFrame)
+    return packed
 
 
 def _resampled(pieces: Iterable[tuple[int, np.ndarray]], sample_rate: int, channels: int) -> Iterator[np.ndarray]:
@@ -214,7 +335,7 @@ def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sampl
     Returns the number of samples. Raises OutputError if it cannot be written; then nothing is left behind.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = target.with_name(hidden_name(".wav"))
     try:
         with partial.open("wb") as file:
             file.write(bytes(_HEADER))

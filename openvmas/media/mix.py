@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.errors import InputError, OutputError
+from openvmas.files import hidden_name
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
 from openvmas.media.encode import encoded_peak
@@ -97,7 +98,7 @@ def _mix(
     codec: str | None,
     tell: Callable[[float], None],
 ) -> MixReport:
-    with tempfile.TemporaryDirectory(prefix=".openvmas-", dir=output.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=output.parent) as folder:
         tune = _laid(music, n_samples, Path(folder) / "music")
         music_lufs = integrated_loudness(tune.blocks(), SAMPLE_RATE_OUT)
         tell(0.2)

@@ -16,8 +16,9 @@ import pytest
 
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import read_audio, read_audio_blocks, write_wav
+from openvmas.media.containers import choose_extension, sound_codec
 from openvmas.media.mix import mix
-from openvmas.media.mux import MUSIC_TITLE, MuxReport, choose_extension, mux, read_provenance, sound_codec
+from openvmas.media.mux import MUSIC_TITLE, MuxReport, mux, read_provenance
 from openvmas.media.probe import probe
 from openvmas.media.video import FrameRequest, read_frames
 from openvmas.settings import MixOptions
@@ -349,6 +350,7 @@ def test_no_space_left(tmp_path: Path, suffix: str) -> None:
     script = """
 import resource, sys, signal
 from openvmas.errors import OutputError
+from openvmas.media.containers import choose_extension, sound_codec
 from openvmas.media.mix import mix
 from openvmas.media.mux import mux
 from openvmas.media.probe import probe

@@ -18,7 +18,8 @@ from av.video.stream import VideoStream
 from openvmas.data.curation.record import Kind
 from openvmas.errors import InputError
 from openvmas.media.audio import audio_stream
-from openvmas.media.probe import MAX_PIXELS, VideoInfo, is_cover, open_media, packets, probe
+from openvmas.media.packets import packets
+from openvmas.media.probe import MAX_PIXELS, VideoInfo, is_cover, open_media, probe
 
 FRAME_SIDE = 160  # px, long side of key frames
 _TRIES = 64  # packets after a seek within which a picture must come

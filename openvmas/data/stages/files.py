@@ -17,7 +17,8 @@ from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import Media
 from openvmas.errors import InputError
 from openvmas.media.audio import audio_stream
-from openvmas.media.probe import open_media, packets, picture_stream
+from openvmas.media.packets import packets
+from openvmas.media.probe import open_media, picture_stream
 from openvmas.settings import option
 
 _INDEXED = ("mov", "matroska", "avi", "asf", "flv")  # containers whose header says how long they are

@@ -171,7 +171,9 @@ def write_report(
         report = make_report(path, progress)
         data = report.to_json()
         pictures = [base64.b64encode(picture).decode("ascii") for picture in report.thumbnails]
-        hidden_page.write_text(draw_page(data, pictures), encoding="utf-8")
-        hidden_data.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        hidden_page.write_text(draw_page(data, pictures), encoding="utf-8", errors="backslashreplace")
+        hidden_data.write_text(
+            json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8", errors="backslashreplace"
+        )
         outputs.commit()
     return report

@@ -15,8 +15,8 @@ import numpy as np
 from openvmas.errors import InputError
 from openvmas.generate.report import Stages, plain, summarize
 from openvmas.generate.scorer import inspect
+from openvmas.media.containers import choose_extension
 from openvmas.media.jpeg import jpeg
-from openvmas.media.mux import choose_extension
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.planning.schema import write_plan

@@ -19,7 +19,7 @@ from openvmas.generate.piece import Piece
 from openvmas.generate.report import Prepared, Stages, plain
 from openvmas.generate.scorer import fit_length
 from openvmas.media.audio import WavReader
-from openvmas.media.mux import choose_extension
+from openvmas.media.containers import choose_extension
 from openvmas.media.probe import probe
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
