@@ -70,7 +70,7 @@ def record(folder: Path) -> dict[str, str]:
             openvmas("score", str(clip), "--output", str(video), "--audio-out", str(music), *given)
             for path in sorted(folder.rglob(f"{stem.name}*")):
                 if path.is_file() and path.suffix != ".json":
-                    hashes[str(path.relative_to(folder))] = digest(path.read_bytes())
+                    hashes[str(path.relative_to(folder))] = digest_file(path)
             for path in sorted(stem.with_suffix(".stems").glob("*")):
                 hashes[str(path.relative_to(folder))] = digest(path.read_bytes())
             report = lasting(json.loads(video.with_suffix(".json").read_text(encoding="utf-8")))
@@ -87,6 +87,18 @@ def openvmas(*arguments: str) -> None:
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file; of Matroska, which draws random ids, of its packets with their times."""
+    if path.suffix != ".mkv":
+        return digest(path.read_bytes())
+    total = hashlib.sha256()
+    with av.open(str(path)) as container:
+        for packet in container.demux():
+            total.update(f"{packet.stream_index} {packet.pts} {packet.dts} {packet.duration}".encode())
+            total.update(bytes(packet))
+    return total.hexdigest()
 
 
 def lasting(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The exported decoder on ONNX Runtime, one codec step at a time, for many pieces and branches of guidance side by side.
+"""The exported decoder on ONNX Runtime, one codec step at a time, for pieces and branches of guidance side by side.
 
 Given and free cells are one array of tokens, so that composing from nothing, going on from existing music and returning
 to music that comes later are the same loop.
