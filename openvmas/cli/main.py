@@ -123,16 +123,16 @@ def describe(result: ScoreResult) -> str:
 @click.argument("video", metavar="VIDEO")
 @options_of(PlanOptions, GenerateOptions, only=(*PLAN_FIELDS, "seed"))
 @output_options("NAME.plan.yaml beside VIDEO")
-@click.option("--earlier", metavar="PATH", help="A plan of the same video whose locked sections and own hits are kept.")
+@click.option("--keep-from", metavar="PATH", help="Plan of the same video whose locked sections and own hits stay.")
 @quiet_option
-def plan(video: str, output: str | None, overwrite: bool, earlier: str | None, quiet: bool, **values: Any) -> int:
+def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
     from openvmas.planning.schema import write_plan
 
     target = Path(output or Path(video).with_suffix(".plan.yaml"))
     with result_of(video, target, overwrite, quiet) as (hidden, progress):
-        kept = scorer.open_plan(earlier) if earlier else None
+        kept = scorer.open_plan(keep_from) if keep_from else None
         made = scorer.plan(video, progress, kept, **given(values))
         hidden.write_text(write_plan(made), encoding="utf-8")
     note_unknown(made.unknown_words, quiet)

@@ -141,17 +141,17 @@ def analyze(path: str | Path, progress: Progress | None = None) -> VideoAnalysis
 def plan(
     video: str | Path | VideoAnalysis,
     progress: Progress | None = None,
-    earlier: ScorePlan | None = None,
+    keep_from: ScorePlan | None = None,
     **options: Any,
 ) -> ScorePlan:
     """Sections, tempo, beats and hits for a video (or its analysis); options are the fields of PlanOptions, and `seed`.
 
-    earlier: a plan of the same video whose locked sections and own hits are kept.
+    keep_from: a plan of the same video whose locked sections and own hits are kept.
     Raises InputError, OptionError, PlanError.
     """
     given = Options.of(**options)
     analysis = video if isinstance(video, VideoAnalysis) else analyze(video, progress)
-    return make_plan(analysis, given.plan, given.generate.seed, earlier)
+    return make_plan(analysis, given.plan, given.generate.seed, keep_from)
 
 
 def score(path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:

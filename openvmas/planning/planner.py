@@ -33,24 +33,24 @@ LOOK_FLOORS = {"brightness": 0.08, "saturation": 0.08, "warmth": 0.08, "contrast
 
 
 def make_plan(
-    analysis: VideoAnalysis, options: PlanOptions | None = None, seed: int = 0, earlier: ScorePlan | None = None
+    analysis: VideoAnalysis, options: PlanOptions | None = None, seed: int = 0, keep_from: ScorePlan | None = None
 ) -> ScorePlan:
     """The plan for a video.
 
-    earlier: a plan of the same video whose locked sections and user's hits are kept.
+    keep_from: a plan of the same video whose locked sections and user's hits are kept.
     Raises PlanError if a hit lies outside the video, or tempo or mood make no sense.
     """
     options = options or PlanOptions()
     end = float(analysis.duration)
     words, mood = parse_text(options.text), parse_mood(options.mood)
     asked = check_tempo(options.tempo) if options.tempo is not None else words.tempo if words.is_tempo_exact else None
-    if earlier is not None and abs(float(earlier.duration - analysis.duration)) > JOINT:
+    if keep_from is not None and abs(float(keep_from.duration - analysis.duration)) > JOINT:
         raise PlanError(
-            f"the earlier plan is for a video of {float(earlier.duration):g} s and this one has {end:g} s; "
+            f"the earlier plan is for a video of {float(keep_from.duration):g} s and this one has {end:g} s; "
             "plan this video without it."
         )
-    hits = _gather_hits(analysis, options.hit, earlier)
-    locked = [section for section in earlier.sections if section.is_locked] if earlier else []
+    hits = _gather_hits(analysis, options.hit, keep_from)
+    locked = [section for section in keep_from.sections if section.is_locked] if keep_from else []
     sections = _make_sections(analysis, find_sections(analysis), locked, _asked_value(words, mood, "arousal") or 0.0)
     times = np.array([hit.time for hit in hits])
     weights = np.array([USER_WEIGHT if hit.source == "user" else hit.strength for hit in hits])
@@ -73,13 +73,13 @@ def _asked_value(words: TextCondition, mood: TextCondition, axis: str) -> float 
     return words.axes.get(axis, mood.axes.get(axis))
 
 
-def _gather_hits(analysis: VideoAnalysis, asked: Sequence[float], earlier: ScorePlan | None) -> list[Hit]:
+def _gather_hits(analysis: VideoAnalysis, asked: Sequence[float], keep_from: ScorePlan | None) -> list[Hit]:
     """The user's hits at their exact times, and the picture's events that are not the same moments."""
     end = float(analysis.duration)
     for time in asked:
         if not 0 <= time < end:
             raise PlanError(f"hit: {time:g} s lies outside the video; give a moment from 0 to below {end:g} s.")
-    kept = [hit for hit in earlier.hits if hit.source == "user" and hit.time < end] if earlier else []
+    kept = [hit for hit in keep_from.hits if hit.source == "user" and hit.time < end] if keep_from else []
     users = {hit.time: hit for hit in [*kept, *(Hit(float(time)) for time in asked)]}
     times, strengths = np.asarray(analysis.visual_beats, float), np.asarray(analysis.visual_beat_strengths, float)
     taken = np.sort(np.array(list(users), float))

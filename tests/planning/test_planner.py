@@ -144,20 +144,20 @@ def test_planning_again_keeps_locked_sections_and_the_users_hits() -> None:
     first = make_plan(FILM, PlanOptions(hit=(12.4,)))
     locked = dataclasses.replace(first.sections[1], text="jazz", energy=0.11, is_locked=True, tempo=80.0)
     edited = dataclasses.replace(first, sections=(first.sections[0], locked, first.sections[2]))
-    again = make_plan(FILM, PlanOptions(mood="dark", hit=(33.0,)), earlier=edited)
+    again = make_plan(FILM, PlanOptions(mood="dark", hit=(33.0,)), keep_from=edited)
     assert again.sections[1] == locked
     assert [hit.time for hit in again.hits if hit.source == "user"] == [12.4, 33.0]
     assert again.mood == "dark"
     moved = dataclasses.replace(locked, start=17.0, end=29.0)
     first_, last = dataclasses.replace(first.sections[0], end=17.0), dataclasses.replace(first.sections[2], start=29.0)
-    again = make_plan(FILM, earlier=dataclasses.replace(first, sections=(first_, moved, last)))
+    again = make_plan(FILM, keep_from=dataclasses.replace(first, sections=(first_, moved, last)))
     assert moved in again.sections
     assert all(a.end == b.start for a, b in itertools.pairwise(again.sections))
 
 
 def test_planning_again_refuses_the_plan_of_another_video() -> None:
     with pytest.raises(PlanError, match="the earlier plan is for a video of 60 s"):
-        make_plan(make_analysis(30), earlier=make_plan(FILM))
+        make_plan(make_analysis(30), keep_from=make_plan(FILM))
 
 
 def test_the_seed_is_kept() -> None:
