@@ -15,9 +15,8 @@ import soundfile
 import soxr
 
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.train.codec import crops as crops_module
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build
-from openvmas.train.codec.crops import FileCrops, PackedCrops, open_crops, read_pieces, resample_polyphase
+from openvmas.train.codec.crops import FileCrops, PackedCrops, open_crops, read_pieces
 from openvmas.train.codec.pack import PackOptions, encode_opus, pack, unpack
 from openvmas.train.loop import draw_ahead
 
@@ -253,27 +252,10 @@ def test_a_part_that_was_cut_short_is_named(parts, tmp_path):
             PackedCrops(tmp_path)
 
 
-@pytest.mark.parametrize("rate", [48_000, 44_100, 22_050])
-def test_polyphase_resampling_agrees_with_soxr(rate):
-    rng = np.random.default_rng(0)
-    wave = soxr.resample(rng.standard_normal((14_000, 2)), 14_000, rate).astype(np.float32)
-    a, b = soxr.resample(wave, rate, SAMPLE_RATE, quality="HQ"), resample_polyphase(wave, rate, SAMPLE_RATE)
-    assert abs(len(a) - len(b)) <= 1
-    assert snr_db(a[300:-300], b[300 : len(a) - 300]) > 60
-
-
-def test_without_soxr_crops_are_the_same(parts, monkeypatch):
-    crops = PackedCrops(parts)
-    a = crops.crop(np.random.default_rng(5), 40_000)
-    monkeypatch.setattr(crops_module, "soxr", None)
-    b = crops.crop(np.random.default_rng(5), 40_000)
-    assert snr_db(a, b) > 50
-
-
-def test_reading_parts_needs_only_numpy_and_soundfile(parts):
+def test_reading_parts_needs_only_numpy_soundfile_and_soxr(parts):
     code = """
 import sys, numpy
-for name in ("av", "soxr", "onnxruntime", "scipy", "click", "yaml", "torch"):
+for name in ("av", "onnxruntime", "scipy", "click", "yaml", "torch"):
     sys.modules[name] = None
 from pathlib import Path
 from openvmas.train.codec.crops import open_crops

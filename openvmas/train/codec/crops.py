@@ -1,7 +1,7 @@
 """Random crops straight from compressed music: parts of `train.codec.pack`, or the original files.
 
 Nothing is unpacked: a crop opens the file (or the place in the part), seeks, decodes what it needs and resamples it.
-Needs numpy and soundfile only; soxr is used where it is installed.
+Needs numpy, soundfile and soxr only: a training machine may lack the rest.
 """
 
 from __future__ import annotations
@@ -13,24 +13,18 @@ import os
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import soundfile
+import soxr
 
 from openvmas.errors import InputError
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, find_tracks
 
-try:
-    import soxr
-except ImportError:  # a training machine with numpy, torch and soundfile only
-    soxr = None
-
 INDEX_NAME = "index.jsonl"
 _MARGIN = 512  # samples read on both sides of a crop, so that the resampler meets no edge
-_ZERO_CROSSINGS = 64  # of the polyphase filter, on each side
 
 
 @dataclass(frozen=True)
@@ -269,42 +263,8 @@ def read_resampled(read: Callable[[int, int], np.ndarray], rate: int, start: int
     first = max(0, start // up - margin)
     last = -(-(start + length) // up) + margin
     wave = read(first * down, (last - first) * down)
-    wave = resample(wave, rate, SAMPLE_RATE)[start - first * up :][:length]
+    if rate != SAMPLE_RATE and len(wave):
+        wave = soxr.resample(wave, rate, SAMPLE_RATE, quality="HQ")
+    wave = wave[start - first * up :][:length]
     wave = np.pad(wave, ((0, length - len(wave)), (0, 0))).astype(np.float32, copy=False)
     return wave[:, 0] if wave.shape[1] == 1 else np.ascontiguousarray(wave.T)
-
-
-def resample(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """[n, C] at another rate, by soxr if it is installed."""
-    if rate == new_rate or not len(wave):
-        return wave
-    if soxr is not None:
-        return soxr.resample(wave, rate, new_rate, quality="HQ")
-    return resample_polyphase(wave, rate, new_rate)
-
-
-def resample_polyphase(wave: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """[n, C] at another rate: every `down` input samples give `up` output samples by one matrix product."""
-    divisor = math.gcd(rate, new_rate)
-    up, down = new_rate // divisor, rate // divisor
-    filters, reach = polyphase_filters(up, down)
-    n_new = -(-len(wave) * up // down)
-    n_groups = -(-n_new // up)
-    padded = np.pad(wave, ((reach, reach + n_groups * down - len(wave) + down), (0, 0)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, len(filters), axis=0)[: n_groups * down : down]
-    return (frames @ filters).transpose(0, 2, 1).reshape(-1, wave.shape[1])[:n_new]
-
-
-@lru_cache
-def polyphase_filters(up: int, down: int) -> tuple[np.ndarray, int]:
-    """Kaiser-windowed sinc for each of `up` output places in a group: [width, up], and the reach to either side.
-
-    (J. O. Smith, Digital Audio Resampling; beta 10 puts the stop band 100 dB down.)
-    """
-    cutoff = min(1.0, up / down) * 0.95
-    reach = math.ceil(_ZERO_CROSSINGS / cutoff)
-    width = 2 * reach + down
-    distance = np.arange(width)[:, None] - reach - np.arange(up) * down / up
-    window = np.i0(10 * np.sqrt(np.clip(1 - (distance / reach) ** 2, 0, None))) / np.i0(10)
-    filters = cutoff * np.sinc(cutoff * distance) * window * (np.abs(distance) <= reach)
-    return (filters / filters.sum(axis=0)).astype(np.float32), reach
