@@ -1,6 +1,6 @@
 """Cost of 8-bit weights: the likelihood of music under the shipped graph against the same graph with fp32 weights.
 
-    openvmas train int8 SOUND... [--model mini]
+    python bench/int8_weights.py SOUND... [--model mini] [--seconds 20]
 
 Each file is encoded with the model's own codec, and the decoder reads its codes without a condition. Where the weights
 that were trained are not at hand, the fp32 graph has those that the 8-bit blocks stand for: computing with 8-bit
@@ -10,9 +10,8 @@ has both).
 
 from __future__ import annotations
 
+import argparse
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from openvmas.generate.batch_decoder import Engine, delay_template, log_likeliho
 from openvmas.media.audio import read_audio_blocks
 from openvmas.onnx_session import open_graph, run
 from openvmas.pretrained import find_weights
-from openvmas.settings import option
 from openvmas.train.export.onnx_files import OPSET, unpack_blocks
 
 
@@ -65,16 +63,13 @@ def null_condition(engine: Engine, n_steps: int) -> np.ndarray:
     return run(graph, inputs)[0][0]
 
 
-@dataclass(frozen=True)
-class Int8Options:
-    """Settings of the comparison."""
-
-    model: str = option("mini", "Preset or folder of exported weights.", metavar="PATH")
-    seconds: float = option(20.0, "Length of what is read of each file, seconds.", min=0.1)
-
-
-def compare_likelihoods(sounds: Sequence[Path], options: Int8Options) -> Iterator[str]:
-    """Lines with the likelihood of sounds under fp32 and 8-bit weights, for each and on average."""
+def main() -> None:
+    """Print the likelihood of sounds under fp32 and 8-bit weights, for each and on average."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sounds", nargs="+", type=Path)
+    parser.add_argument("--model", default="mini", help="Preset or folder of exported weights.")
+    parser.add_argument("--seconds", type=float, default=20.0, help="Length of what is read of each file.")
+    options = parser.parse_args()
     weights = find_weights(options.model)
     runner, rounded, exact = CodecRunner(weights), Engine(weights), Engine(weights)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,13 +77,17 @@ def compare_likelihoods(sounds: Sequence[Path], options: Int8Options) -> Iterato
         onnx.save(expand(onnx.load(str(weights.file("decoder")))), str(path))
         exact.use_decoder(path)
     losses = []
-    for sound in sounds:
+    for sound in options.sounds:
         blocks = (block[0] for block in read_audio_blocks(sound, runner.sample_rate, 1))
         codes = np.concatenate(list(runner.encode_blocks(blocks, weights.sizes["n_codebooks"])), axis=1)
         codes = codes[:, : round(options.seconds * exact.frame_rate)]
         condition = null_condition(exact, codes.shape[1])
         pair = [negative_log_likelihood(engine, codes, condition) for engine in (exact, rounded)]
         losses.append(pair)
-        yield f"{sound.name}: fp32 {pair[0]:.4f}, 8-bit {pair[1]:.4f} nats per code"
+        print(f"{sound.name}: fp32 {pair[0]:.4f}, 8-bit {pair[1]:.4f} nats per code")
     exact_mean, rounded_mean = np.mean(losses, axis=0)
-    yield f"mean: fp32 {exact_mean:.4f}, 8-bit {rounded_mean:.4f}, {100 * (rounded_mean / exact_mean - 1):+.2f} %"
+    print(f"mean: fp32 {exact_mean:.4f}, 8-bit {rounded_mean:.4f}, {100 * (rounded_mean / exact_mean - 1):+.2f} %")
+
+
+if __name__ == "__main__":
+    main()

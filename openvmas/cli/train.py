@@ -226,8 +226,3 @@ add(
     train, "import", "export.import_onnx:import_files", "MODEL FOLDER",
     "Write the codec and decoder of an exported model (preset or folder) as checkpoints into FOLDER.",
 )  # fmt: skip
-add(
-    train, "int8", "export.int8:compare_likelihoods", "SOUND...",
-    "Measure the cost of 8-bit weights: the likelihood of music under the exported decoder, and under fp32 weights.",
-    "export.int8:Int8Options",
-)  # fmt: skip

@@ -19,7 +19,7 @@ from openvmas.codec.stream import CodecStream
 from openvmas.errors import ModelError
 from openvmas.onnx_session import open_graph, run
 from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.export.export_model import CODEC_FILES, measure_reach, replace_codec
+from openvmas.train.export.export_model import CODEC_FILES, ExportOptions, export, measure_reach
 from tests.codec.made import export_debug_codec, make_codec
 
 HOP = 640
@@ -175,19 +175,19 @@ def test_a_codec_is_replaced_beside_a_decoder_that_stays(tmp_path):
     files = {name.removesuffix(".onnx"): name for name in ("decoder.onnx", "condition.onnx", "codec.onnx")}
     sizes = {"sample_rate": 32_000, "hop_length": HOP, "codebook_size": 64, "n_codebooks": 4, "width": 7}
     write_manifest(tmp_path, name="m", version="0.1", licence="x", files=files, sizes=sizes)
-    replace_codec(make_codec(), tmp_path, "0.2")
+    export(make_codec(), None, tmp_path, ExportOptions(version="0.2"))
     weights = find_weights(tmp_path)
     assert (weights.version, weights.sizes["width"], weights.sizes["codec_codebooks"]) == ("0.2", 7, 8)
     assert set(weights.files) == {"decoder", "condition", *CODEC_FILES}
     assert weights.file("decoder").read_bytes() == b"decoder.onnx"
     assert CodecRunner(weights).encode(WAVE).shape == (8, 91)
     with pytest.raises(ModelError, match="trained for other codebooks"):
-        replace_codec(make_codec(seed=4), tmp_path)
+        export(make_codec(seed=4), None, tmp_path, ExportOptions())
     manifest = json.loads((tmp_path / "model.json").read_text())
     manifest["sizes"]["hop_length"] = 320
     (tmp_path / "model.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="trained for hop_length 320, but this codec has 640"):
-        replace_codec(make_codec(), tmp_path)
+        export(make_codec(), None, tmp_path, ExportOptions())
 
 
 def test_the_shipped_codec_keeps_a_chord():

@@ -10,7 +10,7 @@ from openvmas.codec.autoencoder import CODEC_PRESETS, Codec
 from openvmas.condition import AXES, Condition
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
 from openvmas.timeline import Events
-from openvmas.train.export.export_model import export
+from openvmas.train.export.export_model import ExportOptions, export
 
 
 def make_models() -> tuple[Codec, Decoder]:
@@ -24,7 +24,7 @@ def make_models() -> tuple[Codec, Decoder]:
 
 def export_debug(folder: Path) -> Path:
     """Folder with an exported model of the debug preset."""
-    export(*make_models(), folder, "debug", "0")
+    export(*make_models(), folder, ExportOptions("debug", "0"))
     return folder
 
 

@@ -21,7 +21,7 @@ from openvmas.model.decoder import Decoder, save_decoder
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder, save_video_encoder
 from openvmas.pretrained import Weights, find_alignment, find_weights
 from openvmas.settings import GenerateOptions
-from openvmas.train.export.export_model import CODEC_FILES, DECODER_FILES, export, export_alignment, replace_decoder
+from openvmas.train.export.export_model import CODEC_FILES, DECODER_FILES, ExportOptions, export
 from tests.generate.made import export_debug, make_condition, make_models
 
 SPAN = 120
@@ -57,7 +57,7 @@ def joined(tmp_path_factory, run) -> Weights:
     """A model with everything, in fp32."""
     folder = tmp_path_factory.mktemp("joint")
     codec, decoder = make_models()
-    export(codec, decoder, folder, "joint", "1", bits=32, run=run[0], span=SPAN)
+    export(codec, decoder, folder, ExportOptions("joint", "1", 32, str(run[0]), span=SPAN))
     return find_weights(folder)
 
 
@@ -68,9 +68,9 @@ def write_codes(weights, condition, options):
 def test_a_decoder_is_replaced_beside_a_codec_that_stays(tmp_path, run, joined):
     """With a joint run its video encoder comes along, and goes with the next one."""
     codec, decoder = make_models()
-    export(codec, decoder, tmp_path, "m", "1", bits=32, run=run[0], span=SPAN, licence="CC0-1.0")
+    export(codec, decoder, tmp_path, ExportOptions("m", "1", 32, str(run[0]), span=SPAN, licence="CC0-1.0"))
     codec_files = {name: (tmp_path / name).read_bytes() for name in CODEC_FILES.values()}
-    replace_decoder(decoder, tmp_path, "2", bits=32, run=run[0], span=SPAN)
+    export(None, decoder, tmp_path, ExportOptions(version="2", bits=32, joint=str(run[0]), span=SPAN))
     weights = find_weights(tmp_path)
     assert (weights.name, weights.version, weights.licence) == ("m", "2", "CC0-1.0")
     assert weights.files.keys() == joined.files.keys() - {"music_embedding"}
@@ -79,12 +79,12 @@ def test_a_decoder_is_replaced_beside_a_codec_that_stays(tmp_path, run, joined):
     condition = replace(make_condition(60), picture=make_picture(60))
     found, expected = (write_codes(w, condition, GenerateOptions(candidates=1)) for w in (weights, joined))
     assert np.array_equal(found, expected)
-    replace_decoder(decoder, tmp_path, bits=32)
+    export(None, decoder, tmp_path, ExportOptions(bits=32))
     assert find_weights(tmp_path).files.keys() == {*DECODER_FILES, *CODEC_FILES}
     assert not (tmp_path / "video_encoder.onnx").exists()
     other = Decoder(replace(decoder.config, n_codebooks=2))
     with pytest.raises(ModelError, match="n_codebooks 4, but this decoder was trained for 2"):
-        replace_decoder(other, tmp_path)
+        export(None, other, tmp_path, ExportOptions())
 
 
 def make_picture(n_steps: int, seed: int = 0) -> Picture:
@@ -176,7 +176,8 @@ def test_an_alignment_is_a_folder_of_its_own_and_knows_whose_codes_it_reads(run,
     monkeypatch.setattr("openvmas.pretrained.PRESETS_FOLDER", tmp_path / "presets")
     with pytest.raises(ModelError, match="no alignment part"):
         find_alignment(model.folder)
-    export_alignment(run[0], model.folder / "alignment", "alignment", "0.1", str(model.folder), SPAN)
+    options = ExportOptions("alignment", "0.1", joint=str(run[0]), codes_of=str(model.folder), span=SPAN)
+    export(None, None, model.folder / "alignment", options)
     alone = find_alignment(model.folder)
     assert set(alone.files) == {"video_encoder", "music_embedding"} and alone.name == "alignment"
     codes, picture = np.random.default_rng(1).integers(0, 64, (4, 100)), make_picture(100)
@@ -191,7 +192,7 @@ def test_an_alignment_is_a_folder_of_its_own_and_knows_whose_codes_it_reads(run,
 
 def test_a_run_without_alignment_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"has no decoder\.pt"):
-        export_alignment(tmp_path, tmp_path / "out", "a", "1", "mini")
+        export(None, None, tmp_path / "out", ExportOptions("a", "1", joint=str(tmp_path)))
 
 
 def test_spans_leave_no_short_rest():

@@ -4,13 +4,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from int8_weights import expand, negative_log_likelihood
 
 from openvmas.generate.batch_decoder import Engine
 from openvmas.generate.pattern import undelay
 from openvmas.model.decoder import Decoder
 from openvmas.pretrained import find_weights
-from openvmas.train.export.export_model import export
-from openvmas.train.export.int8 import expand, negative_log_likelihood
+from openvmas.train.export.export_model import ExportOptions, export
 from tests.generate.made import make_condition, make_models
 
 STEPS = 120
@@ -37,7 +37,7 @@ def pair(request, tmp_path_factory) -> tuple[Decoder, Engine]:
     if request.param == "trained":
         decoder = train_a_little(Decoder(decoder.config)).eval()
     folder = tmp_path_factory.mktemp(request.param)
-    export(codec, decoder, folder, "debug", "0", bits=32)
+    export(codec, decoder, folder, ExportOptions("debug", "0", 32))
     return decoder, Engine(find_weights(folder))
 
 
@@ -78,7 +78,7 @@ def test_8_bit_weights_cost_at_most_a_hundredth_of_the_likelihood(tmp_path):
     decoder = train_a_little(Decoder(decoder.config)).eval()
     engines = []
     for bits in (32, 8):
-        export(codec, decoder, tmp_path / str(bits), "debug", "0", bits=bits)
+        export(codec, decoder, tmp_path / str(bits), ExportOptions("debug", "0", bits))
         engines.append(Engine(find_weights(tmp_path / str(bits))))
     condition = np.zeros((60, decoder.config.width), np.float32)
     torch.manual_seed(1)
@@ -89,7 +89,7 @@ def test_8_bit_weights_cost_at_most_a_hundredth_of_the_likelihood(tmp_path):
 
 def test_expanded_weights_are_those_of_the_blocks(tmp_path):
     codec, decoder = make_models()
-    export(codec, decoder, tmp_path / "a", "debug", "0")
+    export(codec, decoder, tmp_path / "a", ExportOptions("debug", "0"))
     wide = expand(onnx.load(str(tmp_path / "a" / "decoder.onnx")))
     values = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in wide.graph.initializer}
     weight = next(value for name, value in values.items() if name.startswith("heads"))

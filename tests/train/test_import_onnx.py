@@ -16,7 +16,7 @@ from openvmas.codec.runtime import CodecRunner
 from openvmas.errors import ModelError
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, load_decoder
 from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.export.export_model import export
+from openvmas.train.export.export_model import ExportOptions, export
 from openvmas.train.export.import_onnx import import_decoder
 
 
@@ -28,7 +28,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Codec, Decoder, Path
         torch.nn.init.normal_(parameter, std=0.2)
     codec.quantizer.codebooks.normal_()
     folder = tmp_path_factory.mktemp("model")
-    export(codec, decoder, folder, "debug", "0")
+    export(codec, decoder, folder, ExportOptions("debug", "0"))
     return codec, decoder, folder
 
 
@@ -57,14 +57,14 @@ def test_what_is_recovered_is_what_runs(made: tuple[Codec, Decoder, Path], tmp_p
 
 def test_four_bits_are_refused(made: tuple[Codec, Decoder, Path], tmp_path: Path) -> None:
     codec, decoder, _ = made
-    export(codec, decoder, tmp_path, "debug", "0", bits=4)
+    export(codec, decoder, tmp_path, ExportOptions("debug", "0", 4))
     with pytest.raises(ModelError, match="4 bits"):
         import_decoder(find_weights(tmp_path))
 
 
 def test_a_graph_of_someone_else_is_refused(made: tuple[Codec, Decoder, Path], tmp_path: Path) -> None:
     codec, decoder, _ = made
-    export(codec, decoder, tmp_path, "debug", "0")
+    export(codec, decoder, tmp_path, ExportOptions("debug", "0"))
     weights = find_weights(tmp_path)
     model = onnx.load(str(tmp_path / "condition.onnx"))
     kept = [tensor for tensor in model.graph.initializer if tensor.name != "mix.bias"]

@@ -30,7 +30,7 @@ from openvmas.train.decoder.examples import (
     listen_all,
     read_wave,
 )
-from openvmas.train.export.export_model import export
+from openvmas.train.export.export_model import ExportOptions, export
 from openvmas.train.loop import RunOptions
 from tests.generate.made import make_condition
 
@@ -162,7 +162,7 @@ def test_from_tracks_to_music(waves, run):
     log = [json.loads(line) for line in (run / "model" / "log.jsonl").read_text().splitlines()]
     assert log[-1]["step"] == 30 and log[-1]["full"] < log[0]["full"] - 0.1
     codec, decoder = load_codec(str(run / "codec" / "codec.pt")), load_decoder(str(run / "model" / "decoder.pt"))
-    export(codec, decoder, run / "export", "debug", "0")
+    export(codec, decoder, run / "export", ExportOptions("debug", "0"))
     composer = ModelComposer(find_weights(run / "export"))
     wave = np.concatenate(list(composer.compose(make_condition(150), None, GenerateOptions(candidates=2))), axis=1)
     assert wave.shape == (2, 3 * 48_000) and np.isfinite(wave).all() and np.abs(wave).max() > 1e-4

@@ -27,14 +27,15 @@ import torch
 from torch import Tensor, nn
 
 from openvmas.codec.autoencoder import Codec, load_codec
+from openvmas.codec.stream import read_codebooks
 from openvmas.errors import ModelError, OptionError
 from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding, TimedMusic, unconditioned_hidden
 from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
 from openvmas.model.video_encoder import VideoEncoder, load_video_encoder
-from openvmas.pretrained import find_weights, hash_file, write_manifest
+from openvmas.pretrained import Weights, find_weights, hash_file, write_manifest
 from openvmas.settings import option
 from openvmas.train.export.onnx_files import compress, export_graph, quantize
-from openvmas.train.export.step_graph import PARTS, StepGraph, plain_products
+from openvmas.train.export.step_graph import PARTS, StepGraph
 
 UNSTATED = "unstated"  # licence of weights of which nobody has said it
 DECODER_FILES = {"decoder": "decoder.onnx", "condition": "condition.onnx"}
@@ -111,7 +112,7 @@ def decoder_sizes(config: DecoderConfig) -> dict[str, Any]:
     return {"wide_layers": list(config.wide_layers), **{name: getattr(config, name) for name in names}}
 
 
-def export_step(decoder: Decoder, path: Path, bits: int = 8) -> None:
+def export_step(decoder: Decoder, path: Path, bits: int) -> None:
     """Write one step of the decoder; bits: of the weights, 32 for fp32 (embeddings are then fp32, too, else fp16)."""
     state = {name: value.detach().numpy() for name, value in decoder.state_dict().items()}
     n_layers = decoder.config.n_layers
@@ -119,32 +120,78 @@ def export_step(decoder: Decoder, path: Path, bits: int = 8) -> None:
     weights["heads"] = state["heads.weight"].T
     gains = np.stack([state[f"layers.{i}.condition_gain"] for i in range(n_layers)])
     table = state["embedding.weight"].astype(np.float16 if bits < 32 else np.float32)
-    model = StepGraph(decoder_sizes(decoder.config), gains, table, plain_products(weights)).model()
+    model = StepGraph(decoder_sizes(decoder.config), gains, table, weights).model()
     onnx.save(model, str(path))
     if bits < 32:
         quantize(path, path, bits)
 
 
-def export(
-    codec: Codec, decoder: Decoder, folder: Path, name: str, version: str, bits: int = 8, run: Path | None = None,
-    span: int = SPAN, licence: str = UNSTATED,
-) -> Path:  # fmt: skip
-    """Write all files of a model; returns the manifest's path.
+def export(codec: Codec | None, decoder: Decoder | None, folder: Path, options: ExportOptions) -> Path:
+    """Write the files of a model; returns the manifest's path.
 
-    bits: of the decoder's weights, 32 for fp32. run: of the joint training that the decoder comes from, whose video
-    encoder and alignment are written, too; span: steps of its clips. licence: of the weights, by the music that they
-    learned from; every sidecar repeats it.
+    With only a codec or only a decoder, the folder must hold a model, of which the rest and the name stay as they are.
+    A decoder of a joint run (`options.joint`) brings the video encoder along; pictures and music are compared by the
+    alignment of both together, or by weights of their own, which are written where there is neither codec nor decoder.
+    Raises ModelError where the parts do not fit, OptionError where there is nothing to write.
     """
+    run = Path(options.joint) if options.joint else None
+    if not (codec or decoder or run):
+        raise OptionError("without codec and decoder there is nothing to export; with - - give --joint RUN.")
+    model = find_weights(folder) if (codec is None) != (decoder is None) else None
+    files: dict[str, str] = {}
+    sizes: dict[str, Any] = {}
+    if model:
+        check_fit(model, codec, decoder)
+        files, sizes = {role: path.name for role, path in model.files.items()}, dict(model.sizes)
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {**export_codec(codec, folder), **export_decoder(decoder, folder, bits)}
-    files = {**DECODER_FILES, **CODEC_FILES}
-    if run is not None:
-        sizes |= export_sides(run, folder, folder / CODEC_FILES["codebooks"], span, bits)
+    if codec:
+        sizes |= export_codec(codec, folder)
+        files |= CODEC_FILES
+    if decoder:
+        for role in JOINT_FILES.keys() & files.keys():
+            (folder / files.pop(role)).unlink()
+        sizes = {name: value for name, value in sizes.items() if name not in ("video", "alignment")}
+        sizes |= export_decoder(decoder, folder, options.bits)
+        files |= DECODER_FILES
+    if run and decoder and model:
+        sizes |= export_video(load_sides(run)[0], folder, options.span, options.bits)
+        files |= VIDEO_FILES
+    elif run and not model:
+        codes_of = folder / CODEC_FILES["codebooks"] if codec else find_weights(options.codes_of).file("codebooks")
+        sizes |= export_sides(run, folder, codes_of, options.span, options.bits)
         files |= JOINT_FILES
+    version = options.version or (model.version if model else "0.1")
+    name, licence = (model.name, model.licence) if model else (options.name, options.licence)
     return write_manifest(folder, name=name, version=version, licence=licence, files=files, sizes=sizes)
 
 
-def export_decoder(decoder: Decoder, folder: Path, bits: int = 8) -> dict[str, Any]:
+def check_fit(model: Weights, codec: Codec | None, decoder: Decoder | None) -> None:
+    """Raises ModelError where a codec or decoder cannot take the place of a model's own."""
+    sizes, folder = model.sizes, model.folder
+    if decoder:
+        for name in ("n_codebooks", "codebook_size"):
+            if sizes[name] != getattr(decoder.config, name):
+                raise ModelError(
+                    f"the codec in {folder} has {name} {sizes[name]}, but this decoder was trained for "
+                    f"{getattr(decoder.config, name)}; export both."
+                )
+    if codec:
+        for name in ("sample_rate", "hop_length", "codebook_size"):
+            if sizes[name] != getattr(codec.config, name):
+                raise ModelError(
+                    f"the decoder in {folder} was trained for {name} {sizes[name]}, but this codec has "
+                    f"{getattr(codec.config, name)}; train a decoder on this codec's codes and export both."
+                )
+        if "codebooks" in model.files:
+            before = read_codebooks(model)[: sizes["n_codebooks"]]
+            if not np.array_equal(before, codec.quantizer.codebooks[: len(before)].detach().half().float().numpy()):
+                raise ModelError(
+                    f"the decoder in {folder} was trained for other codebooks; train one on this codec's codes and "
+                    "export both."
+                )
+
+
+def export_decoder(decoder: Decoder, folder: Path, bits: int) -> dict[str, Any]:
     """Write DECODER_FILES; returns their sizes for the manifest."""
     config, steps = decoder.config, {1: "steps"}
     export_step(decoder, folder / DECODER_FILES["decoder"], bits)
@@ -157,74 +204,6 @@ def export_decoder(decoder: Decoder, folder: Path, bits: int = 8) -> dict[str, A
         ["condition"], {"curves": steps, "semantics": steps, "condition": steps}, folder / DECODER_FILES["condition"],
     )  # fmt: skip
     return decoder_sizes(config)
-
-
-def export_alignment(
-    run: Path, folder: Path, name: str, version: str, codes_of: str, span: int = SPAN, licence: str = UNSTATED
-) -> Path:
-    """Write only JOINT_FILES; returns the manifest's path. codes_of: the model whose codes the run read."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sizes = export_sides(run, folder, find_weights(codes_of).file("codebooks"), span)
-    return write_manifest(folder, name=name, version=version, licence=licence, files=JOINT_FILES, sizes=sizes)
-
-
-def replace_codec(codec: Codec, folder: Path, version: str | None = None) -> Path:
-    """Write the codec's files again into a folder with a model and leave decoder and condition as they are.
-
-    version: of the model from now on (the old one if None). Returns the manifest's path. Raises ModelError where the
-    model's decoder could not drive this codec.
-    """
-    weights = find_weights(folder)
-    config, sizes = codec.config, weights.sizes
-    for name in ("sample_rate", "hop_length", "codebook_size"):
-        if sizes[name] != getattr(config, name):
-            raise ModelError(
-                f"the decoder in {folder} was trained for {name} {sizes[name]}, but this codec has "
-                f"{getattr(config, name)}; train a decoder on this codec's codes and export both."
-            )
-    if "codebooks" in weights.files:
-        with np.load(weights.file("codebooks")) as data:
-            before = data["codebooks"][: sizes["n_codebooks"]]
-        if not np.array_equal(before, codec.quantizer.codebooks[: len(before)].detach().numpy().astype(np.float16)):
-            raise ModelError(
-                f"the decoder in {folder} was trained for other codebooks; train one on this codec's codes and export "
-                "both."
-            )
-    sizes = {**sizes, **export_codec(codec, folder)}
-    files = {**{role: path.name for role, path in weights.files.items()}, **CODEC_FILES}
-    return write_manifest(
-        folder, name=weights.name, version=version or weights.version, licence=weights.licence, files=files, sizes=sizes
-    )
-
-
-def replace_decoder(
-    decoder: Decoder, folder: Path, version: str | None = None, bits: int = 8, run: Path | None = None, span: int = SPAN
-) -> Path:  # fmt: skip
-    """Write the decoder's files again into a folder with a model and leave its codec as it is.
-
-    version: of the model from now on (the old one if None). run: of the joint training that the decoder comes from,
-    whose video encoder is written, too; pictures and music are compared by weights of their own (`export_alignment`).
-    Returns the manifest's path. Raises ModelError where the decoder was trained for codes of another size.
-    """
-    weights, sizes = find_weights(folder), decoder_sizes(decoder.config)
-    for name in ("n_codebooks", "codebook_size"):
-        if weights.sizes[name] != sizes[name]:
-            raise ModelError(
-                f"the codec in {folder} has {name} {weights.sizes[name]}, but this decoder was trained for "
-                f"{sizes[name]}; export both."
-            )
-    sizes = {name: value for name, value in weights.sizes.items() if name not in ("video", "alignment")}
-    for role in JOINT_FILES.keys() & weights.files.keys():
-        weights.files[role].unlink()
-    files = {role: path.name for role, path in weights.files.items() if role not in JOINT_FILES}
-    sizes |= export_decoder(decoder, folder, bits)
-    if run is not None:
-        video, _, _ = load_sides(run)
-        sizes |= export_video(video, folder, span, bits)
-        files |= VIDEO_FILES
-    return write_manifest(
-        folder, name=weights.name, version=version or weights.version, licence=weights.licence, files=files, sizes=sizes
-    )
 
 
 def moments_of(timed: TimedEmbedding, states: Tensor) -> Tensor:
@@ -276,7 +255,7 @@ def load_sides(run: Path) -> tuple[VideoSide, MusicSide, dict[str, float]]:
     return *sides, {name: round(scale().item(), 4) for name, scale in scales.items()}
 
 
-def export_sides(run: Path, folder: Path, codes_of: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
+def export_sides(run: Path, folder: Path, codes_of: Path, span: int, bits: int) -> dict[str, Any]:
     """Write JOINT_FILES; returns their sizes for the manifest.
 
     codes_of: the codebooks of the codec whose codes the run's decoder read. span: steps of a clip in training.
@@ -302,7 +281,7 @@ def export_sides(run: Path, folder: Path, codes_of: Path, span: int = SPAN, bits
     }
 
 
-def export_video(video: VideoSide, folder: Path, span: int = SPAN, bits: int = 8) -> dict[str, Any]:
+def export_video(video: VideoSide, folder: Path, span: int, bits: int) -> dict[str, Any]:
     """Write VIDEO_FILES; returns their sizes for the manifest. span, bits: as for `export_sides`."""
     config, path = video.encoder.config, folder / VIDEO_FILES["video_encoder"]
     n_frames = max(round(span * config.fps / 50), 2)
@@ -324,15 +303,4 @@ def export_files(codec: Path, decoder: Path, folder: Path, options: ExportOption
     """Export checkpoints, and keep what "-" stands for; yields the manifest's path. Raises ModelError, OptionError."""
     made = None if str(codec) == "-" else load_codec(str(codec))
     whole = None if str(decoder) == "-" else load_decoder(str(decoder))
-    run = Path(options.joint) if options.joint else None
-    name, version, bits, span, licence = options.name, options.version, options.bits, options.span, options.licence
-    if made and whole:
-        yield str(export(made, whole, folder, name, version or "0.1", bits, run, span, licence))
-    elif made:
-        yield str(replace_codec(made, folder, version))
-    elif whole:
-        yield str(replace_decoder(whole, folder, version, bits, run, span))
-    elif run:
-        yield str(export_alignment(run, folder, name, version or "0.1", options.codes_of, span, licence))
-    else:
-        raise OptionError("without codec and decoder there is nothing to export; with - - give --joint RUN.")
+    yield str(export(made, whole, folder, options))

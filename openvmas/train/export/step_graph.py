@@ -7,7 +7,7 @@ layer's cache is an input of its own, so that nothing of it is copied.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,10 @@ from openvmas.train.export.onnx_files import OPSET
 
 EPSILON = 1e-6  # of model.decoder.normalize
 PARTS = ("to_qkv", "to_out", "to_hidden", "from_hidden")  # matrices of a layer, in the order of the computation
-Product = Callable[["StepGraph", str, str], str]
 
 
 class StepGraph:
-    """A graph under construction. product: adds the product of a value with the named weights, and names the result.
+    """A graph under construction. weights: fp32 matrices [D_in, D_out] by name, PART.LAYER and heads.
 
     sizes: n_codebooks, codebook_size, width, n_layers, n_groups, head_width, narrow, wide and wide_layers.
     gains: [n_layers, D] of the condition; table: embedding [K * (V + 1), D], fp16 or fp32.
@@ -32,8 +31,10 @@ class StepGraph:
     Outputs: logits [n, 1, K * V], and new_keys and new_values [n, G, 1, n_layers, d] for the caller to write there.
     """
 
-    def __init__(self, sizes: dict[str, Any], gains: np.ndarray, table: np.ndarray, product: Product) -> None:
-        self.sizes, self._product = sizes, product
+    def __init__(
+        self, sizes: dict[str, Any], gains: np.ndarray, table: np.ndarray, weights: dict[str, np.ndarray]
+    ) -> None:
+        self.sizes, self._weights = sizes, weights
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self._count = 0
@@ -65,6 +66,10 @@ class StepGraph:
         """Add a node of ONNX Runtime's own operators."""
         return self.node(kind, *inputs, domain="com.microsoft", **options)
 
+    def multiply(self, name: str, x: str) -> str:
+        """Add the product of x with the named weights, which the 8-bit quantiser recognises."""
+        return self.node("MatMul", x, self.constant(name, np.ascontiguousarray(self._weights[name], np.float32)))
+
     def add_and_normalize(self, x: str, more: str) -> tuple[str, str]:
         """normalize(x + more), and x + more."""
         outputs = self.own("SkipSimplifiedLayerNormalization", x, more, self._ones, n=4, epsilon=EPSILON)
@@ -87,13 +92,13 @@ class StepGraph:
             attended, key, value = self._attend(h, layer)
             keys.append(key)
             values.append(value)
-            h, x = self.add_and_normalize(x, self._product(self, f"to_out.{layer}", attended))
-            hidden = self._product(self, f"to_hidden.{layer}", h)
+            h, x = self.add_and_normalize(x, self.multiply(f"to_out.{layer}", attended))
+            hidden = self.multiply(f"to_hidden.{layer}", h)
             gate, value = self.node("Split", hidden, n=2, axis=2)
             h = self.node("Mul", self.own("QuickGelu", gate, alpha=1.0), value)
-            x = self.node("Add", x, self._product(self, f"from_hidden.{layer}", h))
+            x = self.node("Add", x, self.multiply(f"from_hidden.{layer}", h))
         last = self.node("SimplifiedLayerNormalization", x, self._ones, axis=-1, epsilon=EPSILON)
-        self.node("Identity", self._product(self, "heads", last), name="logits")
+        self.node("Identity", self.multiply("heads", last), name="logits")
         self.node("Concat", *keys, axis=3, name="new_keys")
         self.node("Concat", *values, axis=3, name="new_values")
 
@@ -102,9 +107,7 @@ class StepGraph:
         n_heads, n_groups, d = self.n_heads, self.n_groups, self.head_width
         kind = "wide" if layer in self.sizes["wide_layers"] else "narrow"
         turned = (n_heads + n_groups) * d
-        qk, v = self.node(
-            "Split", self._product(self, f"to_qkv.{layer}", h), self.ints(turned, n_groups * d), n=2, axis=2
-        )
+        qk, v = self.node("Split", self.multiply(f"to_qkv.{layer}", h), self.ints(turned, n_groups * d), n=2, axis=2)
         qk = self.node("Reshape", qk, self.ints(0, n_heads + n_groups, 1, d))
         qk = self.node("SimplifiedLayerNormalization", qk, self._root, axis=-1, epsilon=EPSILON)
         qk = self.own("RotaryEmbedding", qk, self.ints(0), "cosine", "sine")
@@ -145,12 +148,3 @@ class StepGraph:
         model = helper.make_model(graph, opset_imports=opsets, producer_name="openvmas")
         model.ir_version = 8  # of opset 17
         return model
-
-
-def plain_products(weights: dict[str, np.ndarray]) -> Product:
-    """Products with fp32 weights [D_in, D_out] by name, which the 8-bit quantiser recognises."""
-
-    def multiply(graph: StepGraph, name: str, x: str) -> str:
-        return graph.node("MatMul", x, graph.constant(name, np.ascontiguousarray(weights[name], np.float32)))
-
-    return multiply
