@@ -5,16 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from openvmas.cli.options import output_options, quiet_option
+from openvmas.cli.result_files import result_of
 from openvmas.errors import InputError, OutputError
 from openvmas.settings import OutputOptions
+
+if TYPE_CHECKING:
+    from openvmas.codec.ovc import CodesFile
 
 TEXTS = {item.name: item.metadata["help"] for item in fields(OutputOptions)}
 DEFAULT_MODEL = OutputOptions().model
@@ -53,18 +58,20 @@ def encode(source: str, output: str | None, overwrite: bool, quiet: bool, model:
     from openvmas.codec.transcode import MonoSource, check_codebooks, encode_file
     from openvmas.pretrained import find_weights
 
-    target = named(output or Path(source).with_suffix(EXTENSION), EXTENSION, "an encoded sound")
+    target = named(source, output, EXTENSION, "an encoded sound")
     with result_of(source, target, overwrite) as hidden:
         runner = CodecRunner(find_weights(model))
         check_codebooks(runner, codebooks)
         sound = MonoSource(source, runner.sample_rate)
+        began = time.perf_counter()
         with progress_bar("encoding", quiet) as progress:
-            file, work = encode_file(sound, runner, codebooks, progress)
+            file = encode_file(sound, runner, codebooks, progress)
+        speed = speed_since(began, file)
         data = to_bytes(file)
         hidden.write_bytes(data)
     click.echo(
-        f"{target}: {work.duration:.1f} s, {file.n_codebooks} codebooks, {float(file.bits_per_second):.0f} bit/s "
-        f"({len(data)} bytes), encoded {work.speed:.0f} times as fast as it plays"
+        f"{target}: {float(file.duration):.1f} s, {file.n_codebooks} codebooks, {float(file.bits_per_second):.0f} bit/s "
+        f"({len(data)} bytes), encoded {speed:.0f} times as fast as it plays"
     )
     return 0
 
@@ -82,14 +89,12 @@ def decode(
     source: str, output: str | None, overwrite: bool, quiet: bool, model: str | None, sample_rate: int | None
 ) -> int:
     """Decode an .ovc file to a WAV file (mono, 32-bit float), as long as the sound that was encoded."""
-    import time
-
     from openvmas.codec.ovc import read_codes
     from openvmas.codec.runtime import CodecRunner
-    from openvmas.codec.transcode import Transcoding, decode_blocks, weights_for
+    from openvmas.codec.transcode import decode_blocks, weights_for
     from openvmas.media.audio import write_wav
 
-    target = named(output or Path(source).with_suffix(".wav"), ".wav", "a decoded sound")
+    target = named(source, output, ".wav", "a decoded sound")
     file = read_codes(source)
     rate = file.sample_rate if sample_rate is None else sample_rate
     with result_of(source, target, overwrite) as hidden:
@@ -97,10 +102,10 @@ def decode(
         began = time.perf_counter()
         with progress_bar("decoding", quiet) as progress:
             n_samples = write_wav(hidden, decode_blocks(file, runner, sample_rate, progress), rate)
-        work = Transcoding(float(file.duration), time.perf_counter() - began)
+        speed = speed_since(began, file)
     click.echo(
         f"{target}: {n_samples / rate:.1f} s at {rate} Hz from {file.n_codebooks} codebooks, "
-        f"decoded {work.speed:.0f} times as fast as it plays"
+        f"decoded {speed:.0f} times as fast as it plays"
     )
     return 0
 
@@ -120,7 +125,7 @@ def report(
     from openvmas.eval.codec.codec_report import write_codec_report
     from openvmas.pretrained import find_weights
 
-    target = named(output or Path(source).with_suffix(".codec.html"), ".html", "a report")
+    target = named(source, output, ".codec.html", "a report")
     with result_of(source, target, overwrite) as hidden:
         runner = CodecRunner(find_weights(model))
         check_codebooks(runner, codebooks)
@@ -135,27 +140,19 @@ def report(
     return 0
 
 
-def named(target: str | Path, extension: str, what: str) -> Path:
-    """The target as a path. Raises OutputError where its extension is another."""
-    path = Path(target)
+def speed_since(began: float, file: CodesFile) -> float:
+    """The length of a sound over the time that its work took, times real time."""
+    return float(file.duration) / max(time.perf_counter() - began, 1e-9)
+
+
+def named(source: str, target: str | None, ending: str, what: str) -> Path:
+    """The target as a path, beside an existing source if it is left out. Raises InputError and OutputError."""
+    path, extension = Path(target or Path(source).with_suffix(ending)), Path(f"x{ending}").suffix
     if path.suffix.lower() != extension:
         raise OutputError(f"{what} is written as {extension[1:].upper()}; end {path} in {extension}.")
+    if not Path(source).exists():
+        raise InputError(f"{source} does not exist; check the path.")
     return path
-
-
-@contextlib.contextmanager
-def result_of(source: str, target: Path, overwrite: bool) -> Iterator[Path]:
-    """Checks source and target, then gives a hidden file to write; renames it at the end."""
-    from openvmas.files import explain_write_errors
-    from openvmas.generate.outputs import Outputs
-
-    with Outputs(source, overwrite) as outputs:
-        if not Path(source).exists():
-            raise InputError(f"{source} does not exist; check the path.")
-        hidden = outputs.reserve(target)
-        with explain_write_errors(target.parent):
-            yield hidden
-        outputs.commit()
 
 
 @contextlib.contextmanager

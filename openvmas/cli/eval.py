@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from openvmas.cli.result_files import reserve, write
 from openvmas.errors import ModelError, OptionError
-
-if TYPE_CHECKING:
-    from openvmas.generate.outputs import Outputs
 
 
 @click.group()
@@ -31,22 +28,6 @@ def extra_needed() -> Iterator[None]:
         yield
     except ImportError as error:
         raise OptionError(f"the figures need {error.name}; run: pip install 'openvmas[eval]'.") from error
-
-
-def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> dict[str, Path]:
-    """The hidden files to write to. Raises OutputError."""
-    asked = (("json", json_path, "--json"), ("page", markdown, "--markdown"))
-    return {kind: outputs.reserve(path, option) for kind, path, option in asked if path}
-
-
-def write(targets: dict[str, Path], page: str, data: dict[str, Any], table: str = "") -> None:
-    """The page, the figures and another page with the table into the reserved files. Raises OutputError."""
-    from openvmas.files import explain_write_errors
-
-    texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "table": table}
-    for kind, hidden in targets.items():
-        with explain_write_errors(hidden.parent):
-            hidden.write_text(texts[kind], encoding="utf-8")
 
 
 @eval.command()

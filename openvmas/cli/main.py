@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,11 +23,11 @@ import click
 
 from openvmas import __version__
 from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option
+from openvmas.cli.result_files import result_of
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
 
 if TYPE_CHECKING:
-    from openvmas.cli.progress import Report
     from openvmas.generate.scorer import ScoreResult
 
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
@@ -127,11 +127,14 @@ def describe(result: ScoreResult) -> str:
 @quiet_option
 def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
+    from openvmas.cli.progress import show_progress
     from openvmas.generate import scorer
+    from openvmas.media.probe import probe
     from openvmas.planning.schema import write_plan
 
     target = Path(output or Path(video).with_suffix(".plan.yaml"))
-    with result_of(video, target, overwrite, quiet) as (hidden, progress):
+    probe(video)
+    with result_of(video, target, overwrite) as hidden, show_progress(Path(video).name, quiet) as progress:
         kept = scorer.open_plan(keep_from) if keep_from else None
         made = scorer.plan(video, progress, kept, **given(values))
         hidden.write_text(write_plan(made), encoding="utf-8")
@@ -146,13 +149,16 @@ def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None,
 @quiet_option
 def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
     """Write what the picture says: shots, cuts and visual beats (JSON), or with an output in .npz its curves too."""
+    from openvmas.cli.progress import show_progress
     from openvmas.generate import scorer
     from openvmas.generate.report import summarize
+    from openvmas.media.probe import probe
 
     target = Path(output or Path(video).with_suffix(".analysis.json"))
     if target.suffix not in (".json", ".npz"):
         raise OutputError(f"an analysis is written as JSON or NPZ; end {target} in .json or .npz.")
-    with result_of(video, target, overwrite, quiet) as (hidden, progress):
+    probe(video)
+    with result_of(video, target, overwrite) as hidden, show_progress(Path(video).name, quiet) as progress:
         made = scorer.analyze(video, progress)
         if target.suffix == ".npz":
             made.save(hidden)
@@ -179,22 +185,6 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
         f"{made.loudness.integrated_lufs:.1f} LUFS"
     )
     return 0
-
-
-@contextlib.contextmanager
-def result_of(video: str, target: Path, overwrite: bool, quiet: bool) -> Iterator[tuple[Path, Report]]:
-    """Checks video and target, then gives a hidden file to write and a progress function; renames at the end."""
-    from openvmas.cli.progress import show_progress
-    from openvmas.files import explain_write_errors
-    from openvmas.generate.outputs import Outputs
-    from openvmas.media.probe import probe
-
-    probe(video)
-    with Outputs(video, overwrite) as outputs, explain_write_errors(target.parent):
-        hidden = outputs.reserve(target)
-        with show_progress(Path(video).name, quiet) as progress:
-            yield hidden, progress
-        outputs.commit()
 
 
 def complain(message: str) -> None:

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from openvmas.cli.options import given, options_of
+from openvmas.cli.result_files import reserve, write
 from openvmas.errors import OptionError
+from openvmas.settings import option, read_table
 from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_plan
 
 HIDDEN_SETTINGS = ("consent",)  # a text of several paragraphs belongs into the TOML file
+
+
+@dataclass(frozen=True)
+class PowerOptions:
+    """A claim that a study is planned for: share or difference, and what is assumed about listeners and tests."""
+
+    share: float | None = option(None, "Preference share you expect, e.g. 0.6: against one half.")
+    difference: float | None = option(None, "Difference of mean ratings you expect, e.g. 0.3.")
+    choice_correlation: float = option(0.1, "Correlation of one listener's choices.")
+    rating_sd: float = option(0.9, "Standard deviation of a listener's ratings about their mean.")
+    listener_sd: float = option(0.5, "Standard deviation of the listeners' own differences.")
+    alpha: float = option(0.05, "Chance of a false finding.")
+    power: float = option(0.8, "Chance of finding what is there.")
+    comparisons: int = option(1, "Pairs tested, for Holm's correction.")
 
 
 @click.group()
@@ -110,81 +126,39 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
         from openvmas.study import result_tables, results
     except ImportError as error:
         raise OptionError(f"the analysis needs {error.name}; run: pip install 'openvmas[eval]'.") from error
-    from openvmas.files import explain_write_errors
     from openvmas.generate.outputs import Outputs
 
     with Outputs(folder, overwrite) as outputs:
-        targets = {
-            name: outputs.reserve(name, flag)
-            for name, flag in ((json_path, "--json"), (markdown, "--markdown"))
-            if name
-        }
+        targets = reserve(outputs, json_path, markdown)
         found = results.analyze(folder, keep_all)
         text = result_tables.page(found)
-        for name, hidden in targets.items():
-            data = (
-                json.dumps(result_tables.as_json(found), indent=1, ensure_ascii=False) + "\n"
-                if name == json_path
-                else text
-            )
-            with explain_write_errors(Path(name).parent):
-                hidden.write_text(data, encoding="utf-8")
+        write(targets, text, result_tables.as_json(found))
         outputs.commit()
     click.echo(text, nl=False)
     return 0
 
 
 @study.command()
-@click.option("--share", type=float, metavar="NUMBER", help="Preference share you expect, e.g. 0.6: against one half.")
-@click.option("--difference", type=float, metavar="NUMBER", help="Difference of mean ratings you expect, e.g. 0.3.")
-@click.option(
-    "--choice-correlation",
-    type=float,
-    default=0.1,
-    metavar="NUMBER",
-    help="Correlation of one listener's choices. [default: 0.1]",
-)
-@click.option(
-    "--rating-sd",
-    type=float,
-    default=0.9,
-    metavar="NUMBER",
-    help="Standard deviation of a listener's ratings about their mean. [default: 0.9]",
-)
-@click.option(
-    "--listener-sd",
-    type=float,
-    default=0.5,
-    metavar="NUMBER",
-    help="Standard deviation of the listeners' own differences. [default: 0.5]",
-)
-@click.option("--alpha", type=float, default=0.05, metavar="NUMBER", help="Chance of a false finding. [default: 0.05]")
-@click.option(
-    "--power", type=float, default=0.8, metavar="NUMBER", help="Chance of finding what is there. [default: 0.8]"
-)
-@click.option(
-    "--comparisons", type=int, default=1, metavar="NUMBER", help="Pairs tested, for Holm's correction. [default: 1]"
-)
-def power(
-    share: float | None, difference: float | None, alpha: float, power: float, comparisons: int, **values: float
-) -> int:
+@options_of(PowerOptions)
+def power(**values: Any) -> int:
     """Print the number of listeners that a claim needs, by formula and by simulation. Needs the extra eval.
 
     Try: openvmas study power --share 0.6
     """
     try:
-        from openvmas.study import power as needs
+        from openvmas.study.power import preference_needs, rating_needs
         from openvmas.study.result_tables import power_table
     except ImportError as error:
         raise OptionError(f"power needs {error.name}; run: pip install 'openvmas[eval]'.") from error
 
-    if (share is None) == (difference is None):
+    chosen = read_table(PowerOptions, given(values))
+    if (chosen.share is None) == (chosen.difference is None):
         raise OptionError("give either --share 0.6 (a preference) or --difference 0.3 (of mean ratings).")
-    common = {"alpha": alpha, "power": power, "comparisons": comparisons}
-    if share is not None:
-        found = needs.preference_needs(share, values["choice_correlation"], **common)
+    common = chosen.alpha, chosen.power, chosen.comparisons
+    if chosen.share is not None:
+        found = preference_needs(chosen.share, chosen.choice_correlation, *common)
         click.echo(power_table(found, "comparisons of this pair per listener"), nl=False)
-    elif difference is not None:
-        found = needs.rating_needs(difference, values["rating_sd"], values["listener_sd"], **common)
+    elif chosen.difference is not None:
+        found = rating_needs(chosen.difference, chosen.rating_sd, chosen.listener_sd, *common)
         click.echo(power_table(found, "ratings of each system per listener"), nl=False)
     return 0

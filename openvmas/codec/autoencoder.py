@@ -28,9 +28,8 @@ class CodecConfig:
     encoder_blocks: int = 6
     decoder_width: int = 384
     decoder_blocks: int = 8
-    head_width: int = (
-        2048  # between the decoder's last block and its frames; a frame has 640 new samples, a block 384 values
-    )
+    # Between the decoder's last block and its frames; a frame has 640 new samples, a block 384 values.
+    head_width: int = 2048
     latent_width: int = 64
     n_codebooks: int = 8
     codebook_size: int = 1024
@@ -46,15 +45,10 @@ class CodecConfig:
 CODEC_PRESETS = {
     "mini": CodecConfig(),
     "debug": CodecConfig(
-        encoder_width=32,
-        encoder_blocks=1,
-        decoder_width=32,
-        decoder_blocks=2,
-        head_width=64,
-        latent_width=16,
+        encoder_width=32, encoder_blocks=1, decoder_width=32, decoder_blocks=2, head_width=64, latent_width=16,
         codebook_size=64,
     ),
-}
+}  # fmt: skip
 
 
 class Block(nn.Module):

@@ -36,7 +36,8 @@ def compress_spectrum(pieces: np.ndarray) -> np.ndarray:
 class CodecRunner:
     """Encodes and decodes with one model. sizes: of its manifest.
 
-    Raises ModelError if the model has no encoder (models exported before 0.2 only write music).
+    sample_rate: of every wave here, Hz; hop_length: samples per codec step; n_codebooks: all of the codec's, fewer may
+    be used everywhere. Raises ModelError if the model has no encoder (models exported before 0.2 only write music).
     """
 
     def __init__(self, weights: Weights, threads: int | None = None) -> None:
@@ -48,26 +49,9 @@ class CodecRunner:
             )
         self.weights = weights
         self.sizes = weights.sizes
+        names = ("sample_rate", "hop_length", "codec_codebooks", "codebook_size")
+        self.sample_rate, self.hop_length, self.n_codebooks, self.codebook_size = (int(self.sizes[n]) for n in names)
         self.threads = threads or min(2, os.cpu_count() or 1)
-
-    @property
-    def sample_rate(self) -> int:
-        """Of every wave here, Hz."""
-        return int(self.sizes["sample_rate"])
-
-    @property
-    def hop_length(self) -> int:
-        """Samples per codec step."""
-        return int(self.sizes["hop_length"])
-
-    @property
-    def n_codebooks(self) -> int:
-        """All of the codec's; fewer may be used everywhere."""
-        return int(self.sizes["codec_codebooks"])
-
-    @property
-    def codebook_size(self) -> int:
-        return int(self.sizes["codebook_size"])
 
     @functools.cached_property
     def codebooks_sha256(self) -> str:

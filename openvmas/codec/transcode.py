@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,19 +20,6 @@ from openvmas.timeline import Clock
 BLOCK = 65_536  # samples
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz, of files written
 Progress = Callable[[float], None]  # how much is done, 0 to 1
-
-
-@dataclass(frozen=True)
-class Transcoding:
-    """How long a file took. duration: of the sound, s; seconds: of work."""
-
-    duration: float
-    seconds: float
-
-    @property
-    def speed(self) -> float:
-        """Times real time."""
-        return self.duration / max(self.seconds, 1e-9)
 
 
 class MonoSource:
@@ -104,28 +89,19 @@ def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, sample_rate:
 
 def encode_file(
     source: MonoSource, runner: CodecRunner, n_codebooks: int | None = None, progress: Progress | None = None
-) -> tuple[CodesFile, Transcoding]:
+) -> CodesFile:
     """Encode a file's sound. Raises InputError, and OptionError for a number of codebooks that the codec has not."""
     n_codebooks = check_codebooks(runner, n_codebooks)
-    began = time.perf_counter()
     codes = np.concatenate(list(runner.encode_blocks(source.blocks(progress), n_codebooks)), axis=1)
-    file = describe_codes(codes, source, runner)
-    return file, Transcoding(float(file.duration), time.perf_counter() - began)
+    return describe_codes(codes, source, runner)
 
 
 def describe_codes(codes: np.ndarray, source: MonoSource, runner: CodecRunner) -> CodesFile:
     """Codes [K, T] of a source that was read to its end, with what it takes to decode them."""
     return CodesFile(
-        codes=codes,
-        model=runner.weights.name,
-        codebooks_sha256=runner.codebooks_sha256,
-        sample_rate=runner.sample_rate,
-        hop_length=runner.hop_length,
-        codebook_size=runner.codebook_size,
-        length=source.length,
-        original_sample_rate=source.original_sample_rate,
-        original_length=source.original_length,
-    )
+        codes, runner.weights.name, runner.codebooks_sha256, runner.sample_rate, runner.hop_length,
+        runner.codebook_size, source.length, source.original_sample_rate, source.original_length,
+    )  # fmt: skip
 
 
 def check_codebooks(runner: CodecRunner, n_codebooks: int | None) -> int:

@@ -163,16 +163,12 @@ def read_sizes(config: dict[str, Any], has_text_in: bool) -> MusicGenConfig:
     sizes = config.get("decoder", config)
     if sizes.get("activation_function", "gelu") != "gelu" or sizes.get("audio_channels", 1) != 1:
         raise ModelError("this MusicGen is stereo or has another activation; give musicgen-small, -medium or -large.")
-    default = MusicGenConfig()
-    return MusicGenConfig(
-        n_codebooks=sizes.get("num_codebooks", default.n_codebooks),
-        codebook_size=sizes.get("vocab_size", default.codebook_size),
-        width=sizes.get("hidden_size", default.width),
-        n_layers=sizes.get("num_hidden_layers", default.n_layers),
-        n_heads=sizes.get("num_attention_heads", default.n_heads),
-        hidden=sizes.get("ffn_dim", default.hidden),
-        text_width=config.get("text_encoder", {}).get("d_model", 768) if has_text_in else 0,
-    )
+    names = {
+        "num_codebooks": "n_codebooks", "vocab_size": "codebook_size", "hidden_size": "width",
+        "num_hidden_layers": "n_layers", "num_attention_heads": "n_heads", "ffn_dim": "hidden",
+    }  # fmt: skip
+    given = {ours: sizes[name] for name, ours in names.items() if name in sizes}
+    return MusicGenConfig(**given, text_width=config.get("text_encoder", {}).get("d_model", 768) if has_text_in else 0)
 
 
 def load_musicgen(folder: str | Path) -> MusicGenDecoder:

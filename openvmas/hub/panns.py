@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,14 +82,11 @@ class Panns(Adapter):
     """10 s every 5 s, as long as AudioSet's clips; a shorter wave is taken as it is, padded to 1 s."""
 
     sample_rate = SAMPLE_RATE
-    span, hop = 10.0, 5.0
+    span, hop, shortest = 10.0, 5.0, 1.0
 
     @classmethod
     def open(cls, path: str | Path) -> Panns:
         return cls(load(Cnn14, path, "PANNs' Cnn14 (Cnn14_mAP=0.431.pth)"), batch=4)
-
-    def lengthen(self, wave: np.ndarray, size: int) -> np.ndarray:
-        return np.pad(wave, (0, max(self.sample_rate - len(wave), 0)))
 
     def forward_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         return self.network(windows.to(self.device))

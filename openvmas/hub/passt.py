@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -85,15 +84,12 @@ class Passt(Adapter):
     """10 s every 5 s; a shorter wave is taken as it is, padded to 1 s."""
 
     sample_rate = SAMPLE_RATE
-    span, hop = 10.0, 5.0
+    span, hop, shortest = 10.0, 5.0, 1.0
 
     @classmethod
     def open(cls, path: str | Path, sizes: PasstSizes | None = None) -> Passt:
         name = "PaSST-S (passt-s-f128-p16-s10-ap.476-swa.pt)"
         return cls(load(lambda: PasstNetwork(sizes or PasstSizes()), path, name, our_names), batch=4)
-
-    def lengthen(self, wave: np.ndarray, size: int) -> np.ndarray:
-        return np.pad(wave, (0, max(self.sample_rate - len(wave), 0)))
 
     def forward_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         spectra = passt_spectra(windows.to(self.device))

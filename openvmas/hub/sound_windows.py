@@ -23,13 +23,15 @@ State = dict[str, Tensor]
 class Adapter(Embedder):
     """An embedder in PyTorch. A subclass sets its class values and `forward_windows`.
 
-    span, hop: s, of windows. A wave shorter than a window is padded with silence, or as the subclass says. Where
-    windows overlap by half, one more ends with the wave; else what is left over after the last is left out.
+    span, hop: s, of windows. A wave shorter than a window is padded with silence to one, or only to `shortest` s if
+    that is given. Where windows overlap by half, one more ends with the wave; else what is left over after the last is
+    left out.
     """
 
     sample_rate: int
     span: float
     hop: float
+    shortest: float | None = None
     classes: tuple[str, ...] = ()
 
     def __init__(self, network: nn.Module, device: str = "cpu", batch: int = 8) -> None:
@@ -64,8 +66,9 @@ class Adapter(Embedder):
         return np.lib.stride_tricks.sliding_window_view(wave, size)[starts].copy(), starts
 
     def lengthen(self, wave: np.ndarray, size: int) -> np.ndarray:
-        """A wave that is shorter than a window, made as long as one."""
-        return np.pad(wave, (0, size - len(wave)))
+        """A wave that is shorter than a window, made as long as one, or at least `shortest`."""
+        least = size if self.shortest is None else round(self.shortest * self.sample_rate)
+        return np.pad(wave, (0, max(least - len(wave), 0)))
 
     def forward_windows(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """windows [B, span] → embeddings [B, D] and logits [B, n_classes] (n_classes is 0 if it knows no classes)."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-import onnxruntime
 import soxr
 
 from openvmas.errors import ModelError
 from openvmas.music.dsp import mel_filterbank
+from openvmas.onnx_session import open_graph
 
 SAMPLE_RATE = 16_000  # Hz, the input of both networks
 WINDOW, HOP, FFT = 400, 160, 512  # samples
@@ -56,18 +56,24 @@ def mel_matrix() -> np.ndarray:
     return mel_filterbank(FFT, SAMPLE_RATE, MELS, LOWEST, HIGHEST, "kaldi")
 
 
+def mel_spectrum(frames: np.ndarray, matrix: np.ndarray, exponent: int) -> np.ndarray:
+    """Magnitudes (exponent 1) or powers (2) of frames [n, size] in mel bands: [n, n_mels] float32; Hann windows."""
+    size = frames.shape[1]
+    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+    blocks = []
+    for start in range(0, len(frames), 4096):
+        spectrum = np.fft.rfft(frames[start : start + 4096] * window, 2 * len(matrix) - 2)
+        strength = np.abs(spectrum) if exponent == 1 else spectrum.real**2 + spectrum.imag**2
+        blocks.append(strength.astype(np.float32) @ matrix)
+    return np.concatenate(blocks)
+
+
 def log_mel(wave: np.ndarray, offset: float = LOG_OFFSET) -> np.ndarray:
     """Log mel magnitudes of a 16 kHz mono wave [L]: [n_frames, 64]; n_frames is 0 below 400 samples."""
     if len(wave) < WINDOW:
         return np.zeros((0, MELS), np.float32)
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float32), WINDOW)[::HOP]
-    matrix = mel_matrix()
-    blocks = []
-    for start in range(0, len(frames), 4096):
-        spectrum = np.abs(np.fft.rfft(frames[start : start + 4096] * window, FFT)).astype(np.float32)
-        blocks.append(np.log(spectrum @ matrix + offset))
-    return np.concatenate(blocks)
+    return np.log(mel_spectrum(frames, mel_matrix(), 1) + offset)
 
 
 def slaney_matrix() -> np.ndarray:
@@ -79,16 +85,10 @@ def musicnn_log_mel(wave: np.ndarray) -> np.ndarray:
     """log10(1 + 10000 x) of mel powers x of a 16 kHz mono wave [L]: [L // 256 + 1, 96]; edges are mirrored."""
     half = MUSICNN_FFT // 2
     padded = np.pad(wave.astype(np.float32), half, mode="reflect" if len(wave) > half else "constant")
-    window = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(MUSICNN_FFT) / MUSICNN_FFT)).astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(padded, MUSICNN_FFT)[::MUSICNN_HOP]
-    matrix = slaney_matrix()
-    blocks = []
-    for start in range(0, len(frames), 4096):
-        spectrum = np.fft.rfft(frames[start : start + 4096] * window)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ matrix
-        # The network learned from powers in half precision, which reach to 65,504.
-        blocks.append(np.log10(10_000 * np.minimum(power, 65_504) + 1))
-    return np.concatenate(blocks).astype(np.float32)
+    power = mel_spectrum(frames, slaney_matrix(), 2)
+    # The network learned from powers in half precision, which reach to 65,504.
+    return np.log10(10_000 * np.minimum(power, 65_504) + 1).astype(np.float32)
 
 
 class Embedder:
@@ -104,10 +104,7 @@ class Embedder:
             raise ModelError(
                 f"The weights for measuring sound are not at {path}; run `python tools/fetch_eval_weights.py`."
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = open_graph(path, threads)
         self._batch = batch
         properties = self._session.get_modelmeta().custom_metadata_map
         self.classes: tuple[str, ...] = tuple(json.loads(properties.get("classes", "[]")))
@@ -118,13 +115,12 @@ class Embedder:
 
     def _run(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Embeddings [P, D] and logits [P, n_classes] of patches [P, ...]."""
-        embeddings, logits = [], []
+        found = []
         for start in range(0, len(patches), self._batch):
             part = np.ascontiguousarray(patches[start : start + self._batch], dtype=np.float32)
-            found = self._session.run(["embeddings", "logits"], {"patches": part})
-            embeddings.append(found[0])
-            logits.append(found[1])
-        return np.concatenate(embeddings), np.concatenate(logits)
+            found.append(self._session.run(["embeddings", "logits"], {"patches": part}))
+        embeddings, logits = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return embeddings, logits
 
 
 @runtime_checkable
