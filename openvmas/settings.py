@@ -142,6 +142,19 @@ class Options:
         groups: dict[str, Any] = {name: read_table(group, chosen[name]) for name, group in GROUPS.items()}
         return cls(**groups)
 
+    @staticmethod
+    def parse(texts: Mapping[str, str]) -> dict[str, Any]:
+        """Values for `of` from names and texts, as of a specification. Raises OptionError."""
+        kinds = {item.name: value_type(item, group).kind for group in GROUPS.values() for item in fields(group)}
+        found: dict[str, Any] = {}
+        for name, text in texts.items():
+            kind = kinds.get(name, str)
+            try:
+                found[name] = text.lower() in ("1", "true", "yes", "on") if kind is bool else kind(text)
+            except ValueError as error:
+                raise OptionError(f"{name} cannot be {text!r}; give a number.") from error
+        return found
+
     def flat(self) -> dict[str, Any]:
         """Name → value over all groups, as `of` takes them; options added later (`is_later`) only where they are used,
         so that files made with the same options stay the same."""

@@ -70,8 +70,8 @@ def encode(source: str, output: str | None, overwrite: bool, quiet: bool, model:
         data = to_bytes(file)
         hidden.write_bytes(data)
     click.echo(
-        f"{target}: {float(file.duration):.1f} s, {file.n_codebooks} codebooks, {float(file.bits_per_second):.0f} bit/s "
-        f"({len(data)} bytes), encoded {speed:.0f} times as fast as it plays"
+        f"{target}: {float(file.duration):.1f} s, {file.n_codebooks} codebooks, "
+        f"{float(file.bits_per_second):.0f} bit/s ({len(data)} bytes), encoded {speed:.0f} times as fast as it plays"
     )
     return 0
 

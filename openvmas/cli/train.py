@@ -164,7 +164,7 @@ add(
     "codec.pack:PackOptions",
 )  # fmt: skip
 add(
-    train, "unpack", "codec.pack:unpack_corpus", "PARTS WAVES",
+    train, "unpack", "codec.pack:unpack", "PARTS WAVES",
     """Decode parts of `train pack` into the folder WAVES, where training draws crops twenty times as fast.
 
     Tracks that are there already are left out, so parts may arrive one after the other.

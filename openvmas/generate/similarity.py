@@ -1,4 +1,4 @@
-"""How well music fits a picture, by what the joint training learned: `openvmas.similarity(video, music)`.
+"""The fit of music and picture, by what the joint training learned: `openvmas.similarity(video, music)`.
 
 Picture and music are cut into spans as long as a clip in training. Meaning is the cosine between what the two stand
 for, timing the cosine between what they are moment by moment (the two contrastive objectives of `model.alignment`).
@@ -28,8 +28,8 @@ from openvmas.vision.analysis import VideoAnalysis, analyze
 class Similarity:
     """All in [-1, 1], about 0 for music of another video.
 
-    meaning: what both stand for; timing: when things happen; combined: both, weighted by how much each told apart in
-    training (the inverse temperatures).
+    meaning: what both stand for; timing: when things happen; combined: both, weighted by the inverse temperatures of
+    training, which are larger for what distinguished pairs better.
     """
 
     meaning: float
@@ -39,7 +39,7 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Vectors:
-    """What a picture or a piece is, span by span: all that is needed to compare it with any number of others.
+    """Embeddings of a picture or a piece, span by span: enough to compare it with any number of others.
 
     places: [N] start and end of each span, codec steps; embeddings: [N] of [E], length 1; moments: [N] of [m, E'].
     """
@@ -70,14 +70,14 @@ class Aligner:
         blocks = (block[0] for block in read_audio_blocks(music, rate, 1))
         return np.concatenate([np.zeros((n, 0), np.int64), *self._runner.encode_blocks(blocks, n)], axis=1)
 
-    def see(self, picture: Picture, n_steps: int) -> Vectors:
-        """What the first n_steps of a picture are."""
+    def embed_picture(self, picture: Picture, n_steps: int) -> Vectors:
+        """Vectors of the first n_steps of a picture."""
         places = list(spans(n_steps, self._video.span))
         found = [self._video.encode(picture, start, end - start) for start, end in places]
-        return Vectors(places, [seen.embedding for seen in found], [seen.moments for seen in found])
+        return Vectors(places, [part.embedding for part in found], [part.moments for part in found])
 
-    def hear(self, codes: np.ndarray, hop: int | None = None) -> Vectors:
-        """What codes [K, T] are. hop: steps from one span to the next, the length of a span if left out."""
+    def embed_music(self, codes: np.ndarray, hop: int | None = None) -> Vectors:
+        """Vectors of codes [K, T]. hop: steps from one span to the next, the length of a span if left out."""
         codes = codes[: self._sizes["n_codebooks"]].astype(np.int64)
         places = list(spans(codes.shape[1], self._video.span, hop))
         embeddings, moments = [], []
@@ -89,15 +89,15 @@ class Aligner:
             moments.append(timed)
         return Vectors(places, embeddings, moments)
 
-    def fit(self, seen: Vectors, heard: Vectors) -> Similarity:
+    def compare_vectors(self, picture: Vectors, music: Vectors) -> Similarity:
         """A picture with a piece over the spans that begin at the same steps. Raises InputError where none do."""
-        at = {start: i for i, (start, _) in enumerate(heard.places)}
-        both = [(i, at[start]) for i, (start, _) in enumerate(seen.places) if start in at]
+        at = {start: i for i, (start, _) in enumerate(music.places)}
+        both = [(i, at[start]) for i, (start, _) in enumerate(picture.places) if start in at]
         if not both:
             raise InputError("picture and music have no second in common; give music that is at least 1 s long.")
-        meaning = [float(seen.embeddings[i] @ heard.embeddings[j]) for i, j in both]
-        timing = [cosine(seen.moments[i], heard.moments[j]) for i, j in both]
-        lengths = [min(b - a for a, b in (seen.places[i], heard.places[j])) for i, j in both]
+        meaning = [float(picture.embeddings[i] @ music.embeddings[j]) for i, j in both]
+        timing = [cosine(picture.moments[i], music.moments[j]) for i, j in both]
+        lengths = [min(b - a for a, b in (picture.places[i], music.places[j])) for i, j in both]
         total, times = (float(np.average(values, weights=lengths)) for values in (meaning, timing))
         scales = self._sizes["temperature"], self._sizes["timed_temperature"]
         return Similarity(total, times, (scales[0] * total + scales[1] * times) / sum(scales))
@@ -105,13 +105,13 @@ class Aligner:
     def compare(self, picture: Picture, codes: np.ndarray) -> Similarity:
         """A picture with the codes [K, T] of music that begins with it, over what both last. Raises InputError."""
         n_steps = min(len(picture.curves), codes.shape[1])
-        return self.fit(self.see(picture, n_steps), self.hear(codes[:, :n_steps]))
+        return self.compare_vectors(self.embed_picture(picture, n_steps), self.embed_music(codes[:, :n_steps]))
 
 
 def similarity(
     video: str | Path | VideoAnalysis | Picture, music: str | Path | Audio | np.ndarray, model: str | Path = "mini"
 ) -> Similarity:
-    """How well music fits a video from its first frame on.
+    """The fit of music and a video from its first frame on.
 
     video: a file, its analysis, or what a video encoder reads of it. music: a sound or video file, a wave with its
     rate, or codes [K, T] of the model's codec. model: preset or folder with an alignment part. For many pairs open an

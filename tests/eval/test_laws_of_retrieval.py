@@ -44,7 +44,7 @@ def pictures() -> list[Vectors]:
         curves[:, 1:] = 0.3
         curves[np.rint(cuts_of(number) * 50).astype(int), 0] = 1
         picture = Picture(np.zeros((24, 1280), np.float16), np.arange(24) / 2, curves)
-        found.append(judge().aligner.see(picture, N_STEPS))
+        found.append(judge().aligner.embed_picture(picture, N_STEPS))
     return found
 
 
@@ -53,7 +53,7 @@ def pieces(late: float = 0.0) -> list[Vectors]:
     """What the judge hears in music for each of the pictures, so many seconds late."""
     waves = [delay(music_at(cuts_of(number))[: 12 * RATE], late) for number in range(N_PICTURES)]
     aligner = judge().aligner
-    return [aligner.hear(aligner.encode(Audio(wave[None], RATE))[:, :N_STEPS]) for wave in waves]
+    return [aligner.embed_music(aligner.encode(Audio(wave[None], RATE))[:, :N_STEPS]) for wave in waves]
 
 
 def judged(written: list[Vectors]) -> Measured:

@@ -29,7 +29,6 @@ from openvmas.train.joint.pairs import (
     collate,
     counts_of,
     draw_distinct,
-    draw_mixed,
     montage_features,
     select_pictures,
     split_bank,
@@ -52,9 +51,10 @@ def examples() -> Examples:
 
 @pytest.fixture
 def batch(examples: Examples, bank: Bank) -> PairBatch:
-    sources = [(Music(examples), 2), (MontagePairs(examples, bank, STEPS), 3)]
-    config = JointModel(TINY).decoder.config
-    return draw_mixed(sources, np.random.default_rng(0), STEPS, config, 2.0, WIDTH)
+    sources = [*[Music(examples)] * 2, *[MontagePairs(examples, bank, STEPS)] * 3]
+    config, generator = JointModel(TINY).decoder.config, np.random.default_rng(0)
+    clips = [source.draw(generator, STEPS, STEPS - config.n_codebooks + 1) for source in sources]
+    return collate(clips, config, 2.0, WIDTH)
 
 
 @pytest.fixture

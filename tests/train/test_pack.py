@@ -17,7 +17,7 @@ import soxr
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build
 from openvmas.train.codec.crops import FileCrops, PackedCrops, open_crops, read_pieces
-from openvmas.train.codec.pack import PackOptions, encode_opus, pack, unpack
+from openvmas.train.codec.pack import PackOptions, UnpackOptions, encode_opus, pack, unpack
 from openvmas.train.loop import draw_ahead
 
 TRACKS = {  # name: (seconds, sample rate)
@@ -292,9 +292,9 @@ def test_excerpts_are_those_places_of_their_tracks(music, tmp_path):
 
 
 def test_unpacked_parts_are_the_same_music(parts, tmp_path):
-    assert unpack(parts, tmp_path, 2) == len(PackedCrops(parts).tracks)
+    assert list(unpack(parts, tmp_path, UnpackOptions(2))) == [f"{len(PackedCrops(parts).tracks)} tracks"]
     packed, waves = PackedCrops(parts), Crops(tmp_path)
     for a, b in zip(packed.tracks, waves.tracks, strict=True):
         assert (a.name, a.length) == (b.name, b.length)
         assert np.abs(packed.read(a, 1000, 5000) - waves.read(b, 1000, 5000)).max() < 1e-4
-    assert unpack(parts, tmp_path, 2) == 0
+    assert list(unpack(parts, tmp_path, UnpackOptions(2))) == ["0 tracks"]

@@ -52,7 +52,7 @@ class LearnedSimilarity:
     def embed_picture(self, picture: VideoAnalysis) -> Vectors:
         """Vectors of a picture. Not kept: they take a few milliseconds."""
         n_steps = count_steps(picture)
-        return self.aligner.see(picture_of(picture, n_steps), n_steps)
+        return self.aligner.embed_picture(picture_of(picture, n_steps), n_steps)
 
     def embed_music(self, key: str, open_sound: Callable[[], Audio], n_steps: int) -> Vectors:
         """Vectors of the first n_steps of a sound. key: of its content."""
@@ -61,7 +61,7 @@ class LearnedSimilarity:
             audio = open_sound()
             needed = round((n_steps / float(CONTROL_RATE) + 1) * audio.sample_rate)
             codes = self.aligner.encode(Audio(audio.wave[:, :needed], audio.sample_rate))
-            save(self.aligner.hear(codes[:, :n_steps]), place)
+            save(self.aligner.embed_music(codes[:, :n_steps]), place)
 
         return load(self._cache.file(key, f"heard-{self.key}-{n_steps}.npz", make))
 
@@ -69,7 +69,7 @@ class LearnedSimilarity:
         """Vectors of a whole track, from every `hop` steps on."""
 
         def make(place: Path) -> None:
-            save(self.aligner.hear(self.aligner.encode(path), hop), place)
+            save(self.aligner.embed_music(self.aligner.encode(path), hop), place)
 
         return load(self._cache.file(key, f"places-{self.key}-{hop}.npz", make))
 
@@ -82,11 +82,11 @@ class LearnedSimilarity:
         seen, heard = ([pairs[name][side] for name in names] for side in (0, 1))
         found: dict[str, dict[str, float]] = {}
         for name in names:
-            own = self.aligner.fit(*pairs[name])
+            own = self.aligner.compare_vectors(*pairs[name])
             parts = {"meaning": own.meaning, "timing": own.timing}
             found[name] = {"similarity": own.combined} | {f"similarity_{part}": x for part, x in parts.items()}
         if len(names) > 1:
-            table = retrieval.similarities(seen, heard, lambda x, y: self.aligner.fit(x, y).combined)
+            table = retrieval.similarities(seen, heard, lambda x, y: self.aligner.compare_vectors(x, y).combined)
             for name, places in rank(names, table).items():
                 found[name] |= places
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +23,7 @@ from openvmas.planning.lexicon import parse_text
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import ScorePlan, Section
 from openvmas.pretrained import find_weights
-from openvmas.settings import GROUPS, SAMPLE_RATE_OUT, MixOptions, Options, value_type
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options
 from openvmas.timeline import Clock
 
 TEMPI = (80.0, 140.0)  # BPM, of music without a given tempo
@@ -38,26 +38,6 @@ def finished(wave: np.ndarray, duration: Fraction, options: MixOptions, scratch:
     return Audio(np.array(with_sound.read(0, with_sound.n_samples)), with_sound.sample_rate)
 
 
-def typed(spec: str, options: dict[str, str]) -> dict[str, object]:
-    """Options as text in the types of `settings`. Raises OptionError."""
-    kinds = option_kinds()
-    found: dict[str, object] = {}
-    for name, text in options.items():
-        kind = kinds.get(name, str)
-        try:
-            found[name] = text.lower() in ("1", "true", "yes", "on") if kind is bool else kind(text)
-        except ValueError as error:
-            raise OptionError(f"{spec}: {name} cannot be {text!r}; give a number.") from error
-    Options.of(**found)
-    return found
-
-
-@functools.cache
-def option_kinds() -> dict[str, type]:
-    """The type of every option of `openvmas score`, by name."""
-    return {item.name: value_type(item, group)[0] for group in GROUPS.values() for item in fields(group)}
-
-
 class Ours(System):
     """OpenVMAS as `openvmas score` runs it, with any of its options."""
 
@@ -67,7 +47,10 @@ class Ours(System):
 
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
         super().__init__(spec, options, setting)
-        self._given = typed(spec, {**self.defaults, **options})
+        try:
+            self._given = Options.parse({**self.defaults, **options})
+        except OptionError as error:
+            raise OptionError(f"{spec}: {error}") from error
         self._options = Options.of(**self._given)
         self._weights = find_weights(self._options.output.model)
 

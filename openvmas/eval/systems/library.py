@@ -52,7 +52,7 @@ def best_place(aligner: Aligner, seen: Vectors, track: Vectors) -> tuple[float, 
     """
     length = seen.places[-1][1]
     starts = [begin for begin, _ in track.places if begin + length <= track.places[-1][1]] or [0]
-    fits = [aligner.fit(seen, from_step(track, start)).combined for start in starts]
+    fits = [aligner.compare_vectors(seen, from_step(track, start)).combined for start in starts]
     best = int(np.argmax(fits))
     return fits[best], starts[best]
 

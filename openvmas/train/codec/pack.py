@@ -277,17 +277,12 @@ class UnpackOptions:
     workers: int = option(0, "Worker processes; 0 means one per processor core.", min=0, max=1024)
 
 
-def unpack_corpus(parts: Path, folder: Path, options: UnpackOptions) -> Iterator[str]:
-    """Append the tracks of parts to the waves in a folder; yields a line about them."""
-    yield f"{unpack(parts, folder, options.workers or os.cpu_count() or 1)} tracks"
-
-
-def unpack(parts: Path, folder: Path, n_workers: int) -> int:
-    """Append the tracks of parts to the waves in a folder (`train.codec.corpus`), and return their number.
+def unpack(parts: Path, folder: Path, options: UnpackOptions) -> Iterator[str]:
+    """Append the tracks of parts to the waves in a folder (`train.codec.corpus`); yields a line with their number.
 
     Tracks that are there already are left out. Raises InputError without parts.
     """
-    n_tracks = 0
+    n_tracks, n_workers = 0, options.workers or os.cpu_count() or 1
     done = {track.name for track in read_index(folder)}
     with WaveWriter(folder) as writer:
         for held_out in (False, True):
@@ -297,7 +292,7 @@ def unpack(parts: Path, folder: Path, n_workers: int) -> int:
                     kept = {item.name: getattr(track, item.name) for item in fields(Track)}
                     writer.append(Track(**kept), wave)
                     n_tracks += 1
-    return n_tracks
+    yield f"{n_tracks} tracks"
 
 
 _crops: PackedCrops  # of a worker process

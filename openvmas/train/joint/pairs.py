@@ -517,16 +517,6 @@ def counts_of(shares: Sequence[float], n: int) -> list[int]:
     return counts
 
 
-def draw_mixed(
-    sources: Sequence[tuple[ClipSource, int]], generator: np.random.Generator, n_steps: int, config: DecoderConfig,
-    fps: float, feature_width: int,
-) -> PairBatch:  # fmt: skip
-    """A batch of clips from sources with their counts, n_steps long after the delay pattern."""
-    n_codes = n_steps - config.n_codebooks + 1
-    clips = [source.draw(generator, n_steps, n_codes) for source, count in sources for _ in range(count)]
-    return collate(clips, config, fps, feature_width)
-
-
 def draw_distinct(source: ClipSource, n: int, n_steps: int, config: DecoderConfig, seed: int) -> list[TrainingClip]:
     """At most n clips, each of another piece, so that only one of them is the right answer to a question."""
     generator = np.random.default_rng(seed)
