@@ -12,20 +12,23 @@ import numpy as np
 import pytest
 import torch
 
+from openvmas.cli.main import main
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.curves import analyze_montage
 from openvmas.errors import InputError
 from openvmas.model.alignment import unconditioned
-from openvmas.model.decoder import load_decoder
+from openvmas.model.decoder import load_decoder, save_decoder
 from openvmas.model.video_encoder import load_video_encoder
 from openvmas.train.decoder.examples import Examples
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
 from openvmas.train.joint.joint_trainer import JointOptions, evaluate, train
 from openvmas.train.joint.pairs import (
+    TEST_ROUND,
     MontagePairs,
     Music,
     PairBatch,
+    PairPool,
     collate,
     counts_of,
     draw_distinct,
@@ -301,3 +304,24 @@ def test_a_run_leaves_parts_that_load(examples, bank, tmp_path):
     parts = torch.load(tmp_path / "alignment.pt", weights_only=True)
     assert set(parts) == {"config", *(name.rstrip(".") for name in ALIGNED)}
     assert Run(tmp_path, 2, 1e9, "cpu").step == 2
+
+
+def test_an_alignment_alone_is_trained_and_goes_on(tmp_path: Path, examples: Examples, bank: Bank) -> None:
+    """The decoder stays; what is written is a run that can be exported, and a stopped one continues."""
+    for name in ("music", "held-out"):
+        examples.save(tmp_path / f"{name}.npz", 4)
+    source = MontagePairs(examples, bank, STEPS)
+    for name, n in (("train", 6), ("test", TEST_ROUND)):
+        PairPool.build(source, n, STEPS, 1).save(tmp_path / f"{name}.npz")
+    torch.manual_seed(1)
+    decoder = JointModel(TINY).decoder
+    save_decoder(decoder, str(tmp_path / "decoder.pt"))
+    out = tmp_path / "out"
+    command = ["train", "align", str(tmp_path), str(tmp_path), str(tmp_path / "decoder.pt"), str(out)]
+    for _ in range(2):
+        assert main([*command, "--preset", "debug", "--batch", "4", "--steps", "4"]) == 0
+    for name, value in load_decoder(str(out / "decoder.pt")).state_dict().items():
+        assert torch.equal(value, decoder.state_dict()[name])
+    assert torch.load(out / "alignment.pt", weights_only=True).keys() >= {"music", "video_timed", "music_timed"}
+    log = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in log] == [0, 1, 2, 3, 4, 4] and {"meaning", "in time", "both"} <= log[-1].keys()

@@ -10,7 +10,9 @@ of the video encoder are not trained: the result is for comparing, not for compo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
 from openvmas.train.joint.joint_trainer import save_parts
 from openvmas.train.joint.pairs import TEST_ROUND, PairPool, PooledPairs, collate
+from openvmas.train.loop import Run
 
 CHUNK = 32  # pairs that go through the decoder at once
 
@@ -41,20 +44,13 @@ class AlignOptions:
     threads: int = option(1, "CPU threads.", min=1, max=1024)
 
 
-def begin(decoder: Path, preset: str, fps: float, feature_width: int) -> JointModel:
-    """A new video encoder and new embeddings of a preset around a decoder of that preset."""
-    made = JointModel(JointRecipe(preset=preset, fps=fps), load_decoder(str(decoder)), feature_width)
-    made.decoder.requires_grad_(False)
-    return made
-
-
 class States:
     """Unconditional states [N, S, D] of every pair of a pool, the picture's curves and features, onsets, pieces."""
 
-    def __init__(self, made: JointModel, examples: Examples, pool: PairPool, n_pieces: int | None = None) -> None:
-        assert made.video is not None
-        source = PooledPairs(examples, pool, made.video.config.fps, n_pieces=n_pieces)
-        n_steps, config = pool.curves.shape[1], made.decoder.config
+    def __init__(self, model: JointModel, examples: Examples, pool: PairPool, n_pieces: int | None = None) -> None:
+        assert model.video is not None
+        source = PooledPairs(examples, pool, model.video.config.fps, n_pieces=n_pieces)
+        n_steps, config = pool.curves.shape[1], model.decoder.config
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, len(pool), CHUNK):
             rows = range(start, min(start + CHUNK, len(pool)))
@@ -63,7 +59,7 @@ class States:
             ]
             batch = collate(clips, config, source.fps, pool.features.shape[2])
             with torch.no_grad():
-                hidden = unconditioned_hidden(made.decoder, batch.tokens)
+                hidden = unconditioned_hidden(model.decoder, batch.tokens)
             parts.append((hidden.half(), batch.picture, batch.features.half(), batch.onsets, batch.pieces))
         self.hidden, self.picture, self.features, self.onsets, self.pieces = (
             torch.cat(x) for x in zip(*parts, strict=True)
@@ -73,68 +69,69 @@ class States:
         return len(self.hidden)
 
 
-def losses(made: JointModel, states: States, rows: Tensor) -> Tensor:
+def losses(model: JointModel, states: States, rows: Tensor) -> Tensor:
     """InfoNCE of meaning and of time, and of the onsets that time is read from."""
-    assert made.video is not None
+    assert model.video is not None
     hidden, labels = states.hidden[rows].float(), states.pieces[rows]
-    seen = made.video(states.features[rows].float(), states.picture[rows])
-    timed = made.video_timed(seen.motion), made.music_timed(hidden)
+    seen = model.video(states.features[rows].float(), states.picture[rows])
+    timed = model.video_timed(seen.motion), model.music_timed(hidden)
     is_onset = (states.onsets[rows] > 0).float()
     return (
-        contrastive_loss(seen.embedding, made.music(hidden), made.temperature(), labels)
-        + timed_loss(*timed, made.timed_temperature(), made.video_timed.read.out_channels)
-        + onset_loss(made.music_timed.read(hidden), is_onset, torch.ones_like(is_onset))
+        contrastive_loss(seen.embedding, model.music(hidden), model.temperature(), labels)
+        + timed_loss(*timed, model.timed_temperature(), model.video_timed.read.out_channels)
+        + onset_loss(model.music_timed.read(hidden), is_onset, torch.ones_like(is_onset))
     )
 
 
 @torch.no_grad()
-def measure(made: JointModel, states: States) -> dict[str, float]:
+def measure(model: JointModel, states: States) -> dict[str, float]:
     """Rates, as multiples of chance, at which a picture finds its music among TEST_ROUND: by meaning, in time, both."""
-    assert made.video is not None
-    made.eval()
+    assert model.video is not None
+    model.eval()
     ranks: dict[str, list[Tensor]] = {"meaning": [], "in time": [], "both": []}
     for start in range(0, len(states) - TEST_ROUND + 1, TEST_ROUND):
         rows = slice(start, start + TEST_ROUND)
         hidden = states.hidden[rows].float()
-        seen = made.video(states.features[rows].float(), states.picture[rows])
-        meaning = seen.embedding @ made.music(hidden).T
-        in_time = made.video_timed(seen.motion) @ made.music_timed(hidden).T
-        both = made.temperature() * meaning + made.timed_temperature() * in_time
+        seen = model.video(states.features[rows].float(), states.picture[rows])
+        meaning = seen.embedding @ model.music(hidden).T
+        in_time = model.video_timed(seen.motion) @ model.music_timed(hidden).T
+        both = model.temperature() * meaning + model.timed_temperature() * in_time
         for name, matrix in zip(ranks, (meaning, in_time, both), strict=True):
             ranks[name].append(ranks_of(matrix))
-    made.train()
-    made.decoder.eval()
+    model.train()
+    model.decoder.eval()
     return {name: round(TEST_ROUND * (torch.cat(x) < 0.5).float().mean().item(), 1) for name, x in ranks.items()}
 
 
-def align(made: JointModel, training: States, testing: States, steps: int, batch: int, rate: float) -> None:
-    """Train all but the decoder, and print the measures ten times."""
-    parts = (made.video, made.music, made.video_timed, made.music_timed, made.temperature, made.timed_temperature)
+def align_folder(packed: Path, pools: Path, decoder: Path, folder: Path, options: AlignOptions) -> None:
+    """Train on a folder of `openvmas train examples pack` with pools of pairs, and write the parts into a folder.
+
+    Measures ten times; a run that was stopped goes on.
+    """
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    found, pool = read_packed(packed), PairPool.load(pools / "train.npz")
+    recipe = JointRecipe(preset=options.preset, fps=options.fps)
+    model = JointModel(recipe, load_decoder(str(decoder)), pool.features.shape[2])
+    model.decoder.requires_grad_(False)
+    training = States(model, found.music, pool, found.n_pieces)
+    testing = States(model, found.held_out, PairPool.load(pools / "test.npz"))
+    parts = (model.video, model.music, model.video_timed, model.music_timed, model.temperature, model.timed_temperature)
     weights = [weight for part in parts if part is not None for weight in part.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.1)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.1)
-    made.train()
-    for step in range(steps + 1):
-        if step % max(steps // 10, 1) == 0:
-            print(step, measure(made, testing), flush=True)
-        if step == steps:
-            return
-        loss = losses(made, training, torch.randperm(len(training))[:batch])
+    optimizer = torch.optim.AdamW(weights, lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, options.learning_rate, options.steps, pct_start=0.1)
+    run = Run(folder, options.steps, math.inf, "cpu", model=model, optimizer=optimizer, schedule=schedule)
+
+    def step(progress: float) -> dict[str, Tensor]:
+        torch.manual_seed(options.seed * 1_000_003 + run.step)  # so that a resumed run draws the same
+        loss = losses(model, training, torch.randperm(len(training))[: options.batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
+        return {"loss": loss}
 
-
-def align_folder(packed: Path, pools: Path, decoder: Path, folder: Path, options: AlignOptions) -> None:
-    """Train on a folder of `openvmas train examples pack` with pools of pairs, and write the parts into a folder."""
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    found, pool = read_packed(packed), PairPool.load(pools / "train.npz")
-    made = begin(decoder, options.preset, options.fps, pool.features.shape[2])
-    training = States(made, found.music, pool, found.n_pieces)
-    testing = States(made, found.held_out, PairPool.load(pools / "test.npz"))
-    align(made, training, testing, options.steps, options.batch, options.learning_rate)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_parts(made, made, folder, is_first=True)
+    model.train()
+    every, write = max(options.steps // 10, 1), partial(save_parts, model, model, folder, is_first=True)
+    run.train(step, partial(measure, model, testing), every, every, write)
