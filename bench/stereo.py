@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, Trunk
-from openvmas.train.codec.codec_trainer import CodecRecipe, learning_rate, weighted_loss
+from openvmas.train.codec.codec_trainer import CodecRecipe, weighted_loss
 from openvmas.train.codec.corpus import SAMPLE_RATE, RandomCrops
 from openvmas.train.codec.crops import open_crops
 from openvmas.train.codec.held_out import compare
 from openvmas.train.codec.losses import SpectralLoss
-from openvmas.train.loop import draw_ahead, make_optimizers, set_lr
+from openvmas.train.loop import draw_ahead, lr_factor, make_optimizers, set_lr
 
 BATCH, LENGTH = 8, 51_200
 CLIPS, CLIP_LENGTH = 24, 128_000
@@ -75,7 +75,8 @@ def train(codec: Codec, crops: RandomCrops, seconds: float) -> int:
         if not isinstance(codec, StereoCodec):
             wave = wave.mean(1)
         torch.manual_seed(step)
-        set_lr(optimizers, learning_rate(recipe, step, progress))
+        factor = lr_factor(step, progress, recipe.warmup, "cosine", recipe.final_rate)
+        set_lr(optimizers, recipe.learning_rate * factor)
         with torch.autocast("cpu", torch.bfloat16):
             latent = codec.encode_latent(wave)
         if step == CONTINUOUS_STEPS:

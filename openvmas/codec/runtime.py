@@ -76,7 +76,7 @@ class CodecRunner:
         return CodecFrames(self.weights, self.threads)
 
     def encode_frames(self, frames: np.ndarray) -> np.ndarray:
-        """Latents [T, D] of compressed spectrum frames [T, window_length + 2]; edges as in `decode_frames`."""
+        """Latents [T, D] of compressed spectrum frames [T, window_length + 2]; edges as in `CodecFrames`."""
         (latents,) = run(self._encoder, {"frames": frames[None]})
         return latents[0]
 
@@ -89,10 +89,6 @@ class CodecRunner:
             row[:] = (left @ book.T - self._bias[level]).argmax(axis=1)
             left -= book[row]
         return codes
-
-    def decode_frames(self, codes: np.ndarray) -> np.ndarray:
-        """As `CodecFrames.decode_frames`."""
-        return self._decoder.decode_frames(codes)
 
     def encode(self, wave: np.ndarray, n_codebooks: int | None = None) -> np.ndarray:
         """Codes [K, T] of a wave [L] float32 in [-1, 1] at `sample_rate`; T hops cover it, T = ceil(L / hop_length)."""
@@ -113,7 +109,7 @@ class CodecRunner:
 
     def decode_blocks(self, codes: np.ndarray, chunk: int = CHUNK) -> Iterator[np.ndarray]:
         """The same wave in blocks [n], `chunk` codec steps at a time."""
-        stream = CodecStream(self, len(codes))
+        stream = CodecStream(self._decoder, len(codes))
         for start in range(0, codes.shape[1], chunk):
             yield stream.push(codes[:, start : start + chunk])
         yield stream.push(codes[:, :0], is_last=True)

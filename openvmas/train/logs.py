@@ -35,25 +35,17 @@ class Board:
             if name not in ("step", "seconds"):
                 self.writer.add_scalar(f"{group}/{name}", value, step)
 
-    def curves(self, step: int, name: str, curves: Mapping[str, np.ndarray]) -> None:
-        """A picture of curves [T] at CONTROL_RATE, one below the other."""
-        self.writer.add_figure(name, draw_curves(curves), step)
-
-    def sound(self, step: int, name: str, wave: np.ndarray, sample_rate: int) -> None:
-        """wave [L] in [-1, 1]."""
-        self.writer.add_audio(name, torch.from_numpy(np.ascontiguousarray(wave))[None], step, sample_rate)
-
     def composed(self, step: int, decoder: Decoder, condition: Tensor, codec: str | None) -> None:
         """Log sound that the decoder samples under a condition [S, D]; without a codec.pt only flush the file."""
         if codec:
             network = load_codec(codec)
             wave = network.decode(torch.from_numpy(sample_codes(decoder, condition[None])))[0].clamp(-1, 1)
-            self.sound(step, "written", wave.numpy(), network.config.sample_rate)
+            self.writer.add_audio("written", wave[None], step, network.config.sample_rate)
         self.writer.flush()
 
 
 def draw_curves(curves: Mapping[str, np.ndarray]) -> Any:
-    """A figure: a row of axes for each curve [T], on one clock in seconds."""
+    """A figure: a row of axes for each curve [T] at CONTROL_RATE, on one clock in seconds."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # needs no screen
     from matplotlib.figure import Figure
 
@@ -81,6 +73,7 @@ def show_pair(board: Board, step: int, model: Any, batch: Any, codec: str | None
         "accents of the picture": one.picture[0, :, 0], "energy of the picture": one.picture[0, :, 1],
         "onsets of the music": one.onsets[0], "onsets that the decoder expects": onsets[0],
     }  # fmt: skip
-    board.curves(step, "curves", {name: curve.float().cpu().numpy() for name, curve in curves.items()})
+    figure = draw_curves({name: curve.float().cpu().numpy() for name, curve in curves.items()})
+    board.writer.add_figure("curves", figure, step)
     board.composed(step, model.decoder, condition[0], codec)
     model.train()

@@ -188,11 +188,14 @@ def set_lr(optimizers: Mapping[str, torch.optim.Optimizer], learning_rate: float
             group["lr"] = learning_rate
 
 
-def lr_factor(step: int, progress: float, warmup: int, schedule: str = "hold") -> float:
-    """Factor of the learning rate: warm-up, then constant and linear to zero over the last 40 %, or half a cosine."""
+def lr_factor(step: int, progress: float, warmup: int, schedule: str = "hold", final: float = 0.01) -> float:
+    """Factor of the learning rate: warm-up, then constant and linear to zero over the last 40 %, or half a cosine.
+
+    final: factor at the end of the cosine.
+    """
     risen = min(1, (step + 1) / warmup)
     if schedule == "cosine":
-        return risen * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
+        return risen * (final + (1 - final) * (1 + math.cos(math.pi * min(1.0, progress))) / 2)
     return risen * min(1.0, (1 - progress) / 0.4 + 0.01)
 
 

@@ -1,4 +1,4 @@
-"""RunCosts of training the joint model on a large set, estimated from counted FLOPs and bytes.
+"""Costs of training the joint model on a large set, estimated from counted FLOPs and bytes.
 
 The networks run once without memory or numbers (PyTorch's fake tensors) while products and the bytes kept for backward
 passes are counted; all else is arithmetic on assumptions that are options (`ResourceOptions`).
@@ -67,7 +67,7 @@ class ModelCounts:
 
 @dataclass(frozen=True)
 class RunCosts:
-    """RunCosts on a number of GPUs, whole (ddp) and shared (fsdp2).
+    """Costs of a run on a number of GPUs, whole (ddp) and shared (fsdp2).
 
     gb: memory of one GPU that does not grow with the batch; parts: into which a batch then has to be split; times in s;
     rates in bytes/s, of all GPUs together; sent: bytes that a GPU sends in a step.
@@ -149,7 +149,7 @@ def stored_rate(options: ResourceOptions) -> float:
 
 
 def estimate(options: ResourceOptions, counted: ModelCounts, n_gpus: int) -> RunCosts:
-    """RunCosts by arithmetic from the counts. An epoch uses every second of the set once."""
+    """Costs by arithmetic from the counts. An epoch uses every second of the set once."""
     share = share_of(options, n_gpus)
     gathered = 2 * 4.0 * counted.largest  # a layer at work and the next one on its way
     whole = counted.state_bytes / GIGA
@@ -159,9 +159,8 @@ def estimate(options: ResourceOptions, counted: ModelCounts, n_gpus: int) -> Run
     steps = options.hours * HOUR / options.seconds / options.batch
     clips = options.batch / seconds
     rest = (n_gpus - 1) / n_gpus * 4.0 * counted.parameters
-    passes = 3 * (parts[1] or 1) + 1 * ((parts[1] or 1) > 1) * (
-        parts[1] or 1
-    )  # two gathers, one sum; GradCache: a gather
+    n_parts = parts[1] or 1
+    passes = n_parts * (4 if n_parts > 1 else 3)  # two gathers, one sum; GradCache: a gather
     return RunCosts(
         n_gpus, whole, shared, parts[0], parts[1], steps, seconds, clips * options.seconds * stored_rate(options),
         clips * counted.tensor_bytes, 2 * rest, passes * rest,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -31,7 +30,7 @@ from openvmas.train.codec.crops import open_crops
 from openvmas.train.codec.discriminators import Discriminators
 from openvmas.train.codec.held_out import held_out_clips, measure
 from openvmas.train.codec.losses import SpectralLoss
-from openvmas.train.loop import Run, draw_ahead, make_optimizers, set_lr, update_ema
+from openvmas.train.loop import Run, draw_ahead, lr_factor, make_optimizers, set_lr, update_ema
 
 ADVERSARY_GROWS = 0.1  # share of the run over which adversaries come to their full weight
 LATENTS_PER_ENTRY = 12  # of a codebook, that its first k-means sees
@@ -203,7 +202,9 @@ class Trainer:
 
     def step(self, wave: Tensor, step: int, progress: float) -> dict[str, Tensor]:
         """One update of everything from a batch [B, L]; returns the terms of the loss."""
-        set_lr(self.optimizers, learning_rate(self.recipe, step, progress))
+        recipe = self.recipe
+        factor = lr_factor(step, progress, recipe.warmup, "cosine", recipe.final_rate)
+        set_lr(self.optimizers, recipe.learning_rate * factor)
         quantized, commitment = self.latent(wave, step)
         with self.autocast():
             frames = self.codec.decoder(quantized)
@@ -286,12 +287,6 @@ def run_training(folder: Path, run_folder: Path, recipe: CodecRecipe, options: C
         step, lambda: measure(trainer.averaged, clips, trainer.loss), recipe.save_every, LOG_EVERY,
         lambda: save_codec(trainer.averaged, str(run_folder / "codec.pt")),
     )  # fmt: skip
-
-
-def learning_rate(recipe: CodecRecipe, step: int, progress: float) -> float:
-    """Warm-up, then half a cosine."""
-    fall = recipe.final_rate + (1 - recipe.final_rate) * (1 + math.cos(math.pi * progress)) / 2
-    return recipe.learning_rate * min(1, (step + 1) / recipe.warmup) * fall
 
 
 def weighted_loss(terms: dict[str, Tensor], recipe: CodecRecipe, progress: float) -> Tensor:

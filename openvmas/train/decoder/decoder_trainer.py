@@ -22,19 +22,10 @@ from torch import Tensor
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, load_decoder, save_decoder
 from openvmas.settings import option
+from openvmas.train import loop
 from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.logs import Board
-from openvmas.train.loop import (
-    SCHEDULES,
-    Run,
-    RunOptions,
-    draw_ahead,
-    ema_decay,
-    lr_factor,
-    make_optimizers,
-    set_lr,
-    update_ema,
-)
+from openvmas.train.loop import SCHEDULES, RunOptions
 
 
 @dataclass(frozen=True)
@@ -141,21 +132,21 @@ def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: Deco
         load_decoder(options.start_from).train() if options.start_from else Decoder(DECODER_PRESETS[recipe.preset])
     ).to(device)
     averaged = copy.deepcopy(decoder)
-    optimizers = make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
+    optimizers = loop.make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
     generator = np.random.default_rng(99)
     tests = [draw_batch(held_out, generator, 8, recipe.steps_per_crop, decoder.config).to(device) for _ in range(4)]
     parts: dict[str, Any] = {"decoder": decoder, "averaged": averaged, **optimizers}
-    run = Run(run_folder, recipe.steps, options.time_limit, device, **parts)
+    run = loop.Run(run_folder, recipe.steps, options.time_limit, device, **parts)
     board = Board(run_folder, run.step) if options.tensorboard else None
     # The first codebooks carry what is heard as notes; the last ones are nearly noise.
     n_codebooks = decoder.config.n_codebooks
     weights = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks, device=device)
     fast = torch.compile(decoder) if recipe.compile else decoder
-    batches = draw_ahead(partial(draw_with_dropout, examples, recipe, decoder.config), run.step, options.loaders)
+    batches = loop.draw_ahead(partial(draw_with_dropout, examples, recipe, decoder.config), run.step, options.loaders)
 
     def step(progress: float) -> dict[str, float | Tensor]:
-        rate = recipe.learning_rate * lr_factor(run.step, progress, recipe.warmup, recipe.schedule)
-        set_lr(optimizers, rate)
+        rate = recipe.learning_rate * loop.lr_factor(run.step, progress, recipe.warmup, recipe.schedule)
+        loop.set_lr(optimizers, rate)
         batch, keep = next(batches)
         batch, keep = batch.to(device), keep.to(device)
         losses = likelihood(fast, batch, keep[0], keep[1], recipe.precision)
@@ -165,7 +156,7 @@ def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: Deco
         norm = torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
-        update_ema(averaged, decoder, ema_decay(run.step + 1))
+        loop.update_ema(averaged, decoder, loop.ema_decay(run.step + 1))
         return {"rate": rate, "likelihood": losses.mean(), "first": losses[0], "gradient_norm": norm}
 
     def write() -> None:

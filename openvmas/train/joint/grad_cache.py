@@ -89,10 +89,8 @@ def add_gradients(
                 if given is None:
                     contrastive = carried = whole.contrastive(passed.embeddings, batch.pieces, n_pairs, recipe)
                 else:
-                    contrastive, carried = (
-                        given.loss,
-                        surrogate_loss(passed.embeddings, given.gradients, part, len(parts)),
-                    )
+                    contrastive = given.loss
+                    carried = surrogate_loss(passed.embeddings, given.gradients, part, len(parts))
             (passed.likelihood + share * by_clip(passed, recipe) + carried).backward()
         likelihood = likelihood + passed.likelihood.detach()
         onset, reading = onset + share * passed.onset.detach(), reading + share * passed.reading.detach()

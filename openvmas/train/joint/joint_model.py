@@ -15,20 +15,7 @@ from torch import Tensor, nn
 
 from openvmas.errors import InputError
 from openvmas.hub.musicgen import MusicGenDecoder
-from openvmas.model.alignment import (
-    EmbeddingQueue,
-    MusicEmbedding,
-    OnsetHead,
-    Temperature,
-    TimedEmbedding,
-    TimedMusic,
-    agreement_weights,
-    contrastive_loss,
-    delayed,
-    onset_loss,
-    timed_loss,
-    unconditioned,
-)
+from openvmas.model import alignment
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
 from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder
 from openvmas.settings import option
@@ -133,7 +120,7 @@ class PassOutput(NamedTuple):
 
 
 class LossWeights(NamedTuple):
-    """LossWeights of the likelihood of every token [n cond + n uncond, K, S], and of every step [n, S]."""
+    """Weights of the likelihood of every token [n cond + n uncond, K, S], and of every step [n, S]."""
 
     tokens: Tensor
     beats: Tensor
@@ -157,11 +144,11 @@ class JointModel(nn.Module):
         width, sizes = self.decoder.config.width, VIDEO_PRESETS[recipe.preset]
         sizes = replace(sizes, fps=recipe.fps, out_width=width, feature_width=feature_width or sizes.feature_width)
         self.video = None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video))
-        self.music = MusicEmbedding(width, sizes.embedding)
-        self.onsets = OnsetHead(width)
-        self.video_timed, self.music_timed = TimedEmbedding(sizes.motion_width), TimedMusic(width)
-        self.temperature, self.timed_temperature = Temperature(), Temperature()
-        self.queue = EmbeddingQueue(recipe.queue, sizes.embedding)
+        self.music = alignment.MusicEmbedding(width, sizes.embedding)
+        self.onsets = alignment.OnsetHead(width)
+        self.video_timed, self.music_timed = alignment.TimedEmbedding(sizes.motion_width), alignment.TimedMusic(width)
+        self.temperature, self.timed_temperature = alignment.Temperature(), alignment.Temperature()
+        self.queue = alignment.EmbeddingQueue(recipe.queue, sizes.embedding)
 
     @property
     def learned_layers(self) -> list[nn.Module]:
@@ -195,28 +182,23 @@ class JointModel(nn.Module):
         n_codebooks, n_steps = batch.tokens.shape[1:]
         tokens = torch.cat([batch.tokens, batch.tokens[:n_uncond]])
         is_there = (tokens != self.decoder.config.codebook_size).float()
-        beats = agreement_weights(batch.picture[..., 0], batch.onsets, recipe.beat_weighting)
+        beats = alignment.agreement_weights(batch.picture[..., 0], batch.onsets, recipe.beat_weighting)
         shares = torch.linspace(recipe.first_weight, 2 - recipe.first_weight, n_codebooks).to(is_there)
-        cond = delayed(beats, n_codebooks, n_steps)
+        cond = alignment.delayed(beats, n_codebooks, n_steps)
         uncond = torch.full_like(cond[:n_uncond], recipe.uncond_weight)
         return LossWeights(is_there * shares[:, None] * torch.cat([cond, uncond]), beats)
 
     def forward(
-        self,
-        batch: PairBatch,
-        keep: Tensor,
-        recipe: JointRecipe,
-        weights: LossWeights | None,
-        n_pairs: int,
+        self, batch: PairBatch, keep: Tensor, recipe: JointRecipe, weights: LossWeights | None, n_pairs: int,
         n_uncond: int,
-    ) -> PassOutput:
+    ) -> PassOutput:  # fmt: skip
         """One pass over the batch; its first n_uncond clips go through again without a condition, in the same call.
 
         weights None: only the embeddings are wanted, and nothing goes through with a condition.
         """
         n_steps = batch.tokens.shape[-1]
         nothing = batch.picture.new_zeros(())
-        uncond = unconditioned(self.decoder, n_uncond, n_steps)
+        uncond = alignment.unconditioned(self.decoder, n_uncond, n_steps)
         if weights is None:
             assert self.video is not None
             seen = self.video(batch.features, batch.picture, has_features=batch.has_features)
@@ -231,13 +213,13 @@ class JointModel(nn.Module):
         codebooks = torch.stack([every[:n].sum((0, 2)), is_there.sum((0, 2))]).detach()
         onset = nothing
         if recipe.onset_weight:
-            onset = onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), weights.beats)
+            onset = alignment.onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), weights.beats)
         embeddings, reading = PairEmbeddings(), nothing
         if seen is not None and n_uncond:
             embeddings = self.embeddings(seen, hidden[n:], n_pairs, recipe)
             if recipe.timed_weight:
                 is_onset = (batch.onsets[:n_uncond] > 0).float()
-                reading = onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
+                reading = alignment.onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
     def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> PairEmbeddings:
@@ -264,22 +246,18 @@ class JointModel(nn.Module):
             rows = embeddings.video, embeddings.music, pieces[: len(embeddings.video)]
             video, music, labels = (x[:n_pairs] for x in rows)
             if recipe.contrastive_weight and n_pairs:
-                loss = contrastive_loss(video, music, embeddings.scale, labels, self.queue, recipe.hardness)
+                loss = alignment.contrastive_loss(video, music, embeddings.scale, labels, self.queue, recipe.hardness)
                 total = total + recipe.contrastive_weight * loss
                 if self.training:
                     self.queue.push(video, music, labels)
             video, music, labels = (x[n_pairs:] for x in rows)
             if recipe.stand_in_weight and len(video) > 1:
-                loss = contrastive_loss(video, music, embeddings.scale, labels, hardness=recipe.hardness)
+                loss = alignment.contrastive_loss(video, music, embeddings.scale, labels, hardness=recipe.hardness)
                 total = total + recipe.stand_in_weight * loss
-        if (
-            embeddings.timed_video is not None
-            and embeddings.timed_music is not None
-            and embeddings.timed_scale is not None
-        ):
+        timed = embeddings.timed_video, embeddings.timed_music, embeddings.timed_scale
+        if timed[0] is not None and timed[1] is not None and timed[2] is not None:
             # Another span of the same piece is a wrong answer here: no labels.
-            n_parts = self.video_timed.read.out_channels
-            loss = timed_loss(embeddings.timed_video, embeddings.timed_music, embeddings.timed_scale, n_parts)
+            loss = alignment.timed_loss(*timed, self.video_timed.read.out_channels)
             total = total + recipe.timed_weight * loss
         return total
 

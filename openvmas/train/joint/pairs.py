@@ -140,11 +140,7 @@ class MontagePairs:
 
 
 def clip_of_pair(
-    example: Example,
-    picture: PictureSpan,
-    piece: int,
-    generator: np.random.Generator,
-    n_codes: int,
+    example: Example, picture: PictureSpan, piece: int, generator: np.random.Generator, n_codes: int,
     picture_events: float,
 ) -> TrainingClip:  # fmt: skip
     """The clip of an example and its picture. picture_events: as for `MontagePairs`."""
