@@ -46,8 +46,7 @@ class Lines:
 
     def __init__(self, title: str, stream: TextIO) -> None:
         self._title, self._stream = title, stream
-        self._began = self._last = time.monotonic()
-        self._stage = ""
+        self._began, self._last, self._stage = time.monotonic(), 0.0, ""
 
     def __call__(self, stage: str, done: float) -> None:
         now = time.monotonic()
@@ -60,13 +59,8 @@ class Lines:
         self._stage, self._last = stage, now
 
 
-class Bar:
+class Bar(Lines):
     """One line that is written over; a terminal too narrow for it gets its beginning."""
-
-    def __init__(self, title: str, stream: TextIO) -> None:
-        self._title, self._stream = title, stream
-        self._began = time.monotonic()
-        self._last = 0.0
 
     def __call__(self, stage: str, done: float) -> None:
         now = time.monotonic()

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from openvmas.model.decoder import DECODER_PRESETS
 from openvmas.settings import option
 from openvmas.train.optim import BatchedMuon
 
 SCHEDULES = ("hold", "cosine")
+PRESETS = tuple(DECODER_PRESETS)
 Drawn = TypeVar("Drawn")
 
 
@@ -34,6 +36,23 @@ class RunOptions:
     codec: str | None = option(
         None, "The codec.pt that decodes what the model composes, for --tensorboard.", metavar="PATH"
     )
+
+
+@dataclass(frozen=True)
+class SequenceRecipe:
+    """Settings of training a decoder, alone or with other networks, that change what is learned."""
+
+    preset: str = option("mini", "Sizes of the decoder, and of the video encoder beside it.", choices=PRESETS)
+    steps_per_crop: int = option(576, "Steps of a clip after the delay pattern, 50 a second.", min=16)
+    first_weight: float = option(
+        1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
+    )
+    steps: int = option(4000, "Optimiser steps, if the time suffices.", min=1)
+    schedule: str = option("hold", "Decay of the learning rate: at the end only (hold), or cosine.", choices=SCHEDULES)
+    weight_decay: float = option(0.05, "Weight decay of the matrices inside layers.", min=0, max=1)
+    drop_events: float = option(0.12, "Share of the clips without conditioning on events.", min=0, max=1)
+    drop_meaning: float = option(0.12, "Share of the clips without conditioning on meaning.", min=0, max=1)
+    seed: int = option(0, "Seed of weights and batches.", min=0)
 
 
 class Run:

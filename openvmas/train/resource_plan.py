@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from openvmas.data.report.costs import read_costs
 from openvmas.errors import OptionError
 from openvmas.settings import option
-from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
+from openvmas.train.joint.joint_model import JointModel, JointRecipe
 from openvmas.train.joint.pairs import PairBatch, frame_count
+from openvmas.train.loop import PRESETS
 
 HOUR, DAY = 3600.0, 86_400.0
 RATE = 50.0  # steps per second

@@ -13,7 +13,8 @@ from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError
 from openvmas.settings import read_table
 from openvmas.train.decoder import decoder_trainer
-from openvmas.train.joint.joint_model import PRESETS, JointRecipe
+from openvmas.train.joint.joint_model import JointRecipe
+from openvmas.train.loop import PRESETS
 from openvmas.train.recipe_file import TRAINERS, groups_of, read_recipe, run_trainer
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "train"

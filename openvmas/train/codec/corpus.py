@@ -12,8 +12,9 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,11 @@ class Track:
     is_held_out: bool
     singing_share: float
     speech_share: float
+
+
+def as_track(track: Track) -> dict[str, Any]:
+    """The fields of `Track` alone, of a piece or track with more."""
+    return {item.name: getattr(track, item.name) for item in fields(Track)}
 
 
 def is_held_out(name: str, album: str) -> bool:

@@ -21,30 +21,23 @@ import soundfile
 import soxr
 
 from openvmas.errors import InputError
-from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, find_tracks
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, Track, as_track, find_tracks
 
 INDEX_NAME = "index.jsonl"
 _MARGIN = 512  # samples read on both sides of a crop, so that the resampler meets no edge
 
 
 @dataclass(frozen=True)
-class PackedPiece:
+class PackedPiece(Track):
     """A stretch of a track in a part; start and length in samples at sample_rate, offset and size in bytes.
 
     kbps: the rate that was asked for; file: the member's name in the tar file.
     """
 
-    name: str
-    album: str
-    start: int
-    length: int
     is_last: bool
     sample_rate: int
     channels: int
     kbps: float
-    is_held_out: bool
-    singing_share: float
-    speech_share: float
     file: str = ""
     offset: int = 0
     size: int = 0
@@ -206,13 +199,8 @@ def join_pieces(found: Sequence[tuple[Path, PackedPiece]]) -> list[PackedTrack]:
                 runs.append([(path, piece)])
         for run in runs:
             first, length = run[0][1], sum(piece.length for _, piece in run)
-            tracks.append(
-                PackedTrack(
-                    first.name, first.album, first.start * SAMPLE_RATE // first.sample_rate,
-                    length * SAMPLE_RATE // first.sample_rate, first.is_held_out, first.singing_share,
-                    first.speech_share, tuple(run),
-                )
-            )  # fmt: skip
+            start, length = (n * SAMPLE_RATE // first.sample_rate for n in (first.start, length))
+            tracks.append(PackedTrack(**{**as_track(first), "start": start, "length": length}, pieces=tuple(run)))
     return tracks
 
 

@@ -21,7 +21,7 @@ import random
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from openvmas.train.codec.corpus import (
     EXCLUDED_ALBUMS,
     Track,
     WaveWriter,
+    as_track,
     find_tracks,
     read_index,
 )
@@ -289,8 +290,7 @@ def unpack(parts: Path, folder: Path, options: UnpackOptions) -> Iterator[str]:
             tracks = [track for track in PackedCrops(parts, held_out).tracks if track.name not in done]
             with ProcessPoolExecutor(n_workers, initializer=_open, initargs=(parts, held_out)) as pool:
                 for track, wave in zip(tracks, pool.map(_read, tracks, chunksize=4), strict=True):
-                    kept = {item.name: getattr(track, item.name) for item in fields(Track)}
-                    writer.append(Track(**kept), wave)
+                    writer.append(Track(**as_track(track)), wave)
                     n_tracks += 1
     yield f"{n_tracks} tracks"
 

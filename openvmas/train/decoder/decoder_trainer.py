@@ -25,29 +25,18 @@ from openvmas.settings import option
 from openvmas.train import loop
 from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.logs import Board
-from openvmas.train.loop import SCHEDULES, RunOptions
+from openvmas.train.loop import RunOptions, SequenceRecipe
 
 
 @dataclass(frozen=True)
-class DecoderRecipe:
+class DecoderRecipe(SequenceRecipe):
     """Settings of a decoder run that change what is learned."""
 
-    preset: str = option("mini", "Sizes of the decoder.", choices=tuple(DECODER_PRESETS))
     batch: int = option(8, "Crops in a batch.", min=1)
-    steps_per_crop: int = option(576, "Steps of a crop after the delay pattern, 50 a second.", min=16)
-    first_weight: float = option(
-        1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
-    )
-    steps: int = option(4000, "Optimiser steps, if the time suffices.", min=1)
     learning_rate: float = option(2e-3, "Peak learning rate.", min=0, max=1)
     warmup: int = option(60, "Steps over which the learning rate rises.", min=1)
-    schedule: str = option("hold", "Decay of the learning rate: at the end only (hold), or cosine.", choices=SCHEDULES)
-    weight_decay: float = option(0.05, "Weight decay of the matrices inside layers.", min=0, max=1)
-    drop_events: float = option(0.12, "Share of the crops without conditioning on events.", min=0, max=1)
-    drop_meaning: float = option(0.12, "Share of the crops without conditioning on meaning.", min=0, max=1)
     compile: int = option(0, "1: use torch.compile, a sixth faster on a CPU after 90 s.", min=0, max=1)
     save_every: int = option(100, "Steps between measurements and checkpoints.", min=1)
-    seed: int = option(0, "Seed of weights and batches.", min=0)
     precision: str = option("bf16", "Precision of products; losses are in fp32.", choices=("bf16", "fp32"))
 
 

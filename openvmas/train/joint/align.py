@@ -23,10 +23,10 @@ from openvmas.model.alignment import contrastive_loss, onset_loss, ranks_of, tim
 from openvmas.model.decoder import load_decoder
 from openvmas.settings import option
 from openvmas.train.decoder.examples import Examples, read_packed
-from openvmas.train.joint.joint_model import PRESETS, JointModel, JointRecipe
+from openvmas.train.joint.joint_model import JointModel, JointRecipe
 from openvmas.train.joint.joint_trainer import save_parts
 from openvmas.train.joint.pairs import TEST_ROUND, PairPool, PooledPairs, collate
-from openvmas.train.loop import Run
+from openvmas.train.loop import PRESETS, Run
 
 CHUNK = 32  # pairs that go through the decoder at once
 

@@ -20,16 +20,13 @@ from openvmas.model.decoder import DECODER_PRESETS, Decoder
 from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder
 from openvmas.settings import option
 from openvmas.train.joint.pairs import PairBatch
-from openvmas.train.loop import SCHEDULES
-
-PRESETS = tuple(DECODER_PRESETS)
+from openvmas.train.loop import SequenceRecipe
 
 
 @dataclass(frozen=True)
-class JointRecipe:
+class JointRecipe(SequenceRecipe):
     """Settings of a joint run."""
 
-    preset: str = option("mini", "Sizes of the decoder and the video encoder.", choices=PRESETS)
     video: str = option("encoder", "Kind of the video encoder, or none.", choices=(*KINDS, "none"))
     fps: float = option(2.0, "Frames per second that the video encoder is given.", min=0.1, max=60)
     events_fps: float = option(
@@ -42,10 +39,6 @@ class JointRecipe:
     share_montage: float = option(0.5, "Share of the batch: music with montages that were cut to it.", min=0)
     share_real: float = option(0.0, "Share of the batch: videos with their own music (needs --shards).", min=0)
     share_weak: float = option(0.0, "Share of the batch: music with pictures that fit its tags (needs --bank).", min=0)
-    steps_per_crop: int = option(576, "Steps of a clip after the delay pattern, 50 a second.", min=16)
-    first_weight: float = option(
-        1.6, "Weight of the first codebook's loss; the last has 2 - first_weight.", min=0, max=2
-    )
     contrastive_weight: float = option(0.2, "Weight of InfoNCE between global embeddings, for meaning.", min=0)
     timed_weight: float = option(0.1, "Weight of InfoNCE between timed embeddings, for timing.", min=0)
     reading_weight: float = option(1.0, "Weight of reading onsets off all music, for its timed embeddings.", min=0)
@@ -59,19 +52,13 @@ class JointRecipe:
     beat_weighting: float = option(1.0, "Extra weight of the likelihood where picture and music agree.", min=0, max=100)
     onset_weight: float = option(0.1, "Weight of the head that reads onsets off the decoder's states.", min=0)
     uncond_weight: float = option(0.25, "Weight of the unconditional likelihood; the conditional has 1.", min=0, max=10)
-    steps: int = option(4000, "Optimiser steps, if the time suffices.", min=1)
     learning_rate: float = option(1e-3, "Peak learning rate.", min=0, max=1)
     warmup: int = option(100, "Steps over which the learning rate rises.", min=1)
-    schedule: str = option("hold", "Decay of the learning rate: at the end only (hold), or cosine.", choices=SCHEDULES)
-    weight_decay: float = option(0.05, "Weight decay of the matrices inside layers.", min=0, max=1)
-    drop_events: float = option(0.12, "Share of the clips without conditioning on events.", min=0, max=1)
-    drop_meaning: float = option(0.12, "Share of the clips without conditioning on meaning.", min=0, max=1)
     drop_picture: float = option(0.12, "Share of the clips without conditioning on the picture.", min=0, max=1)
     drop_all: float = option(0.1, "Share of the clips without any conditioning.", min=0, max=1)
     only_picture: float = option(0.4, "Share of the pairs that are conditioned on the picture alone.", min=0, max=1)
     test_pairs: int = option(64, "Held-out pairs that are measured on.", min=1)
     save_every: int = option(200, "Steps between measurements and checkpoints.", min=1)
-    seed: int = option(0, "Seed of weights and batches.", min=0)
     precision: str = option("auto", "auto: bf16 on a GPU, fp32 on a CPU.", choices=("auto", "bf16", "fp32"))
 
 
