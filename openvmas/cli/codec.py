@@ -7,13 +7,12 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from openvmas.cli.options import output_options, quiet_option
+from openvmas.cli.options import options_of, output_options, quiet_option
 from openvmas.cli.result_files import result_of
 from openvmas.errors import InputError, OutputError
 from openvmas.settings import OutputOptions
@@ -21,18 +20,7 @@ from openvmas.settings import OutputOptions
 if TYPE_CHECKING:
     from openvmas.codec.ovc import CodesFile
 
-TEXTS = {item.name: item.metadata["help"] for item in fields(OutputOptions)}
-DEFAULT_MODEL = OutputOptions().model
-
-
-def result_options(result: str) -> Callable[[Any], Any]:
-    """--output, --overwrite and --quiet, as the other commands have them."""
-    return lambda command: output_options(result)(quiet_option(command))
-
-
-model_option = click.option(
-    "--model", default=DEFAULT_MODEL, metavar="TEXT", help=f"{TEXTS['model']} [default: {DEFAULT_MODEL}]"
-)
+model_option = options_of(OutputOptions, only=("model",), default=OutputOptions().model)
 codebooks_option = click.option(
     "--codebooks",
     type=int,
@@ -48,7 +36,8 @@ def codec() -> None:
 
 @codec.command()
 @click.argument("source", metavar="FILE")
-@result_options("NAME.ovc beside FILE")
+@output_options("NAME.ovc beside FILE")
+@quiet_option
 @model_option
 @codebooks_option
 def encode(source: str, output: str | None, overwrite: bool, quiet: bool, model: str, codebooks: int | None) -> int:
@@ -78,7 +67,8 @@ def encode(source: str, output: str | None, overwrite: bool, quiet: bool, model:
 
 @codec.command()
 @click.argument("source", metavar="FILE")
-@result_options("NAME.wav beside FILE")
+@output_options("NAME.wav beside FILE")
+@quiet_option
 @click.option(
     "--model", metavar="TEXT", help="Preset or folder of exported weights; the one that FILE names if left out."
 )
@@ -112,7 +102,8 @@ def decode(
 
 @codec.command()
 @click.argument("source", metavar="FILE")
-@result_options("NAME.codec.html beside FILE")
+@output_options("NAME.codec.html beside FILE")
+@quiet_option
 @model_option
 @codebooks_option
 @click.option("--json", "as_json", is_flag=True, help="Print all figures as JSON instead of one line.")

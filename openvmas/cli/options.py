@@ -38,15 +38,18 @@ def click_option(item: Field[Any], group: type, **changes: Any) -> Decorator:
     return click.option(*names, **{**settings, "help": text, **changes})
 
 
-def options_of(*groups: type, only: Sequence[str] = (), leave_out: Sequence[str] = ()) -> Decorator:
-    """The fields of dataclasses as options of a command, in their order. only, leave_out: names of fields."""
+def options_of(*groups: type, only: Sequence[str] = (), leave_out: Sequence[str] = (), **changes: Any) -> Decorator:
+    """The fields of dataclasses as options of a command, in their order.
+
+    only, leave_out: names of fields. changes: as for `click_option`.
+    """
 
     def decorate(command: Any) -> Any:
         items = [(item, group) for group in groups for item in fields(group)]
         items = [(i, g) for i, g in items if (not only or i.name in only) and i.name not in leave_out]
         # click collects the options of a function from its last decorator, those of a command from its first.
         for item, group in items if isinstance(command, click.Command) else reversed(items):
-            command = click_option(item, group)(command)
+            command = click_option(item, group, **changes)(command)
         return command
 
     return decorate
@@ -61,8 +64,7 @@ def output_options(result: str) -> Decorator:
     """--output and --overwrite for a command whose result is not a video. result: its path if --output is left out."""
 
     def decorate(command: Any) -> Any:
-        overwrite = next(item for item in fields(OutputOptions) if item.name == "overwrite")
-        command = click_option(overwrite, OutputOptions, default=False)(command)
+        command = options_of(OutputOptions, only=("overwrite",), default=False)(command)
         return click.option("-o", "--output", metavar="PATH", help=f"Path of the result; {result} if left out.")(
             command
         )

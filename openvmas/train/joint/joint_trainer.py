@@ -33,16 +33,9 @@ from openvmas.model.decoder import DecoderConfig, save_decoder
 from openvmas.model.video_encoder import save_video_encoder
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE, option
+from openvmas.train import distributed
 from openvmas.train.decoder.examples import Examples, read_packed
-from openvmas.train.distributed import (
-    SHARDINGS,
-    SharedRun,
-    World,
-    join_world,
-    reduce_and_clip_gradients,
-    whole_state,
-    wrap_distributed,
-)
+from openvmas.train.distributed import SHARDINGS, World
 from openvmas.train.joint.grad_cache import add_gradients
 from openvmas.train.joint.joint_model import EVERYTHING, JointModel, JointRecipe
 from openvmas.train.joint.pairs import (
@@ -233,7 +226,7 @@ def save_parts(averaged: torch.nn.Module, plain: JointModel, folder: Path, is_fi
     plain: the averaged model before it was shared out, or itself; it takes the whole weights, in the first process.
     """
     if averaged is not plain:
-        state = whole_state(averaged)
+        state = distributed.whole_state(averaged)
         plain.load_state_dict(state)
     if not is_first:
         return
@@ -261,11 +254,11 @@ def train(
     averaged = copy.deepcopy(whole)
     is_sharded = world.size > 1 and options.sharding == "fsdp2"
     plain = copy.deepcopy(averaged) if is_sharded else averaged
-    model = wrap_distributed(whole, whole.learned_layers, world, options.sharding)
+    model = distributed.wrap_distributed(whole, whole.learned_layers, world, options.sharding)
     if is_sharded:
-        wrap_distributed(averaged, averaged.learned_layers, world, options.sharding)
+        distributed.wrap_distributed(averaged, averaged.learned_layers, world, options.sharding)
     optimizers = make_optimizers(whole, whole.learned_layers, recipe.learning_rate, recipe.weight_decay)
-    run = SharedRun(run_folder, recipe.steps, options.time_limit, world, whole, averaged, **optimizers)
+    run = distributed.SharedRun(run_folder, recipe.steps, options.time_limit, world, whole, averaged, **optimizers)
     is_mixed = recipe.precision == "bf16" or (recipe.precision == "auto" and world.device != "cpu")
     drawn, tests = open_batches(examples, held_out, pictures, recipe, n_pieces, world, whole.decoder.config, real)
     board = Board(run_folder, run.step) if options.tensorboard and world.is_first else None
@@ -280,7 +273,7 @@ def train(
         for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         losses = add_gradients(model, whole, batch, keep, drawn.n_pairs, recipe, world, autocast, run.step)
-        norm = reduce_and_clip_gradients(whole, world, 1.0)
+        norm = distributed.reduce_and_clip_gradients(whole, world, 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
         update_ema(averaged, whole, ema_decay(run.step + 1))
@@ -310,5 +303,5 @@ def run_training(data: Path, run_folder: Path, recipe: JointRecipe, options: Joi
     if options.shards:
         codec = CodecRunner(find_weights(options.codes_of), threads=1)
         real = ShardPairs(Path(options.shards), codec.codebooks_sha256, recipe.fps)
-    with join_world() as world:
+    with distributed.join_world() as world:
         train(found.music, found.held_out, pictures, run_folder, recipe, options, found.n_pieces, world, real)
