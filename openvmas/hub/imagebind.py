@@ -66,11 +66,6 @@ class Trunk(nn.Module):
         return self.blocks(self.pre_transformer_layer(x))
 
 
-class FirstToken(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, 0]
-
-
 class ImageBindNetwork(nn.Module):
     """Two towers, with the names of the published state dict."""
 
@@ -90,7 +85,7 @@ class ImageBindNetwork(nn.Module):
         trunks = {"vision": Trunk(*sizes.vision, True), "audio": Trunk(*sizes.audio, False)}
         self.modality_trunks = nn.ModuleDict(trunks)
         heads = {
-            name: nn.Sequential(nn.LayerNorm(width, eps=1e-6), FirstToken(), nn.Linear(width, sizes.out, bias=False))
+            name: nn.Sequential(nn.LayerNorm(width, eps=1e-6), nn.Identity(), nn.Linear(width, sizes.out, bias=False))
             for name, width in widths.items()
         }
         self.modality_heads = nn.ModuleDict(heads)
@@ -98,7 +93,7 @@ class ImageBindNetwork(nn.Module):
     def forward(self, x: Tensor, tower: str) -> Tensor:
         """Prepared pictures [B, 3, 2, H, W] or spectra [B, 1, 128, 204] → [B, out] of length 1."""
         x = self.modality_trunks[tower](self.modality_preprocessors[tower](x))
-        return F.normalize(self.modality_heads[tower](x), dim=-1)
+        return F.normalize(self.modality_heads[tower](x[:, 0]), dim=-1)
 
 
 def imagebind_spectra(wave: Tensor) -> Tensor:

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+from collections import OrderedDict
+
 from torch import Tensor, nn
-
-
-class Mlp(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -22,7 +14,9 @@ class Block(nn.Module):
         super().__init__()
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.attn = nn.MultiheadAttention(width, n_heads, add_bias_kv=has_bias_kv, batch_first=True)
-        self.mlp = Mlp(width)
+        wide = 4 * width
+        parts = OrderedDict(fc1=nn.Linear(width, wide), act=nn.GELU(), fc2=nn.Linear(wide, width))
+        self.mlp = nn.Sequential(parts)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm_1(x)

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from openvmas.model.decoder import DECODER_PRESETS
 from openvmas.settings import option
-from openvmas.train.optim import BatchedMuon
+from openvmas.train.optim import BatchedMuon, local_of
 
 SCHEDULES = ("hold", "cosine")
 PRESETS = tuple(DECODER_PRESETS)
@@ -171,9 +172,8 @@ def drop_lines_after(path: Path, step: int) -> None:
 @torch.no_grad()
 def update_ema(averaged: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     """Exponential moving average of the weights; buffers (codebooks are averages already) are copied."""
-    foreach: Any = torch  # one launch for all weights; torch.optim.swa_utils does the same
-    mine, others = ([getattr(p, "_local_tensor", p) for p in part.parameters()] for part in (averaged, model))
-    foreach._foreach_lerp_(mine, others, 1 - decay)
+    mine, others = ([local_of(p) for p in part.parameters()] for part in (averaged, model))
+    get_ema_multi_avg_fn(decay)(mine, others, None)  # one launch for all weights
     for a, b in zip(averaged.buffers(), model.buffers(), strict=True):
         a.copy_(b)
 
