@@ -7,12 +7,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from openvmas.codec.ovc import MAGIC, CodesFile
 from openvmas.codec.runtime import CodecRunner
 from openvmas.errors import InputError, ModelError, OptionError
-from openvmas.media.audio import audio_stream, read_audio_blocks
+from openvmas.media.audio import audio_stream, read_audio_blocks, resample_pieces
 from openvmas.media.probe import open_media
 from openvmas.pretrained import Weights, find_weights, list_presets
 from openvmas.timeline import Clock
@@ -78,13 +77,8 @@ def refuse_codes(path: Path) -> None:
 
 def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, sample_rate: int) -> Iterator[np.ndarray]:
     """Blocks [n] at one rate → blocks [m] at another (soxr, high quality)."""
-    if source_rate == sample_rate:
-        yield from blocks
-        return
-    stream = soxr.ResampleStream(source_rate, sample_rate, 1, dtype="float32", quality="HQ")
-    for block in blocks:
-        yield stream.resample_chunk(np.ascontiguousarray(block, dtype=np.float32)).reshape(-1)
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True).reshape(-1)
+    pieces = ((source_rate, block[None]) for block in blocks)
+    return (wave[0] for wave in resample_pieces(pieces, sample_rate, 1))
 
 
 def encode_file(

@@ -99,7 +99,7 @@ def read_audio_blocks(
     placed = _placed(path, channels, info, stream_index)
     waiting: list[np.ndarray] = []
     n_waiting = 0
-    for piece in _resampled(placed, sample_rate, channels):
+    for piece in resample_pieces(placed, sample_rate, channels):
         waiting.append(piece)
         n_waiting += piece.shape[1]
         if n_waiting >= block:
@@ -307,7 +307,8 @@ def _interleaved(frame: av.AudioFrame, graphs: dict[tuple[str, str, int], Graph]
     return packed
 
 
-def _resampled(pieces: Iterable[tuple[int, np.ndarray]], sample_rate: int, channels: int) -> Iterator[np.ndarray]:
+def resample_pieces(pieces: Iterable[tuple[int, np.ndarray]], sample_rate: int, channels: int) -> Iterator[np.ndarray]:
+    """Pieces (rate, wave [C, n]) of one sound as pieces [C, m] at another rate (soxr, high quality)."""
     stream: soxr.ResampleStream | None = None
     rate = 0
     for piece_rate, wave in pieces:

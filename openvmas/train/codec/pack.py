@@ -32,6 +32,7 @@ import soxr
 from av.audio.stream import AudioStream
 
 from openvmas.errors import InputError, OptionError, OutputError
+from openvmas.media.audio import resample_pieces
 from openvmas.settings import option
 from openvmas.train.codec.corpus import (
     EXCLUDED_ALBUMS,
@@ -235,15 +236,9 @@ def decode(path: Path, channels: int) -> Iterator[np.ndarray]:
     (FFmpeg begins some Vorbis files 128 samples earlier, and the codes and curves of a track would not fit.)
     """
     with soundfile.SoundFile(path) as file:
-        stream = None
-        if file.samplerate != OPUS_RATE:
-            stream = soxr.ResampleStream(file.samplerate, OPUS_RATE, channels, dtype="float32", quality="HQ")
-        for block in file.blocks(10 * file.samplerate, dtype="float32", always_2d=True):
-            wave = np.ascontiguousarray(to_channels(block, channels))
-            yield wave if stream is None else stream.resample_chunk(wave).reshape(-1, channels)
-        if stream is not None:
-            rest = stream.resample_chunk(np.zeros((0, channels), dtype=np.float32), last=True)
-            yield rest.reshape(-1, channels)
+        blocks = file.blocks(10 * file.samplerate, dtype="float32", always_2d=True)
+        pieces = ((file.samplerate, to_channels(block, channels).T) for block in blocks)
+        yield from (wave.T for wave in resample_pieces(pieces, OPUS_RATE, channels))
 
 
 def read_done(folder: Path, options: PackOptions) -> dict[str, list[PackedPiece]]:

@@ -241,10 +241,10 @@ class JointModel(nn.Module):
             if recipe.stand_in_weight and len(video) > 1:
                 loss = alignment.contrastive_loss(video, music, embeddings.scale, labels, hardness=recipe.hardness)
                 total = total + recipe.stand_in_weight * loss
-        timed = embeddings.timed_video, embeddings.timed_music, embeddings.timed_scale
-        if timed[0] is not None and timed[1] is not None and timed[2] is not None:
+        video, music, scale = embeddings.timed_video, embeddings.timed_music, embeddings.timed_scale
+        if video is not None and music is not None and scale is not None:
             # Another span of the same piece is a wrong answer here: no labels.
-            loss = alignment.timed_loss(*timed, self.video_timed.read.out_channels)
+            loss = alignment.timed_loss(video, music, scale, self.video_timed.read.out_channels)
             total = total + recipe.timed_weight * loss
         return total
 
