@@ -33,16 +33,10 @@ class CommandPool(ProcessPool[subprocess.Popen[str]]):
     def _run_one(self, command: Sequence[str]) -> int:
         child = self._add(
             lambda: subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=self._environment,
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                encoding="utf-8", errors="replace", env=self._environment,
             )
-        )
+        )  # fmt: skip
         assert child.stdout and child.stderr
         errors = threading.Thread(target=self._pass_on, args=(child.stderr, sys.stderr))
         errors.start()

@@ -50,7 +50,7 @@ def encode(source: str, output: str | None, overwrite: bool, quiet: bool, model:
     target = named(source, output, EXTENSION, "an encoded sound")
     with result_of(source, target, overwrite) as hidden:
         runner = CodecRunner(find_weights(model))
-        check_codebooks(runner, codebooks)
+        codebooks = check_codebooks(runner, codebooks)
         sound = MonoSource(source, runner.sample_rate)
         began = time.perf_counter()
         with progress_bar("encoding", quiet) as progress:

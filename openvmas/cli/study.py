@@ -51,14 +51,9 @@ def study() -> None:
 @click.option("--overwrite", is_flag=True, help="Replace a study, with all answers in it.")
 @click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
 def create(
-    plan: str | None,
-    systems: tuple[str, ...],
-    reference: str | None,
-    output: str,
-    overwrite: bool,
-    quiet: bool,
+    plan: str | None, systems: tuple[str, ...], reference: str | None, output: str, overwrite: bool, quiet: bool,
     **values: Any,
-) -> int:
+) -> int:  # fmt: skip
     """Make a study from folders that hold the same clips by different systems."""
     from openvmas.study import study_builder
 

@@ -82,10 +82,9 @@ def resample_blocks(blocks: Iterable[np.ndarray], source_rate: int, sample_rate:
 
 
 def encode_file(
-    source: MonoSource, runner: CodecRunner, n_codebooks: int | None = None, progress: Progress | None = None
+    source: MonoSource, runner: CodecRunner, n_codebooks: int, progress: Progress | None = None
 ) -> CodesFile:
-    """Encode a file's sound. Raises InputError, and OptionError for a number of codebooks that the codec has not."""
-    n_codebooks = check_codebooks(runner, n_codebooks)
+    """Encode a file's sound with some of the codebooks (`check_codebooks`). Raises InputError."""
     codes = np.concatenate(list(runner.encode_blocks(source.blocks(progress), n_codebooks)), axis=1)
     return describe_codes(codes, source, runner)
 

@@ -168,6 +168,11 @@ class EmbeddingQueue(nn.Module):
         self.count += len(video)
 
 
+def is_distributed() -> bool:
+    """Whether there are several processes."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 class _Gather(torch.autograd.Function):
     """All ranks' rows, in order of rank; the gradient of a row is the sum of what all ranks have for it."""
 
@@ -190,40 +195,30 @@ def gather(x: Tensor) -> Tensor:
 
     Every rank must have as many rows.
     """
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
-        return x
-    return _Gather.apply(x)
+    return _Gather.apply(x) if is_distributed() else x
 
 
 def contrastive_loss(
-    video: Tensor,
-    music: Tensor,
-    scale: Tensor,
-    labels: Tensor | None = None,
-    queue: EmbeddingQueue | None = None,
+    video: Tensor, music: Tensor, scale: Tensor, labels: Tensor | None = None, queue: EmbeddingQueue | None = None,
     hardness: float = 0.0,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Symmetric InfoNCE, nats, mean over this rank's rows; averaged over ranks (as DDP does) it is that of all rows.
 
     video, music [B, E] of length 1, row by row of one clip; scale: inverse temperature. labels [B]: rows with equal
     ones (the same piece) are no negatives of each other. queue: negatives beside those of the batch. hardness: how
     much harder negatives count, in proportion to exp(hardness * logit) with a mean weight of 1 (0: all the same).
     """
-    device, first = video.device, 0
-    if labels is None:
-        labels = torch.arange(len(video), device=device)
-        if dist.is_available() and dist.is_initialized():
-            labels = labels + dist.get_rank() * len(video)
+    own = torch.arange(len(video), device=video.device)
+    if is_distributed():
+        own = own + dist.get_rank() * len(video)
+    labels = own if labels is None else labels
     all_video, all_music, all_labels = gather(video), gather(music), gather(labels)
-    if len(all_video) > len(video):
-        first = dist.get_rank() * len(video)
-    own = torch.arange(len(video), device=device) + first
     if queue is not None:
         n = queue.n_filled
         all_video, all_music = (torch.cat([a, b[:n]]) for a, b in ((all_video, queue.video), (all_music, queue.music)))
         all_labels = torch.cat([all_labels, queue.labels[:n]])
     is_same = labels[:, None] == all_labels
-    is_same[torch.arange(len(video), device=device), own] = False
+    is_same.scatter_(1, own[:, None], False)
     total = video.new_zeros(())
     for rows, columns in ((video, all_music), (music, all_video)):
         logits = (scale * rows @ columns.T).masked_fill(is_same, -torch.inf)

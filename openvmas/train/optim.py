@@ -16,6 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from openvmas.model.alignment import is_distributed
+
 
 class BatchedMuon(torch.optim.Muon):
     """`torch.optim.Muon` with `adjust_lr_fn="match_rms_adamw"`; its checkpoints fit, too."""
@@ -76,7 +78,7 @@ def own_rows(whole: Tensor, matrix: Tensor) -> Tensor:
 
 def orthogonalize_shared(x: Tensor, *settings: Any) -> Tensor:
     """`orthogonalize`, each process a share of the matrices: for small batches it costs as much as the gradients."""
-    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if not is_distributed():
         return orthogonalize(x, *settings)
     size, rank = dist.get_world_size(), dist.get_rank()
     share = -(-len(x) // size)
