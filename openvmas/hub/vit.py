@@ -15,7 +15,9 @@ class Block(nn.Module):
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=1e-6), nn.LayerNorm(width, eps=1e-6)
         self.attn = nn.MultiheadAttention(width, n_heads, add_bias_kv=has_bias_kv, batch_first=True)
         wide = 4 * width
-        parts = OrderedDict(fc1=nn.Linear(width, wide), act=nn.GELU(), fc2=nn.Linear(wide, width))
+        parts: OrderedDict[str, nn.Module] = OrderedDict(
+            fc1=nn.Linear(width, wide), act=nn.GELU(), fc2=nn.Linear(wide, width)
+        )
         self.mlp = nn.Sequential(parts)
 
     def forward(self, x: Tensor) -> Tensor:
