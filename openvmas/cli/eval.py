@@ -45,7 +45,7 @@ def extra_needed() -> Iterator[None]:
 @click.option("--quiet", is_flag=True, help="Print no progress, only the tables and errors.")
 def folder(
     folder: str, reference: str | None, json_path: str | None, markdown: str | None, embedder: str,
-    border: float | None, overwrite: bool, quiet: bool,
+    seam_interval: float | None, overwrite: bool, quiet: bool,
 ) -> int:  # fmt: skip
     """Measure every video or sound in a folder: timing, signal quality, diversity, and distances from a reference.
 
