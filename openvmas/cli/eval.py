@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from openvmas.cli.options import extra_needed
 from openvmas.cli.result_files import reserve, write
-from openvmas.errors import ModelError, OptionError
+from openvmas.errors import ModelError
 
 
 @click.group()
@@ -19,15 +19,6 @@ def eval() -> None:
 
     Try: openvmas eval folder DIR
     """
-
-
-@contextlib.contextmanager
-def extra_needed() -> Iterator[None]:
-    """Raises OptionError for a package that an import inside needs and that is not installed."""
-    try:
-        yield
-    except ImportError as error:
-        raise OptionError(f"the figures need {error.name}; run: pip install 'openvmas[eval]'.") from error
 
 
 @eval.command()
@@ -55,7 +46,7 @@ def folder(
     from openvmas.eval.suites.media_files import media_files
     from openvmas.generate.outputs import Outputs
 
-    with extra_needed():
+    with extra_needed("the figures need"):
         from openvmas.eval.benchmark import folder_measures as measures
         from openvmas.eval.benchmark import set_measures
         from openvmas.eval.reports.folder_tables import as_json, page
@@ -146,7 +137,7 @@ def run(
     from openvmas.eval.systems.system import Setting
     from openvmas.generate.outputs import Outputs
 
-    with extra_needed():
+    with extra_needed("the figures need"):
         from openvmas.eval.benchmark import run as runs
         from openvmas.eval.reports.benchmark_page import as_json, in_short, insert, page, systems_in_order
 

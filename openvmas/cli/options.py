@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
 from typing import Any
 
 import click
 
+from openvmas.errors import OptionError
 from openvmas.settings import OutputOptions, value_type
 
 Decorator = Callable[[Any], Any]
@@ -70,6 +72,15 @@ def output_options(result: str) -> Decorator:
         )
 
     return decorate
+
+
+@contextlib.contextmanager
+def extra_needed(what: str, extra: str = "eval") -> Iterator[None]:
+    """Raises OptionError for a package that an import inside needs and that is not installed. what: `the page needs`."""
+    try:
+        yield
+    except ImportError as error:
+        raise OptionError(f"{what} {error.name}; run: pip install 'openvmas[{extra}]'.") from error
 
 
 def as_arguments(values: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from openvmas.cli.options import given, options_of
+from openvmas.cli.options import extra_needed, given, options_of
 from openvmas.cli.result_files import reserve, write
 from openvmas.errors import OptionError
 from openvmas.settings import option, read_table
@@ -99,10 +99,8 @@ def progress(quiet: bool) -> Callable[[str], None]:
 )
 def serve(folder: str, host: str, port: int, token: str | None) -> int:
     """Show a study to listeners until Ctrl-C. Needs the extra web."""
-    try:
+    with extra_needed("the page needs", "web"):
         from openvmas.study import server
-    except ImportError as error:
-        raise OptionError(f"the page needs {error.name}; run: pip install 'openvmas[web]'.") from error
     from openvmas.study.session import Study
 
     server.serve(Study(folder), host, port, token, lambda text: click.echo(text))
@@ -117,10 +115,8 @@ def serve(folder: str, host: str, port: int, token: str | None) -> int:
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: bool, overwrite: bool) -> int:
     """Print the preferences of listeners with intervals, and who was dropped and why. Needs the extra eval."""
-    try:
+    with extra_needed("the analysis needs"):
         from openvmas.study import result_tables, results
-    except ImportError as error:
-        raise OptionError(f"the analysis needs {error.name}; run: pip install 'openvmas[eval]'.") from error
     from openvmas.generate.outputs import Outputs
 
     with Outputs(folder, overwrite) as outputs:
@@ -140,11 +136,9 @@ def power(**values: Any) -> int:
 
     Try: openvmas study power --share 0.6
     """
-    try:
+    with extra_needed("power needs"):
         from openvmas.study.power import preference_needs, rating_needs
         from openvmas.study.result_tables import power_table
-    except ImportError as error:
-        raise OptionError(f"power needs {error.name}; run: pip install 'openvmas[eval]'.") from error
 
     chosen = read_table(PowerOptions, given(values))
     if (chosen.share is None) == (chosen.difference is None):
