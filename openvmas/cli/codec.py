@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openvmas.cli.options import options_of, output_options, quiet_option
-from openvmas.cli.result_files import result_of
+from openvmas.cli.options import options_of, output_options, quiet_option, result_of
 from openvmas.errors import InputError, OutputError
 from openvmas.settings import OutputOptions
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from openvmas.cli.options import extra_needed
-from openvmas.cli.result_files import reserve, write
+from openvmas.cli.options import extra_needed, reserve, write
 from openvmas.errors import ModelError
 
 

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 
 from openvmas import __version__
-from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option
-from openvmas.cli.result_files import result_of
+from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
 

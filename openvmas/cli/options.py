@@ -1,16 +1,24 @@
-"""Command-line options made from the dataclasses of settings: one name, default and help sentence for each."""
+"""Command-line options made from the dataclasses of settings: one name, default and help sentence for each.
+
+Also the files that --output, --json and --markdown name: hidden until all are whole.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from openvmas.errors import OptionError
 from openvmas.settings import OutputOptions, value_type
+
+if TYPE_CHECKING:
+    from openvmas.generate.outputs import Outputs
 
 Decorator = Callable[[Any], Any]
 
@@ -75,8 +83,35 @@ def output_options(result: str) -> Decorator:
 
 
 @contextlib.contextmanager
+def result_of(source: str, target: Path, overwrite: bool) -> Iterator[Path]:
+    """Checks the target, then gives a hidden file to write; renames it at the end. Raises OutputError."""
+    from openvmas.files import explain_write_errors
+    from openvmas.generate.outputs import Outputs
+
+    with Outputs(source, overwrite) as outputs, explain_write_errors(target.parent):
+        yield outputs.reserve(target)
+        outputs.commit()
+
+
+def reserve(outputs: Outputs, json_path: str | None, markdown: str | None) -> dict[str, Path]:
+    """The hidden files to write to. Raises OutputError."""
+    asked = (("json", json_path, "--json"), ("page", markdown, "--markdown"))
+    return {kind: outputs.reserve(path, option) for kind, path, option in asked if path}
+
+
+def write(targets: dict[str, Path], page: str, data: dict[str, Any], table: str = "") -> None:
+    """The page, the figures and another page with the table into the reserved files. Raises OutputError."""
+    from openvmas.files import explain_write_errors
+
+    texts = {"page": page, "json": json.dumps(data, indent=1, ensure_ascii=False) + "\n", "table": table}
+    for kind, hidden in targets.items():
+        with explain_write_errors(hidden.parent):
+            hidden.write_text(texts[kind], encoding="utf-8")
+
+
+@contextlib.contextmanager
 def extra_needed(what: str, extra: str = "eval") -> Iterator[None]:
-    """Raises OptionError for a package that an import inside needs and that is not installed. what: `the page needs`."""
+    """Raises OptionError for a package that an import inside needs and that is missing. what: "the page needs"."""
     try:
         yield
     except ImportError as error:

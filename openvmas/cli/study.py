@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from openvmas.cli.options import extra_needed, given, options_of
-from openvmas.cli.result_files import reserve, write
+from openvmas.cli.options import extra_needed, given, options_of, reserve, write
 from openvmas.errors import OptionError
 from openvmas.settings import option, read_table
 from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_plan
