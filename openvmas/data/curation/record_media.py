@@ -12,10 +12,10 @@ import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -34,6 +34,8 @@ SAMPLE_RATE = 32_000  # Hz, of `Media.audio`: the codec's
 MAX_SPAN = 3600.0  # s; sound and curves of a span lie in memory
 WORTH_CUTTING = 1.25  # a file this many times as long as the span is cut before it is decoded
 
+SMALL_FPS, SMALL_SIZE = Fraction(2), (64, 64)  # of `Media.small_frames`
+Watched = tuple[VideoAnalysis, np.ndarray, np.ndarray]  # of a whole video, with its small frames and their times
 T = TypeVar("T")
 
 
@@ -58,9 +60,7 @@ class Media:
     def __enter__(self) -> Media:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self._cleanup.close()
 
     def part(self, record: Record) -> Media:
@@ -130,19 +130,11 @@ class Media:
 
     def video(self) -> VideoAnalysis:
         """Analysis of the span's picture, from one decoding of all its frames."""
-        return self._of_span(
-            "video",
-            self._analyze,
-            lambda whole: cut_analysis(whole.video(), self.offset, self.offset + self.duration),
-        )
+        return self._of_span("video", self._analyze, lambda whole: cut_analysis(whole.video(), *self._place()))
 
     def small_frames(self) -> tuple[np.ndarray, np.ndarray]:
         """The span at 2 fps, pictures squeezed: times [F] s, grey frames [F, 64, 64] uint8; decoded with `video`."""
-        return self._of_span(
-            "small",
-            self._small,
-            lambda whole: cut_frames(*whole.small_frames(), self.offset, self.offset + self.duration),
-        )
+        return self._of_span("small", self._small, lambda whole: cut_frames(*whole.small_frames(), *self._place()))
 
     def key_frames(self, n: int = 16) -> KeyFrames:
         """Up to n small frames spread over the span, reached by seeking: cheap, whatever the length."""
@@ -170,6 +162,10 @@ class Media:
         """Decoded once for a whole span; for a part, cut from the whole's."""
         whole = self.whole
         return self.once(key, decode if whole is None else lambda: cut(whole))
+
+    def _place(self) -> tuple[float, float]:
+        """Start and end in the span of the whole, s."""
+        return self.offset, self.offset + self.duration
 
     def _find(self) -> Path:
         path = Path(self._given or self.record.origin.uri)
@@ -229,7 +225,7 @@ class Media:
         first = round(self.offset * sound.sample_rate)
         return Audio(sound.wave[..., first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
 
-    def _watched(self) -> tuple[VideoFeatures, float]:
+    def _watched(self) -> tuple[Watched, float]:
         """The one decoding of all frames, and where in it the span begins, s."""
         path, info, start = self._cut()
         if info.picture is None:
@@ -237,15 +233,15 @@ class Media:
         return self.once("watched", lambda: extract_video_features(path)), max(start, 0.0)
 
     def _analyze(self) -> VideoAnalysis:
-        found, start = self._watched()
-        is_whole = start <= 0 and self.duration >= float(found.analysis.duration) - 1e-6
+        (analysis, *_), start = self._watched()
+        is_whole = start <= 0 and self.duration >= float(analysis.duration) - 1e-6
         # A span that begins before the first frame still ends `duration` after its own start.
         end = self._cut()[2] + self.duration
-        return found.analysis if is_whole else cut_analysis(found.analysis, start, end)
+        return analysis if is_whole else cut_analysis(analysis, start, end)
 
     def _small(self) -> tuple[np.ndarray, np.ndarray]:
-        found, start = self._watched()
-        return cut_frames(found.small_times, found.small_frames, start, self._cut()[2] + self.duration)
+        (_, times, frames), start = self._watched()
+        return cut_frames(times, frames, start, self._cut()[2] + self.duration)
 
     def _seek(self, n: int) -> KeyFrames:
         if self.record.kind == "image":
@@ -290,47 +286,27 @@ def copy_member(archive: Path, member: str, record: Record, target: Path) -> Non
         raise InputError(f"{member} cannot be read from {archive} ({error}); copy the tar again.") from error
 
 
-SMALL_FPS = Fraction(2)
-SMALL_SIZE = (64, 64)
-
-
-@dataclass(frozen=True)
-class VideoFeatures:
-    """Analysis and small frames of a whole video.
-
-    small_times: [F] s; small_frames: [F, 64, 64] uint8 grey, the whole picture squeezed.
-    """
-
-    analysis: VideoAnalysis
-    small_times: np.ndarray
-    small_frames: np.ndarray
-
-
-class _Keeper:
-    """Keeps all frames that it is given."""
-
-    def __init__(self) -> None:
-        self.times: list[np.ndarray] = []
-        self.frames: list[np.ndarray] = []
-
-    def push(self, times: np.ndarray, frames: np.ndarray, /) -> None:
-        self.times.append(times)
-        self.frames.append(frames)
-
-
-def extract_video_features(path: str | Path) -> VideoFeatures:
-    """The analysis and small frames of a video, from one decoding. Raises InputError."""
-    keeper = _Keeper()
+def extract_video_features(path: Path) -> Watched:
+    """The analysis and small frames of a whole video, from one decoding. Raises InputError."""
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    keeper = SimpleNamespace(push=lambda times, frames: kept.append((times, frames)))
     analysis = analyze(path, others=[(FrameRequest(SMALL_FPS, SMALL_SIZE, True), keeper)])
-    return VideoFeatures(analysis, np.concatenate(keeper.times), np.concatenate(keeper.frames))
+    times, frames = zip(*kept, strict=True)
+    return analysis, np.concatenate(times), np.concatenate(frames)
 
 
 def cut_frames(times: np.ndarray, frames: np.ndarray, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
-    """Times [F] and frames [F, ...] of a span, s; at least the one on the screen at its start."""
+    """Times [F] and frames [F, ...] of a span, s, as `shown_in` chooses them."""
+    chosen = shown_in(times, start, end)
+    return np.maximum(times[chosen] - start, 0.0), frames[chosen]
+
+
+def shown_in(times: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Mask of the pictures of a span, s; in one shorter than their distance, of the one on the screen at its start."""
     chosen = (times >= start) & (times < end)
     if not chosen.any():
         chosen[max(int(np.searchsorted(times, start, side="right")) - 1, 0)] = True
-    return np.maximum(times[chosen] - start, 0.0), frames[chosen]
+    return chosen
 
 
 def cut_analysis(whole: VideoAnalysis, start: float, end: float) -> VideoAnalysis:
@@ -346,32 +322,26 @@ def cut_analysis(whole: VideoAnalysis, start: float, end: float) -> VideoAnalysi
     first = clock.index(start)
     steps = slice(first, first + clock.count(duration))
 
-    def inside(times: np.ndarray) -> np.ndarray:
-        return (times >= start) & (times < end)
-
     shots = [
         Shot(max(s.start, start) - start, min(s.end, end) - start, s.is_gradual and s.start >= start)
         for s in whole.shots
         if s.end > start and s.start < end
     ]
-    cuts, beats, shown = (
-        inside(whole.cuts) & (whole.cuts > start),
-        inside(whole.visual_beats),
-        inside(whole.feature_times),
+    cuts, flashes, beats = (
+        (times >= start) & (times < end) for times in (whole.cuts, whole.flashes, whole.visual_beats)
     )
-    if not shown.any():  # shorter than the distance of two pictures: the one on the screen
-        shown[max(int(np.searchsorted(whole.feature_times, start, side="right")) - 1, 0)] = True
+    cuts &= whole.cuts > start
+    shown = shown_in(whole.feature_times, start, end)
+    events = whole.events
     return replace(
         whole,
         duration=duration,
         shots=tuple(shots),
         cuts=whole.cuts[cuts] - start,
-        flashes=whole.flashes[inside(whole.flashes)] - start,
+        flashes=whole.flashes[flashes] - start,
         visual_beats=whole.visual_beats[beats] - start,
         visual_beat_strengths=whole.visual_beat_strengths[beats],
-        events=Events(
-            CONTROL_RATE, whole.events.accents[steps], whole.events.energy[steps], whole.events.novelty[steps]
-        ),
+        events=Events(CONTROL_RATE, events.accents[steps], events.energy[steps], events.novelty[steps]),
         motion=whole.motion[steps],
         feature_times=np.maximum(whole.feature_times[shown] - start, 0.0),
         features=whole.features[shown],
