@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -40,16 +41,16 @@ class MediaInfo:
     duration: float
     start: Fraction
     picture: VideoInfo | None
-    width: int
-    height: int
-    fps: float
-    has_audio: bool
-    sample_rate: int
-    channels: int
-    video_codec: str
-    audio_codec: str
     container: str
     n_bytes: int
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    has_audio: bool = False
+    sample_rate: int = 0
+    channels: int = 0
+    video_codec: str = ""
+    audio_codec: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,42 +66,26 @@ def read_info(path: Path, kind: Kind) -> MediaInfo:
     if kind == "image":
         return _image_info(path)
     with open_media(path) as container:
-        has_picture = any(not is_cover(s) for s in container.streams.video)
+        has_picture = kind == "video" and any(not is_cover(s) for s in container.streams.video)
         has_sound = any(s.codec_context is not None for s in container.streams.audio)
-        name = container.format.name
-        if kind == "audio" or not has_picture:
-            if not has_sound:
-                raise InputError(f"{path} has neither moving picture nor sound; leave it out.")
+        found: dict[str, Any] = {"container": container.format.name, "n_bytes": path.stat().st_size}
+        if has_sound:
             sound = audio_stream(container, str(path))
-            start, duration = _sound_span(container, sound)
-        else:
-            sound = audio_stream(container, str(path)) if has_sound else None
-            start, duration = Fraction(0), 0.0
-        rate, channels, codec = 0, 0, ""
-        if sound is not None:
-            rate, channels, codec = int(sound.rate or 0), int(sound.channels), sound.codec_context.codec.canonical_name
-    picture = probe(path) if kind == "video" and has_picture else None
+            found |= {"has_audio": True, "sample_rate": int(sound.rate or 0), "channels": int(sound.channels)}
+            found["audio_codec"] = sound.codec_context.codec.canonical_name
+            if not has_picture:
+                found["start"], found["duration"] = _sound_span(container, sound)
+        elif not has_picture:
+            raise InputError(f"{path} has neither moving picture nor sound; leave it out.")
+    picture = probe(path) if has_picture else None
     if picture is not None:
-        start, duration = picture.start, float(picture.duration)
-    if sound is not None and (rate <= 0 or channels <= 0):
+        found |= {"start": picture.start, "duration": float(picture.duration), "video_codec": picture.codec}
+        found |= {"width": picture.width, "height": picture.height, "fps": float(picture.fps)}
+    if has_sound and min(found["sample_rate"], found["channels"]) <= 0:
         raise InputError(f"{path} has sound without a sample rate; convert it to FLAC or AAC.")
-    if duration <= 0:
+    if found["duration"] <= 0:
         raise InputError(f"{path} has a duration of zero; export it again from the program that made it.")
-    return MediaInfo(
-        duration=duration,
-        start=start,
-        picture=picture,
-        width=picture.width if picture else 0,
-        height=picture.height if picture else 0,
-        fps=float(picture.fps) if picture else 0.0,
-        has_audio=sound is not None,
-        sample_rate=rate,
-        channels=channels,
-        video_codec=picture.codec if picture else "",
-        audio_codec=codec,
-        container=name,
-        n_bytes=path.stat().st_size,
-    )
+    return MediaInfo(picture=picture, **found)
 
 
 def _sound_span(container: InputContainer, stream: AudioStream) -> tuple[Fraction, float]:
@@ -138,10 +123,9 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
 def _image_info(path: Path) -> MediaInfo:
     with _open_picture(path) as container:
         stream = _picture_stream(container, path)
-        codec, width, height = stream.codec_context.name, stream.width, stream.height
-        name = container.format.name
-    n_bytes = path.stat().st_size
-    return MediaInfo(0.0, Fraction(0), None, width, height, 0.0, False, 0, 0, codec, "", name, n_bytes)
+        size = {"width": stream.width, "height": stream.height}
+        held = container.format.name, path.stat().st_size
+        return MediaInfo(0.0, Fraction(0), None, *held, **size, video_codec=stream.codec_context.name)
 
 
 def read_picture(path: Path, side: int) -> np.ndarray:

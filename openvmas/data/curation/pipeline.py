@@ -27,8 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import drop_line
-from openvmas.data.curation.recipe import Recipe, make_stage, set_stage_types
+from openvmas.data.curation.catalogue import drop_line, read_records
+from openvmas.data.curation.recipe import Recipe, make_stage
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.set_splits import make_set
 from openvmas.data.curation.stage_runner import Job, Outcome, StagePool, refuse
@@ -181,8 +181,7 @@ def keep_files(work: Path, files: dict[str, bytes]) -> None:
 
 def read_input(work: Path, index: int) -> list[Record]:
     """The records of one piece, in order."""
-    text = (work / f"input-{index:05d}.jsonl").read_text(encoding="utf-8")
-    return [Record.from_json(line) for line in text.splitlines()]
+    return list(read_records(work / f"input-{index:05d}.jsonl"))
 
 
 def list_input(recipe: Recipe, work: Path) -> int:
@@ -267,7 +266,7 @@ def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> 
         shutil.rmtree(left, ignore_errors=True)
     names = [make_stage(chosen).name for chosen in recipe.stages]
     keys = [task.key(index) for index in range(n_pieces)]
-    stages = [make_stage(chosen, set_stage_types()) for chosen in recipe.sets]
+    stages = [make_stage(chosen, "sets") for chosen in recipe.sets]
     settings = [(chosen.name, asdict(stage)) for chosen, stage in zip(recipe.sets, stages, strict=True)]
     key = hashlib.sha256(json.dumps([recipe.build.name, keys, settings], sort_keys=True).encode()).hexdigest()
     marker = work / "finished.json"

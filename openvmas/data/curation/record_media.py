@@ -7,7 +7,6 @@ A stage is given a `Media` beside the record. A stage that cuts a record into pa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tarfile
 import tempfile
@@ -26,6 +25,7 @@ from openvmas.errors import InputError
 from openvmas.media.audio import Audio, read_audio_blocks, resample
 from openvmas.media.video import FrameRequest
 from openvmas.music.analysis import MusicAnalysis, analyze_music
+from openvmas.pretrained import hash_file
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events
 from openvmas.vision.analysis import Shot, VideoAnalysis, analyze
@@ -255,8 +255,7 @@ def file_sha256(path: Path) -> str:
     """Hash of a file's bytes, hexadecimal. Raises InputError for anything but a regular file."""
     if not path.is_file():  # a pipe would never end
         raise InputError(f"{path} is not a regular file; give a file on disk.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)
 
 
 def copy_member(archive: Path, member: str, record: Record, target: Path) -> None:

@@ -25,8 +25,6 @@ UNREADABLE = "unreadable"
 STAGE = "worker"  # of drops that no stage decided
 TIME, MEMORY, CRASH = "time limit", "memory limit", "crashed"
 
-_REASONS = {limited.CPU_TIME: TIME, limited.CLOCK_TIME: TIME, limited.MEMORY: MEMORY}
-
 
 @dataclass(frozen=True)
 class Job:
@@ -122,20 +120,18 @@ class StagePool:
 
     def _explain(self, failure: Failure, job: Job) -> tuple[str, str]:
         """Reason and detail of a drop."""
-        reason = _REASONS.get(failure.cause, CRASH)
-        if failure.cause == limited.CPU_TIME:
-            return reason, f"more than {self._limits.cpu_seconds:g} s of processor time"
-        if failure.cause == limited.CLOCK_TIME:
-            return reason, f"more than {self._limits.wall_seconds:g} s on the clock"
-        if failure.cause == limited.MEMORY:
-            return reason, f"more than {self._limits.memory_megabytes} MB"
-        last = failure.detail.strip().splitlines()[-1:]
-        return reason, self._anonymous("".join(last), job)
-
-    def _anonymous(self, text: str, job: Job) -> str:
-        """A last line of a worker without paths of this machine, so that two builds say the same."""
-        text = re.sub(re.escape(str(self._scratch)) + r"/media-[^/]+/media[.\w]*", job.record.origin.uri, text)
-        return text.replace(job.path, job.record.origin.uri)
+        given = self._limits
+        known = {
+            limited.CPU_TIME: (TIME, f"more than {given.cpu_seconds:g} s of processor time"),
+            limited.CLOCK_TIME: (TIME, f"more than {given.wall_seconds:g} s on the clock"),
+            limited.MEMORY: (MEMORY, f"more than {given.memory_megabytes} MB"),
+        }
+        if failure.cause in known:
+            return known[failure.cause]
+        last = "".join(failure.detail.strip().splitlines()[-1:])
+        # Without paths of this machine, so that two builds say the same.
+        last = re.sub(re.escape(str(self._scratch)) + r"/media-[^/]+/media[.\w]*", job.record.origin.uri, last)
+        return CRASH, last.replace(job.path, job.record.origin.uri)
 
 
 def run_stages(
