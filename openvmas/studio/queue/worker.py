@@ -172,16 +172,15 @@ class Worker:
                 jobs.release(self.database, claim)
                 raise
         except OpenVMASError as error:
-            jobs.finish(self.database, claim, "failed", self.without_paths(str(error)))
+            # Without paths: clients need not know where the studio's folder is.
+            home = str(self.database.folder)
+            message = str(error).replace(f"{home}{os.sep}", "").replace(home, "the studio")
+            jobs.finish(self.database, claim, "failed", message)
         except Exception as error:  # one job's fault must not take the others' worker away
             traceback.print_exc()
             message = f"this is a fault of openvmas ({type(error).__name__}); report it with the server's output."
             jobs.finish(self.database, claim, "failed", message)
         return True
-
-    def without_paths(self, message: str) -> str:
-        """The message with every path relative to the studio's folder: clients need not know where that is."""
-        return message.replace(f"{self.database.folder}{os.sep}", "").replace(str(self.database.folder), "the studio")
 
     def work(self, claim: jobs.Claim) -> None:
         """Do a job. Raises StoppedError, and OpenVMASError where it cannot be done."""
@@ -266,16 +265,14 @@ class Worker:
         earlier = self.database.row("SELECT * FROM takes WHERE id = ?", (take["parent"],)) if take["parent"] else None
         files = folder.take(take["id"], claim.attempt)
         base = folder.take(earlier["id"], earlier["attempt"]) if earlier else None
-        part = TakeRequest(claim.kind, take, files, base)
         loading = time.monotonic()
         model = self.open_model(take["model"])
         loaded = round(time.monotonic() - loading, 3)
-        made = compose(
-            model,
-            part,
-            folder,
-            lambda done: self.report_progress("compose", start + length * COMPOSE_SHARE * done, began),
-        )
+
+        def on_composed(done: float) -> None:
+            self.report_progress("compose", start + length * COMPOSE_SHARE * done, began)
+
+        made = compose(model, TakeRequest(claim.kind, take, files, base), folder, on_composed)
         made["seconds"]["load"] = loaded
         self.mark(claim, take, "finishing")
         duration, source_bytes = take["duration"], folder.source(project["suffix"]).stat().st_size

@@ -26,7 +26,7 @@ from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, Options
-from openvmas.studio.options_schema import NAMES
+from openvmas.studio.api.schemas import NAMES
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.take_sound import WAV_HEADER, peaks_of_file, read_wave
 from openvmas.vision.analysis import VideoAnalysis
@@ -105,16 +105,13 @@ def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, A
     end = float(analysis.duration)
     hits = np.array([hit.time for hit in plan.hits if hit.source == "user"])
     cut_to = {
-        f"cut_to_{name}": align_marks(analysis.cuts, marks, end)
-        for name, marks in (("beat", heard.beats), ("onset", heard.onsets))
+        "cut_to_beat": align_marks(analysis.cuts, heard.beats, end),
+        "cut_to_onset": align_marks(analysis.cuts, heard.onsets, end),
     }
     return rounded(
         {
             "tempo": float(plan.tempo),
-            "onsets": heard.onsets,
-            "onset_strengths": heard.onset_strengths,
-            "beats": heard.beats,
-            "downbeats": heard.downbeats,
+            **{name: getattr(heard, name) for name in ("onsets", "onset_strengths", "beats", "downbeats")},
             "visual_beats": analysis.visual_beats,
             "cuts": analysis.cuts,
             "hits": hits,
@@ -140,13 +137,8 @@ def moments(analysis: VideoAnalysis, hits: np.ndarray, onsets: np.ndarray) -> li
     times = np.array(sorted(found))
     errors = nearest(times, onsets)
     return [
-        {
-            "time": float(time),
-            "kind": found[float(time)],
-            "error": float(error),
-            "fits": bool(abs(error) <= TOLERANCE + 1e-9),
-        }
-        for time, error in zip(times, errors, strict=True)
+        {"time": time, "kind": found[time], "error": error, "fits": abs(error) <= TOLERANCE + 1e-9}
+        for time, error in zip(times.tolist(), errors.tolist(), strict=True)
     ]
 
 
@@ -160,12 +152,11 @@ def measure_section(
     beats = analysis.visual_beats[inside] - section.start
     hits = np.array([hit.time for hit in plan.hits if section.start <= hit.time < section.end])
     steps = slice(*(round(time * float(analysis.events.rate)) for time in (section.start, section.end)))
-    correlation = energy_correlation(analysis.events.energy[steps], heard.events.energy[steps])
     sync = sync_z(part, beats, section.end - section.start)
     return {
         "start": section.start,
         "end": section.end,
         "sync_z": sync.z if sync.n_beats else math.nan,
         "hit_rate": hit_rate(hits, heard.onsets) if len(hits) else math.nan,
-        "energy_correlation": correlation,
+        "energy_correlation": energy_correlation(analysis.events.energy[steps], heard.events.energy[steps]),
     }
