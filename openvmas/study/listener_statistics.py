@@ -196,61 +196,34 @@ def fit_mixed(values: np.ndarray, fixed: np.ndarray, groups: Sequence[np.ndarray
     members = np.zeros((n, sum(sizes)))
     for start, group in zip(np.cumsum([0, *sizes[:-1]]), groups, strict=True):
         members[np.arange(n), start + group] = 1
-    products = _Products(values, fixed, members)
-
-    def profile(logs: np.ndarray) -> float:
-        return products.solve(np.repeat(np.exp(np.clip(logs, -18, 9)), sizes)).criterion
-
-    start = np.full(len(groups), -1.0)
-    found = optimize.minimize(profile, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
-    ratios = np.exp(np.clip(found.x, -18, 9))
-    ratios[ratios < 1e-6] = 0.0
-    solved = products.solve(np.repeat(ratios, sizes))
     free = max(2, n - n_fixed - sum(sizes) + len(sizes) + 1)
-    return MixedFit(
-        solved.coefficients,
-        solved.rest * solved.inverse,
-        solved.rest * np.append(ratios, 1.0),
-        (*sizes, free),
-        solved.influence,
-    )
+    joined = np.column_stack([fixed, values])
+    plain, crossed, products = joined.T @ joined, members.T @ joined, members.T @ members
 
-
-@dataclass(frozen=True)
-class _Solved:
-    criterion: float  # -2 log of the restricted likelihood, but for a constant
-    coefficients: np.ndarray
-    inverse: np.ndarray  # of X' V^-1 X, with V in units of the rest's variance
-    rest: float
-    influence: np.ndarray  # Z' V^-1 X (X' V^-1 X)^-1
-
-
-class _Products:
-    """Cross products of the data, computed once."""
-
-    def __init__(self, values: np.ndarray, fixed: np.ndarray, members: np.ndarray) -> None:
-        self._n, self._n_fixed = fixed.shape
-        joined = np.column_stack([fixed, values])
-        self._plain = joined.T @ joined
-        self._crossed = members.T @ joined
-        self._members = members.T @ members
-
-    def solve(self, ratios: np.ndarray) -> _Solved:
-        """Everything at given variances of the members' effects (in units of the rest's variance)."""
-        root = np.sqrt(ratios)[:, None]
-        factor = linalg.cholesky(np.eye(len(root)) + root * self._members * root.T, lower=True)
-        half = linalg.solve_triangular(factor, root * self._crossed, lower=True)
-        weighted = self._plain - half.T @ half  # [X y]' V^-1 [X y]
+    def solve(ratios: np.ndarray) -> tuple[float, MixedFit]:
+        """-2 log of the restricted likelihood, but for a constant, and the fit. ratios: to the rest's variance."""
+        root = np.sqrt(np.repeat(ratios, sizes))[:, None]
+        factor = linalg.cholesky(np.eye(len(root)) + root * products * root.T, lower=True)
+        half = linalg.solve_triangular(factor, root * crossed, lower=True)
+        weighted = plain - half.T @ half  # [X y]' V^-1 [X y], with V in units of the rest's variance
         normal, right = weighted[:-1, :-1], weighted[:-1, -1]
         inverse = np.linalg.inv(normal)
         coefficients = inverse @ right
-        left = max(float(weighted[-1, -1] - right @ coefficients), 1e-12)
-        degrees = self._n - self._n_fixed
+        rest = max(float(weighted[-1, -1] - right @ coefficients), 1e-12) / (n - n_fixed)
         log_volume = 2 * float(np.log(np.diag(factor)).sum()) + float(np.linalg.slogdet(normal)[1])
         inner = root * linalg.solve_triangular(factor, half[:, :-1], lower=True, trans=1)
-        influence = (self._crossed[:, :-1] - self._members @ inner) @ inverse
-        criterion = log_volume + degrees * math.log(left / degrees)
-        return _Solved(criterion, coefficients, inverse, left / degrees, influence)
+        influence = (crossed[:, :-1] - products @ inner) @ inverse  # Z' V^-1 X (X' V^-1 X)^-1
+        fit = MixedFit(coefficients, rest * inverse, rest * np.append(ratios, 1.0), (*sizes, free), influence)
+        return log_volume + (n - n_fixed) * math.log(rest), fit
+
+    def criterion(logs: np.ndarray) -> float:
+        return solve(np.exp(np.clip(logs, -18, 9)))[0]
+
+    start = np.full(len(groups), -1.0)
+    found = optimize.minimize(criterion, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
+    ratios = np.exp(np.clip(found.x, -18, 9))
+    ratios[ratios < 1e-6] = 0.0
+    return solve(ratios)[1]
 
 
 def krippendorff_alpha(units: np.ndarray, values: np.ndarray, kind: str) -> float:

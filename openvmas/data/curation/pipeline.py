@@ -84,17 +84,15 @@ class ShardTask:
         for index, record in enumerate(records):
             if index in journal.outcomes:
                 continue
-            if drop := refused(record, self.recipe):
-                yield refuse(index, record, drop.stage, drop.reason, drop.detail)
-                continue
-            path = local_path(record, places[record.origin.source])
-            if is_address(record.origin.uri):
-                found = fetcher.result(record)
-                if isinstance(found, Drop):
-                    yield refuse(index, record, found.stage, found.reason, found.detail)
-                    continue
-                record, path = found
-            yield Job(index, record, str(path), str(folder / f"{index:05d}.npz"))
+            found = refused(record, self.recipe)
+            if found is None:
+                place = places[record.origin.source]
+                is_remote = is_address(record.origin.uri)
+                found = fetcher.result(record) if is_remote else (record, local_path(record, place))
+            if isinstance(found, Drop):
+                yield refuse(index, found)
+            else:
+                yield Job(index, found[0], str(found[1]), str(folder / f"{index:05d}.npz"))
 
 
 def refused(record: Record, recipe: Recipe) -> Drop | None:

@@ -35,14 +35,10 @@ class Job:
     path: str
     arrays: str
 
-    def to_message(self) -> dict[str, Any]:
-        """The job as a child process is sent it."""
-        return {**asdict(self), "record": self.record.to_json()}
-
     @staticmethod
     def from_message(message: dict[str, Any]) -> Job:
-        """Read what `to_message` made."""
-        return Job(**{**message, "record": Record.from_json(message["record"])})
+        """Read what JSON leaves of `dataclasses.asdict`: so a child process is sent it."""
+        return Job(**{**message, "record": Record.from_dict(message["record"])})
 
 
 @dataclass(frozen=True)
@@ -67,14 +63,14 @@ class Outcome:
     def from_json(line: str) -> Outcome:
         """Read what `to_json` wrote."""
         data = json.loads(line)
-        records = tuple(Record.from_json(json.dumps(item)) for item in data["records"])
-        drops = tuple(Drop(**{**d, "record": Record.from_json(json.dumps(d["record"]))}) for d in data["drops"])
+        records = tuple(Record.from_dict(item) for item in data["records"])
+        drops = tuple(Drop(**{**drop, "record": Record.from_dict(drop["record"])}) for drop in data["drops"])
         return Outcome(data["index"], records, drops, data["seen"], data["costs"])
 
 
-def refuse(index: int, record: Record, stage: str, reason: str, detail: str = "") -> Outcome:
+def refuse(index: int, drop: Drop) -> Outcome:
     """The outcome of a record that is dropped whole."""
-    return Outcome(index, (), (Drop(record, stage, reason, detail),), {stage: 1}, {})
+    return Outcome(index, (), (drop,), {drop.stage: 1}, {})
 
 
 class StagePool:
@@ -104,7 +100,7 @@ class StagePool:
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes as they come, in any order. Raises OpenVMASError if processes never come to work."""
         at: dict[int, str] = {}  # index of a record → stage it is at
-        messages = (job.to_message() for job in jobs)
+        messages = (asdict(job) for job in jobs)
         for message, answer in self._pool.run(messages, lambda job, stage: at.update({job["index"]: stage})):
             if not isinstance(answer, Failure):
                 yield Outcome.from_json(answer)
@@ -116,7 +112,7 @@ class StagePool:
                 )
             job = Job.from_message(message)
             reason, detail = self._explain(answer, job)
-            yield refuse(job.index, job.record, at.get(job.index, STAGE), reason, detail)
+            yield refuse(job.index, Drop(job.record, at.get(job.index, STAGE), reason, detail))
 
     def _explain(self, failure: Failure, job: Job) -> tuple[str, str]:
         """Reason and detail of a drop."""

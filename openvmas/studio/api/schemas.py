@@ -1,4 +1,4 @@
-"""Requests and answers of the API, as the OpenAPI description shows them."""
+"""Requests and answers of the API, as the OpenAPI description shows them; among them the options of all groups."""
 
 from __future__ import annotations
 

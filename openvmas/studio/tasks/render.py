@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.schema import ScorePlan, read_plan
-from openvmas.settings import SAMPLE_RATE_OUT, Options
-from openvmas.studio.api.schemas import NAMES
+from openvmas.settings import SAMPLE_RATE_OUT, Options, OutputOptions
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.take_sound import WAV_HEADER, peaks_of_file, read_wave
 from openvmas.vision.analysis import VideoAnalysis
@@ -71,7 +71,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, WAV_HEADER).tobytes())
     measured = measure(folder.wave, plan, analysis)
     tell({"stage": "finish", "done": 1.0})
-    for name in set(NAMES["output"]) - {"model"}:  # where things lie is no option here
+    for name in {item.name for item in fields(OutputOptions)} - {"model"}:  # where things lie is no option here
         del report["options"][name]
     report["input"]["path"] = request["name"]
     report["seconds"] |= request["seconds"] | {"finish": sum(stages.seconds.values())}
