@@ -64,7 +64,7 @@ def wilson(share: float, n: float, z: float = float(stats.norm.ppf(0.975))) -> t
     return max(0.0, centre - half_width), min(1.0, centre + half_width)
 
 
-def preference_share(first: str, second: str, counts: np.ndarray, level: float = 0.95) -> PreferenceShare:
+def preference_share(first: str, second: str, counts: np.ndarray) -> PreferenceShare:
     """The preference share of one pair of systems. counts: [listeners, 3] (WIN, LOSE, TIE).
 
     Wilson's interval with the effective number of answers n / design effect (Korn & Graubard 1998), which comes from
@@ -77,9 +77,9 @@ def preference_share(first: str, second: str, counts: np.ndarray, level: float =
         return PreferenceShare(first, second, Interval(math.nan, math.nan, math.nan), 0, 0, 0, math.nan, math.nan)
     points = counts[:, WIN] + counts[:, TIE] / 2
     share = float(points.sum()) / n
-    effect, z = 1.0, float(stats.norm.ppf((1 + level) / 2))
+    effect, z = 1.0, float(stats.norm.ppf(0.975))
     if n_listeners > 1:
-        z = float(stats.t.ppf((1 + level) / 2, n_listeners - 1))
+        z = float(stats.t.ppf(0.975, n_listeners - 1))
         if 0 < share < 1:
             between = n_listeners / (n_listeners - 1) * float(np.sum((points - share * n_each) ** 2)) / n**2
             effect = max(1.0, between * n / (share * (1 - share)))
@@ -128,17 +128,12 @@ def fit_strengths(
 
 
 def strengths(
-    counts: np.ndarray,
-    pairs: Sequence[tuple[int, int]],
-    n_systems: int,
-    level: float = 0.95,
-    n_resamples: int = N_BOOTSTRAP,
-    seed: int = 0,
+    counts: np.ndarray, pairs: Sequence[tuple[int, int]], n_systems: int, n_resamples: int = N_BOOTSTRAP
 ) -> Strengths:
     """Bradley-Terry strengths with percentile intervals from resampled listeners. counts: [listeners, P, 3]."""
     values, tie = fit_strengths(counts.sum(axis=0), pairs, n_systems)
-    draws = resampled_strengths(counts, pairs, n_systems, n_resamples, seed)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    draws = resampled_strengths(counts, pairs, n_systems, n_resamples, seed=0)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     best = np.bincount(draws.argmax(axis=1), minlength=n_systems) / n_resamples
     return Strengths(values, low, high, best, float(np.exp(tie)))
 
@@ -168,8 +163,8 @@ class MixedFit:
     sizes: tuple[int, ...]
     influence: np.ndarray
 
-    def contrast(self, weights: np.ndarray, level: float = 0.95) -> Interval:
-        """Confidence interval of a weighted sum [F] of the coefficients.
+    def contrast(self, weights: np.ndarray) -> Interval:
+        """Confidence interval (95 %) of a weighted sum [F] of the coefficients.
 
         Student's t with the degrees of freedom of Welch and Satterthwaite (each effect's share of the variance has its
         members less one), at most those of the largest effect, with which one effect alone is exact.
@@ -180,7 +175,7 @@ class MixedFit:
         shares.append(max(variance - sum(shares), 0.0))
         denominator = sum(share**2 / max(size - 1, 1) for share, size in zip(shares, self.sizes, strict=True))
         degrees = min(variance**2 / max(denominator, 1e-300), max(self.sizes[:-1]) - 1)
-        margin = float(stats.t.ppf((1 + level) / 2, degrees)) * math.sqrt(variance)
+        margin = float(stats.t.ppf(0.975, degrees)) * math.sqrt(variance)
         return Interval(value, value - margin, value + margin)
 
 

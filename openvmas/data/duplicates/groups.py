@@ -23,9 +23,9 @@ BUFFER = 1 << 19  # rows in memory before they go to the files
 class RowFiles:
     """Rows in the files of a folder, each in the file that its key names."""
 
-    def __init__(self, folder: Path, dtype: np.dtype, n_parts: int = N_PARTS) -> None:
+    def __init__(self, folder: Path, dtype: np.dtype) -> None:
         folder.mkdir(parents=True)
-        self._paths = [folder / f"{part:03d}.rows" for part in range(n_parts)]
+        self._paths = [folder / f"{part:03d}.rows" for part in range(N_PARTS)]
         self._dtype = dtype
         self._waiting: list[tuple[np.ndarray, np.ndarray]] = []
         self._n_waiting = 0
