@@ -65,6 +65,10 @@ class Listener:
         """The answers that count: no training, no checks."""
         return [(self.steps[i], answer) for i, answer in self.answers.items() if is_trial(self.steps[i])]
 
+    def passed(self, attempt: int) -> bool | None:
+        """Whether an attempt at the headphone check was passed, as `headphones_passed` says."""
+        return headphones_passed(self.steps, {i: answer.choice for i, answer in self.answers.items()}, attempt)
+
 
 def is_trial(step: Step) -> bool:
     return step.kind in ("pair", "rating") and not step.is_training and not step.is_check
@@ -107,8 +111,7 @@ def _fails_checks(listener: Listener) -> bool:
 
 def _fails_headphones(listener: Listener) -> bool:
     """Whether both attempts failed, or one failed and the second was never finished."""
-    choices = {i: answer.choice for i, answer in listener.answers.items()}
-    passed = [headphones_passed(listener.steps, choices, attempt) for attempt in (1, 2)]
+    passed = [listener.passed(attempt) for attempt in (1, 2)]
     return any(step.kind == "headphones" for step in listener.steps) and True not in passed
 
 
@@ -244,7 +247,7 @@ def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
         n_listeners=len(found.listeners),
         n_kept=len(found.kept),
         dropped=dict(Counter(reason for listener in found.listeners for reason in listener.reasons)),
-        n_headphones_failed=sum(failed_headphones(listener) for listener in found.listeners),
+        n_headphones_failed=sum(listener.passed(2) is False for listener in found.listeners),
         comparisons={
             part: compared
             for part in ("picture_pairs", "sound_pairs")
@@ -252,11 +255,6 @@ def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
         },
         ratings={scale: rated for scale in SCALES if (rated := rate(found, scale)) is not None},
     )
-
-
-def failed_headphones(listener: Listener) -> bool:
-    choices = {i: answer.choice for i, answer in listener.answers.items()}
-    return headphones_passed(listener.steps, choices, 2) is False
 
 
 def compare(found: StudyData, part: str) -> Comparisons | None:

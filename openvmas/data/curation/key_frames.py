@@ -123,9 +123,8 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
 def _image_info(path: Path) -> MediaInfo:
     with _open_picture(path) as container:
         stream = _picture_stream(container, path)
-        size = {"width": stream.width, "height": stream.height}
-        held = container.format.name, path.stat().st_size
-        return MediaInfo(0.0, Fraction(0), None, *held, **size, video_codec=stream.codec_context.name)
+        held = container.format.name, path.stat().st_size, stream.width, stream.height
+        return MediaInfo(0.0, Fraction(0), None, *held, video_codec=stream.codec_context.name)
 
 
 def read_picture(path: Path, side: int) -> np.ndarray:

@@ -288,7 +288,7 @@ def copy_member(archive: Path, member: str, record: Record, target: Path) -> Non
 def extract_video_features(path: Path) -> Watched:
     """The analysis and small frames of a whole video, from one decoding. Raises InputError."""
     kept: list[tuple[np.ndarray, np.ndarray]] = []
-    keeper = SimpleNamespace(push=lambda times, frames: kept.append((times, frames)))
+    keeper: Any = SimpleNamespace(push=lambda times, frames: kept.append((times, frames)))
     analysis = analyze(path, others=[(FrameRequest(SMALL_FPS, SMALL_SIZE, True), keeper)])
     times, frames = zip(*kept, strict=True)
     return analysis, np.concatenate(times), np.concatenate(frames)

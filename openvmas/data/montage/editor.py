@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,10 +61,12 @@ class Style:
     shake: float = 0.0
 
 
-STYLES = tuple(
-    Style(name, **{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()})
-    for name, table in read_toml(Path(__file__).with_name("styles.toml")).items()
-)
+def _style(name: str, table: dict[str, Any]) -> Style:
+    values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
+    return Style(name, **values)
+
+
+STYLES = tuple(_style(*item) for item in read_toml(Path(__file__).with_name("styles.toml")).items())
 
 
 @dataclass(frozen=True)
