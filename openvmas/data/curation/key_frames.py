@@ -53,14 +53,6 @@ class MediaInfo:
     audio_codec: str = ""
 
 
-@dataclass(frozen=True)
-class KeyFrames:
-    """times: [N] s from the start of the span; frames: [N, h, w, 3] uint8 RGB, long side 160 px."""
-
-    times: np.ndarray
-    frames: np.ndarray
-
-
 def read_info(path: Path, kind: Kind) -> MediaInfo:
     """Open a file and measure it from its packets; at most one frame is decoded. Raises InputError."""
     if kind == "image":
@@ -152,8 +144,10 @@ def _small(frame: av.VideoFrame, side: int, width: int, height: int, rotation: i
     return np.ascontiguousarray(np.rot90(small, -turns))
 
 
-def read_key_frames(path: Path, info: MediaInfo, start: float, end: float, n: int) -> KeyFrames:
-    """Key frames nearest before n moments spread evenly over a span, each once. Raises InputError if there are none.
+def read_key_frames(path: Path, info: MediaInfo, start: float, end: float, n: int) -> np.ndarray:
+    """Key frames nearest before n moments spread evenly over a span, each once, in order of time.
+
+    Returns [N, h, w, 3] uint8 RGB, long side FRAME_SIDE px. Raises InputError if there are none.
 
     Only key frames are decoded, so the cost does not depend on the length. Where a file has few, fewer come back; a
     span that begins between two gets the one on the screen before it.
@@ -161,30 +155,24 @@ def read_key_frames(path: Path, info: MediaInfo, start: float, end: float, n: in
     picture = info.picture
     assert picture is not None
     moments = start + (np.arange(n) + 0.5) / n * (end - start)
-    times: list[float] = []
-    frames: list[np.ndarray] = []
+    found: dict[int, np.ndarray] = {}  # by presentation time
     with open_media(path) as container:
         stream = container.streams[picture.stream_index]
         assert isinstance(stream, VideoStream)
         base = Fraction(stream.time_base or Fraction(1, 90_000))
         stream.codec_context.skip_frame = "NONKEY"
         stream.codec_context.thread_type = "SLICE"  # frame threads would hold back pictures
-        seen: set[int] = set()
         for moment in moments:
             try:
                 container.seek(int((picture.start + Fraction(float(moment))) / base), stream=stream)
                 frame = _next_frame(container, stream)
             except FFmpegError:
                 continue
-            if frame is None or frame.pts is None or frame.pts in seen:
-                continue
-            seen.add(frame.pts)
-            times.append(max(float(frame.pts * base - picture.start) - start, 0.0))
-            frames.append(_small(frame, FRAME_SIDE, picture.width, picture.height, picture.rotation))
-    if not frames:
+            if frame is not None and frame.pts is not None and frame.pts not in found:
+                found[frame.pts] = _small(frame, FRAME_SIDE, picture.width, picture.height, picture.rotation)
+    if not found:
         raise InputError(f"{path} has no key frame that can be decoded; convert it to H.264 (mp4).")
-    order = np.argsort(times, kind="stable")
-    return KeyFrames(np.array(times)[order], np.stack(frames)[order])
+    return np.stack([found[pts] for pts in sorted(found)])
 
 
 def _next_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:

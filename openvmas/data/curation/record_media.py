@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from openvmas.data.curation.key_frames import KeyFrames, MediaInfo, copy_span, read_info, read_key_frames, read_picture
+from openvmas.data.curation.key_frames import MediaInfo, copy_span, read_info, read_key_frames, read_picture
 from openvmas.data.curation.record import Record
 from openvmas.errors import InputError
 from openvmas.media.audio import Audio, read_audio_blocks, resample
@@ -136,8 +136,11 @@ class Media:
         """The span at 2 fps, pictures squeezed: times [F] s, grey frames [F, 64, 64] uint8; decoded with `video`."""
         return self._of_span("small", self._small, lambda whole: cut_frames(*whole.small_frames(), *self._place()))
 
-    def key_frames(self, n: int = 16) -> KeyFrames:
-        """Up to n small frames spread over the span, reached by seeking: cheap, whatever the length."""
+    def key_frames(self, n: int = 16) -> np.ndarray:
+        """Up to n small frames of a video spread over the span, reached by seeking: cheap, whatever the length.
+
+        Returns [N, h, w, 3] uint8, in order of time.
+        """
         return self.once(("key_frames", n), lambda: self._seek(n))
 
     def picture(self, side: int = 512) -> np.ndarray:
@@ -243,9 +246,7 @@ class Media:
         (_, times, frames), start = self._watched()
         return cut_frames(times, frames, start, self._cut()[2] + self.duration)
 
-    def _seek(self, n: int) -> KeyFrames:
-        if self.record.kind == "image":
-            return KeyFrames(np.zeros(1), self.picture(160)[None])
+    def _seek(self, n: int) -> np.ndarray:
         if self.probe().picture is None:
             raise InputError(f"{self.name} has no moving picture; give a video file.")
         return read_key_frames(self.path, self.probe(), self.record.start, self.end, n)

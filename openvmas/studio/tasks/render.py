@@ -34,10 +34,10 @@ from openvmas.vision.analysis import VideoAnalysis
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
 
 
-def read_blocks(path: Path) -> Iterator[np.ndarray]:
-    """Blocks [2, n] of written music."""
+def read_blocks(path: Path, size: int = BLOCK) -> Iterator[np.ndarray]:
+    """Blocks [2, n] of written music, n at most `size`."""
     start = 0
-    while (block := read_wave(path, start, start + BLOCK)).shape[1]:
+    while (block := read_wave(path, start, start + size)).shape[1]:
         yield block
         start += block.shape[1]
 
@@ -89,10 +89,8 @@ def read_mono(path: Path) -> np.ndarray:
     import soxr
 
     stream = soxr.ResampleStream(SAMPLE_RATE_OUT, ANALYSIS_RATE, 1, dtype="float32", quality="MQ")
-    parts, start = [], 0
-    while (block := read_wave(path, start, start + 60 * BLOCK)).shape[1]:
-        parts.append(stream.resample_chunk(block.mean(axis=0, dtype=np.float32)))
-        start += block.shape[1]
+    blocks = read_blocks(path, 60 * BLOCK)
+    parts = [stream.resample_chunk(block.mean(axis=0, dtype=np.float32)) for block in blocks]
     parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     return np.concatenate(parts)
 
