@@ -8,6 +8,7 @@ the source lies. A row or member that cannot be used becomes a record with the f
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -68,10 +69,7 @@ def list_records(options: SourceOptions, folder: Path) -> Iterator[Record]:
     """List the records of a source, in order. folder: the recipe's. Raises InputError if the source is unusable."""
     place = find_place(options, folder)
     listing = {"folder": _list_folder, "tar": _list_tars, "manifest": _list_manifest}[options.kind](place, folder)
-    for count, record in enumerate(listing):
-        if options.max_records and count >= options.max_records:
-            return
-        yield record
+    yield from itertools.islice(listing, options.max_records or None)
 
 
 def local_path(record: Record, place: Place) -> Path:
@@ -178,10 +176,8 @@ def _list_tar(place: Place, path: Path) -> Iterator[Record]:
 
 def _member(place: Place, path: Path, member: tarfile.TarInfo) -> Record:
     facts = {"tar.offset": member.offset_data, "tar.size": member.size}
-    uri = f"{_readable(path.name)}!{_readable(member.name)}"
-    return _record(
-        place, uri, {"collection": _readable(path.name), "title": _readable(member.name)}, facts, (0.0, None)
-    )
+    archive, name = _readable(path.name), _readable(member.name)
+    return _record(place, f"{archive}!{name}", {"collection": archive, "title": name}, facts)
 
 
 def _with_sides(record: Record, sides: dict[str, str]) -> Record:
