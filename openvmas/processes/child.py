@@ -6,10 +6,10 @@ What a job needs is imported within the limits.
 from __future__ import annotations
 
 import base64
-import importlib
 import json
 import os
 import pickle
+import pkgutil
 import queue
 import sys
 import threading
@@ -86,9 +86,8 @@ def main(start: str, protocol: str) -> None:
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=read_lines, args=(source, lines), daemon=True).start()
     limit_process(limits)
-    module, _, function = start.partition(":")
     setting = decode(lines.get(), is_trusted)
-    work = getattr(importlib.import_module(module), function)(setting, lambda message: send("message", message))
+    work = pkgutil.resolve_name(start)(setting, lambda message: send("message", message))
     send("ready")
     while True:
         job = decode(lines.get(), is_trusted)

@@ -64,7 +64,7 @@ def wilson(share: float, n: float, z: float = float(stats.norm.ppf(0.975))) -> t
     return max(0.0, centre - half_width), min(1.0, centre + half_width)
 
 
-def preference_share(first: str, second: str, counts: np.ndarray, level: float = 0.95) -> PreferenceShare:
+def preference_share(first: str, second: str, counts: np.ndarray) -> PreferenceShare:
     """The preference share of one pair of systems. counts: [listeners, 3] (WIN, LOSE, TIE).
 
     Wilson's interval with the effective number of answers n / design effect (Korn & Graubard 1998), which comes from
@@ -77,9 +77,9 @@ def preference_share(first: str, second: str, counts: np.ndarray, level: float =
         return PreferenceShare(first, second, Interval(math.nan, math.nan, math.nan), 0, 0, 0, math.nan, math.nan)
     points = counts[:, WIN] + counts[:, TIE] / 2
     share = float(points.sum()) / n
-    effect, z = 1.0, float(stats.norm.ppf((1 + level) / 2))
+    effect, z = 1.0, float(stats.norm.ppf(0.975))
     if n_listeners > 1:
-        z = float(stats.t.ppf((1 + level) / 2, n_listeners - 1))
+        z = float(stats.t.ppf(0.975, n_listeners - 1))
         if 0 < share < 1:
             between = n_listeners / (n_listeners - 1) * float(np.sum((points - share * n_each) ** 2)) / n**2
             effect = max(1.0, between * n / (share * (1 - share)))
@@ -128,17 +128,12 @@ def fit_strengths(
 
 
 def strengths(
-    counts: np.ndarray,
-    pairs: Sequence[tuple[int, int]],
-    n_systems: int,
-    level: float = 0.95,
-    n_resamples: int = N_BOOTSTRAP,
-    seed: int = 0,
+    counts: np.ndarray, pairs: Sequence[tuple[int, int]], n_systems: int, n_resamples: int = N_BOOTSTRAP
 ) -> Strengths:
     """Bradley-Terry strengths with percentile intervals from resampled listeners. counts: [listeners, P, 3]."""
     values, tie = fit_strengths(counts.sum(axis=0), pairs, n_systems)
-    draws = resampled_strengths(counts, pairs, n_systems, n_resamples, seed)
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    draws = resampled_strengths(counts, pairs, n_systems, n_resamples, seed=0)
+    low, high = np.quantile(draws, [0.025, 0.975], axis=0)
     best = np.bincount(draws.argmax(axis=1), minlength=n_systems) / n_resamples
     return Strengths(values, low, high, best, float(np.exp(tie)))
 
@@ -168,8 +163,8 @@ class MixedFit:
     sizes: tuple[int, ...]
     influence: np.ndarray
 
-    def contrast(self, weights: np.ndarray, level: float = 0.95) -> Interval:
-        """Confidence interval of a weighted sum [F] of the coefficients.
+    def contrast(self, weights: np.ndarray) -> Interval:
+        """Confidence interval (95 %) of a weighted sum [F] of the coefficients.
 
         Student's t with the degrees of freedom of Welch and Satterthwaite (each effect's share of the variance has its
         members less one), at most those of the largest effect, with which one effect alone is exact.
@@ -180,7 +175,7 @@ class MixedFit:
         shares.append(max(variance - sum(shares), 0.0))
         denominator = sum(share**2 / max(size - 1, 1) for share, size in zip(shares, self.sizes, strict=True))
         degrees = min(variance**2 / max(denominator, 1e-300), max(self.sizes[:-1]) - 1)
-        margin = float(stats.t.ppf((1 + level) / 2, degrees)) * math.sqrt(variance)
+        margin = float(stats.t.ppf(0.975, degrees)) * math.sqrt(variance)
         return Interval(value, value - margin, value + margin)
 
 
@@ -196,61 +191,34 @@ def fit_mixed(values: np.ndarray, fixed: np.ndarray, groups: Sequence[np.ndarray
     members = np.zeros((n, sum(sizes)))
     for start, group in zip(np.cumsum([0, *sizes[:-1]]), groups, strict=True):
         members[np.arange(n), start + group] = 1
-    products = _Products(values, fixed, members)
-
-    def profile(logs: np.ndarray) -> float:
-        return products.solve(np.repeat(np.exp(np.clip(logs, -18, 9)), sizes)).criterion
-
-    start = np.full(len(groups), -1.0)
-    found = optimize.minimize(profile, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
-    ratios = np.exp(np.clip(found.x, -18, 9))
-    ratios[ratios < 1e-6] = 0.0
-    solved = products.solve(np.repeat(ratios, sizes))
     free = max(2, n - n_fixed - sum(sizes) + len(sizes) + 1)
-    return MixedFit(
-        solved.coefficients,
-        solved.rest * solved.inverse,
-        solved.rest * np.append(ratios, 1.0),
-        (*sizes, free),
-        solved.influence,
-    )
+    joined = np.column_stack([fixed, values])
+    plain, crossed, products = joined.T @ joined, members.T @ joined, members.T @ members
 
-
-@dataclass(frozen=True)
-class _Solved:
-    criterion: float  # -2 log of the restricted likelihood, but for a constant
-    coefficients: np.ndarray
-    inverse: np.ndarray  # of X' V^-1 X, with V in units of the rest's variance
-    rest: float
-    influence: np.ndarray  # Z' V^-1 X (X' V^-1 X)^-1
-
-
-class _Products:
-    """Cross products of the data, computed once."""
-
-    def __init__(self, values: np.ndarray, fixed: np.ndarray, members: np.ndarray) -> None:
-        self._n, self._n_fixed = fixed.shape
-        joined = np.column_stack([fixed, values])
-        self._plain = joined.T @ joined
-        self._crossed = members.T @ joined
-        self._members = members.T @ members
-
-    def solve(self, ratios: np.ndarray) -> _Solved:
-        """Everything at given variances of the members' effects (in units of the rest's variance)."""
-        root = np.sqrt(ratios)[:, None]
-        factor = linalg.cholesky(np.eye(len(root)) + root * self._members * root.T, lower=True)
-        half = linalg.solve_triangular(factor, root * self._crossed, lower=True)
-        weighted = self._plain - half.T @ half  # [X y]' V^-1 [X y]
+    def solve(ratios: np.ndarray) -> tuple[float, MixedFit]:
+        """-2 log of the restricted likelihood, but for a constant, and the fit. ratios: to the rest's variance."""
+        root = np.sqrt(np.repeat(ratios, sizes))[:, None]
+        factor = linalg.cholesky(np.eye(len(root)) + root * products * root.T, lower=True)
+        half = linalg.solve_triangular(factor, root * crossed, lower=True)
+        weighted = plain - half.T @ half  # [X y]' V^-1 [X y], with V in units of the rest's variance
         normal, right = weighted[:-1, :-1], weighted[:-1, -1]
         inverse = np.linalg.inv(normal)
         coefficients = inverse @ right
-        left = max(float(weighted[-1, -1] - right @ coefficients), 1e-12)
-        degrees = self._n - self._n_fixed
+        rest = max(float(weighted[-1, -1] - right @ coefficients), 1e-12) / (n - n_fixed)
         log_volume = 2 * float(np.log(np.diag(factor)).sum()) + float(np.linalg.slogdet(normal)[1])
         inner = root * linalg.solve_triangular(factor, half[:, :-1], lower=True, trans=1)
-        influence = (self._crossed[:, :-1] - self._members @ inner) @ inverse
-        criterion = log_volume + degrees * math.log(left / degrees)
-        return _Solved(criterion, coefficients, inverse, left / degrees, influence)
+        influence = (crossed[:, :-1] - products @ inner) @ inverse  # Z' V^-1 X (X' V^-1 X)^-1
+        fit = MixedFit(coefficients, rest * inverse, rest * np.append(ratios, 1.0), (*sizes, free), influence)
+        return log_volume + (n - n_fixed) * math.log(rest), fit
+
+    def criterion(logs: np.ndarray) -> float:
+        return solve(np.exp(np.clip(logs, -18, 9)))[0]
+
+    start = np.full(len(groups), -1.0)
+    found = optimize.minimize(criterion, start, method="Nelder-Mead", options={"xatol": 1e-3, "fatol": 1e-6})
+    ratios = np.exp(np.clip(found.x, -18, 9))
+    ratios[ratios < 1e-6] = 0.0
+    return solve(ratios)[1]
 
 
 def krippendorff_alpha(units: np.ndarray, values: np.ndarray, kind: str) -> float:

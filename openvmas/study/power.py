@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from scipy import stats
@@ -14,7 +13,7 @@ from openvmas.errors import OptionError
 
 N_SIMULATED = 4000
 MAX_LISTENERS = 100_000
-_NORMAL = NormalDist()
+Draw = Callable[[np.random.Generator, tuple[int, int], int], np.ndarray]  # studies [S, listeners] of k trials
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,22 @@ def check(alpha: float, power: float, comparisons: int) -> float:
     return alpha / comparisons
 
 
+def _size(k: int, enough: float, level: float, seed: int, draw: Draw) -> SampleSize:
+    """The listeners that a normal test would need `enough` of, and the power of the t-test in simulated studies.
+
+    The flipping of signs, by which results are tested, follows that t-test.
+    """
+    n = listeners_needed(enough, level)
+    n_studies = min(N_SIMULATED, max(400, 4_000_000 // n))  # fewer where they are huge
+    gaps = draw(np.random.default_rng([seed, k]), (n_studies, n), k)
+    quantile = stats.t.ppf(1 - level / 2, n - 1)
+    return SampleSize(k, n, float(np.mean(np.abs(gaps.mean(axis=1)) > quantile * stats.sem(gaps, axis=1))))
+
+
 def listeners_needed(enough: float, alpha: float) -> int:
     """Listeners for a t-test that a normal test would need `enough` for: the degrees of freedom cost some."""
     n = max(3, math.ceil(enough))
-    normal = _NORMAL.inv_cdf(1 - alpha / 2)
+    normal = float(stats.norm.ppf(1 - alpha / 2))
     while n < enough * (float(stats.t.ppf(1 - alpha / 2, n - 1)) / normal) ** 2 and n < MAX_LISTENERS:
         n += 1
     if n >= MAX_LISTENERS:
@@ -72,15 +83,13 @@ def preference_needs(
         raise OptionError(
             f"choice-correlation cannot be {choice_correlation}; give a correlation from 0 to below 1, such as 0.1."
         )
-    z_alpha, z_power = _NORMAL.inv_cdf(1 - level / 2), _NORMAL.inv_cdf(power)
+    z_alpha, z_power = stats.norm.ppf([1 - level / 2, power])
     n = ((z_alpha + z_power * math.sqrt(4 * share * (1 - share))) / (2 * (share - 0.5))) ** 2
-    needs = []
-    for k in trials:
-        n_listeners = listeners_needed(n * (1 + (k - 1) * choice_correlation) / k, level)
-        generator = np.random.default_rng([seed, k])
-        points = draw_points(generator, share, choice_correlation, (simulations(n_listeners), n_listeners), k) / k - 0.5
-        needs.append(SampleSize(k, n_listeners, rejected(points, level)))
-    return needs
+
+    def draw(generator: np.random.Generator, shape: tuple[int, int], k: int) -> np.ndarray:
+        return draw_points(generator, share, choice_correlation, shape, k) / k - 0.5
+
+    return [_size(k, n * (1 + (k - 1) * choice_correlation) / k, level, seed, draw) for k in trials]
 
 
 def draw_points(
@@ -117,23 +126,12 @@ def rating_needs(
         raise OptionError(
             f"rating-sd {rating_sd} and listener-sd {listener_sd} do not fit a scale from 1 to 5; give 0 to 3."
         )
-    z = _NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(power)
-    needs = []
-    for k in trials:
-        deviation = math.sqrt(listener_sd**2 + 2 * rating_sd**2 / k)
-        n_listeners = listeners_needed((z * deviation / difference) ** 2, level)
-        generator = np.random.default_rng([seed, k])
-        gaps = difference + deviation * generator.standard_normal((simulations(n_listeners), n_listeners))
-        needs.append(SampleSize(k, n_listeners, rejected(gaps, level)))
-    return needs
+    z = float(stats.norm.ppf([1 - level / 2, power]).sum())
 
+    def deviation(k: int) -> float:
+        return math.sqrt(listener_sd**2 + 2 * rating_sd**2 / k)
 
-def simulations(n_listeners: int) -> int:
-    """Number of studies to simulate: fewer where they are huge."""
-    return int(min(N_SIMULATED, max(400, 4_000_000 // n_listeners)))
+    def draw(generator: np.random.Generator, shape: tuple[int, int], k: int) -> np.ndarray:
+        return difference + deviation(k) * generator.standard_normal(shape)
 
-
-def rejected(gaps: np.ndarray, level: float) -> float:
-    """Share of studies [S, listeners] whose mean differs from 0 by the t-test, which the flipping of signs follows."""
-    quantile = stats.t.ppf(1 - level / 2, gaps.shape[1] - 1)
-    return float(np.mean(np.abs(gaps.mean(axis=1)) > quantile * stats.sem(gaps, axis=1)))
+    return [_size(k, (z * deviation(k) / difference) ** 2, level, seed, draw) for k in trials]

@@ -8,8 +8,7 @@ from openvmas import __version__
 from openvmas.eval.reports.json_values import plain
 from openvmas.eval.reports.markdown_tables import number, span, table
 from openvmas.study.power import SampleSize
-from openvmas.study.results import Comparisons, Ratings, StudyResults
-from openvmas.study.screening import REASONS
+from openvmas.study.results import REASONS, Comparisons, Ratings, StudyResults
 
 PARTS = {
     "picture_pairs": "Which music fits the video better? (with picture)",

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,112 @@ from openvmas.study.listener_statistics import (
     strengths,
     wilson,
 )  # fmt: skip
-from openvmas.study.screening import Listener, screen
-from openvmas.study.session import KEY, Study, headphones_passed
-from openvmas.study.store import ANSWERS, Store
+from openvmas.study.session import KEY, Step, Study, headphones_passed
+from openvmas.study.store import ANSWERS, Answer, Store
+
+# Screening: the rules are fixed before any answer is seen.
+LEAST_DONE = 0.5  # share of the trials
+LEAST_CHECKS = 0.75  # share of attention checks that must be right
+LEAST_RATINGS = 5  # before always the same number says anything
+MAX_SAME_SIDE = 0.002  # chance of so many answers on one side by somebody who tosses a coin
+LEAST_HEARD = 0.8  # of the length of the stimuli
+
+REASONS = {
+    "unfinished": "answered less than half of the trials",
+    "attention": "failed attention checks",
+    "headphones": "failed the headphone check twice",
+    "one side": "chose nearly always the same side",
+    "one number": "gave every rating the same number",
+    "too fast": "answered before the music can have been heard",
+}
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listener, numbered by time of consent, and the judgement on them.
+
+    answers: to `steps`, by place. reasons: names of REASONS, none if all is well.
+    """
+
+    number: int
+    steps: tuple[Step, ...]
+    answers: dict[int, Answer]
+    reasons: tuple[str, ...]
+
+    @property
+    def trials(self) -> list[tuple[Step, Answer]]:
+        """The answers that count: no training, no checks."""
+        return [(self.steps[i], answer) for i, answer in self.answers.items() if is_trial(self.steps[i])]
+
+    def passed(self, attempt: int) -> bool | None:
+        """Whether an attempt at the headphone check was passed, as `headphones_passed` says."""
+        return headphones_passed(self.steps, {i: answer.choice for i, answer in self.answers.items()}, attempt)
+
+
+def is_trial(step: Step) -> bool:
+    return step.kind in ("pair", "rating") and not step.is_training and not step.is_check
+
+
+def screen(
+    number: int,
+    steps: tuple[Step, ...],
+    answers: Sequence[Answer],
+    seconds: dict[str, float],
+    must_have_headphones: bool,
+) -> Listener:
+    """Judge a listener. seconds: length of every stimulus by name."""
+    given = {answer.step: answer for answer in answers if answer.step < len(steps)}
+    listener = Listener(number, steps, given, ())
+    found = {
+        "unfinished": _is_unfinished(listener),
+        "attention": _fails_checks(listener),
+        "headphones": must_have_headphones and _fails_headphones(listener),
+        "one side": _is_one_sided(listener),
+        "one number": _is_one_number(listener),
+        "too fast": _is_too_fast(listener, seconds),
+    }
+    return Listener(number, steps, given, tuple(name for name, is_so in found.items() if is_so))
+
+
+def _is_unfinished(listener: Listener) -> bool:
+    n_wanted = sum(is_trial(step) for step in listener.steps)
+    return len(listener.trials) < LEAST_DONE * n_wanted
+
+
+def _fails_checks(listener: Listener) -> bool:
+    found = [
+        step.right == (answer.choice if step.kind == "pair" else str(answer.quality))
+        for i, answer in listener.answers.items()
+        if (step := listener.steps[i]).is_check
+    ]
+    return sum(found) < LEAST_CHECKS * len(found)
+
+
+def _fails_headphones(listener: Listener) -> bool:
+    """Whether both attempts failed, or one failed and the second was never finished."""
+    passed = [listener.passed(attempt) for attempt in (1, 2)]
+    return any(step.kind == "headphones" for step in listener.steps) and True not in passed
+
+
+def _is_one_sided(listener: Listener) -> bool:
+    sides = [answer.choice for step, answer in listener.trials if step.kind == "pair" and answer.choice != "same"]
+    n, n_most = len(sides), max(sides.count("a"), sides.count("b"))
+    return n > 0 and float(stats.binomtest(n_most, n).pvalue) < MAX_SAME_SIDE
+
+
+def _is_one_number(listener: Listener) -> bool:
+    numbers = [answer.quality for step, answer in listener.trials if step.kind == "rating"]
+    return len(numbers) >= LEAST_RATINGS and len(set(numbers)) == 1
+
+
+def _is_too_fast(listener: Listener, seconds: dict[str, float]) -> bool:
+    """Whether in most trials less time was spent or less sound played than the stimuli are long."""
+    shares = [
+        min(answer.seconds, answer.heard) / sum(seconds[name] for name in step.media)
+        for step, answer in listener.trials
+    ]
+    return bool(shares) and median(shares) < LEAST_HEARD
+
 
 SCALES = ("quality", "fit")
 
@@ -143,7 +247,7 @@ def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
         n_listeners=len(found.listeners),
         n_kept=len(found.kept),
         dropped=dict(Counter(reason for listener in found.listeners for reason in listener.reasons)),
-        n_headphones_failed=sum(failed_headphones(listener) for listener in found.listeners),
+        n_headphones_failed=sum(listener.passed(2) is False for listener in found.listeners),
         comparisons={
             part: compared
             for part in ("picture_pairs", "sound_pairs")
@@ -151,11 +255,6 @@ def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
         },
         ratings={scale: rated for scale in SCALES if (rated := rate(found, scale)) is not None},
     )
-
-
-def failed_headphones(listener: Listener) -> bool:
-    choices = {i: answer.choice for i, answer in listener.answers.items()}
-    return headphones_passed(listener.steps, choices, 2) is False
 
 
 def compare(found: StudyData, part: str) -> Comparisons | None:

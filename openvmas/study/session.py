@@ -177,11 +177,7 @@ def pending(steps: tuple[Step, ...], choices: Mapping[int, str | None]) -> list[
     """
     may_skip = headphones_passed(steps, choices, 1) is not False
     left = [i for i in range(len(steps)) if i not in choices]
-    return [i for i in left if not (may_skip and is_second_attempt(steps[i]))]
-
-
-def is_second_attempt(step: Step) -> bool:
-    return step.kind == "headphones" and step.attempt == 2
+    return [i for i in left if not (may_skip and steps[i].attempt == 2)]
 
 
 def accepts(step: Step, choice: str | None, quality: int | None, fit: int | None) -> bool:

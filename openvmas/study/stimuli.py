@@ -102,9 +102,8 @@ def write_stimulus(path: Path, wave: np.ndarray, picture: Path | None, duration:
             shown = iter(()) if picture is None else _picture(result, picture, duration)
             _interleave(result, shown, _sound(result, codec, wave))
     except FFmpegError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror}); free some space or use another folder."
-        ) from error
+        # `study_builder.create` explains with `files.explain_write_errors` what the disk refuses.
+        raise OutputError(f"{path.name} cannot be written ({error.strerror}); leave this clip out.") from error
 
 
 def _interleave(result: OutputContainer, picture: Iterator[av.Packet], sound: Iterator[av.Packet]) -> None:

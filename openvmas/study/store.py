@@ -67,14 +67,9 @@ class Store:
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         """The connection for one thread alone; everything in the block happens or nothing does."""
-        with self._lock:
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._base
-                self._base.execute("COMMIT")
-            except BaseException:
-                self._base.execute("ROLLBACK")
-                raise
+        with self._lock, self._base as base:  # SQLite's own block commits or rolls back, but does not begin
+            base.execute("BEGIN IMMEDIATE")
+            yield base
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of one statement, in a transaction of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,7 @@ from openvmas.errors import InputError, OptionError
 from openvmas.settings import option, read_table, read_toml
 
 HEADPHONES = ("required", "asked", "off")
-CONSENT = """\
-You will hear short pieces of music, some of them under short videos, and say which you prefer or how good they are.
-You need about {minutes} minutes and a quiet room, best with headphones.
-
-Taking part is voluntary. You can stop at any time by closing the page, come back later with the link in its address, or
-delete your answers with the button at the bottom.
-
-Your answers are stored under a random number, together with how long you took. No name, no address of your device and
-nothing else that could identify you is stored. Answers are used to compare ways of making music and may be published.
-
-The music is set to one loudness. Please choose a comfortable volume at the start and then leave it alone."""
+CONSENT = resources.files("openvmas.study").joinpath("consent.txt").read_text(encoding="utf-8").rstrip()
 
 
 @dataclass(frozen=True)

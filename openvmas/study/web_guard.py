@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -87,17 +86,12 @@ class WebGuard:
         if refused is not None:
             if refused[0] == 413:
                 await drain(receive, self._max_body)
-            await self._refuse(respond, *refused)
+            from starlette.responses import JSONResponse  # here: the options of servers need `is_loopback` only
 
-    async def _refuse(self, send: Send, status: int, sentence: str) -> None:
-        body = json.dumps({self.error_field: sentence}).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        if status == 401:
-            headers.append((b"www-authenticate", b"Bearer"))
-        if status == 413:
-            headers.append((b"connection", b"close"))  # or the rest of the body would be read to its end
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            # The rest of a body that is too large would else be read to its end.
+            headers = {401: {"www-authenticate": "Bearer"}, 413: {"connection": "close"}}
+            answer = JSONResponse({self.error_field: refused[1]}, refused[0], headers.get(refused[0]))
+            await answer(scope, receive, respond)
 
 
 class LimitedBody:

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from openvmas.data.curation.catalogue import read_catalogue, read_records
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.duplicates import picture_print, sound_print
-from openvmas.data.duplicates.groups import Duplicates
-from openvmas.data.duplicates.neighbours import ArrayFile, Groups, KeyTable
+from openvmas.data.duplicates.groups import ArrayFile, Duplicates, Groups, KeyTable
 from openvmas.errors import InputError, OptionError
 
 from .made_sets import copy_peaks, copy_words, make_peaks, make_record, make_words, with_prints, write_work

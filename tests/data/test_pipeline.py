@@ -17,7 +17,7 @@ import pytest
 from openvmas.cli.main import main
 from openvmas.data.curation.pipeline import Built, Journal, build
 from openvmas.data.curation.recipe import read_recipe
-from openvmas.data.curation.record import Record
+from openvmas.data.curation.record import Drop, Record
 from openvmas.errors import InputError, OutputError
 from tests.clips import write_clip
 
@@ -119,11 +119,11 @@ def test_a_line_cut_off_by_a_crash_is_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     from openvmas.data.curation.stage_runner import refuse
 
-    outcome = refuse(0, Record.from_json((tmp_path / "set/set.jsonl").read_text().splitlines()[0]), "x", "y")
+    outcome = refuse(0, Drop(Record.from_json((tmp_path / "set/set.jsonl").read_text().splitlines()[0]), "x", "y"))
     path.write_text(outcome.to_json() + "\n" + outcome.to_json()[:50])
     with Journal(path) as journal:
         assert journal.outcomes == {0: outcome}
-        journal.add(refuse(1, outcome.drops[0].record, "x", "z"))
+        journal.add(refuse(1, Drop(outcome.drops[0].record, "x", "z")))
     with Journal(path) as journal:
         assert sorted(journal.outcomes) == [0, 1]
 

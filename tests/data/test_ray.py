@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.curation.ray_runner import connected, run_on_ray
+from openvmas.data.curation.pipeline import connected, run_on_ray
 from openvmas.errors import OptionError, OutputError
 
 from .made_sets import make_peaks, make_record, piece_files, with_prints

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.data.curation.key_frames import KeyFrames
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import Media
 from openvmas.data.stages.picture import (
@@ -27,13 +26,13 @@ def verdict(stage: Glance | MovingPicture | Shots | Picture, media: Media) -> st
     return result.reason if isinstance(result, Drop) else ""
 
 
-def key_frames(*levels: float, spot: float = 0.0) -> KeyFrames:
+def key_frames(*levels: float, spot: float = 0.0) -> np.ndarray:
     """Noisy frames of one picture at some levels of light; the last has a spot of other brightness."""
     rng = np.random.default_rng(3)
     picture = rng.uniform(60, 180, (90, 160, 3))
     frames = [picture * level + rng.normal(0, 3, picture.shape) for level in levels]
     frames[-1][40:56, 40:72] += spot
-    return KeyFrames(np.arange(len(levels), dtype=float), np.clip(np.stack(frames), 0, 255).astype(np.uint8))
+    return np.clip(np.stack(frames), 0, 255).astype(np.uint8)
 
 
 def test_a_still_is_seen_in_key_frames_despite_grain_and_fades() -> None:
@@ -43,7 +42,7 @@ def test_a_still_is_seen_in_key_frames_despite_grain_and_fades() -> None:
 
 def test_a_small_spot_that_changes_is_no_still() -> None:
     frames = key_frames(1, 1, 1, spot=40)
-    assert largest_change(frames.frames) == pytest.approx(40, rel=0.2)
+    assert largest_change(frames) == pytest.approx(40, rel=0.2)
     assert verdict(Glance(), with_frames(frames)) == ""
 
 
@@ -51,7 +50,7 @@ def test_one_key_frame_decides_nothing() -> None:
     assert verdict(Glance(), with_frames(key_frames(1))) == ""
 
 
-def with_frames(frames: KeyFrames) -> Media:
+def with_frames(frames: np.ndarray) -> Media:
     media = make_media(make_record(), 20.0)
     media._kept["key_frames", 12] = (frames, None)
     return media

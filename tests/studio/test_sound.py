@@ -15,12 +15,12 @@ from openvmas.studio.storage.take_sound import (
     HEADER,
     PEAKS_RATE,
     SoundWriter,
+    TakeSound,
     n_written,
     peaks_of_file,
     read_wave,
     thin_peaks,
     to_pcm,
-    wav_bytes,
     wav_header,
 )
 
@@ -46,7 +46,7 @@ def test_samples_come_back(written: tuple[Path, Path, np.ndarray]) -> None:
 
 def test_the_wav_file_is_one_that_others_read(written: tuple[Path, Path, np.ndarray]) -> None:
     path, _, wave = written
-    data = wav_bytes(path, 100_003, 0, 10**9)
+    data = TakeSound(path, 0, 100_003).read(0, 10**9)
     with wave_module.open(io.BytesIO(data)) as file:
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 48_000, 2)
         samples = np.frombuffer(file.readframes(10**6), "<i2").reshape(-1, 2).T
@@ -60,14 +60,14 @@ def test_any_range_of_bytes_is_that_of_the_whole(
 ) -> None:
     path, _, wave = written
     whole = wav_header(100_003) + to_pcm(wave)
-    assert wav_bytes(path, 100_003, start, start + length) == whole[start : start + length]
+    assert TakeSound(path, 0, 100_003).read(start, start + length) == whole[start : start + length]
 
 
 def test_a_growing_file_gives_what_it_has(tmp_path: Path) -> None:
     assert n_written(tmp_path / "none") == 0
     (tmp_path / "part").write_bytes(bytes(8 * 5 + 3))  # a block of which the last sample is not there yet
     assert n_written(tmp_path / "part") == 5
-    assert len(wav_bytes(tmp_path / "part", 100, 0, 10**6)) == HEADER + 5 * 4
+    assert len(TakeSound(tmp_path / "part", 0, 100).read(0, 10**6)) == HEADER + 5 * 4
 
 
 def test_too_loud_is_clipped_and_not_wrapped() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,27 +47,15 @@ class Catalogue:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def with_columns(self, **columns: np.ndarray) -> Catalogue:
-        """A copy with columns replaced."""
-        return replace(self, **columns)
-
 
 def read_catalogue(work: Path) -> Catalogue:
     """Columns of all records in a work folder. Raises InputError."""
-    rows: list[np.ndarray] = []
-    block: list[tuple[object, ...]] = []
     kinds = [
         *((name, "<u8") for name in ("ids", "parent", "collection", "sha256", "content")),
         *(("kind", "u1"), ("quality", "<f4"), ("seconds", "<f4"), ("has_sound", "?"), ("has_picture", "?")),
     ]
     dtype = np.dtype(kinds)
-    for record, _ in walk(work):
-        block.append(_row(record))
-        if len(block) == 10_000:
-            rows.append(np.array(block, dtype))
-            block = []
-    rows.append(np.array(block, dtype))
-    table = np.concatenate(rows)
+    table = np.fromiter((_row(record) for record, _ in walk(work)), dtype)
     n = len(table)
     columns = {name: np.ascontiguousarray(table[name]) for name in dtype.names or ()}
     _, first, place = np.unique(columns["ids"], return_index=True, return_inverse=True)
@@ -76,17 +64,12 @@ def read_catalogue(work: Path) -> Catalogue:
     return Catalogue(**columns, cluster=first, copy_of=copy_of, split=np.zeros(n, np.uint8))
 
 
-def work_shards(work: Path) -> list[Path]:
-    """Files of survivors, in order. Raises InputError if there are none."""
+def walk(work: Path) -> Iterator[tuple[Record, Arrays]]:
+    """Every survivor of a work folder, in order, with a function that reads its arrays by name. Raises InputError."""
     paths = sorted(work.glob("records-*.jsonl"))
     if not paths:
         raise InputError(f"{work} holds no records; run the build's stages first.")
-    return paths
-
-
-def walk(work: Path) -> Iterator[tuple[Record, Arrays]]:
-    """Every survivor of a work folder, in order, with a function that reads its arrays by name. Raises InputError."""
-    for path in work_shards(work):
+    for path in paths:
         arrays = path.with_suffix(".npz")
         with np.load(arrays) if arrays.exists() else contextlib.nullcontext({}) as stored:
             for record in read_records(path):
@@ -112,8 +95,7 @@ def read_json_lines(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 def drop_line(drop: Drop) -> str:
     """One line of a file of refused records."""
-    head = {"stage": drop.stage, "reason": drop.reason, "detail": drop.detail}
-    return json.dumps(head | {"record": json.loads(drop.record.to_json())}, sort_keys=True, ensure_ascii=False)
+    return json.dumps(asdict(drop), sort_keys=True, ensure_ascii=False)
 
 
 def hash64(text: str) -> int:

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -40,24 +41,16 @@ class MediaInfo:
     duration: float
     start: Fraction
     picture: VideoInfo | None
-    width: int
-    height: int
-    fps: float
-    has_audio: bool
-    sample_rate: int
-    channels: int
-    video_codec: str
-    audio_codec: str
     container: str
     n_bytes: int
-
-
-@dataclass(frozen=True)
-class KeyFrames:
-    """times: [N] s from the start of the span; frames: [N, h, w, 3] uint8 RGB, long side 160 px."""
-
-    times: np.ndarray
-    frames: np.ndarray
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    has_audio: bool = False
+    sample_rate: int = 0
+    channels: int = 0
+    video_codec: str = ""
+    audio_codec: str = ""
 
 
 def read_info(path: Path, kind: Kind) -> MediaInfo:
@@ -65,42 +58,26 @@ def read_info(path: Path, kind: Kind) -> MediaInfo:
     if kind == "image":
         return _image_info(path)
     with open_media(path) as container:
-        has_picture = any(not is_cover(s) for s in container.streams.video)
+        has_picture = kind == "video" and any(not is_cover(s) for s in container.streams.video)
         has_sound = any(s.codec_context is not None for s in container.streams.audio)
-        name = container.format.name
-        if kind == "audio" or not has_picture:
-            if not has_sound:
-                raise InputError(f"{path} has neither moving picture nor sound; leave it out.")
+        found: dict[str, Any] = {"container": container.format.name, "n_bytes": path.stat().st_size}
+        if has_sound:
             sound = audio_stream(container, str(path))
-            start, duration = _sound_span(container, sound)
-        else:
-            sound = audio_stream(container, str(path)) if has_sound else None
-            start, duration = Fraction(0), 0.0
-        rate, channels, codec = 0, 0, ""
-        if sound is not None:
-            rate, channels, codec = int(sound.rate or 0), int(sound.channels), sound.codec_context.codec.canonical_name
-    picture = probe(path) if kind == "video" and has_picture else None
+            found |= {"has_audio": True, "sample_rate": int(sound.rate or 0), "channels": int(sound.channels)}
+            found["audio_codec"] = sound.codec_context.codec.canonical_name
+            if not has_picture:
+                found["start"], found["duration"] = _sound_span(container, sound)
+        elif not has_picture:
+            raise InputError(f"{path} has neither moving picture nor sound; leave it out.")
+    picture = probe(path) if has_picture else None
     if picture is not None:
-        start, duration = picture.start, float(picture.duration)
-    if sound is not None and (rate <= 0 or channels <= 0):
+        found |= {"start": picture.start, "duration": float(picture.duration), "video_codec": picture.codec}
+        found |= {"width": picture.width, "height": picture.height, "fps": float(picture.fps)}
+    if has_sound and min(found["sample_rate"], found["channels"]) <= 0:
         raise InputError(f"{path} has sound without a sample rate; convert it to FLAC or AAC.")
-    if duration <= 0:
+    if found["duration"] <= 0:
         raise InputError(f"{path} has a duration of zero; export it again from the program that made it.")
-    return MediaInfo(
-        duration=duration,
-        start=start,
-        picture=picture,
-        width=picture.width if picture else 0,
-        height=picture.height if picture else 0,
-        fps=float(picture.fps) if picture else 0.0,
-        has_audio=sound is not None,
-        sample_rate=rate,
-        channels=channels,
-        video_codec=picture.codec if picture else "",
-        audio_codec=codec,
-        container=name,
-        n_bytes=path.stat().st_size,
-    )
+    return MediaInfo(picture=picture, **found)
 
 
 def _sound_span(container: InputContainer, stream: AudioStream) -> tuple[Fraction, float]:
@@ -138,10 +115,8 @@ def _picture_stream(container: InputContainer, path: Path) -> VideoStream:
 def _image_info(path: Path) -> MediaInfo:
     with _open_picture(path) as container:
         stream = _picture_stream(container, path)
-        codec, width, height = stream.codec_context.name, stream.width, stream.height
-        name = container.format.name
-    n_bytes = path.stat().st_size
-    return MediaInfo(0.0, Fraction(0), None, width, height, 0.0, False, 0, 0, codec, "", name, n_bytes)
+        held = container.format.name, path.stat().st_size, stream.width, stream.height
+        return MediaInfo(0.0, Fraction(0), None, *held, video_codec=stream.codec_context.name)
 
 
 def read_picture(path: Path, side: int) -> np.ndarray:
@@ -169,8 +144,10 @@ def _small(frame: av.VideoFrame, side: int, width: int, height: int, rotation: i
     return np.ascontiguousarray(np.rot90(small, -turns))
 
 
-def read_key_frames(path: Path, info: MediaInfo, start: float, end: float, n: int) -> KeyFrames:
-    """Key frames nearest before n moments spread evenly over a span, each once. Raises InputError if there are none.
+def read_key_frames(path: Path, info: MediaInfo, start: float, end: float, n: int) -> np.ndarray:
+    """Key frames nearest before n moments spread evenly over a span, each once, in order of time.
+
+    Returns [N, h, w, 3] uint8 RGB, long side FRAME_SIDE px. Raises InputError if there are none.
 
     Only key frames are decoded, so the cost does not depend on the length. Where a file has few, fewer come back; a
     span that begins between two gets the one on the screen before it.
@@ -178,30 +155,24 @@ def read_key_frames(path: Path, info: MediaInfo, start: float, end: float, n: in
     picture = info.picture
     assert picture is not None
     moments = start + (np.arange(n) + 0.5) / n * (end - start)
-    times: list[float] = []
-    frames: list[np.ndarray] = []
+    found: dict[int, np.ndarray] = {}  # by presentation time
     with open_media(path) as container:
         stream = container.streams[picture.stream_index]
         assert isinstance(stream, VideoStream)
         base = Fraction(stream.time_base or Fraction(1, 90_000))
         stream.codec_context.skip_frame = "NONKEY"
         stream.codec_context.thread_type = "SLICE"  # frame threads would hold back pictures
-        seen: set[int] = set()
         for moment in moments:
             try:
                 container.seek(int((picture.start + Fraction(float(moment))) / base), stream=stream)
                 frame = _next_frame(container, stream)
             except FFmpegError:
                 continue
-            if frame is None or frame.pts is None or frame.pts in seen:
-                continue
-            seen.add(frame.pts)
-            times.append(max(float(frame.pts * base - picture.start) - start, 0.0))
-            frames.append(_small(frame, FRAME_SIDE, picture.width, picture.height, picture.rotation))
-    if not frames:
+            if frame is not None and frame.pts is not None and frame.pts not in found:
+                found[frame.pts] = _small(frame, FRAME_SIDE, picture.width, picture.height, picture.rotation)
+    if not found:
         raise InputError(f"{path} has no key frame that can be decoded; convert it to H.264 (mp4).")
-    order = np.argsort(times, kind="stable")
-    return KeyFrames(np.array(times)[order], np.stack(frames)[order])
+    return np.stack([found[pts] for pts in sorted(found)])
 
 
 def _next_frame(container: InputContainer, stream: VideoStream) -> av.VideoFrame | None:

@@ -11,21 +11,24 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib
 import io
 import itertools
 import json
 import os
 import shutil
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import drop_line
-from openvmas.data.curation.recipe import Recipe, make_stage, set_stage_types
+from openvmas.data.curation.catalogue import drop_line, read_records
+from openvmas.data.curation.recipe import Recipe, make_stage
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.set_splits import make_set
 from openvmas.data.curation.stage_runner import Job, Outcome, StagePool, refuse
@@ -33,7 +36,7 @@ from openvmas.data.report.funnel import Funnel, count_funnel
 from openvmas.data.sources.fetch import Fetcher
 from openvmas.data.sources.licences import refusal
 from openvmas.data.sources.records import find_place, is_address, list_records, local_path
-from openvmas.errors import InputError, OutputError
+from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.files import write_bytes
 
 Progress = Callable[[str], None]
@@ -81,17 +84,15 @@ class ShardTask:
         for index, record in enumerate(records):
             if index in journal.outcomes:
                 continue
-            if drop := refused(record, self.recipe):
-                yield refuse(index, record, drop.stage, drop.reason, drop.detail)
-                continue
-            path = local_path(record, places[record.origin.source])
-            if is_address(record.origin.uri):
-                found = fetcher.result(record)
-                if isinstance(found, Drop):
-                    yield refuse(index, record, found.stage, found.reason, found.detail)
-                    continue
-                record, path = found
-            yield Job(index, record, str(path), str(folder / f"{index:05d}.npz"))
+            found = refused(record, self.recipe)
+            if found is None:
+                place = places[record.origin.source]
+                is_remote = is_address(record.origin.uri)
+                found = fetcher.result(record) if is_remote else (record, local_path(record, place))
+            if isinstance(found, Drop):
+                yield refuse(index, found)
+            else:
+                yield Job(index, found[0], str(found[1]), str(folder / f"{index:05d}.npz"))
 
 
 def refused(record: Record, recipe: Recipe) -> Drop | None:
@@ -168,22 +169,17 @@ def shard_files(index: int, key: str, outcomes: Sequence[Outcome], folder: Path)
 
 def keep_files(work: Path, files: dict[str, bytes]) -> None:
     """Put a finished piece into the work folder, the file that says it is whole last."""
-    names = sorted(files, key=lambda name: (name.startswith("done-"), name))
-    for name in names:
-        if name.startswith("done-"):
-            (work / name).unlink(missing_ok=True)
-    for name in names:
+    (done,) = (name for name in files if name.startswith("done-"))
+    (work / done).unlink(missing_ok=True)
+    for name in sorted(files, key=lambda name: (name == done, name)):
         write_bytes(work / name, files[name])
-    for name in names:
-        if name.startswith("done-"):
-            for folder in (work / "partial").glob(f"{name[5:10]}-*"):
-                shutil.rmtree(folder, ignore_errors=True)
+    for folder in (work / "partial").glob(f"{done[5:10]}-*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_input(work: Path, index: int) -> list[Record]:
     """The records of one piece, in order."""
-    text = (work / f"input-{index:05d}.jsonl").read_text(encoding="utf-8")
-    return [Record.from_json(line) for line in text.splitlines()]
+    return list(read_records(work / f"input-{index:05d}.jsonl"))
 
 
 def list_input(recipe: Recipe, work: Path) -> int:
@@ -211,11 +207,6 @@ def is_done(work: Path, index: int, key: str) -> bool:
         return bool(json.loads((work / f"done-{index:05d}.json").read_bytes())["key"] == key)
     except (OSError, ValueError, KeyError):
         return False
-
-
-def missing_shards(task: ShardTask, n_pieces: int) -> list[int]:
-    """Numbers of the pieces that are still to be made."""
-    return [index for index in range(n_pieces) if not is_done(task.work, index, task.key(index))]
 
 
 @dataclass(frozen=True)
@@ -250,12 +241,15 @@ def build(
         progress("listing the sources")
         n_pieces = list_input(recipe, work)
         task = ShardTask(recipe, work.absolute(), workers)
-        missing = missing_shards(task, n_pieces)
+        missing = [index for index in range(n_pieces) if not is_done(work, index, task.key(index))]
         progress(f"{len(missing)} of {n_pieces} pieces to do")
+        fetcher = Fetcher(task.work / "media", recipe.fetch, recipe.licences)
         if ray is None:
-            run_here(task, missing, workers, progress)
+            run_here(task, missing, workers, fetcher, progress)
         else:
-            run_there(task, missing, ray, progress)
+            for index in missing:  # from here, so that hosts are asked politely
+                fetch_piece(task, fetcher, index)
+            run_on_ray(replace(task, n_workers=1), missing, ray, progress)
         funnel = finish(task, n_pieces, output, progress)
     return Built(output, funnel, n_pieces, len(missing))
 
@@ -270,7 +264,7 @@ def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> 
         shutil.rmtree(left, ignore_errors=True)
     names = [make_stage(chosen).name for chosen in recipe.stages]
     keys = [task.key(index) for index in range(n_pieces)]
-    stages = [make_stage(chosen, set_stage_types()) for chosen in recipe.sets]
+    stages = [make_stage(chosen, "sets") for chosen in recipe.sets]
     settings = [(chosen.name, asdict(stage)) for chosen, stage in zip(recipe.sets, stages, strict=True)]
     key = hashlib.sha256(json.dumps([recipe.build.name, keys, settings], sort_keys=True).encode()).hexdigest()
     marker = work / "finished.json"
@@ -301,42 +295,104 @@ def locked(work: Path) -> Iterator[None]:
         yield
 
 
-def run_there(task: ShardTask, missing: Sequence[int], address: str, progress: Progress) -> None:
-    """Make all missing pieces on a Ray cluster. Addresses are fetched from here, so that hosts are asked politely."""
-    from openvmas.data.curation.ray_runner import run_on_ray
-
-    fetcher = Fetcher(task.work / "media", task.recipe.fetch, task.recipe.licences)
-    for index in missing:
-        fetch_piece(task, fetcher, index)
-    run_on_ray(replace(task, n_workers=1), missing, address, progress)
-
-
 def fetch_piece(task: ShardTask, fetcher: Fetcher, index: int) -> None:
     """Fetch what the records of one piece need."""
     records = read_input(task.work, index)
     fetcher.fetch_all(r for r in records if is_address(r.origin.uri) and refused(r, task.recipe) is None)
 
 
-def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, progress: Progress) -> None:
+def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, fetcher: Fetcher, progress: Progress) -> None:
     """Make all missing pieces on this machine; what the next one needs is fetched while one is worked on."""
     recipe = task.recipe
-    fetcher = Fetcher(task.work / "media", recipe.fetch, recipe.licences)
-
     with (
         ThreadPoolExecutor(1) as ahead,
         StagePool(recipe.stages, recipe.limits, task.work / "scratch", n_workers) as pool,
     ):
-        fetching: Future[None] | None = ahead.submit(fetch_piece, task, fetcher, missing[0]) if missing else None
+        fetching = [ahead.submit(fetch_piece, task, fetcher, index) for index in missing[:1]]
         for place, index in enumerate(missing):
-            assert fetching is not None
-            fetching.result()
-            is_last = place + 1 == len(missing)
-            fetching = None if is_last else ahead.submit(fetch_piece, task, fetcher, missing[place + 1])
+            fetching.pop().result()
+            later = missing[place + 1 : place + 2]
+            fetching = [ahead.submit(fetch_piece, task, fetcher, next_index) for next_index in later]
             keep_files(task.work, task.run(index, pool))
             if not recipe.fetch.keep:
-                ahead_of_us = [] if is_last else read_input(task.work, missing[place + 1])
-                needed = {record.origin.uri for record in ahead_of_us}  # other spans of the same file
+                # Other spans of the same file.
+                needed = {record.origin.uri for next_index in later for record in read_input(task.work, next_index)}
                 for record in read_input(task.work, index):
                     if is_address(record.origin.uri) and record.origin.uri not in needed:
                         fetcher.forget_file(record)
             progress(f"{place + 1} of {len(missing)} pieces done")
+
+
+def run_on_ray(task: ShardTask, pieces: Sequence[int], address: str, progress: Progress = lambda text: None) -> int:
+    """Make pieces on the cluster at `address` and keep their files in `task.work`; give how many were made.
+
+    Ray Data distributes the pieces, each a row of a Dataset. Their files travel back as bytes, and the driver alone
+    writes them, so the cluster needs no shared disk for results, a piece that was cut off is made again by another
+    worker, and none can count twice. Pieces that are whole are checkpoints: they are not asked for again.
+    address: host:port, ray://host:port, auto (the cluster of this machine) or local (a new one). Raises OptionError
+    without Ray or a cluster there, OutputError if pieces could not be made.
+    """
+    if not pieces:
+        return 0
+
+    def make(row: dict[str, Any]) -> dict[str, Any]:  # a plain function: Ray would start actors for a class
+        files = task(int(row["index"]))
+        return {"index": row["index"], "names": list(files), "data": list(files.values())}
+
+    with connected(address) as ray:
+        rows = ray.data.from_items([{"index": index} for index in pieces], override_num_blocks=len(pieces))
+        results = rows.map(make, num_cpus=1.0).iter_rows()
+        done: set[int] = set()
+        try:
+            for row in results:
+                index = int(row["index"])
+                if index not in done:
+                    keep_files(task.work, dict(zip(row["names"], row["data"], strict=True)))
+                    done.add(index)
+                    progress(f"{len(done)} of {len(pieces)} pieces done")
+        except ray.exceptions.RayError as error:
+            raise OutputError(
+                f"the cluster gave up after {len(done)} of {len(pieces)} pieces ({_first_line(error)}); "
+                "finished pieces are kept: mend the cause and start again."
+            ) from error
+    if missing := set(pieces) - done:
+        raise OutputError(f"{len(missing)} pieces did not come back from the cluster; start again to make them.")
+    return len(done)
+
+
+@contextlib.contextmanager
+def connected(address: str) -> Iterator[Any]:
+    """The `ray` module, connected; what was connected before stays so. Raises OptionError."""
+    try:
+        ray: Any = importlib.import_module("ray")  # not an import statement: the type checker need not have it
+        importlib.import_module("ray.data")
+        importlib.import_module("ray.exceptions")
+    except ImportError as error:
+        raise OptionError("--ray needs Ray; install it with pip install 'openvmas[ray]'.") from error
+    is_mine = not ray.is_initialized()
+    if is_mine:
+        place = {} if address == "local" else {"address": address}
+        try:
+            _knock(address)
+            ray.init(log_to_driver=False, logging_level="ERROR", **place)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise OptionError(f"there is no Ray cluster at {address}; start one with `ray start --head`.") from error
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    try:
+        yield ray
+    finally:
+        if is_mine:
+            ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Connect to HOST:PORT and close again. Raises OSError; `ray.init` alone would ask again for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

@@ -9,7 +9,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,11 +128,7 @@ class Recipe:
 def read_recipe(path: str | Path) -> Recipe:
     """Read and check a recipe. Raises InputError for a file that is none, OptionError for what it says wrong."""
     path = Path(path)
-    return parse_recipe(read_toml(path), path.parent, path.stem)
-
-
-def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Recipe:
-    """Check the tables of a recipe. name: of the set if the recipe gives none. Raises OptionError."""
+    data = read_toml(path)
     known = ("build", "sources", "licences", "fetch", "limits", "stages", "sets")
     for table in data:
         if table not in known:
@@ -142,14 +138,14 @@ def parse_recipe(data: Mapping[str, Any], folder: Path, name: str = "set") -> Re
         raise OptionError("the recipe names no source; add a table [[sources]] with name, kind and path.")
     build = read_table(BuildOptions, data.get("build", {}), "[build]")
     return Recipe(
-        folder=folder,
-        build=build if build.name else BuildOptions(**{**asdict(build), "name": name}),
+        folder=path.parent,
+        build=replace(build, name=build.name or path.stem),
         sources=read_sources(sources),
         licences=read_table(LicenceOptions, data.get("licences", {}), "[licences]"),
         fetch=read_table(FetchOptions, data.get("fetch", {}), "[fetch]"),
         limits=read_table(LimitOptions, data.get("limits", {}), "[limits]"),
-        stages=choose(data.get("stages", {}), "stages", stage_types()),
-        sets=choose(data.get("sets", {}), "sets", set_stage_types()),
+        stages=choose(data.get("stages", {}), "stages"),
+        sets=choose(data.get("sets", {}), "sets"),
     )
 
 
@@ -168,8 +164,9 @@ def read_sources(tables: Iterable[Mapping[str, Any]]) -> tuple[SourceOptions, ..
     return tuple(sources)
 
 
-def choose(table: Any, what: str, known: Mapping[str, type]) -> tuple[Chosen, ...]:
+def choose(table: Any, what: str) -> tuple[Chosen, ...]:
     """Stages that run, in order: `use` as the recipe lists them, else all known ones. Raises OptionError."""
+    known = stage_types(what)
     if not isinstance(table, Mapping):
         raise OptionError(f"[{what}] must be a table.")
     use = table.get("use", list(known))
@@ -186,12 +183,12 @@ def choose(table: Any, what: str, known: Mapping[str, type]) -> tuple[Chosen, ..
         raise OptionError(f"[{what}] use names a stage twice; name each once.")
     chosen = tuple(Chosen(name, dict(settings.get(name, {}))) for name in use)
     for item in chosen:
-        make_stage(item, known)
+        make_stage(item, what)
     return chosen
 
 
-def make_stage(chosen: Chosen, known: Mapping[str, type] | None = None) -> Any:
-    """The stage with its settings. A name with a colon is a class of the user's own, `module:Class`."""
+def make_stage(chosen: Chosen, what: str = "stages") -> Any:
+    """The stage with its settings, one of `stage_types`. `module:Class` is a class of the user's own."""
     if ":" in chosen.name:
         module, _, name = chosen.name.partition(":")
         try:
@@ -199,20 +196,13 @@ def make_stage(chosen: Chosen, known: Mapping[str, type] | None = None) -> Any:
         except (ImportError, AttributeError) as error:
             raise OptionError(f"the stage {chosen.name} cannot be imported ({error}); check its name.") from error
     else:
-        types = stage_types() if known is None else known
-        kind = types[chosen.name]
+        kind = stage_types(what)[chosen.name]
     return read_table(kind, chosen.settings, f"[{chosen.name}]")
 
 
-def stage_types() -> Mapping[str, type]:
-    """Every stage by name."""
+def stage_types(what: str) -> Mapping[str, type]:
+    """Every stage of one record ("stages") or of the whole set ("sets") by name."""
+    from openvmas.data.curation.set_splits import SET_STAGES
     from openvmas.data.stages import STAGES
 
-    return STAGES
-
-
-def set_stage_types() -> Mapping[str, type]:
-    """Every set stage by name."""
-    from openvmas.data.curation.set_splits import SET_STAGES
-
-    return SET_STAGES
+    return STAGES if what == "stages" else SET_STAGES

@@ -55,7 +55,11 @@ class Record:
     @staticmethod
     def from_json(line: str) -> Record:
         """Read what `to_json` wrote."""
-        data = json.loads(line)
+        return Record.from_dict(json.loads(line))
+
+    @staticmethod
+    def from_dict(data: dict[str, Any]) -> Record:
+        """Read what JSON leaves of `dataclasses.asdict`."""
         return Record(**{**data, "origin": Origin(**data["origin"]), "arrays": tuple(data["arrays"])})
 
 

@@ -7,29 +7,35 @@ A stage is given a `Media` beside the record. A stage that cuts a record into pa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
 import tarfile
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from openvmas.data.curation.key_frames import KeyFrames, MediaInfo, copy_span, read_info, read_key_frames, read_picture
+from openvmas.data.curation.key_frames import MediaInfo, copy_span, read_info, read_key_frames, read_picture
 from openvmas.data.curation.record import Record
-from openvmas.data.curation.video_features import VideoFeatures, cut_analysis, cut_frames, extract_video_features
 from openvmas.errors import InputError
 from openvmas.media.audio import Audio, read_audio_blocks, resample
+from openvmas.media.video import FrameRequest
 from openvmas.music.analysis import MusicAnalysis, analyze_music
-from openvmas.vision.analysis import VideoAnalysis
+from openvmas.pretrained import hash_file
+from openvmas.settings import CONTROL_RATE
+from openvmas.timeline import Clock, Events
+from openvmas.vision.analysis import Shot, VideoAnalysis, analyze
 
 SAMPLE_RATE = 32_000  # Hz, of `Media.audio`: the codec's
 MAX_SPAN = 3600.0  # s; sound and curves of a span lie in memory
 WORTH_CUTTING = 1.25  # a file this many times as long as the span is cut before it is decoded
 
+SMALL_FPS, SMALL_SIZE = Fraction(2), (64, 64)  # of `Media.small_frames`
+Watched = tuple[VideoAnalysis, np.ndarray, np.ndarray]  # of a whole video, with its small frames and their times
 T = TypeVar("T")
 
 
@@ -54,9 +60,7 @@ class Media:
     def __enter__(self) -> Media:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self._cleanup.close()
 
     def part(self, record: Record) -> Media:
@@ -126,22 +130,17 @@ class Media:
 
     def video(self) -> VideoAnalysis:
         """Analysis of the span's picture, from one decoding of all its frames."""
-        return self._of_span(
-            "video",
-            self._analyze,
-            lambda whole: cut_analysis(whole.video(), self.offset, self.offset + self.duration),
-        )
+        return self._of_span("video", self._analyze, lambda whole: cut_analysis(whole.video(), *self._place()))
 
     def small_frames(self) -> tuple[np.ndarray, np.ndarray]:
         """The span at 2 fps, pictures squeezed: times [F] s, grey frames [F, 64, 64] uint8; decoded with `video`."""
-        return self._of_span(
-            "small",
-            self._small,
-            lambda whole: cut_frames(*whole.small_frames(), self.offset, self.offset + self.duration),
-        )
+        return self._of_span("small", self._small, lambda whole: cut_frames(*whole.small_frames(), *self._place()))
 
-    def key_frames(self, n: int = 16) -> KeyFrames:
-        """Up to n small frames spread over the span, reached by seeking: cheap, whatever the length."""
+    def key_frames(self, n: int = 16) -> np.ndarray:
+        """Up to n small frames of a video spread over the span, reached by seeking: cheap, whatever the length.
+
+        Returns [N, h, w, 3] uint8, in order of time.
+        """
         return self.once(("key_frames", n), lambda: self._seek(n))
 
     def picture(self, side: int = 512) -> np.ndarray:
@@ -166,6 +165,10 @@ class Media:
         """Decoded once for a whole span; for a part, cut from the whole's."""
         whole = self.whole
         return self.once(key, decode if whole is None else lambda: cut(whole))
+
+    def _place(self) -> tuple[float, float]:
+        """Start and end in the span of the whole, s."""
+        return self.offset, self.offset + self.duration
 
     def _find(self) -> Path:
         path = Path(self._given or self.record.origin.uri)
@@ -225,7 +228,7 @@ class Media:
         first = round(self.offset * sound.sample_rate)
         return Audio(sound.wave[..., first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
 
-    def _watched(self) -> tuple[VideoFeatures, float]:
+    def _watched(self) -> tuple[Watched, float]:
         """The one decoding of all frames, and where in it the span begins, s."""
         path, info, start = self._cut()
         if info.picture is None:
@@ -233,19 +236,17 @@ class Media:
         return self.once("watched", lambda: extract_video_features(path)), max(start, 0.0)
 
     def _analyze(self) -> VideoAnalysis:
-        found, start = self._watched()
-        is_whole = start <= 0 and self.duration >= float(found.analysis.duration) - 1e-6
+        (analysis, *_), start = self._watched()
+        is_whole = start <= 0 and self.duration >= float(analysis.duration) - 1e-6
         # A span that begins before the first frame still ends `duration` after its own start.
         end = self._cut()[2] + self.duration
-        return found.analysis if is_whole else cut_analysis(found.analysis, start, end)
+        return analysis if is_whole else cut_analysis(analysis, start, end)
 
     def _small(self) -> tuple[np.ndarray, np.ndarray]:
-        found, start = self._watched()
-        return cut_frames(found.small_times, found.small_frames, start, self._cut()[2] + self.duration)
+        (_, times, frames), start = self._watched()
+        return cut_frames(times, frames, start, self._cut()[2] + self.duration)
 
-    def _seek(self, n: int) -> KeyFrames:
-        if self.record.kind == "image":
-            return KeyFrames(np.zeros(1), self.picture(160)[None])
+    def _seek(self, n: int) -> np.ndarray:
         if self.probe().picture is None:
             raise InputError(f"{self.name} has no moving picture; give a video file.")
         return read_key_frames(self.path, self.probe(), self.record.start, self.end, n)
@@ -255,8 +256,7 @@ def file_sha256(path: Path) -> str:
     """Hash of a file's bytes, hexadecimal. Raises InputError for anything but a regular file."""
     if not path.is_file():  # a pipe would never end
         raise InputError(f"{path} is not a regular file; give a file on disk.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return hash_file(path)
 
 
 def copy_member(archive: Path, member: str, record: Record, target: Path) -> None:
@@ -284,3 +284,67 @@ def copy_member(archive: Path, member: str, record: Record, target: Path) -> Non
             raise InputError(f"{archive} ends inside {member}; copy the tar again.")
     except (KeyError, tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{member} cannot be read from {archive} ({error}); copy the tar again.") from error
+
+
+def extract_video_features(path: Path) -> Watched:
+    """The analysis and small frames of a whole video, from one decoding. Raises InputError."""
+    kept: list[tuple[np.ndarray, np.ndarray]] = []
+    keeper: Any = SimpleNamespace(push=lambda times, frames: kept.append((times, frames)))
+    analysis = analyze(path, others=[(FrameRequest(SMALL_FPS, SMALL_SIZE, True), keeper)])
+    times, frames = zip(*kept, strict=True)
+    return analysis, np.concatenate(times), np.concatenate(frames)
+
+
+def cut_frames(times: np.ndarray, frames: np.ndarray, start: float, end: float) -> tuple[np.ndarray, np.ndarray]:
+    """Times [F] and frames [F, ...] of a span, s, as `shown_in` chooses them."""
+    chosen = shown_in(times, start, end)
+    return np.maximum(times[chosen] - start, 0.0), frames[chosen]
+
+
+def shown_in(times: np.ndarray, start: float, end: float) -> np.ndarray:
+    """Mask of the pictures of a span, s; in one shorter than their distance, of the one on the screen at its start."""
+    chosen = (times >= start) & (times < end)
+    if not chosen.any():
+        chosen[max(int(np.searchsorted(times, start, side="right")) - 1, 0)] = True
+    return chosen
+
+
+def cut_analysis(whole: VideoAnalysis, start: float, end: float) -> VideoAnalysis:
+    """The analysis of a span from that of the whole; start, end: s. Curves keep the normalisation of the whole.
+
+    Raises ValueError if the span is empty or begins after the end.
+    """
+    end = min(end, float(whole.duration))
+    if not 0 <= start < end:
+        raise ValueError(f"{start} to {end} s is no span of a picture of {float(whole.duration)} s")
+    duration = Fraction(round((end - start) * 1_000_000), 1_000_000)
+    clock = Clock(CONTROL_RATE)
+    first = clock.index(start)
+    steps = slice(first, first + clock.count(duration))
+
+    shots = [
+        Shot(max(s.start, start) - start, min(s.end, end) - start, s.is_gradual and s.start >= start)
+        for s in whole.shots
+        if s.end > start and s.start < end
+    ]
+    cuts, flashes, beats = (
+        (times >= start) & (times < end) for times in (whole.cuts, whole.flashes, whole.visual_beats)
+    )
+    cuts &= whole.cuts > start
+    shown = shown_in(whole.feature_times, start, end)
+    events = whole.events
+    return replace(
+        whole,
+        duration=duration,
+        shots=tuple(shots),
+        cuts=whole.cuts[cuts] - start,
+        flashes=whole.flashes[flashes] - start,
+        visual_beats=whole.visual_beats[beats] - start,
+        visual_beat_strengths=whole.visual_beat_strengths[beats],
+        events=Events(CONTROL_RATE, events.accents[steps], events.energy[steps], events.novelty[steps]),
+        motion=whole.motion[steps],
+        feature_times=np.maximum(whole.feature_times[shown] - start, 0.0),
+        features=whole.features[shown],
+        classes=whole.classes[shown],
+        looks={name: values[shown] for name, values in whole.looks.items()},
+    )

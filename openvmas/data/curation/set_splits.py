@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -13,8 +13,7 @@ import numpy as np
 
 from openvmas.data.curation.catalogue import SPLITS, Catalogue, drop_line, hash64, read_catalogue, read_records, walk
 from openvmas.data.curation.record import Drop
-from openvmas.data.duplicates.groups import Duplicates
-from openvmas.data.duplicates.neighbours import Groups
+from openvmas.data.duplicates.groups import Duplicates, Groups
 from openvmas.data.duplicates.sound_print import mix
 from openvmas.errors import InputError, OptionError
 from openvmas.files import atomic_path
@@ -72,7 +71,7 @@ class Split:
             before = self._before(catalogue)
             for code in (1, 2, 0):  # the last one written wins: train
                 split[roots[before == code]] = code
-        return catalogue.with_columns(cluster=roots, split=split[roots].astype(np.uint8))
+        return replace(catalogue, cluster=roots, split=split[roots].astype(np.uint8))
 
     def _before(self, catalogue: Catalogue) -> np.ndarray:
         """Earlier split of each record: [N], NO_SPLIT where it was not there."""

@@ -25,8 +25,6 @@ UNREADABLE = "unreadable"
 STAGE = "worker"  # of drops that no stage decided
 TIME, MEMORY, CRASH = "time limit", "memory limit", "crashed"
 
-_REASONS = {limited.CPU_TIME: TIME, limited.CLOCK_TIME: TIME, limited.MEMORY: MEMORY}
-
 
 @dataclass(frozen=True)
 class Job:
@@ -37,14 +35,10 @@ class Job:
     path: str
     arrays: str
 
-    def to_message(self) -> dict[str, Any]:
-        """The job as a child process is sent it."""
-        return {**asdict(self), "record": self.record.to_json()}
-
     @staticmethod
     def from_message(message: dict[str, Any]) -> Job:
-        """Read what `to_message` made."""
-        return Job(**{**message, "record": Record.from_json(message["record"])})
+        """Read what JSON leaves of `dataclasses.asdict`: so a child process is sent it."""
+        return Job(**{**message, "record": Record.from_dict(message["record"])})
 
 
 @dataclass(frozen=True)
@@ -69,14 +63,14 @@ class Outcome:
     def from_json(line: str) -> Outcome:
         """Read what `to_json` wrote."""
         data = json.loads(line)
-        records = tuple(Record.from_json(json.dumps(item)) for item in data["records"])
-        drops = tuple(Drop(**{**d, "record": Record.from_json(json.dumps(d["record"]))}) for d in data["drops"])
+        records = tuple(Record.from_dict(item) for item in data["records"])
+        drops = tuple(Drop(**{**drop, "record": Record.from_dict(drop["record"])}) for drop in data["drops"])
         return Outcome(data["index"], records, drops, data["seen"], data["costs"])
 
 
-def refuse(index: int, record: Record, stage: str, reason: str, detail: str = "") -> Outcome:
+def refuse(index: int, drop: Drop) -> Outcome:
     """The outcome of a record that is dropped whole."""
-    return Outcome(index, (), (Drop(record, stage, reason, detail),), {stage: 1}, {})
+    return Outcome(index, (), (drop,), {drop.stage: 1}, {})
 
 
 class StagePool:
@@ -106,7 +100,7 @@ class StagePool:
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes as they come, in any order. Raises OpenVMASError if processes never come to work."""
         at: dict[int, str] = {}  # index of a record → stage it is at
-        messages = (job.to_message() for job in jobs)
+        messages = (asdict(job) for job in jobs)
         for message, answer in self._pool.run(messages, lambda job, stage: at.update({job["index"]: stage})):
             if not isinstance(answer, Failure):
                 yield Outcome.from_json(answer)
@@ -118,24 +112,22 @@ class StagePool:
                 )
             job = Job.from_message(message)
             reason, detail = self._explain(answer, job)
-            yield refuse(job.index, job.record, at.get(job.index, STAGE), reason, detail)
+            yield refuse(job.index, Drop(job.record, at.get(job.index, STAGE), reason, detail))
 
     def _explain(self, failure: Failure, job: Job) -> tuple[str, str]:
         """Reason and detail of a drop."""
-        reason = _REASONS.get(failure.cause, CRASH)
-        if failure.cause == limited.CPU_TIME:
-            return reason, f"more than {self._limits.cpu_seconds:g} s of processor time"
-        if failure.cause == limited.CLOCK_TIME:
-            return reason, f"more than {self._limits.wall_seconds:g} s on the clock"
-        if failure.cause == limited.MEMORY:
-            return reason, f"more than {self._limits.memory_megabytes} MB"
-        last = failure.detail.strip().splitlines()[-1:]
-        return reason, self._anonymous("".join(last), job)
-
-    def _anonymous(self, text: str, job: Job) -> str:
-        """A last line of a worker without paths of this machine, so that two builds say the same."""
-        text = re.sub(re.escape(str(self._scratch)) + r"/media-[^/]+/media[.\w]*", job.record.origin.uri, text)
-        return text.replace(job.path, job.record.origin.uri)
+        given = self._limits
+        known = {
+            limited.CPU_TIME: (TIME, f"more than {given.cpu_seconds:g} s of processor time"),
+            limited.CLOCK_TIME: (TIME, f"more than {given.wall_seconds:g} s on the clock"),
+            limited.MEMORY: (MEMORY, f"more than {given.memory_megabytes} MB"),
+        }
+        if failure.cause in known:
+            return known[failure.cause]
+        last = "".join(failure.detail.strip().splitlines()[-1:])
+        # Without paths of this machine, so that two builds say the same.
+        last = re.sub(re.escape(str(self._scratch)) + r"/media-[^/]+/media[.\w]*", job.record.origin.uri, last)
+        return CRASH, last.replace(job.path, job.record.origin.uri)
 
 
 def run_stages(

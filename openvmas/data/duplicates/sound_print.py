@@ -34,6 +34,7 @@ FAN = 7  # following peaks from which the three others of a quad are taken
 MAX_INTERVAL = 20  # semitones between the first peak and any other
 MIN_SPAN, MAX_SPAN = 10, 150  # frames between the first peak and the last
 
+MAX_COMMON = 8  # times that a key may come in one sound
 MAX_SHIFT = 1.3  # semitones of pitch
 MAX_SPEED = 1.08
 NEAR_FRAMES, NEAR_SEMITONES = 3, 0.34  # within which two peaks are one
@@ -136,11 +137,11 @@ def align(a: np.ndarray, b: np.ndarray) -> Alignment:
     return _overlay(a, b, speed, offset, float(np.median(shifts[is_near])))
 
 
-def common(a: np.ndarray, b: np.ndarray, most: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Indices into a [N] and b [M] of equal keys, all pairs; keys that b has more than `most` times are left out."""
+def common(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices into a [N] and b [M] of equal keys, all pairs; keys that b has over MAX_COMMON times are left out."""
     order = np.argsort(b, kind="stable")
     left, right = (np.searchsorted(b[order], a, side=side) for side in ("left", "right"))
-    counts = np.where(right - left <= most, right - left, 0)
+    counts = np.where(right - left <= MAX_COMMON, right - left, 0)
     first = np.repeat(np.arange(len(a)), counts)
     inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     return first, order[np.repeat(left, counts) + inside]
@@ -183,21 +184,25 @@ def _mode(values: np.ndarray, width: float) -> float:
     """Middle of the window of that width with most values; 0 if there are none."""
     if not len(values):
         return 0.0
+    values, start, count = _densest(values, width)
+    return float(np.median(values[start : start + count]))
+
+
+def _densest(values: np.ndarray, width: float) -> tuple[np.ndarray, int, int]:
+    """The sorted values, and where among them begins the window of that width that holds most, and how many."""
     values = np.sort(values)
     counts = np.searchsorted(values, values + width, side="right") - np.arange(len(values))
-    best = int(np.argmax(counts))
-    return float(np.median(values[best : best + counts[best]]))
+    start = int(np.argmax(counts))
+    return values, start, int(counts[start])
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Slope and offset of y ≈ slope * x + offset on which most points lie (a Hough transform, then least squares)."""
     best = (0, 1.0, 0.0)
     for slope in np.linspace(1 / MAX_SPEED, MAX_SPEED, 61):
-        rests = np.sort(y - slope * x)
-        counts = np.searchsorted(rests, rests + 8, side="right") - np.arange(len(rests))
-        most = int(np.argmax(counts))
-        if counts[most] > best[0]:
-            best = (int(counts[most]), float(slope), float(rests[most]) + 4)
+        rests, start, count = _densest(y - slope * x, 8)
+        if count > best[0]:
+            best = (count, float(slope), float(rests[start]) + 4)
     _, slope, offset = best
     for reach in (8.0, 4.0):
         is_near = np.abs(y - slope * x - offset) <= reach

@@ -12,13 +12,15 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.music_clips import MusicClip, match
 from openvmas.data.montage.video_clips import ClipLabels, Take, label_takes
+from openvmas.settings import read_toml
 
 Anchor = Literal["section", "downbeat", "beat", "onset", "none"]
 ANCHORS: tuple[Anchor, ...] = ("downbeat", "beat", "onset", "none")
@@ -59,20 +61,12 @@ class Style:
     shake: float = 0.0
 
 
-STYLES: tuple[Style, ...] = (
-    Style("beat", 1.6, (0.3, 0.6, 0.1, 0.0), eases=(0.3, 0.2, 0.4, 0.1), kick=0.2, flash=0.1, palette=10),
-    Style("bar", 4.0, (0.85, 0.1, 0.05, 0.0), length_sd=0.25, eases=(0.4, 0.2, 0.2, 0.2), flash=0.05),
-    Style("phrase", 12.0, (0.9, 0.1, 0.0, 0.0), response=0.5, dissolve=0.5, reach=0.12, eases=(0.8, 0.2, 0, 0)),
-    Style("accents", 2.5, (0.1, 0.2, 0.7, 0.0), length_sd=0.5, eases=(0.2, 0.2, 0.3, 0.3), kick=0.3, flash=0.15),
-    Style("slideshow", 9.0, (0.5, 0.2, 0.0, 0.3), dissolve=0.7, fade=0.1, footage=0.0, eases=(1, 0, 0, 0), reach=0.1),
-    Style(
-        "trailer", 3.0, (0.5, 0.2, 0.3, 0.0), length_sd=0.6, response=2.5, fade=0.15, kick=0.2, flash=0.25, grain=2.0
-    ),
-    Style("sport", 2.2, (0.3, 0.5, 0.2, 0.0), eases=(0.2, 0.1, 0.6, 0.1), kick=0.6, footage=0.7, shake=0.8, reach=0.4),
-    Style("oner", 60.0, (1.0, 0.0, 0.0, 0.0), response=0, kick=0.5, flash=0.2, footage=0.6, eases=(0.2, 0, 0, 0.8)),
-    Style("diary", 6.0, (0.3, 0.2, 0.1, 0.4), length_sd=0.6, response=0.5, dissolve=0.1, footage=0.8, shake=0.8),
-    Style("calm", 8.0, (0.6, 0.1, 0.1, 0.2), dissolve=0.35, footage=0.5, eases=(0.6, 0.2, 0, 0.2), reach=0.1),
-)
+def _style(name: str, table: dict[str, Any]) -> Style:
+    values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
+    return Style(name, **values)
+
+
+STYLES = tuple(_style(*item) for item in read_toml(Path(__file__).with_name("styles.toml")).items())
 
 
 @dataclass(frozen=True)

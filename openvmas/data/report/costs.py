@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
-from openvmas.data.curation.catalogue import read_json_lines
+from openvmas.data.curation.catalogue import duration_of, read_json_lines
+from openvmas.data.curation.record import Record
 from openvmas.errors import InputError
 
 MEASURED = "measured_costs.json"  # of bench/curation.py, for those who have not built anything yet
@@ -68,21 +69,12 @@ def read_costs(dataset: Path | None) -> Costs:
     for path in work.glob("done-*.json"):
         done = json.loads(path.read_bytes())
         listed, kept = listed + done["n"], kept + done["kept"]
-    seconds, n_bytes = _lengths(work)
+    seconds = sum(duration_of(Record.from_dict(row)) for row in read_json_lines(sorted(work.glob("records-*.jsonl"))))
+    facts = (row["facts"] for row in read_json_lines(sorted(work.glob("input-*.jsonl"))))
+    n_bytes = sum(found.get("source.bytes", found.get("tar.size", 0)) for found in facts)  # as far as files were opened
     shards = sum(path.stat().st_size for path in (dataset / "shards").glob("*.tar"))
     order = sorted(stages, key=lambda name: -stages[name][0])
     return Costs(listed, kept, {name: stages[name] for name in order}, seconds, shards, n_bytes, str(dataset))
-
-
-def _lengths(work: Path) -> tuple[float, int]:
-    """Seconds of what was kept, and bytes of all listed files as far as they were opened."""
-    seconds, n_bytes = 0.0, 0
-    for record in read_json_lines(sorted(work.glob("records-*.jsonl"))):
-        end = record["end"] if record["end"] is not None else record["facts"].get("probe.duration", 0.0)
-        seconds += max(end - record["start"], 0.0)
-    for record in read_json_lines(sorted(work.glob("input-*.jsonl"))):
-        n_bytes += record["facts"].get("source.bytes", record["facts"].get("tar.size", 0))
-    return seconds, n_bytes
 
 
 def make_plan(costs: Costs, clips: int, nodes: int, cores: int, length: float | None = None) -> str:

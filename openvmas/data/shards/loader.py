@@ -8,7 +8,6 @@ few neighbouring shards.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -160,18 +159,13 @@ class Loader:
         )
 
 
-@functools.cache
-def _parquet() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError("reading a set needs pyarrow; install openvmas[data].") from error
-    return pyarrow.parquet
-
-
 def _read_index(path: Path, split: str) -> dict[str, list[Any]]:
     """Columns of the rows of a split. Raises InputError."""
     if not path.is_file():
         raise InputError(f"{path} is not there; give the folder of a finished set.")
-    table = _parquet().read_table(path, columns=["shard", "offset", "size"], filters=[("split", "=", split)])
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise InputError("reading a set needs pyarrow; install openvmas[data].") from error
+    table = parquet.read_table(path, columns=["shard", "offset", "size"], filters=[("split", "=", split)])
     return table.to_pydict()

@@ -24,6 +24,7 @@ from openvmas.data.curation.catalogue import SPLITS, Arrays, duration_of, read_r
 from openvmas.data.curation.record import Record
 from openvmas.errors import InputError, OutputError
 from openvmas.files import atomic_path, write_text
+from openvmas.pretrained import hash_file
 from openvmas.settings import option
 
 FORMAT_VERSION = 1
@@ -193,9 +194,7 @@ class _Packer:
         tar, rows = self._open.pop(name)
         tar.close()
         part = self._folder / f"{name}.tar.part"
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        note = {"key": self._missing[name].key, "sha256": digest, "bytes": part.stat().st_size, "rows": rows}
+        note = {"key": self._missing[name].key, "sha256": hash_file(part), "bytes": part.stat().st_size, "rows": rows}
         # The note comes last: a shard without one is written again.
         (self._notes / f"{name}.json").unlink(missing_ok=True)
         part.replace(self._folder / f"{name}.tar")
@@ -266,15 +265,13 @@ def _write_manifest(output: Path, notes: Path, plan: list[_Planned]) -> dict[str
         splits[record.facts["split.name"]]["seconds"] += duration_of(record)
     for split in splits.values():
         split["seconds"] = round(split["seconds"], 3)
-    with (output / "index.parquet").open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
     manifest = {
         "format": FORMAT_VERSION,
         "records": sum(split["records"] for split in splits.values()),
         "seconds": round(sum(split["seconds"] for split in splits.values()), 3),
         "splits": splits,
         "arrays": arrays,
-        "index": {"name": "index.parquet", "sha256": digest},
+        "index": {"name": "index.parquet", "sha256": hash_file(output / "index.parquet")},
     }
     write_text(output / "manifest.json", json.dumps(manifest, indent=1, sort_keys=True) + "\n")
     return manifest

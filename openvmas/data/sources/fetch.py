@@ -15,7 +15,6 @@ import os
 import shutil
 import socket
 import subprocess
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -176,8 +175,6 @@ class Fetcher:
         self._folder, self._options, self._licences = folder, options, licences
         self._last: dict[str, float] = {}  # host → when its last request ended
         self._robots: dict[str, Any] = {}
-        self._hosts: dict[str, threading.Lock] = {}
-        self._lock = threading.Lock()
         self._tried: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -189,8 +186,7 @@ class Fetcher:
         if not by_host:
             return
         with concurrent.futures.ThreadPoolExecutor(min(self._options.hosts, len(by_host))) as pool:
-            for future in [pool.submit(self._fetch_host, group) for group in by_host.values()]:
-                future.result()
+            list(pool.map(self._fetch_host, by_host.values()))
 
     def result(self, record: Record) -> tuple[Record, Path] | Drop:
         """The record with what its page said, and its file; or why there is none."""
@@ -210,10 +206,7 @@ class Fetcher:
 
     def _fetch_host(self, records: list[Record]) -> None:
         for record in records:
-            with self._lock:
-                lock = self._hosts.setdefault(urlsplit(record.origin.uri).netloc.lower(), threading.Lock())
-            with lock:
-                self._fetch_one(record)
+            self._fetch_one(record)
 
     def _fetch_one(self, record: Record) -> None:
         address = record.origin.uri
@@ -236,9 +229,7 @@ class Fetcher:
         is_direct = options.via == "direct" or (options.via == "auto" and is_media_name(urlsplit(address).path))
         try:
             is_allowed(address, options, self._robots)
-            if is_direct:
-                return self._direct(record)
-            return self._with_program(record)
+            return self._direct(record) if is_direct else self._with_program(record)
         except FetchError as failure:
             return Fetched(address, "", failure.reason, failure.detail, failure.is_final)
 
@@ -296,11 +287,9 @@ class Fetcher:
         if done.returncode:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             detail = lines[-1] if lines else f"exit code {done.returncode}"
-            low = detail.lower()
-            if any(word in low for word in _GONE_WORDS):
-                raise FetchError(GONE, detail, True)
-            if any(word in low for word in _REFUSED_WORDS):
-                raise FetchError(REFUSED, detail, True)
+            for reason, words in ((GONE, _GONE_WORDS), (REFUSED, _REFUSED_WORDS)):
+                if any(word in detail.lower() for word in words):
+                    raise FetchError(reason, detail, True)
             raise FetchError(UNREACHABLE, detail, False)
         return done.stdout.decode("utf-8", "replace")
 

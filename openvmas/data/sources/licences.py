@@ -44,10 +44,8 @@ def _from_words(text: str) -> str:
     low = text.lower()
     if "attribution" not in low:
         return text
-    parts = ["CC-BY"]
-    parts += ["NC"] if re.search("non-?commercial", low) else []
-    parts += ["ND"] if re.search("no-?deriv", low) else []
-    parts += ["SA"] if re.search("share-?alike", low) else []
+    words = {"NC": "non-?commercial", "ND": "no-?deriv", "SA": "share-?alike"}
+    parts = ["CC-BY", *(part for part, word in words.items() if re.search(word, low))]
     version = re.search(r"\b(\d\.\d)\b", low)
     return _join("-".join(parts), version[1] if version else None)
 

@@ -8,6 +8,7 @@ the source lies. A row or member that cannot be used becomes a record with the f
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -22,36 +23,14 @@ from openvmas.data.curation.recipe import SourceOptions, nearest
 from openvmas.data.curation.record import Kind, Origin, Record, make_id
 from openvmas.data.sources.licences import is_free, normalise_licence
 from openvmas.errors import InputError
+from openvmas.settings import read_toml
 
-_ENDINGS = {
-    "video": "mp4 m4v mov mkv webm avi mpg mpeg ts m2ts mts flv wmv ogv 3gp mxf",
-    "audio": "wav flac ogg oga opus mp3 m4a aac aiff aif wma mka ape wv tta caf au",
-    "image": "jpg jpeg png webp bmp tif tiff gif",
-}
-ENDINGS = {kind: frozenset(text.split()) for kind, text in _ENDINGS.items()}
+_KNOWN = read_toml(Path(__file__).with_name("field_names.toml"))
+ENDINGS = {kind: frozenset(text.split()) for kind, text in _KNOWN["endings"].items()}
 MAX_SIDECAR = 1 << 20  # bytes of a JSON file beside a medium
 Span = tuple[float, float | None]
-_SIDE_KEYS = {  # what a sidecar calls a field of Origin, best first: own names, yt-dlp, video2dataset
-    "title": ("title", "fulltitle", "caption"),
-    "author": ("author", "artist", "uploader", "channel"),
-    "collection": ("collection", "album", "channel_id", "playlist_id", "channel"),
-    "licence": ("licence", "license", "licenseurl"),
-    "page": ("page", "webpage_url", "url", "original_url"),
-}
-
 BATCH = 1000  # rows of a Parquet file in memory
 MAX_FIELD = 1 << 20  # characters of one cell
-_NAMES = {  # column names that are understood, best first
-    "address": ("url", "address", "uri", "link", "path", "file", "video_url", "video_url_youtube", "youtube_url"),
-    "youtube": ("youtube_id", "video_id", "ytid", "yt_id", "video_youtube_id"),
-    "start": ("start", "start_time", "start_seconds", "clip_start", "begin"),
-    "end": ("end", "end_time", "end_seconds", "clip_end", "stop"),
-    "licence": ("licence", "license"),
-    "author": ("author", "artist", "artist_name", "uploader", "channel"),
-    "title": ("title", "track_name", "track", "name"),
-    "collection": ("collection", "album", "channel_id", "channel", "artist_id"),
-    "page": ("page", "webpage"),
-}
 _ADDRESS = re.compile(r"https?://[^\s/]+\S*")
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
@@ -90,10 +69,7 @@ def list_records(options: SourceOptions, folder: Path) -> Iterator[Record]:
     """List the records of a source, in order. folder: the recipe's. Raises InputError if the source is unusable."""
     place = find_place(options, folder)
     listing = {"folder": _list_folder, "tar": _list_tars, "manifest": _list_manifest}[options.kind](place, folder)
-    for count, record in enumerate(listing):
-        if options.max_records and count >= options.max_records:
-            return
-        yield record
+    yield from itertools.islice(listing, options.max_records or None)
 
 
 def local_path(record: Record, place: Place) -> Path:
@@ -148,7 +124,7 @@ def from_sidecar(text: bytes) -> dict[str, str]:
     if not isinstance(data, dict):
         return {}
     found = {}
-    for name, keys in _SIDE_KEYS.items():
+    for name, keys in _KNOWN["sidecar"].items():
         value = next((data[key] for key in keys if isinstance(data.get(key), str) and data[key]), "")
         if value:
             found[name] = value[:1000]
@@ -200,10 +176,8 @@ def _list_tar(place: Place, path: Path) -> Iterator[Record]:
 
 def _member(place: Place, path: Path, member: tarfile.TarInfo) -> Record:
     facts = {"tar.offset": member.offset_data, "tar.size": member.size}
-    uri = f"{_readable(path.name)}!{_readable(member.name)}"
-    return _record(
-        place, uri, {"collection": _readable(path.name), "title": _readable(member.name)}, facts, (0.0, None)
-    )
+    archive, name = _readable(path.name), _readable(member.name)
+    return _record(place, f"{archive}!{name}", {"collection": archive, "title": name}, facts)
 
 
 def _with_sides(record: Record, sides: dict[str, str]) -> Record:
@@ -297,7 +271,7 @@ class Columns:
         """By the recipe, else by usual names. Raises InputError if no column can be the address."""
         by_low = {name.lower(): name for name in reversed(list(row))}
         names = {}
-        for what, usual in _NAMES.items():
+        for what, usual in _KNOWN["columns"].items():
             chosen = getattr(options, what, "") if what in ("address", "start", "end") else ""
             if chosen and chosen not in row:
                 raise InputError(f"{table} has no column {chosen}; {nearest(chosen, row)}")

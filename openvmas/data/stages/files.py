@@ -21,6 +21,7 @@ from openvmas.media.packets import packets
 from openvmas.media.probe import open_media, picture_stream
 from openvmas.settings import option
 
+_NOTED = ("width", "height", "sample_rate", "channels", "video_codec", "audio_codec", "container", "n_bytes")
 _INDEXED = ("mov", "matroska", "avi", "asf", "flv")  # containers whose header says how long they are
 
 
@@ -43,19 +44,8 @@ class Probe:
             return Drop(record, self.name, "no picture", f"{info.container} with {info.audio_codec}")
         if record.kind == "video" and self.needs_sound and not info.has_audio:
             return Drop(record, self.name, "no sound", f"{info.container} with {info.video_codec}")
-        return record.with_facts(
-            self.name,
-            duration=round(info.duration, 3),
-            width=info.width,
-            height=info.height,
-            fps=round(info.fps, 3),
-            sample_rate=info.sample_rate,
-            channels=info.channels,
-            video_codec=info.video_codec,
-            audio_codec=info.audio_codec,
-            container=info.container,
-            n_bytes=info.n_bytes,
-        )
+        facts = {name: getattr(info, name) for name in _NOTED}
+        return record.with_facts(self.name, duration=round(info.duration, 3), fps=round(info.fps, 3), **facts)
 
 
 @dataclass(frozen=True)

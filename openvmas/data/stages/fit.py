@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import onnxruntime
 
 from openvmas.data.curation.record import Drop, Record
 from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.errors import ModelError
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import sync_z
+from openvmas.onnx_session import open_graph, run
 from openvmas.settings import option
 
 # features [F, D] float32, their times [F] s, wave [L] float32 mono, its rate in Hz → similarity in [-1, 1]
@@ -79,19 +79,15 @@ def load_similarity(model: str) -> Similarity:
             raise ModelError(f"the model {model} cannot be imported ({error}); check module and function.") from error
     if not Path(model).is_file():
         raise ModelError(f"there is no model {model}; give an ONNX file or `module:function`.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
     try:
-        session = onnxruntime.InferenceSession(Path(model).read_bytes(), options, providers=["CPUExecutionProvider"])
+        graph = open_graph(model, threads=1)
     except Exception as error:  # ONNX Runtime has no narrower base class for damaged files
         raise ModelError(f"{model} cannot be read as an ONNX graph ({error}); export it again.") from error
-    names = {item.name for item in session.get_inputs()}
+    names = {item.name for item in graph.get_inputs()}
     if names != {"features", "wave"}:
         raise ModelError(f'{model} has the inputs {sorted(names)}; a model of fit takes "features" and "wave".')
 
     def similarity(features: np.ndarray, times: np.ndarray, wave: np.ndarray, sample_rate: int) -> float:
-        (found,) = session.run(None, {"features": features[None], "wave": wave[None]})[:1]
-        return float(np.asarray(found).reshape(-1)[0])
+        return float(run(graph, {"features": features[None], "wave": wave[None]})[0].reshape(-1)[0])
 
     return similarity

@@ -34,7 +34,7 @@ class Glance:
     def __call__(self, record: Record, media: Media) -> Record | Drop:
         if record.kind != "video":
             return record
-        frames = media.key_frames(self.n_frames).frames
+        frames = media.key_frames(self.n_frames)
         if len(frames) < 2:  # one key frame only: nothing can be said so cheaply
             return record
         change = largest_change(frames)

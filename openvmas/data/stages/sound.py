@@ -135,14 +135,9 @@ class Quality:
             return Drop(record, self.name, "band-limited", f"nothing above {found.bandwidth:.0f} Hz")
         if found.is_mono and not self.allow_mono:
             return Drop(record, self.name, "mono", "all channels are the same")
-        return record.with_facts(
-            self.name,
-            level_db=round(found.level_db, 1),
-            silent_share=round(found.silent_share, 4),
-            clipping=round(found.clipping, 3),
-            bandwidth=round(found.bandwidth),
-            is_mono=found.is_mono,
-        )
+        rounded = {"level_db": round(found.level_db, 1), "silent_share": round(found.silent_share, 4)}
+        rounded |= {"clipping": round(found.clipping, 3), "bandwidth": round(found.bandwidth)}
+        return record.with_facts(self.name, **rounded, is_mono=found.is_mono)
 
 
 @dataclass(frozen=True)
@@ -161,8 +156,6 @@ class Sounds:
 
     def shares(self) -> dict[str, float]:
         """Share of time with talk, singing, and music or singing."""
-        if not len(self.music):
-            return {"speech_share": 0.0, "singing_share": 0.0, "music_share": 0.0}
         # Where music goes on under a voice the detector is sure of both; talk without music is speech alone.
         return {
             "speech_share": share(self.speech >= LIKELY),

@@ -30,6 +30,7 @@ from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.eval.suites.excerpt import Excerpt, prepare
 from openvmas.eval.suites.suite import Clip
 from openvmas.eval.systems.system import Setting, System, Task, file_name, open_system
+from openvmas.files import atomic_path, write_text
 from openvmas.generate.similarity import Vectors
 from openvmas.hub.taggers import Embedder
 from openvmas.media.audio import Audio, read_audio
@@ -200,11 +201,10 @@ class Worker:
                 began, cpu = time.perf_counter(), processor_seconds()
                 audio = system.make(task)
                 cost = time.perf_counter() - began, processor_seconds() - cpu
-                write_flac(scratch / place.name, audio)
-                os.replace(scratch / place.name, place)
+                with atomic_path(place) as hidden:
+                    write_flac(hidden, audio)
                 kept = {"key": key, "wall": cost[0], "cpu": cost[1], "duration": float(audio.duration)}
-                (scratch / record.name).write_text(json.dumps(kept) + "\n", encoding="utf-8")
-                os.replace(scratch / record.name, record)
+                write_text(record, json.dumps(kept) + "\n")
                 kept["is_new"] = True
         finally:
             shutil.rmtree(scratch, ignore_errors=True)

@@ -16,9 +16,9 @@ from openvmas.errors import OptionError
 from openvmas.planning.schema import write_plan
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, body_of, errors
+from openvmas.studio.api.schemas import NAMES, check_options
 from openvmas.studio.api.upload_routes import analysis_limits
 from openvmas.studio.api.views import describe_model
-from openvmas.studio.options_schema import NAMES, check_options
 from openvmas.studio.queue import jobs
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES

@@ -25,8 +25,8 @@ from openvmas.studio.api.context import (
     send_file,
 )  # fmt: skip
 from openvmas.studio.api.guard import COOKIE, match_token
+from openvmas.studio.api.schemas import check_options
 from openvmas.studio.api.views import read_json, session
-from openvmas.studio.options_schema import check_options
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.projects import NotFoundError

@@ -13,8 +13,8 @@ from openvmas.condition import AXES
 from openvmas.pretrained import list_presets
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.studio.api import schemas
+from openvmas.studio.api.schemas import describe_options
 from openvmas.studio.limits import StudioOptions
-from openvmas.studio.options_schema import describe_options
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_stem

@@ -9,28 +9,112 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
+import sqlite3
 import sys
+import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.generate import scorer
 from openvmas.settings import OutputOptions
 from openvmas.studio.queue import jobs
-from openvmas.studio.queue.heartbeat import Heartbeat
 from openvmas.studio.queue.jobs import StoppedError
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
 from openvmas.studio.tasks.compose import TakeRequest, compose
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
 
+INTERVAL_S = 0.25  # between heartbeats
+STOP_TIMEOUT_S = 1.2  # that work may go on after the signal to stop
+STUCK = 70  # exit code of a worker that had to end itself
 POLL_S = 0.02  # between looks into an empty queue; somebody waits for sound
 IDLE_EXIT_S = 20.0  # without a server, after which an idle worker leaves
 COMPOSE_SHARE = 0.8  # of the work on a take; the rest is mixing and measuring
 INSPECT_SHARES = {"watch": (0.0, 0.8), "listen": (0.8, 0.15), "plan": (0.95, 0.05)}
 MAX_MODELS = 2  # that are kept in memory
+
+
+class Heartbeat:
+    """A thread that renews the lease of a worker's job, hands on progress and stops the work when asked to.
+
+    The work runs in the main thread, inside `leasing`, and is stopped by a signal there, whatever it is doing; if that
+    does not help in time, the whole process ends and its supervisor starts another.
+    """
+
+    def __init__(self, database: Database, worker: str) -> None:
+        self._database, self._worker = database, worker
+        self._lock = threading.Lock()
+        self._claim: jobs.Claim | None = None
+        self._reason = ""
+        self._stopped_at = self._recorded_at = 0.0
+        self.progress = jobs.Progress()
+        self.kind = "starting"  # until the model is there
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        """Install the handlers of signals and begin."""
+        signal.signal(signal.SIGINT, self._interrupt)
+        signal.signal(signal.SIGTERM, self._interrupt)
+        self.record()
+        self._thread.start()
+
+    def record(self) -> None:
+        """Note in the database that this process runs."""
+        jobs.record_heartbeat(self._database, self._worker, self.kind, os.getpid())
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @contextlib.contextmanager
+    def leasing(self, claim: jobs.Claim) -> Iterator[None]:
+        """Keep the lease of a job. Raises StoppedError in the block where the work must stop."""
+        with self._lock:
+            self._claim, self._reason, self.progress = claim, "", jobs.Progress()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._claim = None
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            raise jobs.StoppedError("leave")
+        if self._reason and self._claim is not None:
+            raise jobs.StoppedError(self._reason)
+
+    def _run(self) -> None:
+        while not self._is_over.wait(INTERVAL_S):
+            # A database that is busy for long costs one heartbeat, not the thread.
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._beat(time.monotonic())
+
+    def _beat(self, now: float) -> None:
+        if now - self._recorded_at > jobs.ALIVE_S / 4:
+            self.record()
+            self._recorded_at = now
+        with self._lock:
+            claim, progress = self._claim, self.progress
+        if claim is None:
+            return
+        if not self._reason:
+            answer = jobs.renew_lease(self._database, claim, progress)
+            with self._lock:
+                if answer == "go" or self._claim is not claim:
+                    return
+                self._reason, self._stopped_at = answer, now
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        elif now - self._stopped_at > STOP_TIMEOUT_S:
+            if self._reason == "cancel":
+                jobs.finish(self._database, claim, "cancelled")
+            os._exit(STUCK)
 
 
 class Worker:
@@ -88,16 +172,15 @@ class Worker:
                 jobs.release(self.database, claim)
                 raise
         except OpenVMASError as error:
-            jobs.finish(self.database, claim, "failed", self.without_paths(str(error)))
+            # Without paths: clients need not know where the studio's folder is.
+            home = str(self.database.folder)
+            message = str(error).replace(f"{home}{os.sep}", "").replace(home, "the studio")
+            jobs.finish(self.database, claim, "failed", message)
         except Exception as error:  # one job's fault must not take the others' worker away
             traceback.print_exc()
             message = f"this is a fault of openvmas ({type(error).__name__}); report it with the server's output."
             jobs.finish(self.database, claim, "failed", message)
         return True
-
-    def without_paths(self, message: str) -> str:
-        """The message with every path relative to the studio's folder: clients need not know where that is."""
-        return message.replace(f"{self.database.folder}{os.sep}", "").replace(str(self.database.folder), "the studio")
 
     def work(self, claim: jobs.Claim) -> None:
         """Do a job. Raises StoppedError, and OpenVMASError where it cannot be done."""
@@ -182,16 +265,14 @@ class Worker:
         earlier = self.database.row("SELECT * FROM takes WHERE id = ?", (take["parent"],)) if take["parent"] else None
         files = folder.take(take["id"], claim.attempt)
         base = folder.take(earlier["id"], earlier["attempt"]) if earlier else None
-        part = TakeRequest(claim.kind, take, files, base)
         loading = time.monotonic()
         model = self.open_model(take["model"])
         loaded = round(time.monotonic() - loading, 3)
-        made = compose(
-            model,
-            part,
-            folder,
-            lambda done: self.report_progress("compose", start + length * COMPOSE_SHARE * done, began),
-        )
+
+        def on_composed(done: float) -> None:
+            self.report_progress("compose", start + length * COMPOSE_SHARE * done, began)
+
+        made = compose(model, TakeRequest(claim.kind, take, files, base), folder, on_composed)
         made["seconds"]["load"] = loaded
         self.mark(claim, take, "finishing")
         duration, source_bytes = take["duration"], folder.source(project["suffix"]).stat().st_size

@@ -10,6 +10,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +73,19 @@ class Database:
         found = self.connect().execute(sql, values).fetchone()
         return None if found is None else dict(found)
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[sqlite3.Connection]:
+    def read(self) -> AbstractContextManager[sqlite3.Connection]:
         """A transaction whose queries all see the same moment; what others write meanwhile is not in it."""
-        yield from self._transaction("BEGIN")
+        return self._transaction("BEGIN")
+
+    def write(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A transaction that no other process can write beside; undone if the block raises."""
+        return self._transaction("BEGIN IMMEDIATE")
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other process can write beside; undone if the block raises."""
-        yield from self._transaction("BEGIN IMMEDIATE")
-
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
-        connection = self.connect()
-        connection.execute(begin)
-        try:
+        with self.connect() as connection:  # SQLite's own block commits or rolls back, but does not begin
+            connection.execute(begin)
             yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -50,15 +50,6 @@ def wav_header(n_samples: int) -> bytes:
     return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + fmt + struct.pack("<4sI", b"data", size)
 
 
-def wav_bytes(path: Path, n_samples: int, start: int, stop: int, offset: int = 0) -> bytes:
-    """Bytes start .. stop-1 of the 16-bit WAV file of n_samples that the music on disk makes, as far as it goes."""
-    head = wav_header(n_samples)[start:stop] if start < HEADER else b""
-    first, last = max(start - HEADER, 0), max(stop - HEADER, 0)
-    low, high = first // FRAME, -(-last // FRAME)
-    data = to_pcm(read_wave(path, low, high, offset)) if last > first else b""
-    return head + data[first - low * FRAME : last - low * FRAME]
-
-
 @dataclass(frozen=True)
 class TakeSound:
     """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them."""
@@ -79,7 +70,11 @@ class TakeSound:
 
     def read(self, start: int, stop: int) -> bytes:
         """Bytes start .. stop-1 of the 16-bit WAV file, as far as it goes."""
-        return wav_bytes(self.path, self.n_samples, start, stop, self.offset)
+        head = wav_header(self.n_samples)[start:stop] if start < HEADER else b""
+        first, last = max(start - HEADER, 0), max(stop - HEADER, 0)
+        low, high = first // FRAME, -(-last // FRAME)
+        data = to_pcm(read_wave(self.path, low, high, self.offset)) if last > first else b""
+        return head + data[first - low * FRAME : last - low * FRAME]
 
     def cut(self, start: int, stop: int) -> bytes:
         """A WAV file of samples start .. stop-1."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from openvmas.errors import InputError
+from openvmas.files import write_bytes, write_text
 from openvmas.generate.report import Stages, plain, summarize
 from openvmas.generate.scorer import inspect
 from openvmas.media.containers import choose_extension
@@ -28,12 +28,15 @@ from openvmas.vision.analysis import PartialAnalysis, VideoAnalysis
 STRIP_WIDTH, STRIP_HEIGHT, STRIP_COLUMNS, MAX_STRIP = 160, 90, 10, 120  # px, and numbers of pictures
 CURVES_RATE = 10  # per second, of the curves that the page draws
 STAGE_NAMES = {"analyze": "watch", "listen": "listen", "plan": "plan"}  # of a run, in messages
+SHOWN = (
+    "duration", "fps", "frame_interval", "n_frames", "width", "height", "codec", "container", "has_audio",
+)  # fmt: skip
 PLAYED_BY_BROWSERS = {"h264", "vp8", "vp9", "av1"}
 
 
-def examine(source: Path, request: dict[str, Any]) -> dict[str, Any]:
+def examine(request: dict[str, Any]) -> dict[str, Any]:
     """The facts about a video that its project keeps. Raises InputError for no video, or one beyond the limits."""
-    info = probe(source)
+    info = probe(Path(request["source"]))
     name = request["name"]
     if info.duration > 60 * request["max_minutes"]:
         raise InputError(
@@ -52,15 +55,7 @@ def examine(source: Path, request: dict[str, Any]) -> dict[str, Any]:
     return plain(
         {
             "filename": name,
-            "duration": info.duration,
-            "fps": info.fps,
-            "frame_interval": info.frame_interval,
-            "n_frames": info.n_frames,
-            "width": info.width,
-            "height": info.height,
-            "codec": info.codec,
-            "container": info.container,
-            "has_audio": info.has_audio,
+            **{field: getattr(info, field) for field in SHOWN},
             "is_playable": info.codec in PLAYED_BY_BROWSERS and info.container.startswith(("mov", "matroska")),
             "filmstrip": {"n": n, "ready": 0, "columns": STRIP_COLUMNS, "width": width, "height": height},
         }
@@ -96,9 +91,7 @@ class Strip:
     def draw(self) -> None:
         ready = min(self._seen // 2, self._n)
         if ready > self._drawn:
-            hidden = self._path.with_suffix(".part")
-            hidden.write_bytes(jpeg(self._sheet))
-            os.replace(hidden, self._path)
+            write_bytes(self._path, jpeg(self._sheet))
             self._drawn = ready
             self._tell({"filmstrip": ready})
 
@@ -107,7 +100,7 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     """Check and analyze a new video and write the files of its project. Returns the plan as YAML."""
     source, folder = Path(request["source"]), ProjectFolder(Path(request["home"]), request["project"])
     folder.partial_analysis.unlink(missing_ok=True)  # an attempt that broke off may have left its own
-    found = examine(source, request)
+    found = examine(request)
     tell({"video": found})
     info = probe(source)
     n, (width, height) = strip_shape(info)
@@ -116,9 +109,7 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     wanted = FrameRequest(Fraction(2 * n) / info.duration, (width, height), chunk=4)
 
     def show(seen: PartialAnalysis) -> None:
-        hidden = folder.partial_analysis.with_suffix(".tmp")
-        hidden.write_text(json.dumps(partial_summary(seen)), encoding="utf-8")
-        os.replace(hidden, folder.partial_analysis)
+        write_text(folder.partial_analysis, json.dumps(partial_summary(seen)))
 
     stages = Stages(lambda stage, done: tell({"stage": STAGE_NAMES[stage], "done": done}))
     options = Options.of()
@@ -141,11 +132,8 @@ def partial_summary(seen: PartialAnalysis) -> dict[str, Any]:
     """The part of `summary_of` that is known of the first `until` s, for the page to draw meanwhile."""
     return plain(
         {
-            "until": seen.until,
+            **{name: getattr(seen, name) for name in ("until", "cuts", "visual_beats", "visual_beat_strengths")},
             "shots": [asdict(shot) for shot in seen.shots],
-            "cuts": seen.cuts,
-            "visual_beats": seen.visual_beats,
-            "visual_beat_strengths": seen.visual_beat_strengths,
             "curves_rate": float(CURVES_RATE),
             "energy": thin(seen.energy),
         }

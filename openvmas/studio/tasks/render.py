@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,7 @@ from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.schema import ScorePlan, read_plan
-from openvmas.settings import SAMPLE_RATE_OUT, Options
-from openvmas.studio.options_schema import NAMES
+from openvmas.settings import SAMPLE_RATE_OUT, Options, OutputOptions
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.take_sound import WAV_HEADER, peaks_of_file, read_wave
 from openvmas.vision.analysis import VideoAnalysis
@@ -34,10 +34,10 @@ from openvmas.vision.analysis import VideoAnalysis
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
 
 
-def read_blocks(path: Path) -> Iterator[np.ndarray]:
-    """Blocks [2, n] of written music."""
+def read_blocks(path: Path, size: int = BLOCK) -> Iterator[np.ndarray]:
+    """Blocks [2, n] of written music, n at most `size`."""
     start = 0
-    while (block := read_wave(path, start, start + BLOCK)).shape[1]:
+    while (block := read_wave(path, start, start + size)).shape[1]:
         yield block
         start += block.shape[1]
 
@@ -71,7 +71,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, WAV_HEADER).tobytes())
     measured = measure(folder.wave, plan, analysis)
     tell({"stage": "finish", "done": 1.0})
-    for name in set(NAMES["output"]) - {"model"}:  # where things lie is no option here
+    for name in {item.name for item in fields(OutputOptions)} - {"model"}:  # where things lie is no option here
         del report["options"][name]
     report["input"]["path"] = request["name"]
     report["seconds"] |= request["seconds"] | {"finish": sum(stages.seconds.values())}
@@ -89,10 +89,8 @@ def read_mono(path: Path) -> np.ndarray:
     import soxr
 
     stream = soxr.ResampleStream(SAMPLE_RATE_OUT, ANALYSIS_RATE, 1, dtype="float32", quality="MQ")
-    parts, start = [], 0
-    while (block := read_wave(path, start, start + 60 * BLOCK)).shape[1]:
-        parts.append(stream.resample_chunk(block.mean(axis=0, dtype=np.float32)))
-        start += block.shape[1]
+    blocks = read_blocks(path, 60 * BLOCK)
+    parts = [stream.resample_chunk(block.mean(axis=0, dtype=np.float32)) for block in blocks]
     parts.append(stream.resample_chunk(np.zeros(0, np.float32), last=True))
     return np.concatenate(parts)
 
@@ -105,16 +103,13 @@ def measure(path: Path, plan: ScorePlan, analysis: VideoAnalysis) -> dict[str, A
     end = float(analysis.duration)
     hits = np.array([hit.time for hit in plan.hits if hit.source == "user"])
     cut_to = {
-        f"cut_to_{name}": align_marks(analysis.cuts, marks, end)
-        for name, marks in (("beat", heard.beats), ("onset", heard.onsets))
+        "cut_to_beat": align_marks(analysis.cuts, heard.beats, end),
+        "cut_to_onset": align_marks(analysis.cuts, heard.onsets, end),
     }
     return rounded(
         {
             "tempo": float(plan.tempo),
-            "onsets": heard.onsets,
-            "onset_strengths": heard.onset_strengths,
-            "beats": heard.beats,
-            "downbeats": heard.downbeats,
+            **{name: getattr(heard, name) for name in ("onsets", "onset_strengths", "beats", "downbeats")},
             "visual_beats": analysis.visual_beats,
             "cuts": analysis.cuts,
             "hits": hits,
@@ -140,13 +135,8 @@ def moments(analysis: VideoAnalysis, hits: np.ndarray, onsets: np.ndarray) -> li
     times = np.array(sorted(found))
     errors = nearest(times, onsets)
     return [
-        {
-            "time": float(time),
-            "kind": found[float(time)],
-            "error": float(error),
-            "fits": bool(abs(error) <= TOLERANCE + 1e-9),
-        }
-        for time, error in zip(times, errors, strict=True)
+        {"time": time, "kind": found[time], "error": error, "fits": abs(error) <= TOLERANCE + 1e-9}
+        for time, error in zip(times.tolist(), errors.tolist(), strict=True)
     ]
 
 
@@ -160,12 +150,11 @@ def measure_section(
     beats = analysis.visual_beats[inside] - section.start
     hits = np.array([hit.time for hit in plan.hits if section.start <= hit.time < section.end])
     steps = slice(*(round(time * float(analysis.events.rate)) for time in (section.start, section.end)))
-    correlation = energy_correlation(analysis.events.energy[steps], heard.events.energy[steps])
     sync = sync_z(part, beats, section.end - section.start)
     return {
         "start": section.start,
         "end": section.end,
         "sync_z": sync.z if sync.n_beats else math.nan,
         "hit_rate": hit_rate(hits, heard.onsets) if len(hits) else math.nan,
-        "energy_correlation": correlation,
+        "energy_correlation": energy_correlation(analysis.events.energy[steps], heard.events.energy[steps]),
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
@@ -25,13 +24,8 @@ Send = Callable[[dict[str, Any]], None]
 
 def make_limits(seconds: float = PROBE_TIME, memory: int = MEMORY, file_bytes: int = SPARE_BYTES) -> Limits:
     """Limits of one task, by its time on the clock."""
-    return Limits(
-        seconds,
-        total_cpu_seconds=CORES * seconds + 1,
-        address_space=memory,
-        file_bytes=file_bytes,
-        open_files=OPEN_FILES,
-    )
+    cpu_seconds = CORES * seconds + 1
+    return Limits(seconds, None, cpu_seconds, address_space=memory, file_bytes=file_bytes, open_files=OPEN_FILES)
 
 
 def limits_for(duration: float, source_bytes: int) -> Limits:
@@ -79,19 +73,13 @@ def open_task(task: str, send: Send) -> Callable[[dict[str, Any]], dict[str, Any
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         try:
-            return run_task(task, request, send)
+            from openvmas.studio.tasks import inspect, render  # within the limits
+
+            tasks = {"probe": lambda *_: inspect.examine(request), "look": inspect.look, "finish": render.finish}
+            return tasks[task](request, send)
         except OpenVMASError as error:
             raise InputError(str(error).replace(request["source"], request["name"])) from error
         except MemoryError as error:
             raise InputError(f"{request['name']} needs more memory than is allowed; scale the video down.") from error
 
     return work
-
-
-def run_task(task: str, request: dict[str, Any], send: Send) -> dict[str, Any]:
-    """Run a task by its name; its modules are imported within the limits."""
-    from openvmas.studio.tasks import inspect, render
-
-    if task == "probe":
-        return inspect.examine(Path(request["source"]), request)
-    return {"look": inspect.look, "finish": render.finish}[task](request, send)
