@@ -205,9 +205,6 @@ def _checked_one(item: Field[Any], kind: type, value: Any) -> Any:
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         wanted = {float: "a number", int: "a whole number", bool: "True or False", str: "text"}[kind]
         raise OptionError(f"{item.name} cannot be {value!r}; give {wanted}.")
-    choices = item.metadata.get("choices")
-    if choices and value not in choices:
-        raise OptionError(f"{item.name} cannot be {value!r}; give {' or '.join(choices)}.")
     low, high = item.metadata.get("min"), item.metadata.get("max")
     if (low is not None and value < low) or (high is not None and value > high):
         allowed = f"from {low} to {high}" if high is not None else f"of {low} or more"

@@ -150,7 +150,7 @@ def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int
     """Write what the picture says: shots, cuts and visual beats (JSON), or with an output in .npz its curves too."""
     from openvmas.cli.progress import show_progress
     from openvmas.generate import scorer
-    from openvmas.generate.report import summarize
+    from openvmas.generate.deliver import summarize
     from openvmas.media.probe import probe
 
     target = Path(output or Path(video).with_suffix(".analysis.json"))

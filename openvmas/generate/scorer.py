@@ -19,10 +19,9 @@ import numpy as np
 
 from openvmas.errors import ModelError, OptionError, PlanError
 from openvmas.files import check_space
-from openvmas.generate.deliver import deliver
+from openvmas.generate.deliver import CHANNELS, SPEECH_RATE, Prepared, Progress, Stages, deliver, watched
 from openvmas.generate.outputs import Outputs, name_targets, space_needed
 from openvmas.generate.piece import Composer, Piece
-from openvmas.generate.report import CHANNELS, SPEECH_RATE, Prepared, Progress, Stages, watched
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Header, Response
 
 from openvmas.errors import PlanError
-from openvmas.generate.report import plain
+from openvmas.generate.deliver import plain
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import VERSION, ScorePlan, read_plan, write_plan
 from openvmas.settings import Options

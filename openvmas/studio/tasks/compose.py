@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from openvmas.condition import Condition
+from openvmas.generate.deliver import plain
 from openvmas.generate.piece import Composer, Notes, Piece
-from openvmas.generate.report import plain
 from openvmas.generate.scorer import Scorer, fit_length
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import ScorePlan, read_plan

@@ -13,7 +13,7 @@ import numpy as np
 
 from openvmas.errors import InputError
 from openvmas.files import write_bytes, write_text
-from openvmas.generate.report import Stages, plain, summarize
+from openvmas.generate.deliver import Stages, plain, summarize
 from openvmas.generate.scorer import inspect
 from openvmas.media.containers import choose_extension
 from openvmas.media.jpeg import jpeg
