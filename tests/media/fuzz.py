@@ -121,8 +121,7 @@ def run_media(clip: Path) -> int:
 def run_command(command: str, clip: Path) -> int:
     if command == "media":
         return run_media(clip)
-    output = {"codec encode": ["--output", str(clip.with_name("codes.npz"))]}.get(command, [])
-    return openvmas([*command.split(), str(clip), *output, "--quiet"])
+    return openvmas([*command.split(), str(clip), "--quiet"])
 
 
 def attempt(command: str, clip: Path, log: Path) -> tuple[int, float, int]:
