@@ -278,9 +278,7 @@ for _curve, _transfer in (("PQ", ColorTrc.SMPTE2084), ("HLG", ColorTrc.ARIB_STD_
     _x265 = {"preset": "ultrafast", "x265-params": "log-level=none:pools=1:frame-threads=1" + _light}
     for _kind in ("mp4", "mov", "mkv"):
         CASES[f"{_kind} hevc {_curve}"] = clip(_kind, codec="libx265", options=_x265, **_hdr)
-    CASES[f"webm vp9 {_curve}"] = clip(
-        "webm", codec="libvpx-vp9", sound_codec="libopus", options={"profile": "2"}, **_hdr
-    )
+    CASES[f"webm vp9 {_curve}"] = clip("webm", codec="libvpx-vp9", sound_codec="libopus", transfer=_transfer)
 fast("mp4 hevc PQ")
 
 

@@ -151,8 +151,7 @@ def _check_rest(case: Case, path: Path, before: VideoInfo, given: Facts, made: F
 
 def _near(made: list[tuple[float, float, str]], given: list[tuple[float, float, str]]) -> bool:
     return len(made) == len(given) and all(
-        m[2] == g[2] and abs(m[0] - g[0]) < 0.001 and abs(m[1] - g[1]) < 0.001
-        for m, g in zip(made, given, strict=True)
+        m[2] == g[2] and abs(m[0] - g[0]) < 0.001 and abs(m[1] - g[1]) < 0.001 for m, g in zip(made, given, strict=True)
     )
 
 
