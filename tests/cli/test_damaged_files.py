@@ -69,7 +69,7 @@ def test_uploads_cut_off_behind_the_index(tmp_path: Path, capfd: pytest.CaptureF
 
 
 def encrypted(clip: Path, is_real: bool) -> Path:
-    """Sample entries as common encryption writes them: `encv` and `enca` with the scheme; the bytes, too, if is_real."""
+    """Sample entries as common encryption writes them: `encv` and `enca`; is_real: the packets are noise, too."""
 
     def change(kind: bytes, payload: bytes) -> bytes | None:
         if kind != b"stsd":

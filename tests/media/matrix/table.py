@@ -174,7 +174,7 @@ ROWS: dict[str, tuple[Build, Kept]] = {
         ),
         lambda a, b: "01:02:03:04" in (b.timecode, b.facts.tags.get("timecode")),
     ),
-    "other languages (--keep-all-audio)": (languages, lambda a, b: b.languages[1:] == ["deu"]),
+    "other languages (--keep-all-audio)": (languages, lambda a, b: b.languages[1:] in (["deu"], ["ger"])),
 }  # fmt: skip
 
 CODECS: dict[str, tuple[str, str, dict[str, Any]]] = {
