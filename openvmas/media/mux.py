@@ -26,6 +26,7 @@ from openvmas.media.containers import (
     can_hold,
     check_container,
     format_of,
+    language_for,
     own_aspect,
     sound_codec,
     takes_stream,
@@ -302,6 +303,8 @@ class _Writer:
 
     def _describe(self, stream: Stream, copy: Stream) -> None:
         copy.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _OWN_TAGS})
+        if "language" in copy.metadata:
+            copy.metadata["language"] = language_for(self._result.format.name, copy.metadata["language"])
         copy.disposition = stream.disposition
         self._copies[stream.index] = copy
 
@@ -404,6 +407,8 @@ class _Sound:
         stream.time_base = Fraction(1, SAMPLE_RATE_OUT)
         stream.disposition = Disposition.default if is_default else Disposition(0)
         stream.metadata.update(words)
+        if "language" in words:
+            stream.metadata["language"] = language_for(result.format.name, words["language"])
         self._stream = stream
         start = Clock(Fraction(SAMPLE_RATE_OUT)).index(start_time)
         self._frames: Iterator[av.AudioFrame] | None = sound_frames(wav.blocks(), sample_format(codec), start)

@@ -102,6 +102,8 @@ def fast(name: str) -> None:
 
 # Containers × codecs of picture and sound.
 _LATE_MP3 = (0.323, 0.923)  # AVI cannot say how late an MP3 coder is
+# The encoder is one frame late at its start, which AVI can only say by showing the first frame twice as long.
+_HELD_FIRST = (Fraction(0), *(Fraction(i, 25) for i in range(2, 31)))
 _ALL = ("", ".mp4", ".mov", ".mkv")
 _CODECS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     # name: (extension, codec of the picture, of the sound, more)
@@ -125,7 +127,7 @@ _CODECS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "mov cineform": ("mov", "cfhd", "aac", {"pix_fmt": "yuv422p10le", "size": (256, 192)}),
     "mov v210": ("mov", "v210", "pcm_s16le", {"pix_fmt": "yuv422p10le", "n_frames": 12, "fps": 10}),
     "mov raw": ("mov", "rawvideo", "pcm_s16le", {"pix_fmt": "uyvy422", "n_frames": 12, "fps": 10}),
-    "mov dv pal": ("mov", "dvvideo", "pcm_s16le", {"size": (720, 576), "n_frames": 10}),
+    "mov dv pal": ("mov", "dvvideo", "pcm_s16le", {"size": (720, 576)}),
     "mkv h264 flac": ("mkv", "libx264", "flac", {"case": {"outputs": _ALL}}),
     "mkv hevc opus": ("mkv", "libx265", "libopus", {}),
     "mkv vp8 opus": ("mkv", "libvpx", "libopus", {"case": {"outputs": ("", ".webm")}}),
@@ -139,7 +141,10 @@ _CODECS: dict[str, tuple[str, str, str, dict[str, Any]]] = {
     "webm vp8 opus": ("webm", "libvpx", "libopus", {}),
     "webm vp9 opus": ("webm", "libvpx-vp9", "libopus", {}),
     "webm av1 opus": ("webm", "libsvtav1", "libopus", {}),
-    "avi mpeg4 mp3": ("avi", "mpeg4", "libmp3lame", {"case": {"outputs": ("", ".mkv"), "clicks": _LATE_MP3}}),
+    "avi mpeg4 mp3": (
+        "avi", "mpeg4", "libmp3lame",
+        {"case": {"outputs": ("", ".mkv"), "clicks": _LATE_MP3, "times": _HELD_FIRST}},
+    ),
     "avi mpeg4 b-frames": (
         "avi", "mpeg4", "libmp3lame", {"options": {"bf": "2"}, "case": {"outputs": ("", ".mkv"), "clicks": _LATE_MP3}},
     ),

@@ -23,6 +23,8 @@ from tests.media.matrix.cases import Case
 from tests.media.odd_clips import frames, times
 
 _PLAIN_TAGS = {"avc1", "avc3", "hvc1", "hev1"}
+_PARAMETER_SETS = {32, 33, 34}  # of HEVC, which lie beside the packets in files tagged hvc1
+_PRIMING = 0.0225  # s of an AAC coder's beginning, which players skip
 _OURS = {"comment", "encoder", "major_brand", "minor_version", "compatible_brands", "duration"}
 
 
@@ -48,6 +50,11 @@ def units(packet: bytes, codec: str) -> list[bytes]:
     """A packet's NAL units, which are led by start codes in streams and by lengths in files; else the packet itself."""
     if codec not in ("h264", "hevc"):
         return [packet]
+    found = _split(packet)
+    return [unit for unit in found if codec == "h264" or unit[0] >> 1 & 63 not in _PARAMETER_SETS]
+
+
+def _split(packet: bytes) -> list[bytes]:
     if packet.startswith((b"\0\0\0\1", b"\0\0\1")):
         return [unit.rstrip(b"\0") for unit in packet.split(b"\0\0\1") if unit.rstrip(b"\0")]
     found, at = [], 0
@@ -107,7 +114,7 @@ def _subtitles(path: Path, info: VideoInfo) -> list[tuple[float, bytes]]:
 
 def check(case: Case, clip: Path, extension: str, scorer: Scorer) -> None:
     """Score a clip and compare what came out with what went in."""
-    output = None if not extension else str(clip.with_name(f"result{extension}"))
+    output = None if not extension else str(clip.with_name(f"result-{extension[1:]}{extension}"))
     result = scorer.score(clip, output=output)
     before, after = probe(clip), probe(result.path)
     assert not [name for name in os.listdir(clip.parent) if name.startswith(".")]
@@ -160,10 +167,10 @@ def _check_sound(case: Case, path: Path, info: VideoInfo, report: dict[str, Any]
     n_samples = report["mix"]["n_samples"]
     assert abs(wave.shape[1] - n_samples) <= 48  # 1 ms
     assert n_samples / 48_000 == pytest.approx(float(report["duration"]), abs=0.0001)
-    assert _starts(path, info) == pytest.approx(0, abs=0.0011)
+    assert -_PRIMING <= _starts(path, info) <= 0.0011
     mono = wave.mean(axis=0)
     for time in case.clicks:
-        assert _position(mono, time) == pytest.approx(time, abs=0.001)
+        assert _position(mono, time) == pytest.approx(time, abs=0.0015)
     mix = report["mix"]
     if mix["is_loud_enough"]:
         assert integrated_loudness(wave, 48_000) == pytest.approx(mix["loudness_lufs"], abs=0.5)
