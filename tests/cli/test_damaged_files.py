@@ -17,6 +17,7 @@ from tests import run_cli
 from tests.media.clips import make_clip, tone
 from tests.media.odd_clips import PLAIN, box, clicks, many_channels, rebuild
 
+pytestmark = pytest.mark.slow  # the codec and its report run, too
 COMMANDS = ("score", "report", "analyze", "plan", "codec encode", "codec report")
 
 

@@ -14,6 +14,7 @@ from tests.media.fuzz import faults
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="runs are forked")
 def test_a_dozen_damaged_files(tmp_path: Path) -> None:
     done = subprocess.run(
