@@ -39,6 +39,7 @@ KEPT = Path("build/fuzz.txt")
 COMMANDS = ("media",) * 8 + ("score",) * 3 + ("report", "analyze", "plan", "codec encode", "codec report")
 
 Build = Callable[[Path], Path]
+NUMBERS = (0, 1, 7, 0xFF, 0xFFFF, 1 << 24, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF)
 SOUND = clicks(1.2, 0.3, 0.9) + 0.05 * tone(57_600, 330)
 
 
@@ -76,13 +77,15 @@ FILES: dict[str, Build] = {
 
 
 def mutate(data: bytearray, draw: random.Random) -> None:
-    """One to twenty bytes flipped, spans cut out or doubled; headers and indexes more often than the middle."""
+    """One to twenty bytes or numbers changed, spans cut out or doubled, headers and indexes more often."""
     for _ in range(draw.randint(1, 20)):
         place, kind = draw.randrange(len(data)), draw.random()
         if draw.random() < 0.5:
             near = draw.randint(0, min(4000, len(data) - 1))
             place = near if draw.random() < 0.5 else len(data) - 1 - near
-        if kind < 0.6:
+        if kind < 0.2:  # sizes, counts and times
+            data[place : place + 4] = draw.choice(NUMBERS).to_bytes(4, "big")
+        elif kind < 0.6:
             data[place] = draw.randrange(256)
         elif kind < 0.8 and len(data) > 1000:
             del data[place : place + draw.randint(1, 400)]
