@@ -1,6 +1,8 @@
 # make demo   on a fresh machine: install the core, score the example videos, say where the results are
 # make test   on a fresh machine: install everything, run linters, types and every test
 # make quick  while working: linters and the fast tests, about a minute
+# make matrix every kind of input file against its result, a few minutes
+# make fuzz   damaged files for MINUTES (10) of one core
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -9,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO_FOLDER := build/demo
 EXAMPLES := $(filter-out %.scored.mp4,$(wildcard examples/*.mp4))
 
-.PHONY: demo test quick browser check docs clean
+.PHONY: demo test quick matrix fuzz browser check docs clean
 
 demo: .venv/core.stamp
 	@mkdir -p $(DEMO_FOLDER)
@@ -30,7 +32,14 @@ browser:
 quick: .venv/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not slow and not browser"
+	$(BIN)/python -m pytest -m "not slow and not browser and not matrix"
+
+matrix: .venv/dev.stamp
+	$(BIN)/python -m pytest -m "matrix or not matrix" tests/media/matrix
+
+MINUTES ?= 10
+fuzz: .venv/dev.stamp
+	$(BIN)/python -m tests.media.fuzz --minutes $(MINUTES)
 
 check:
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Unfinished files are hidden and say which process of which machine writes them, so that those of dead ones can go.
+_SPARE = 5  # bytes of a name that the number of a variation and a longer extension may take
 _NAME = re.compile(r"\.openvmas-([0-9a-f]{6})-(\d+)-([0-9a-f]{8})")
 
 
@@ -47,6 +48,28 @@ def atomic_path(target: Path, suffix: str = "") -> Iterator[Path]:
 def hidden_name(suffix: str = "", target: str = "") -> str:
     """A name that no file has: about 40 bytes and the suffix, whatever the finished file (`target`) is called."""
     return f".openvmas-{_machine()}-{os.getpid()}-{_digest(target)}-{secrets.token_hex(4)}{suffix}"
+
+
+def beside(source: str | Path, ending: str) -> Path:
+    """The name of a result in the folder of its source: the source's with another ending, as in `.scored.mp4`.
+
+    A name that would be too long for the folder is shortened before the ending, and carries digits that tell it from
+    other names with the same beginning.
+    """
+    path = Path(source)
+    try:
+        longest = os.pathconf(path.parent, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # not on Windows; a folder that is not there
+        longest = 255
+    room = longest - len(os.fsencode(ending)) - _SPARE
+    stem = os.fsencode(path.stem)
+    if len(stem) > room and len(os.fsencode(path.name)) <= longest:
+        mark = f"-{_digest(path.name)}"
+        text = os.fsdecode(stem[: room - len(mark)])
+        while text and "\udc80" <= text[-1] <= "\udcff":  # the first bytes of a letter that was cut
+            text = text[:-1]
+        return path.with_name(f"{text}{mark}{ending}")
+    return path.with_name(f"{path.stem}{ending}")
 
 
 def is_being_written(target: Path) -> bool:

@@ -14,6 +14,7 @@ import click
 
 from openvmas.cli.options import options_of, output_options, quiet_option, result_of
 from openvmas.errors import InputError, OutputError
+from openvmas.files import beside
 from openvmas.settings import OutputOptions
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def speed_since(began: float, file: CodesFile) -> float:
 
 def named(source: str, target: str | None, ending: str, what: str) -> Path:
     """The target as a path, beside an existing source if it is left out. Raises InputError and OutputError."""
-    path, extension = Path(target or Path(source).with_suffix(ending)), Path(f"x{ending}").suffix
+    path, extension = Path(target or beside(source, ending)), Path(f"x{ending}").suffix
     if path.suffix.lower() != extension:
         raise OutputError(f"{what} is written as {extension[1:].upper()}; end {path} in {extension}.")
     if not Path(source).exists():

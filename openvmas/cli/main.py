@@ -24,6 +24,7 @@ import click
 from openvmas import __version__
 from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
 from openvmas.errors import OpenVMASError, OptionError, OutputError
+from openvmas.files import beside
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None,
     from openvmas.media.probe import probe
     from openvmas.planning.schema import write_plan
 
-    target = Path(output or Path(video).with_suffix(".plan.yaml"))
+    target = Path(output or beside(video, ".plan.yaml"))
     probe(video)
     with result_of(video, target, overwrite) as hidden, show_progress(Path(video).name, quiet) as progress:
         kept = scorer.open_plan(keep_from) if keep_from else None
@@ -153,7 +154,7 @@ def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int
     from openvmas.generate.deliver import summarize
     from openvmas.media.probe import probe
 
-    target = Path(output or Path(video).with_suffix(".analysis.json"))
+    target = Path(output or beside(video, ".analysis.json"))
     if target.suffix not in (".json", ".npz"):
         raise OutputError(f"an analysis is written as JSON or NPZ; end {target} in .json or .npz.")
     probe(video)
@@ -176,7 +177,7 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
     from openvmas.cli.progress import show_progress
     from openvmas.eval.reports.video_report import write_report
 
-    target = Path(output or Path(video).with_suffix(".report.html"))
+    target = Path(output or beside(video, ".report.html"))
     with show_progress(Path(video).name, quiet) as progress:
         made = write_report(video, target, overwrite, progress)
     click.echo(

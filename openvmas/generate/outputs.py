@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 
 from openvmas.errors import OptionError, OutputError
-from openvmas.files import explain_write_errors, hidden_name, is_being_written, sweep
+from openvmas.files import beside, explain_write_errors, hidden_name, is_being_written, sweep
 from openvmas.media.containers import check_container, choose_extension
 from openvmas.media.probe import VideoInfo
 from openvmas.settings import SAMPLE_RATE_OUT, Options
@@ -186,7 +186,7 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
         raise OptionError(f"the music is written as WAV; give --audio-out a name in .wav, not {output.audio_out}.")
     if output.midi_out is not None and Path(output.midi_out).suffix.lower() not in (".mid", ".midi"):
         raise OptionError(f"notes are written as MIDI; give --midi-out a name in .mid, not {output.midi_out}.")
-    video = Path(output.output) if output.output else path.with_name(f"{path.stem}.scored{choose_extension(info)[0]}")
+    video = Path(output.output) if output.output else beside(path, f".scored{choose_extension(info)[0]}")
     check_container(info, video)  # before minutes are spent
     audio, midi, stems = (Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out))
     if output.variations == 1:

@@ -28,6 +28,11 @@ _MKV_CODECS = _MP4_CODECS | {
 }  # fmt: skip
 _MOV_CODECS = {"prores", "dnxhd", "mjpeg", "qtrle", "png", "rawvideo", "dvvideo", "cfhd", "cinepak", "hap", "v210"}
 _PLAIN_TAGS = {"avc1", "avc3", "hvc1", "hev1"}  # of these FFmpeg's own choice is what plays everywhere
+_QUICKTIME_LANGUAGES = {
+    "hye": "arm", "eus": "baq", "mya": "bur", "zho": "chi", "cze": "ces", "nld": "dut", "fre": "fra", "kat": "geo",
+    "deu": "ger", "ell": "gre", "isl": "ice", "mkd": "mac", "msa": "may", "fas": "per", "rum": "ron", "slo": "slk",
+    "bod": "tib", "cym": "wel", "swe": "sve",
+}  # fmt: skip
 _TRIED = 4  # packets
 _UNTOLD = {"rawvideo", "dvvideo"}  # of which the container must say what the bytes mean: a look at a frame shows it
 
@@ -191,6 +196,11 @@ def takes_stream(name: str, stream: Stream) -> bool:
     except (FFmpegError, ValueError):
         return False
     return True
+
+
+def language_for(name: str, code: str) -> str:
+    """The code of a language that a container takes: FFmpeg knows only one of two for some that QuickTime numbers."""
+    return _QUICKTIME_LANGUAGES.get(code, code) if name == "mov" else code
 
 
 def takes_timecode(name: str, picture: VideoStream, info: VideoInfo, timecode: str) -> bool:

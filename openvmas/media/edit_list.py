@@ -21,6 +21,7 @@ MAX_SPANS = 1000  # pieces that one picture is put together from
 _MAX_MOOV = 1 << 30  # bytes
 _MARKS = {b"st3d", b"sv3d", b"vexu", b"hfov", b"dvcC", b"dvvC", b"dvwC", b"hvcE", b"avcE"}
 _ENTRY = 78  # bytes of a visual sample entry before its boxes
+_DAMAGE = (OSError, struct.error, ValueError, ZeroDivisionError, IndexError, StopIteration)  # of boxes that are read
 _TRACK_HEADER = 20  # bytes before the duration of a tkhd box, version 0; 28 in version 1
 
 
@@ -93,7 +94,7 @@ def read_edits(path: str | Path) -> dict[int, EditList]:
                 if kind == b"moov":
                     _read_movie(file, start, end, found)
                     break
-    except (struct.error, ValueError, ZeroDivisionError):  # a damaged list says nothing
+    except _DAMAGE:  # a damaged list says nothing
         return {}
     return found
 
@@ -167,15 +168,40 @@ def read_marks(path: str | Path, number: int) -> bytes:
                 table = _find(_find(_find(_find(track, b"mdia"), b"minf"), b"stbl"), b"stsd")
                 entry = table[16 : 8 + struct.unpack_from(">I", table, 8)[0]]
                 return b"".join(_box(name, inner) for _, name, inner in _walk(entry[_ENTRY:]) if name in _MARKS)
-    except (OSError, struct.error, ValueError, StopIteration):
+    except _DAMAGE:
         pass
     return b""
+
+
+def without_contradiction(marks: bytes) -> bytes:
+    """Marks without FFmpeg's `vexu` beside `st3d`, which says that the kind of 3D is not known and hides the other."""
+    names = {name for _, name, _ in _walk(marks)}
+    hidden = {b"vexu"} if b"st3d" in names else set()
+    return b"".join(_box(name, inner) for _, name, inner in _walk(marks) if name not in hidden)
+
+
+def read_chapter_tracks(path: str | Path) -> frozenset[int]:
+    """Numbers of the tracks that hold the titles of another track's chapters (QuickTime `tref`/`chap`)."""
+    found: set[int] = set()
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            movie = next((_read(file, a, b) for kind, a, b in _boxes(file, 0, size) if kind == b"moov"), b"")
+        for _, kind, track in _walk(movie):
+            for _, inner, references in _walk(track) if kind == b"trak" else ():
+                for _, name, numbers in _walk(references) if inner == b"tref" else ():
+                    if name == b"chap":
+                        found |= {number for (number,) in struct.iter_unpack(">I", numbers)}
+    except _DAMAGE:
+        pass
+    return frozenset(found)
 
 
 def write_movie(path: Path, edits: Mapping[int, EditList], marks: Mapping[int, bytes]) -> None:
     """Give tracks of a finished file (by number) edit lists and marks; the file is written anew beside itself.
 
-    `media_time` counts in the ticks of each list's own time_scale; the track's may be another.
+    `media_time` counts in the ticks of each list's own time_scale; the track's may be another. Marks take the place of
+    those that the track has: players refuse a file with two that contradict each other.
     """
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -206,6 +232,7 @@ def _rebuilt(payload: bytes, change: Change) -> bytes:
     parts, start = [], 0
     while start + 8 <= len(payload):
         size, kind = struct.unpack_from(">I4s", payload, start)
+        size = size if size >= 8 else len(payload) - start
         inner = payload[start + 8 : start + size]
         other = change(kind, inner)
         if other is None and kind in _PARENTS:
@@ -253,9 +280,8 @@ def _with_marks(movie: bytes, marks: Mapping[int, bytes]) -> bytes:
 def _with_entry(table: bytes, added: bytes) -> bytes:
     size, codec = struct.unpack_from(">I4s", table, 8)
     entry = table[16 : 8 + size]
-    has = {name for _, name, _ in _walk(entry[_ENTRY:])}
-    missing = b"".join(_box(name, inner) for _, name, inner in _walk(added) if name not in has)
-    return table[:8] + _box(codec, entry + missing) + table[8 + size :]
+    others = b"".join(_box(name, inner) for _, name, inner in _walk(entry[_ENTRY:]) if name not in _MARKS)
+    return table[:8] + _box(codec, entry[:_ENTRY] + others + added) + table[8 + size :]
 
 
 def _number(track: bytes) -> int:
@@ -313,6 +339,8 @@ def _walk(payload: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     start = 0
     while start + 8 <= len(payload):
         size, kind = struct.unpack_from(">I4s", payload, start)
+        if size < 8:  # the zeros that end some lists, or damage
+            return
         yield start, kind, payload[start + 8 : start + size]
         start += size
 

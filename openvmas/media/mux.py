@@ -26,12 +26,21 @@ from openvmas.media.containers import (
     can_hold,
     check_container,
     format_of,
+    language_for,
     own_aspect,
     sound_codec,
     takes_stream,
     takes_timecode,
 )
-from openvmas.media.edit_list import Edit, EditList, read_edits, read_marks, write_movie
+from openvmas.media.edit_list import (
+    Edit,
+    EditList,
+    read_chapter_tracks,
+    read_edits,
+    read_marks,
+    without_contradiction,
+    write_movie,
+)
 from openvmas.media.encode import ENCODERS, sample_format, sound_frames
 from openvmas.media.packets import PacketClock, packets
 from openvmas.media.probe import VideoInfo, is_cover, open_media
@@ -235,6 +244,8 @@ class _Writer:
                 words = {k: v for k, v in source.streams[index].metadata.items() if k.lower() in ("title", "language")}
             self._sounds.append(_Sound(result, wav, start, codec, words, is_default=index == _MAIN))
         heard = audio_stream(source, info.path).index if info.has_audio else -1
+        # Titles of chapters are a track of an mp4; FFmpeg writes it again from the chapters.
+        chapter_text = read_chapter_tracks(info.path) if info.container.startswith("mov") else frozenset()
         for stream in source.streams:
             if stream.index in self._copies or stream.index in sounds:
                 continue
@@ -246,7 +257,7 @@ class _Writer:
                 self._copy_cover(stream)
             elif stream.type in ("audio", "video", "subtitle", "attachment"):
                 self._copy(stream)
-            elif not _is_timecode(stream, main, result):
+            elif not _is_timecode(stream, main, result) and stream.id not in chapter_text:
                 self.dropped.append(f"{_name(stream)} (not carried over)")
 
     def _copy_picture(self, main: Stream) -> None:
@@ -292,6 +303,8 @@ class _Writer:
 
     def _describe(self, stream: Stream, copy: Stream) -> None:
         copy.metadata.update({k: v for k, v in stream.metadata.items() if k.lower() not in _OWN_TAGS})
+        if "language" in copy.metadata:
+            copy.metadata["language"] = language_for(self._result.format.name, copy.metadata["language"])
         copy.disposition = stream.disposition
         self._copies[stream.index] = copy
 
@@ -335,10 +348,13 @@ class _Writer:
                 )
                 kept[copy.index + 1] = EditList(tuple(moved), found.time_scale)
         picture = self._source.streams[self._info.stream_index]
-        is_movie = self._info.container.startswith("mov") and self._result.format.name in ("mp4", "mov")
-        marks = read_marks(self._info.path, picture.id) if is_movie else b""
-        if kept or (marks and self._result.format.name == "mov"):  # FFmpeg writes the marks in mp4 only
-            write_movie(path, kept, {self._copies[picture.index].index + 1: marks})
+        number = self._copies[picture.index].index + 1
+        if self._result.format.name in ("mp4", "mov"):
+            written = read_marks(path, number)  # FFmpeg's own say less, and contradict themselves
+            marks = read_marks(self._info.path, picture.id) if self._info.container.startswith("mov") else b""
+            marks = marks or without_contradiction(written)
+            if kept or marks != written:
+                write_movie(path, kept, {number: marks})
         assert isinstance(picture, VideoStream)
         aspect = own_aspect(picture)
         if aspect is not None and self._result.format.name in ("matroska", "webm"):
@@ -391,6 +407,8 @@ class _Sound:
         stream.time_base = Fraction(1, SAMPLE_RATE_OUT)
         stream.disposition = Disposition.default if is_default else Disposition(0)
         stream.metadata.update(words)
+        if "language" in words:
+            stream.metadata["language"] = language_for(result.format.name, words["language"])
         self._stream = stream
         start = Clock(Fraction(SAMPLE_RATE_OUT)).index(start_time)
         self._frames: Iterator[av.AudioFrame] | None = sound_frames(wav.blocks(), sample_format(codec), start)

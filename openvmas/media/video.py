@@ -96,7 +96,11 @@ def _shown_ticks(path: str | Path, info: VideoInfo) -> tuple[np.ndarray, Fractio
     with open_media(path) as container:
         stream = container.streams[info.stream_index]
         assert isinstance(stream, VideoStream)
-        return np.unique(shown(container, info)[0]), Fraction(stream.time_base or Fraction(1, 90_000))
+        base = Fraction(stream.time_base or Fraction(1, 90_000))
+        ticks = np.unique(shown(container, info)[0])
+        # Damaged files may give other times when they are read again; none may lie behind the end that was measured.
+        inside = ticks[ticks < int((info.start + info.duration) / base) + 1]
+        return (inside if len(inside) else ticks), base
 
 
 def _count(request: FrameRequest, ticks: np.ndarray, base: Fraction, info: VideoInfo, max_fps: Fraction) -> np.ndarray:

@@ -16,7 +16,7 @@ import pytest
 from openvmas.cli.batch import distinct
 from openvmas.cli.main import main
 from openvmas.errors import OptionError, OutputError
-from openvmas.files import hidden_name, is_being_written, sweep
+from openvmas.files import beside, hidden_name, is_being_written, sweep
 from openvmas.generate import scorer
 from openvmas.generate.outputs import Outputs
 from tests import run_cli
@@ -55,12 +55,33 @@ def test_long_names_work(folder: Path, n_bytes: int) -> None:
     assert sorted(os.listdir()) == sorted([name, f"{name[:-4]}.scored.mp4", f"{name[:-4]}.scored.json"])
 
 
-@pytest.mark.parametrize(
-    "arguments", [("x" * 246 + ".mp4",), ("clip.mp4", "--output", "y" * 300 + ".mp4"), ("z" * 300,)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("n_bytes", [244, 250, 255])
+def test_results_of_long_names_are_shortened(folder: Path, n_bytes: int) -> None:
+    name = "ä" * ((n_bytes - 4) // 2) + "x" * ((n_bytes - 4) % 2) + ".mp4"
+    os.rename("clip.mp4", name)
+    assert main(["score", name, "--quiet"]) == 0
+    assert main(["score", name, "--quiet", "--variations", "2"]) == 0
+    for command in ("analyze", "plan"):
+        assert main([command, name, "--quiet"]) == 0
+    results = [other for other in os.listdir() if other != name]
+    assert len(results) == 8 and all(other.startswith("ä" * 100) for other in results)
+    assert max(len(os.fsencode(other)) for other in results) <= 255
+    assert sorted(other.partition(".")[2] for other in results) == [
+        "analysis.json", "plan.yaml", "scored.1.json", "scored.1.mp4", "scored.2.json", "scored.2.mp4",
+        "scored.json", "scored.mp4",
+    ]  # fmt: skip
+
+
+def test_long_names_with_one_beginning_have_results_of_their_own() -> None:
+    first, second = (beside("x" * 249 + letter + ".mp4", ".scored.mp4") for letter in "ab")
+    assert first != second and first.suffixes == [".scored", ".mp4"]
+    assert beside(os.fsdecode(b"\xe9" * 251 + b".mp4"), ".scored.mp4").name.endswith(".scored.mp4")
+    assert beside("a/clip", ".x") == Path("a/clip.x")
+
+
+@pytest.mark.parametrize("arguments", [("clip.mp4", "--output", "y" * 300 + ".mp4"), ("z" * 300,)])
 def test_names_that_are_too_long(folder: Path, capfd: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
-    if arguments[0].startswith("x"):
-        os.rename("clip.mp4", arguments[0])
     before = os.listdir()
     assert main(["score", *arguments, "--quiet"]) == 2
     error = capfd.readouterr().err

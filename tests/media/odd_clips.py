@@ -20,6 +20,7 @@ from openvmas.timeline import Clock
 from tests.media.clips import make_clip, number
 
 PLAIN = {"preset": "veryfast", "bf": "2", "g": "50"}
+EVERY = Fraction(1000)  # frames/s, more than any clip has
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}
 
 
@@ -41,12 +42,14 @@ def heard(path: Path, info: VideoInfo | None = None) -> list[float]:
 
 def frames(path: Path) -> list[int]:
     """Numbers of the frames as they are shown."""
-    return [number(f) for piece in read_frames(path, [FrameRequest(None, 96, True)]) for f in piece.frames]
+    return [
+        number(f) for piece in read_frames(path, [FrameRequest(None, 96, True)], max_fps=EVERY) for f in piece.frames
+    ]
 
 
 def times(path: Path) -> np.ndarray:
     """When frames are shown, s."""
-    return np.concatenate([piece.times for piece in read_frames(path, [FrameRequest(None, 32, True)])])
+    return np.concatenate([piece.times for piece in read_frames(path, [FrameRequest(None, 32, True)], max_fps=EVERY)])
 
 
 def mux_original(clip: Path, output: Path, **how: Any) -> MuxReport:

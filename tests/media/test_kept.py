@@ -243,6 +243,50 @@ def test_other_languages(tmp_path: Path, kind: str) -> None:
     assert loud[0] / 48_000 == pytest.approx(1.25, abs=0.04)
 
 
+@pytest.mark.parametrize(("code", "written"), [("deu", "ger"), ("zho", "chi"), ("fra", "fra"), ("swe", "sve")])
+def test_languages_that_quicktime_numbers(tmp_path: Path, code: str, written: str) -> None:
+    source = make_clip(tmp_path / "source.mkv", sound=tone(9600))
+    clip = tmp_path / "clip.mkv"
+    with av.open(str(source)) as given, av.open(str(clip), "w") as result:
+        copies: list[Any] = [result.add_stream_from_template(stream, opaque=True) for stream in given.streams]
+        copies[0].metadata["language"] = code
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = copies[packet.stream_index]
+                result.mux(packet)
+    for kind, expected in (("mov", written), ("mp4", code), ("mkv", code)):
+        with av.open(str(finished(clip, kind))) as container:
+            assert container.streams.video[0].metadata["language"] == expected
+
+
+def test_marks_of_3d_do_not_contradict_each_other(tmp_path: Path) -> None:
+    """FFmpeg writes two kinds of marks; with both, a mov cannot be opened, and an mp4 forgets which half is which."""
+    clip = with_entry_boxes(make_clip(tmp_path / "source.mp4"), tmp_path / "clip.mp4", SPHERE)
+    for source in (clip, finished(clip, "mkv")):
+        for kind in ("mp4", "mov"):
+            output = tmp_path / f"{source.stem}-result.{kind}"
+            mux_original(source, output)
+            if source == clip or kind == "mp4":
+                with av.open(str(output)) as container:
+                    found = next(container.decode(video=0)).side_data
+                    assert bytes(next(item for item in found if item.type.name == "STEREO3D"))[0] == 2
+
+
+def test_titles_of_chapters_are_not_called_lost(tmp_path: Path) -> None:
+    chapters = [{"id": 1, "start": 0, "end": 900, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}]
+    clip = make_clip(tmp_path / "clip.mp4", chapters=chapters)
+    output = tmp_path / "out.mp4"
+    assert mux_original(clip, output).dropped == ()
+    with av.open(str(output)) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["One"]
+
+
+@pytest.mark.parametrize("tail", [bytes(8), bytes(4), struct.pack(">I4s", 3, b"pasp")])
+def test_boxes_without_size_end(tmp_path: Path, tail: bytes) -> None:
+    clip = with_entry_boxes(make_clip(tmp_path / "source.mp4"), tmp_path / "clip.mp4", SPHERE + tail)
+    assert frames(finished(clip, "mp4")) == list(range(30))
+
+
 def test_moving_track_beside_a_larger_still(tmp_path: Path) -> None:
     still = make_clip(tmp_path / "still.mp4", n_frames=1, size=(320, 240))
     moving = make_clip(tmp_path / "moving.mp4", n_frames=50, sound=clicks(2, 0.5))

@@ -20,6 +20,7 @@ from openvmas.errors import InputError, OutputError
 from openvmas.eval.metrics.timing import TOLERANCE, MarkAlignment, align_marks
 from openvmas.eval.reports.json_values import plain
 from openvmas.eval.reports.video_page import draw_page, strip_length
+from openvmas.files import beside
 from openvmas.generate.outputs import Outputs
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.jpeg import jpeg
@@ -162,7 +163,7 @@ def write_report(
 
     Both appear whole or not at all. Raises InputError and OutputError.
     """
-    page = Path(output) if output else Path(path).with_suffix(".report.html")
+    page = Path(output) if output else beside(path, ".report.html")
     if page.suffix.lower() not in (".html", ".htm"):
         raise OutputError(f"a report is written as HTML; end {page} in .html.")
     with Outputs(path, overwrite) as outputs:
