@@ -43,7 +43,7 @@ class Weights:
         return self.files[role]
 
     def describe(self) -> dict[str, str]:
-        """What reports and the container's metadata say about the model."""
+        """Name, version, hash and licence for reports and the container's metadata."""
         return {"name": self.name, "version": self.version, "sha256": self.sha256, "licence": self.licence}
 
 
@@ -97,7 +97,7 @@ def find_weights(name_or_path: str | Path) -> Weights:
 
 
 def find_alignment(name_or_path: str | Path) -> Weights:
-    """What compares picture and music: the model itself, a folder `alignment` in its own, or the preset of that name.
+    """Weights that compare picture and music: the model itself, a folder `alignment` in its own, or the preset of that name.
 
     Raises ModelError where there is none.
     """

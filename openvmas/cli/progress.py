@@ -27,7 +27,7 @@ MIN_DONE = 0.05  # of the whole before a time left is worth saying
 
 
 def overall(stage: str, done: float) -> float:
-    """How much of the whole is done when `done` of `stage` is."""
+    """Share of the whole that is done when `done` of `stage` is."""
     names = list(STAGES)
     before = sum(STAGES[name][1] for name in names[: names.index(stage)])
     return min(before + STAGES[stage][1] * min(max(done, 0.0), 1.0), 1.0)
@@ -82,7 +82,7 @@ class Bar(Lines):
 
 @contextlib.contextmanager
 def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
-    """What is yielded is called with a stage and how much of it is done; a new variation begins at the first stage."""
+    """Yield a function that takes a stage and the share of it that is done; a new variation begins at the first stage."""
     target = sys.stderr if stream is None else stream
     if is_quiet:
         yield lambda stage, done: None

@@ -40,7 +40,7 @@ _MAX_NAME = 200  # characters
 
 @dataclass(frozen=True)
 class CodesFile:
-    """What an .ovc file holds. codes: [K, T] int64 in 0 .. codebook_size - 1, T = ceil(length / hop_length).
+    """Content of an .ovc file. codes: [K, T] int64 in 0 .. codebook_size - 1, T = ceil(length / hop_length).
 
     model: name of the model that encoded it; codebooks_sha256: of its codebooks, which give the codes their meaning.
     length: samples at sample_rate. original_length: samples of the source, at original_sample_rate.
@@ -62,12 +62,12 @@ class CodesFile:
 
     @property
     def duration(self) -> Fraction:
-        """Of the source, s."""
+        """Length of the source, s."""
         return Fraction(self.original_length, self.original_sample_rate)
 
     @property
     def bits_per_second(self) -> Fraction:
-        """Of the codes, without header."""
+        """Size or rate of the codes, without header."""
         return self.n_codebooks * bits_of(self.codebook_size) * Fraction(self.sample_rate, self.hop_length)
 
 
@@ -86,7 +86,7 @@ def pack(codes: np.ndarray, codebook_size: int) -> bytes:
 
 
 def unpack(data: bytes, n_codebooks: int, n_steps: int, codebook_size: int) -> np.ndarray:
-    """What `pack` packed: codes [K, T] int64."""
+    """Codes [K, T] int64 that `pack` packed."""
     n_bits, count = bits_of(codebook_size), n_codebooks * n_steps
     bits = np.unpackbits(np.frombuffer(data, np.uint8), count=count * n_bits).reshape(count, n_bits)
     codes = np.zeros(count, np.int64)

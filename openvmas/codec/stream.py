@@ -16,7 +16,7 @@ def sqrt_hann(length: int) -> np.ndarray:
 
 
 class FrameDecoder(Protocol):
-    """What turns codes into codec frames: the engine, or a codec alone."""
+    """Interface of whatever turns codes into codec frames: the engine, or a codec alone."""
 
     sizes: dict[str, Any]
 

@@ -98,7 +98,7 @@ def describe_codes(codes: np.ndarray, source: MonoSource, runner: CodecRunner) -
 
 
 def check_codebooks(runner: CodecRunner, n_codebooks: int | None) -> int:
-    """How many codebooks are used; all if None. Raises OptionError."""
+    """Number of codebooks to use; all if None. Raises OptionError."""
     if n_codebooks is None:
         return runner.n_codebooks
     if not 1 <= n_codebooks <= runner.n_codebooks:

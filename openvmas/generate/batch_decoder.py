@@ -49,7 +49,7 @@ class Ring:
         self.mask = np.full(window - 1, HIDDEN, np.float32)
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Ring:
-        """What these rows of the batch remember, as a ring of its own."""
+        """Keys and values of these rows of the batch, as a ring of its own."""
         taken = copy(self)
         taken.keys, taken.values = self.keys.take(rows, axis=1), self.values.take(rows, axis=1)
         taken.mask = self.mask.copy()
@@ -76,7 +76,7 @@ class State:
     call: BoundStep | None = None
 
     def take(self, rows: Sequence[int] | np.ndarray) -> State:
-        """As `Ring.take`."""
+        """The state of these rows of the batch, as one of its own."""
         return State(self.position, self.narrow.take(rows), self.wide.take(rows))
 
 
@@ -164,7 +164,7 @@ class Engine:
             yield encoded[0, start - first : start - first + CONDITION_CHUNK]
 
     def encode_picture(self, condition: Condition, begin: int = 0) -> Iterator[np.ndarray]:
-        """What the picture adds to the condition's vectors, in chunks [n, D] from step `begin` on.
+        """Vectors that the picture adds to the condition's, in chunks [n, D] from step `begin` on.
 
         Nothing where the model has no video encoder, or the condition no picture.
         """
@@ -196,7 +196,7 @@ class Engine:
         return call.logits.copy()
 
     def decode_frames(self, codes: np.ndarray) -> np.ndarray:
-        """As `CodecFrames.decode_frames`."""
+        """Codec frames [T, window_length + 2] of codes [K, T]: see `CodecFrames.decode_frames`."""
         return self._codec.decode_frames(codes)
 
 

@@ -40,7 +40,7 @@ Progress = Callable[[str, float], None]  # stage, and how much of it is done (0 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What all variations of one video share. speech: probability [T] at 50 Hz, None without original sound."""
+    """Everything that the variations of one video share. speech: probability [T] at 50 Hz, None without original sound."""
 
     info: VideoInfo
     analysis: VideoAnalysis
@@ -94,7 +94,7 @@ def summarize(analysis: VideoAnalysis) -> dict[str, Any]:
 def describe_making(
     prepared: Prepared, composed: dict[str, Any], mixed: MixReport, muxed: MuxReport, stages: Stages
 ) -> dict[str, Any]:
-    """What the sidecar says beside version, model and options."""
+    """Content of the sidecar beside version, model and options."""
     info = prepared.info
     return {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),

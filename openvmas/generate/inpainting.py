@@ -111,7 +111,7 @@ class _Inpainter:
             yield (step + 1 - self.first) / (total - self.first)
 
     def seams(self, codes: np.ndarray) -> list[Seam]:
-        """How much both borders stand out among the music around them, in s of the piece."""
+        """Ranks of the changes at both borders among those of the music around them; times in s of the piece."""
         low, high = max(0, self.start - AROUND), min(self.condition.n_steps, self.end + AROUND)
         borders = [step for step in (self.start, self.end) if 0 < step < self.condition.n_steps]
         wave = self.judge.decode(codes[:, low:high])

@@ -134,7 +134,7 @@ def spans(n_steps: int, length: int, hop: int | None = None) -> Iterator[tuple[i
 
 
 def cosine(reference: np.ndarray, estimated: np.ndarray) -> float:
-    """Of moments [m, E] less what stays the same over the span (model.alignment.TimedEmbedding)."""
+    """Cosine of moments [m, E] less what stays the same over the span (model.alignment.TimedEmbedding)."""
     m = min(len(reference), len(estimated))
     a, b = (x[:m] - x[:m].mean(axis=0) for x in (reference, estimated))
     return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))

@@ -36,7 +36,7 @@ BLOCK = 8  # s that are measured at once: long enough that the edges of the onse
 
 @dataclass(frozen=True)
 class Judgement:
-    """How one candidate did in a segment.
+    """Measures of one candidate in a segment.
 
     accents: mean onset strength at the accents asked for less its mean over the segment, in its standard deviations, so
     that not simply the most percussive wins; 0 is chance (beats do not count: with them the accents were answered

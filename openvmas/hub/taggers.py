@@ -155,7 +155,7 @@ class Yamnet(Embedder):
         return self.embed_log_mel(log_mel(at_16k(wave, sample_rate, (PATCH - 1) * HOP + WINDOW)))
 
     def embed_log_mel(self, frames: np.ndarray) -> Embeddings:
-        """As `embed`, from log_mel frames [n_frames, 64], at least 96 of them."""
+        """Embeddings as from `embed`, of log_mel frames [n_frames, 64], at least 96 of them."""
         patches = np.lib.stride_tricks.sliding_window_view(frames, PATCH, axis=0)[::PATCH_HOP].transpose(0, 2, 1)
         embeddings, logits = self._run(patches[:, None])
         middle = ((PATCH - 1) * HOP + WINDOW) / 2 / SAMPLE_RATE

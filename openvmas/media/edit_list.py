@@ -57,7 +57,7 @@ class EditList:
 
     @property
     def duration(self) -> Fraction:
-        """Of what is shown and of the empty spans, s."""
+        """Length of what is shown and of the empty spans, s."""
         return sum((edit.duration for edit in self.edits), Fraction(0))
 
 
@@ -71,7 +71,7 @@ class Span:
 
 
 def spans_of(edits: EditList, base: Fraction) -> tuple[Span, ...]:
-    """What an edit list shows, piece by piece, in ticks of `base` s. Raises ValueError for too many pieces."""
+    """Spans that an edit list shows, piece by piece, in ticks of `base` s. Raises ValueError for too many pieces."""
     spans: list[Span] = []
     shown = Fraction(0)
     for edit in edits.edits:
@@ -131,7 +131,7 @@ def _entries(payload: bytes, movie_scale: int) -> Iterator[Edit]:
 
 
 def _time_scale(head: bytes) -> int:
-    """Of an mvhd or mdhd box."""
+    """Ticks per second of an mvhd or mdhd box."""
     return struct.unpack_from(">I", head, 20 if head[0] else 12)[0]
 
 

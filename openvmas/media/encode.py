@@ -60,5 +60,5 @@ def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
 
 
 def sample_format(codec: str) -> str:
-    """What the encoder takes without conversion: planar or interleaved floats."""
+    """Sample format that the encoder takes without conversion: planar or interleaved floats."""
     return "fltp" if codec == "aac" else "flt"

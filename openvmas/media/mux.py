@@ -62,7 +62,7 @@ _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "du
 
 @dataclass(frozen=True)
 class MuxReport:
-    """What was written. codec: of the sound. dropped: streams of the input that the container cannot hold or that the
+    """Content of a written file. codec: of the sound. dropped: streams of the input that the container cannot hold or that the
     soundtrack replaces, in words."""
 
     path: str
@@ -129,7 +129,7 @@ def mux(
 
 
 def origin(source: InputContainer, info: VideoInfo) -> Fraction:
-    """What is taken from all times of a file, s, so that a player need not wait for the picture.
+    """Offset taken from all times of a file, s, so that a player need not wait for the picture.
 
     In mp4 and Matroska a late picture is meant, unless everything is late or it starts before 0.
     """
@@ -140,7 +140,7 @@ def origin(source: InputContainer, info: VideoInfo) -> Fraction:
 
 
 def read_provenance(path: str | Path) -> dict[str, Any] | None:
-    """What `mux` wrote about how a file was made; None if it is not ours. Raises InputError."""
+    """Metadata that `mux` wrote about how a file was made; None if it is not ours. Raises InputError."""
     with open_media(path) as container:
         comment = next((v for k, v in container.metadata.items() if k.lower() == "comment"), "")
     return _provenance_line(comment.splitlines()[-1]) if comment else None
@@ -337,7 +337,7 @@ class _Writer:
         self._sound_until(None)
 
     def finish(self, path: Path, edits: Mapping[int, EditList]) -> None:
-        """What FFmpeg does not write: the input's edit lists (by number of its track), an aspect in Matroska."""
+        """Write what FFmpeg does not: the input's edit lists (by number of its track), an aspect in Matroska."""
         kept: dict[int, EditList] = {}
         for index, copy in self._copies.items():
             found = edits.get(self._source.streams[index].id)

@@ -38,7 +38,7 @@ class Jump:
 
 @dataclass(frozen=True)
 class PacketClock:
-    """What must be done to the packets of a file so that their times are those of the picture as it is shown.
+    """Corrections of the packets of a file that make their times those of the picture as it is shown.
 
     stream_index: of the picture. jumps: of the file's clock. lead: ticks by which the picture's decoding times are
     lowered, so that no frame is shown before it is decoded. is_coded_order: times say the order of decoding only (AVI).

@@ -1,4 +1,4 @@
-"""What a video file holds: which stream is the picture, its exact clock and length. One frame is decoded."""
+"""Content of a video file: which stream is the picture, its exact clock and length. One frame is decoded."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def _measured(container: InputContainer, name: str, index: int) -> VideoInfo:
 
 
 def _scan(container: InputContainer, stream: VideoStream, name: str) -> tuple[np.ndarray, np.ndarray, PacketClock]:
-    """As `shown`, and what had to be mended for it."""
+    """The times of `shown`, and what had to be mended for them."""
     is_coded_order, is_packed = order_of(container, stream)
     unroller = Unroller() if is_streamed(container) else None
     lead, last_hidden = 0, -(1 << 62)

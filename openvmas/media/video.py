@@ -104,7 +104,7 @@ def _shown_ticks(path: str | Path, info: VideoInfo) -> tuple[np.ndarray, Fractio
 
 
 def _count(request: FrameRequest, ticks: np.ndarray, base: Fraction, info: VideoInfo, max_fps: Fraction) -> np.ndarray:
-    """How many samples of a request each source frame serves: [F] int64."""
+    """Number of samples of a request that each source frame serves: [F] int64."""
     if request.fps is None and 1 / info.frame_interval <= max_fps * Fraction(101, 100):
         return np.ones(len(ticks), dtype=np.int64)
     clock = Clock(request.fps or max_fps)

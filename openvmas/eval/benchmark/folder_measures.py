@@ -213,7 +213,7 @@ def pair(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pair
 
 
 def differences(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[str, Pairing]:
-    """As `pair`, with p-values that are not corrected for their number."""
+    """Comparison as from `pair`, with p-values that are not corrected for their number."""
     known = {clip_name(file.name): file for file in reversed(reference.files)}
     pairs = [(known[clip_name(file.name)], file) for file in estimated.files if clip_name(file.name) in known]
     found: dict[str, Pairing] = {}

@@ -117,7 +117,7 @@ class EmbeddingSimilarity:
         return np.load(self._cache.file(key, f"seen-{weights_key(self.name)}-{PICTURES_VERSION}.npy", make))
 
     def measure(self, pairs: Mapping[str, tuple[np.ndarray, Sound]]) -> dict[str, dict[str, float]]:
-        """As `LearnedSimilarity.measure`, each figure as MEASURE:EMBEDDER. Nothing is said of music that is silent."""
+        """Figures of `LearnedSimilarity.measure`, each as MEASURE:EMBEDDER. Nothing is said of music that is silent."""
         names = [name for name, (_, heard) in pairs.items() if len(heard.embeddings)]
         if not names:
             return {}
