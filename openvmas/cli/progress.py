@@ -82,7 +82,7 @@ class Bar(Lines):
 
 @contextlib.contextmanager
 def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
-    """Yield a function that takes a stage and the share of it that is done; a new variation begins at the first stage."""
+    """Yield a function of a stage and the share of it that is done; a new variation begins at the first stage."""
     target = sys.stderr if stream is None else stream
     if is_quiet:
         yield lambda stage, done: None

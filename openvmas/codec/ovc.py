@@ -67,7 +67,7 @@ class CodesFile:
 
     @property
     def bits_per_second(self) -> Fraction:
-        """Size or rate of the codes, without header."""
+        """Rate of the codes, without header."""
         return self.n_codebooks * bits_of(self.codebook_size) * Fraction(self.sample_rate, self.hop_length)
 
 

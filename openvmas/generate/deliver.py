@@ -40,7 +40,7 @@ Progress = Callable[[str, float], None]  # stage, and how much of it is done (0 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that the variations of one video share. speech: probability [T] at 50 Hz, None without original sound."""
+    """Everything that variations of one video share. speech: probability [T] at 50 Hz, None without original sound."""
 
     info: VideoInfo
     analysis: VideoAnalysis

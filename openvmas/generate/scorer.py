@@ -89,7 +89,7 @@ class Scorer:
         return self.score_variations(path, progress, **options)[0]
 
     def score_variations(self, path: str | Path, progress: Progress | None = None, **options: Any) -> list[ScoreResult]:
-        """Write `variations` results as `score` does, each with the next seed; finished ones stay if a later one fails."""
+        """Write `variations` results, each with the next seed; finished ones stay if a later one fails. See `score`."""
         given = Options.of(**options)
         if (given.output.midi_out or given.output.stems_out) and not self.composer.writes_notes:
             raise OptionError(

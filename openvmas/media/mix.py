@@ -36,7 +36,9 @@ Source = np.ndarray | str | Path | Iterable[np.ndarray]
 
 @dataclass(frozen=True)
 class MixReport:
-    """Levels and gains of a finished mix. Loudness in LUFS, peaks in dBTP, gains in dB; ducked: spans of speech (start, end) in s.
+    """Levels and gains of a finished mix: loudness in LUFS, peaks in dBTP, gains in dB.
+
+    ducked: spans of speech (start, end), s.
 
     encoded_true_peak: after the codec of the finished file, None if there is none. music_gain_db: gain of the music
     before the sum (without duck); master_gain_db: the one static gain behind it; max_limiting_db: deepest reduction.

@@ -62,8 +62,11 @@ _OWN_TAGS = {"major_brand", "minor_version", "compatible_brands", "encoder", "du
 
 @dataclass(frozen=True)
 class MuxReport:
-    """Content of a written file. codec: of the sound. dropped: streams of the input that the container cannot hold or that the
-    soundtrack replaces, in words."""
+    """Content of a written file.
+
+    codec: of the sound. dropped: streams of the input that the container cannot hold or that the soundtrack replaces,
+    in words.
+    """
 
     path: str
     container: str
