@@ -97,7 +97,7 @@ def find_weights(name_or_path: str | Path) -> Weights:
 
 
 def find_alignment(name_or_path: str | Path) -> Weights:
-    """Weights that compare picture and music: the model's, or a folder `alignment` in its own, or the preset of that name.
+    """Weights that compare picture and music: the model's, a folder `alignment` in its own, or the preset of that name.
 
     Raises ModelError where there is none.
     """
