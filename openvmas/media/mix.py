@@ -38,9 +38,9 @@ Source = np.ndarray | str | Path | Iterable[np.ndarray]
 class MixReport:
     """Levels and gains of a finished mix: loudness in LUFS, peaks in dBTP, gains in dB.
 
-    ducked: spans of speech (start, end), s. encoded_true_peak: after the codec of the finished file, None if there is none. music_gain_db: gain of the music
-    before the sum (without duck); master_gain_db: the one static gain behind it; max_limiting_db: deepest reduction.
-    is_loud_enough: the asked loudness was reached within 0.5 LU.
+    ducked: spans of speech (start, end), s. encoded_true_peak: after the codec of the finished file, None if there is
+    none. music_gain_db: gain of the music before the sum (without duck); master_gain_db: the one static gain behind it;
+    max_limiting_db: deepest reduction. is_loud_enough: the asked loudness was reached within 0.5 LU.
     """
 
     sample_rate: int
