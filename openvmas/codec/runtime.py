@@ -90,6 +90,10 @@ class CodecRunner:
             left -= book[row]
         return codes
 
+    def decode_frames(self, codes: np.ndarray) -> np.ndarray:
+        """Codec frames [T, window_length + 2] of codes [K, T]: see `CodecFrames.decode_frames`."""
+        return self._decoder.decode_frames(codes)
+
     def encode(self, wave: np.ndarray, n_codebooks: int | None = None) -> np.ndarray:
         """Codes [K, T] of a wave [L] float32 in [-1, 1] at `sample_rate`; T hops cover it, T = ceil(L / hop_length)."""
         return np.concatenate(list(self.encode_blocks([wave], n_codebooks)), axis=1)

@@ -50,7 +50,8 @@ def options_body(name: str, *groups: str) -> type[RequestBody]:
             longest: Any = {"max_length": 1000}
             of_one: Any = longest if kind is str else bounds
             of_all: Any = longest if is_tuple else {}
-            one: Any = Annotated[kind, Field(**of_one)]
+            choices = item.metadata.get("choices")
+            one: Any = Literal[tuple(choices)] if choices else Annotated[kind, Field(**of_one)]  # type: ignore[valid-type]
             if kind is int:
                 one = Annotated[one, BeforeValidator(whole)]
             field: Any = Field(default=None, description=item.metadata["help"], **of_all)
