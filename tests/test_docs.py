@@ -18,6 +18,8 @@ from openvmas.cli.main import app
 from openvmas.cli.options import flag
 from openvmas.settings import GROUPS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SET_UP_COMMANDS = {"pip install ."}  # of the README; what they do is what `make test` and bench/install_size.py do

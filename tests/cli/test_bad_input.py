@@ -21,6 +21,8 @@ from openvmas.generate import scorer
 from tests import run_cli
 from tests.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 

@@ -35,6 +35,8 @@ from tests import run_cli
 from tests.clips import SineComposer, write_clip
 from tests.generate.made import export_debug
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -22,6 +22,8 @@ from openvmas.generate.outputs import Outputs
 from tests import run_cli
 from tests.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -23,6 +23,8 @@ from openvmas.music.analysis import MusicAnalysis
 from openvmas.timeline import Events
 from openvmas.vision.analysis import analyze
 
+pytestmark = pytest.mark.slow
+
 STYLE = {style.name: style for style in STYLES}
 BEAT = 0.5
 

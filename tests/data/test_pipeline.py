@@ -21,6 +21,8 @@ from openvmas.data.curation.record import Drop, Record
 from openvmas.errors import InputError, OutputError
 from tests.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """
 [build]

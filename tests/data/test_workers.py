@@ -12,6 +12,8 @@ from openvmas.data.curation.record import Origin, Record, make_id
 from openvmas.data.curation.stage_runner import Job, Outcome, StagePool
 from openvmas.errors import OpenVMASError
 
+pytestmark = pytest.mark.slow
+
 LIMITS = LimitOptions(cpu_seconds=20, wall_seconds=60, memory_megabytes=1000)
 
 

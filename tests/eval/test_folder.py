@@ -33,6 +33,8 @@ from openvmas.hub.taggers import Embedder, Embeddings, at_16k, log_mel
 from openvmas.media.audio import write_wav
 from tests.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 RATE = 24_000
 
 

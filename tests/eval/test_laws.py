@@ -28,6 +28,8 @@ from openvmas.music.onsets import COMPRESSION, band_flux, moving_max, take_spect
 from openvmas.music.sync import sync_of_wave
 from openvmas.pretrained import find_weights
 
+pytestmark = pytest.mark.slow
+
 RATE = 24_000
 DURATION = 24.0  # s, of the picture
 CUTS = 1.0 + np.cumsum(np.random.default_rng(1).uniform(2.3, 2.9, 8))  # s, the picture

@@ -21,6 +21,8 @@ from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio
 from tests.eval.test_laws import RATE, STYLES, Damage, Measured, check_law, delay, music_at, song, texture
 
+pytestmark = pytest.mark.slow
+
 N_PICTURES, N_STEPS = 8, 600  # of 12 s each
 
 

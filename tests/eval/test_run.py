@@ -36,6 +36,8 @@ from openvmas.media.audio import Audio, read_audio
 from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
 from tests.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import os, sys, time, wave
 video, output, seconds, log = sys.argv[1:]

@@ -30,6 +30,8 @@ from openvmas.planning.lexicon import parse_text
 from openvmas.vision.analysis import VideoAnalysis
 from tests.clips import write_clip
 
+pytestmark = pytest.mark.slow
+
 RATE = 24_000
 
 

@@ -39,6 +39,8 @@ from tests.clips import write_clip
 from tests.eval.test_run import Here
 from tests.hub.test_embedders_of_others import TINY, shaken
 
+pytestmark = pytest.mark.slow
+
 SPECS = ["noise", "reference", "silence"]
 RANKS = ("own_similarity", "retrieval_r1", "retrieval_rank")
 

@@ -30,6 +30,8 @@ from openvmas.music.sync import sync_of_wave
 from openvmas.timeline import Events
 from openvmas.vision.analysis import Shot, VideoAnalysis, analyze
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 RATE = 24_000
 

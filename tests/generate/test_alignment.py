@@ -24,6 +24,8 @@ from openvmas.settings import GenerateOptions
 from openvmas.train.export.export_model import CODEC_FILES, DECODER_FILES, ExportOptions, export
 from tests.generate.made import export_debug, make_condition, make_models
 
+pytestmark = pytest.mark.slow
+
 SPAN = 120
 
 

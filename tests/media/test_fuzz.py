@@ -11,6 +11,8 @@ import pytest
 
 from tests.media.fuzz import faults
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -15,6 +15,8 @@ from openvmas.media.probe import probe
 from tests.media.clips import make_clip, tone
 from tests.media.odd_clips import clicks, heard, many_channels
 
+pytestmark = pytest.mark.slow
+
 CASES = {
     "aac 7.1": ("mp4", "aac", "7.1", 8, {}),
     "aac 16": ("mp4", "aac", "hexadecagonal", 16, {}),

@@ -19,6 +19,8 @@ from openvmas.settings import MixOptions
 from tests.media.clips import tone
 from tests.media.test_loudness import by_ffmpeg, music
 
+pytestmark = pytest.mark.slow
+
 RATE = 48_000
 
 

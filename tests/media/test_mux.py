@@ -26,6 +26,8 @@ from openvmas.timeline import Clock
 from tests.media.clips import make_clip, number, tone
 from tests.media.test_loudness import by_ffmpeg, music
 
+pytestmark = pytest.mark.slow
+
 MADE = {"generator": "OpenVMAS 0.1", "seed": 7}
 
 

@@ -15,6 +15,8 @@ from openvmas.media.probe import open_media, probe
 from tests.media.clips import make_clip
 from tests.media.odd_clips import PLAIN, clicks, frames, heard, mux_original, remux, span, times
 
+pytestmark = pytest.mark.slow
+
 WRAP = Fraction(2**33, 90_000)  # s, after which the clock of a transport stream begins again
 
 

@@ -31,6 +31,8 @@ from openvmas.model.alignment import (
 )
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
 
+pytestmark = pytest.mark.slow
+
 
 def units(n: int, seed: int, width: int = 8) -> torch.Tensor:
     return F.normalize(torch.randn(n, width, generator=torch.Generator().manual_seed(seed)), dim=-1)

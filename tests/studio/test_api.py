@@ -38,6 +38,8 @@ from openvmas.studio.tasks.inspect import CURVES_RATE
 from tests.planning.made import make_analysis
 from tests.studio.kit import wait_for
 
+pytestmark = pytest.mark.slow
+
 SENT: list[str] = []  # requests and their answers, for the message
 KNOWN: dict[str, str] = {}  # ids that are there, by what they are of
 

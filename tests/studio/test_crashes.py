@@ -32,6 +32,8 @@ from tests.studio.kit import (
     worker_pids,
 )
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("OPENVMAS_TEST_KILLS", "4"))
 
 

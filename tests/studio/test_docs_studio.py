@@ -15,6 +15,8 @@ import pytest
 from tests.clips import write_clip
 from tests.studio.kit import ROOT, RunningStudio, running
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "studio.md").read_text(encoding="utf-8")
 
 

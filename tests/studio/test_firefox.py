@@ -11,6 +11,8 @@ from tests.studio import browser as look
 from tests.studio.firefox import Firefox, find_firefox, firefox
 from tests.studio.kit import running, wait_for
 
+pytestmark = pytest.mark.browser
+
 DURATION = 4.0  # s of the clip
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.studio_load import load
+
+pytestmark = pytest.mark.slow
 
 
 def test_many_users_at_once_for_a_while() -> None:

@@ -13,6 +13,8 @@ from openvmas.studio.storage.folders import ProjectFolder
 from tests.studio import browser as look
 from tests.studio.kit import RunningStudio, running, submit, wait_job
 
+pytestmark = pytest.mark.browser
+
 DURATION = 4.0  # s of the clip
 
 

@@ -26,6 +26,8 @@ from tests.planning.made import make_analysis
 from tests.studio import browser as look
 from tests.studio.kit import RunningStudio, held, make_project, running, submit, wait_job
 
+pytestmark = pytest.mark.browser
+
 DURATION = 5.0  # s of the clip
 PIECE = 9_000  # bytes that the server is made to ask for at most
 TOKEN = "a-long-enough-secret"

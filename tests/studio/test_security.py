@@ -30,6 +30,8 @@ from openvmas.studio.tasks.sandbox import Sandbox, make_limits
 from tests.clips import write_clip
 from tests.studio.kit import ROOT, UPLOAD, RunningStudio, make_project, running, upload, wait_for
 
+pytestmark = pytest.mark.slow
+
 ALICE, BOB = "alice-0123456789abcdef", "bob-0123456789abcdefgh"
 LIMITS = ("--max-upload", "1", "--max-minutes", "0.2", "--max-pixels", "40000")
 

@@ -33,6 +33,8 @@ from tests.studio.kit import (
     worker_pids,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,6 +17,8 @@ from openvmas.study.store import Store
 from openvmas.study.study_builder import LOW_ANCHOR
 from tests.study.made import Taste, answer_all, quick_study
 
+pytestmark = pytest.mark.slow
+
 TRUTH = {"good": 0.9, "fair": 0.3, "poor": -0.3, "bad": -0.9}
 Reply = tuple[str | None, int | None, int | None]
 

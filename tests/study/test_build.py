@@ -22,6 +22,8 @@ from openvmas.study.study_settings import StudyPlan, StudySettings, read_study_p
 from tests.clips import write_clip
 from tests.study.made import RATE, quick_study, tune, with_sound, write_systems
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -22,6 +22,8 @@ from openvmas.study.study_builder import create
 from openvmas.study.study_settings import StudyPlan, StudySettings
 from tests.study.made import write_systems
 
+pytestmark = pytest.mark.browser
+
 CHROMIUM = next((p for name in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(name))), None)
 PHONE = {"width": 390, "height": 844}
 # Sixteen times faster, so that a study takes seconds; it still plays to the end.

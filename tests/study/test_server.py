@@ -24,6 +24,8 @@ from openvmas.study.store import Answer, Store
 from openvmas.study.web_guard import is_loopback
 from tests.study.made import quick_study
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "a token of tests"
 BASE = "http://127.0.0.1"

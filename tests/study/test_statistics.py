@@ -21,6 +21,8 @@ from openvmas.study.listener_statistics import (
 from openvmas.study.power import draw_points, preference_needs, rating_needs
 from openvmas.study.results import differences
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
 BAND = (0.915, 0.98)  # of 300 intervals of 95 %: 0.95 +- 2.8 standard errors
 

@@ -22,6 +22,8 @@ from openvmas.symbolic.composer import SymbolicComposer
 from tests.clips import SineComposer, write_clip
 from tests.symbolic.made import make_plan
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scorer() -> Scorer:

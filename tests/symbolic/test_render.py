@@ -18,6 +18,8 @@ from openvmas.symbolic.render import BLOCK, Room, envelope, render
 from openvmas.symbolic.styles import read_styles
 from tests.symbolic.made import make_plan, write_plan
 
+pytestmark = pytest.mark.slow
+
 RATE = SAMPLE_RATE_OUT
 PITCHED = (
     "piano", "electric_piano", "organ", "nylon_guitar", "overdriven_guitar", "acoustic_bass", "synth_bass", "strings",

@@ -19,6 +19,8 @@ from openvmas.train.joint.pairs import MontagePairs, Music
 from tests.train.made import STEPS, WIDTH, make_bank, make_examples
 from tests.train.ranks import SHARED, run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 # fp32 sums in another order differ by 1e-7; Muon's bf16 products make 1e-6 to 1e-5 of that in the steps that follow.
 CLOSE = {"loss": 5e-6, "likelihood": 5e-6, "contrastive": 3e-5, "onset": 3e-5, "gradient_norm": 3e-4}

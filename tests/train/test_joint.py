@@ -39,6 +39,8 @@ from openvmas.train.joint.pairs import (
 from openvmas.train.loop import Run, make_optimizers
 from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 
+pytestmark = pytest.mark.slow
+
 ALIGNED = ["music.", "temperature.", "video_timed.", "music_timed.", "timed_temperature."]
 
 

@@ -20,6 +20,8 @@ from openvmas.train.codec.crops import FileCrops, PackedCrops, open_crops, read_
 from openvmas.train.codec.pack import PackOptions, UnpackOptions, encode_opus, pack, unpack
 from openvmas.train.loop import draw_ahead
 
+pytestmark = pytest.mark.slow
+
 TRACKS = {  # name: (seconds, sample rate)
     "first/music/e.wav": (23.0, 44_100),
     "first/music/b.flac": (11.3, 48_000),

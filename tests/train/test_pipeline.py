@@ -34,6 +34,8 @@ from openvmas.train.export.export_model import ExportOptions, export
 from openvmas.train.loop import RunOptions
 from tests.generate.made import make_condition
 
+pytestmark = pytest.mark.slow
+
 FOREVER = float("inf")  # a share of a finite time would move the first step's weights by a rounding
 ALBUMS = ("first", "second", "xmoto-data")  # the last is held out by name
 

@@ -30,6 +30,8 @@ from openvmas.train.joint.pairs import MontagePairs, Music, collate
 from openvmas.train.loop import Run, lr_factor
 from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -16,6 +16,8 @@ from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
 from openvmas.train.resource_plan import ModelCounts, ResourceOptions, count, estimate, make_plan, parts_of
 
+pytestmark = pytest.mark.slow
+
 
 def decoder_flops(config: DecoderConfig, n_steps: int) -> float:
     """Products of a forward pass over one clip, by hand: two operations a weight and step, and attention."""

@@ -14,6 +14,8 @@ from openvmas.vision.analysis import MIN_GAP, VideoAnalysis, analyze, energy_cur
 from openvmas.vision.shots import ShotChanges
 from tests.vision.synthetic import Film, Scene, standard_scenes
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

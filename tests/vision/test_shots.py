@@ -19,6 +19,8 @@ from openvmas.vision.shots import (
 )
 from tests.vision.synthetic import Film, Scene, standard_scenes
 
+pytestmark = pytest.mark.slow
+
 
 def shrink(frames: np.ndarray) -> np.ndarray:
     """[F, h, w, 3] to the small frames that the finder takes."""
