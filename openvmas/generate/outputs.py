@@ -74,7 +74,7 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for path in (*self._targets.values(), *self._scratch):
+        for path in self._scratch:
             path.unlink(missing_ok=True)
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
@@ -90,9 +90,9 @@ class Outputs:
         if target.is_dir() and any(target.iterdir()) and not self._overwrite:
             raise OutputError(f"{target} is not empty; give --overwrite to replace its files or another with {option}.")
         hidden = target.with_name(hidden_name())
+        self._folders[target] = hidden  # before it is there: an interrupt may come at any moment
         with explain_write_errors(target.parent):
             hidden.mkdir()
-        self._folders[target] = hidden
         return hidden
 
     def reserve(self, target: str | Path, option: str = "--output") -> Path:
@@ -136,12 +136,11 @@ class Outputs:
 
     def scratch(self, target: str | Path, suffix: str) -> Path:
         """A hidden file beside `target` that is deleted at the end of the block."""
-        hidden = self._hide(Path(target).with_suffix(suffix))
-        self._scratch.append(hidden)
-        return hidden
+        return self._hide(Path(target).with_suffix(suffix))
 
     def _hide(self, target: Path) -> Path:
         hidden = target.with_name(hidden_name(target.suffix, target.name))
+        self._scratch.append(hidden)  # before it is there: an interrupt may come at any moment
         with explain_write_errors(target.parent):
             hidden.touch(exist_ok=False)
         return hidden
