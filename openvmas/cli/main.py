@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
-PATIENCE = 3.0  # s in which further signals do not disturb the tidying up
+GRACE_S = 3.0  # s in which further signals do not disturb the tidying up
 
 
 class Commands(click.Group):
@@ -199,7 +199,7 @@ def stop(signum: int, frame: Any) -> None:
     """End as by Ctrl-C; what comes together with the first signal must not disturb the tidying up."""
     first = not _stopped
     _stopped.append(time.monotonic())
-    if first or _stopped[-1] - _stopped[0] > PATIENCE:
+    if first or _stopped[-1] - _stopped[0] > GRACE_S:
         raise KeyboardInterrupt
 
 

@@ -99,7 +99,7 @@ class CodecRunner:
         return np.concatenate(list(self.encode_blocks([wave], n_codebooks)), axis=1)
 
     def encode_blocks(self, blocks: Iterable[np.ndarray], n_codebooks: int | None = None) -> Iterator[np.ndarray]:
-        """The same for a wave in blocks [n] of any length: codes [K, n] as they become final."""
+        """Codes [K, n] of a wave in blocks [n] of any length, as they become final."""
         stream = EncodeStream(self, n_codebooks)
         piece = CHUNK * self.hop_length
         for block in blocks:
@@ -112,7 +112,7 @@ class CodecRunner:
         return np.concatenate(list(self.decode_blocks(codes)))
 
     def decode_blocks(self, codes: np.ndarray, chunk: int = CHUNK) -> Iterator[np.ndarray]:
-        """The same wave in blocks [n], `chunk` codec steps at a time."""
+        """Wave of codes [K, T] in blocks [n], `chunk` codec steps at a time."""
         stream = CodecStream(self._decoder, len(codes))
         for start in range(0, codes.shape[1], chunk):
             yield stream.push(codes[:, start : start + chunk])

@@ -168,7 +168,7 @@ class ModelComposer(Composer):
 
 
 def rechunk(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ()) -> Iterator[np.ndarray]:
-    """The same codes in chunks [K, size], the first ones of the sizes that are given; the last is shorter."""
+    """Codes regrouped in chunks [K, size], the first ones of the sizes that are given; the last is shorter."""
     left: np.ndarray | None = None
     sizes = itertools.chain(first, itertools.repeat(size))
     due = next(sizes)
@@ -182,7 +182,7 @@ def rechunk(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ()
 
 
 def metered(waves: Iterator[np.ndarray], meter: AudioMeter | None) -> Iterator[np.ndarray]:
-    """The same waves, each also measured by the meter."""
+    """Pass waves on, each also measured by the meter."""
     for wave in waves:
         if meter is not None:
             meter.push(wave)

@@ -67,7 +67,7 @@ class Stages:
 def watched(
     blocks: Iterable[np.ndarray], duration: Fraction, sample_rate: int, progress: Callable[[float], None]
 ) -> Iterator[np.ndarray]:
-    """The same blocks; `progress` is called with the share of the duration that has passed."""
+    """Pass blocks on; `progress` is called with the share of the duration that has passed."""
     total, done = float(duration) * sample_rate, 0
     for block in blocks:
         done += block.shape[1]
@@ -112,7 +112,7 @@ def describe_making(
 
 
 def plain(value: Any) -> Any:
-    """The same in types that JSON has: numpy numbers and fractions as numbers, infinities as None."""
+    """Convert to types that JSON has: numpy numbers and fractions as numbers, infinities as None."""
     if isinstance(value, dict):
         return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):

@@ -80,7 +80,7 @@ class Outputs:
             shutil.rmtree(folder, ignore_errors=True)
 
     def reserve_folder(self, target: str | Path, option: str) -> Path:
-        """The same for a folder of files: it may be there, but without --overwrite only empty. Raises OutputError."""
+        """Reserve a folder of files: it may be there, but without --overwrite only empty. Raises OutputError."""
         target = Path(target)
         check_name(target, option)
         if not target.parent.is_dir():

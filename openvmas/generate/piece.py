@@ -54,7 +54,7 @@ class Piece(Iterator[np.ndarray]):
         return np.concatenate(self._codes, axis=1) if self._codes else None
 
     def keep_codes(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The same chunks [K, n], each remembered when it passes."""
+        """Pass chunks [K, n] on, each remembered when it passes."""
         for chunk in chunks:
             self._codes.append(chunk.astype(np.uint16))
             yield chunk

@@ -223,13 +223,13 @@ def open_plan(path: str | Path) -> ScorePlan:
 
 
 def fit_length(piece: Piece, duration: Fraction) -> Piece:
-    """The same piece in stereo, cut or followed by silence to be as long as `duration` (s), to the sample."""
+    """Bring a piece to stereo, cut or followed by silence to be as long as `duration` (s), to the sample."""
     piece.blocks = exactly(piece.blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(duration))
     return piece
 
 
 def exactly(blocks: Iterator[np.ndarray], n_samples: int) -> Iterator[np.ndarray]:
-    """The same sound in stereo, cut or followed by silence to make `n_samples`."""
+    """Bring blocks to stereo, cut or followed by silence to make `n_samples`."""
     left = n_samples
     for block in blocks:
         block = np.asarray(block, dtype=np.float32)[:, :left]

@@ -290,7 +290,7 @@ def to_channels(
 
 
 def _interleaved(frame: av.AudioFrame, graphs: dict[tuple[str, str, int], Graph]) -> av.AudioFrame:
-    """The same samples as interleaved floats, converted inside FFmpeg."""
+    """Samples as interleaved floats, converted inside FFmpeg."""
     key = (frame.format.name, frame.layout.name, frame.sample_rate)
     if key not in graphs:
         graph = graphs[key] = Graph()

@@ -221,7 +221,7 @@ class _Task(NamedTuple):
         return cls(all_times[order], beat[order], down[order], duration, limits, metre)
 
     def cut(self, start: float, end: float) -> _Task:
-        """The same with the events of [start, end) only."""
+        """The task with the events of [start, end) only."""
         a, b = np.searchsorted(self.times, [start, end if end < self.duration else np.inf])
         return self._replace(times=self.times[a:b], beat_reward=self.beat_reward[a:b], bar_reward=self.bar_reward[a:b])
 

@@ -142,7 +142,7 @@ def parse_text(text: str | None) -> TextCondition:
 
 
 def parse_mood(mood: str | None) -> TextCondition:
-    """The same for mood words, which must all be known.
+    """Parse mood words, which must all be known.
 
     Raises PlanError with the nearest moods if one is not.
     """

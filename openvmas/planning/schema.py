@@ -393,7 +393,7 @@ class _Value:
         lines[path] = node.start_mark.line + 1
 
     def locate(self, error: FieldError) -> PlanError:
-        """The same complaint with file, line and field."""
+        """The complaint with file, line and field."""
         path = error.path
         while path not in self.lines:
             path = re.sub(r"(\.[^.\[\]]*|\[\d+\]|^[^.\[]+)$", "", path)

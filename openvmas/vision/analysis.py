@@ -471,7 +471,7 @@ def assemble(
 
 
 def _read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """The same items, made up to `depth` ahead in another thread; errors come through in their place."""
+    """Pass items on, made up to `depth` ahead in another thread; errors come through in their place."""
     ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(maxsize=depth)
     is_stopped = threading.Event()
 

@@ -190,7 +190,7 @@ def match_in_space(folder: MeasuredFolder, judge: EmbeddingSimilarity, cache: Ca
 
 
 def with_values(folder: MeasuredFolder, found: Mapping[str, Mapping[str, float]]) -> MeasuredFolder:
-    """The same with further figures, by name of the file and measure."""
+    """Measures with further figures, by name of the file and measure."""
     files = (replace(file, values={**file.values, **found.get(file.name, {})}) for file in folder.files)
     return replace(folder, files=tuple(files))
 
@@ -228,7 +228,7 @@ def differences(reference: MeasuredFolder, estimated: MeasuredFolder) -> dict[st
 
 
 def correct(found: Mapping[K, Pairing]) -> dict[K, Pairing]:
-    """The same with Holm's correction over all of them."""
+    """Comparisons with Holm's correction over all of them."""
     # Where no pair differs nothing can be found falsely, so it does not count among the tests.
     tested = [name for name, item in found.items() if item.p < 1]
     corrected = holm(np.array([found[name].p for name in tested])) if tested else []
