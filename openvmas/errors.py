@@ -25,3 +25,11 @@ class ModelError(OpenVMASError):
 
 class OptionError(OpenVMASError):
     """An option has a name that does not exist or a value that makes no sense."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the program to end.
+
+    A class of its own, because CPython ends by SIGINT after any bare `KeyboardInterrupt` that passed through code made
+    from text (as `dataclasses` makes it), even where it was caught; the exit code 130 would be lost.
+    """

@@ -23,7 +23,7 @@ import click
 
 from openvmas import __version__
 from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
-from openvmas.errors import OpenVMASError, OptionError, OutputError
+from openvmas.errors import Interrupted, OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
 
@@ -200,7 +200,7 @@ def stop(signum: int, frame: Any) -> None:
     first = not _stopped
     _stopped.append(time.monotonic())
     if first or _stopped[-1] - _stopped[0] > GRACE_S:
-        raise KeyboardInterrupt
+        raise Interrupted
 
 
 @contextlib.contextmanager

@@ -222,6 +222,18 @@ def test_interrupts_that_modules_swallow(monkeypatch: pytest.MonkeyPatch, capfd:
     assert capfd.readouterr().err == "error: interrupted; nothing was left behind.\n"
 
 
+def test_interrupts_within_code_made_from_text_end_with_130(tmp_path: Path) -> None:
+    script = tmp_path / "interrupted.py"
+    script.write_text(
+        "import sys, openvmas.cli.main as command_line\n"
+        "def of(*_, **__): exec('import signal; signal.raise_signal(signal.SIGTERM)')\n"
+        "command_line.Options.of = of\n"
+        "sys.exit(command_line.main(['score', 'clip.mp4']))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.strip()) == (130, "error: interrupted; nothing was left behind.")
+
+
 @pytest.mark.parametrize("n_frames", [2, 3, 5])
 def test_clips_of_a_few_frames(folder: Path, n_frames: int) -> None:
     from tests.media.clips import make_clip
