@@ -11,10 +11,8 @@ import importlib
 import io
 import json
 import os
-import signal
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +21,8 @@ import click
 
 from openvmas import __version__
 from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
-from openvmas.errors import Interrupted, OpenVMASError, OptionError, OutputError
+from openvmas.cli.signals import has_come, stoppable
+from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
-GRACE_S = 3.0  # s in which further signals do not disturb the tidying up
 
 
 class Commands(click.Group):
@@ -192,33 +190,6 @@ def complain(message: str) -> None:
         click.echo(f"error: {message}", err=True)
 
 
-_stopped: list[float] = []  # when a signal came
-
-
-def stop(signum: int, frame: Any) -> None:
-    """End as by Ctrl-C; what comes together with the first signal must not disturb the tidying up."""
-    first = not _stopped
-    _stopped.append(time.monotonic())
-    if first or _stopped[-1] - _stopped[0] > GRACE_S:
-        raise Interrupted
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Signals that end a program end it in order, where they are not ignored (`nohup`)."""
-    _stopped.clear()
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
-    for name, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(getattr(signal, name), stop)
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
-
-
 def open_streams() -> None:
     """Give closed streams a place to go, so that no file gets their number, and let all names be printed."""
     for number in range(3):
@@ -258,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain("nobody reads the output any more; what was finished stays.")
             return 2
         except Exception as error:
-            if _stopped:  # modules that are interrupted while they load say that they are broken
+            if has_come():  # modules that are interrupted while they load say that they are broken
                 complain("interrupted; nothing was left behind.")
                 return 130
             if "--debug" in arguments:

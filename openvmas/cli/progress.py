@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
+from openvmas.cli.signals import check
+
 Report = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)
 
 # Stage → (what the user reads, its share of the whole time as measured by bench/score_speed.py).
@@ -49,6 +51,7 @@ class Lines:
         self._began, self._last, self._stage = time.monotonic(), 0.0, ""
 
     def __call__(self, stage: str, done: float) -> None:
+        check()
         now = time.monotonic()
         if stage == self._stage and now - self._last < SECONDS_BETWEEN_LINES:
             return
@@ -63,6 +66,7 @@ class Bar(Lines):
     """One line that is written over; a terminal too narrow for it gets its beginning."""
 
     def __call__(self, stage: str, done: float) -> None:
+        check()
         now = time.monotonic()
         if now - self._last < SECONDS_BETWEEN_DRAWINGS and 0 < done < 1:
             return
@@ -85,7 +89,7 @@ def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = No
     """Yield a function of a stage and the share of it that is done; a new variation begins at the first stage."""
     target = sys.stderr if stream is None else stream
     if is_quiet:
-        yield lambda stage, done: None
+        yield lambda stage, done: check()
     elif not target.isatty():
         yield Lines(title, target)
     else:
