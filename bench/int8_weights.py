@@ -21,8 +21,7 @@ from onnx import helper, numpy_helper
 from openvmas.codec.runtime import CodecRunner
 from openvmas.generate.batch_decoder import Engine, delay_template, log_likelihood
 from openvmas.media.audio import read_audio_blocks
-from openvmas.onnx_session import open_graph, run
-from openvmas.pretrained import find_weights
+from openvmas.pretrained import find_weights, open_graph, run
 from openvmas.train.export.onnx_files import OPSET, unpack_blocks
 
 

@@ -6,9 +6,9 @@ import sys
 def main() -> int:
     """Run the command line; an interrupt while its modules load ends it as one later does."""
     try:
-        from openvmas.cli import signals
+        from openvmas.cli.terminal import catch
 
-        signals.catch()
+        catch()
         from openvmas.cli.main import main as run
 
         return run()

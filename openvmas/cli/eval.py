@@ -43,7 +43,7 @@ def folder(
     """
     from openvmas.eval.embedders.registry import open_embedder
     from openvmas.eval.suites.media_files import media_files
-    from openvmas.generate.outputs import Outputs
+    from openvmas.generate.deliver import Outputs
 
     with extra_needed("the figures need"):
         from openvmas.eval.benchmark import folder_measures as measures
@@ -134,7 +134,7 @@ def run(
 
     from openvmas.eval.suites.suite import describe_coverage, read_suite
     from openvmas.eval.systems.system import Setting
-    from openvmas.generate.outputs import Outputs
+    from openvmas.generate.deliver import Outputs
 
     with extra_needed("the figures need"):
         from openvmas.eval.benchmark import run as runs

@@ -21,7 +21,7 @@ import click
 
 from openvmas import __version__
 from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
-from openvmas.cli.signals import has_come, stoppable
+from openvmas.cli.terminal import has_come, stoppable
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
@@ -89,7 +89,7 @@ def score(videos: tuple[str, ...], workers: int, quiet: bool, **values: Any) -> 
 
 def score_one(video: str, chosen: dict[str, Any], quiet: bool) -> None:
     """Score one video in this process. chosen: the options that the user gave, so that a plan's seed can count."""
-    from openvmas.cli.progress import show_progress
+    from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
 
     with show_progress(Path(video).name, quiet) as progress:
@@ -125,7 +125,7 @@ def describe(result: ScoreResult) -> str:
 @quiet_option
 def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None, quiet: bool, **values: Any) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
-    from openvmas.cli.progress import show_progress
+    from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
     from openvmas.media.probe import probe
     from openvmas.planning.schema import write_plan
@@ -147,7 +147,7 @@ def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None,
 @quiet_option
 def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
     """Write what the picture says: shots, cuts and visual beats (JSON), or with an output in .npz its curves too."""
-    from openvmas.cli.progress import show_progress
+    from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
     from openvmas.generate.deliver import summarize
     from openvmas.media.probe import probe
@@ -172,7 +172,7 @@ def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int
 @quiet_option
 def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
     """Write a page that shows how well picture and music fit, for any video with music (HTML and JSON)."""
-    from openvmas.cli.progress import show_progress
+    from openvmas.cli.terminal import show_progress
     from openvmas.eval.reports.video_report import write_report
 
     target = Path(output or beside(video, ".report.html"))

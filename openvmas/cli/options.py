@@ -18,7 +18,7 @@ from openvmas.errors import OptionError
 from openvmas.settings import OutputOptions, value_type
 
 if TYPE_CHECKING:
-    from openvmas.generate.outputs import Outputs
+    from openvmas.generate.deliver import Outputs
 
 Decorator = Callable[[Any], Any]
 
@@ -86,7 +86,7 @@ def output_options(result: str) -> Decorator:
 def result_of(source: str, target: Path, overwrite: bool) -> Iterator[Path]:
     """Checks the target, then gives a hidden file to write; renames it at the end. Raises OutputError."""
     from openvmas.files import explain_write_errors
-    from openvmas.generate.outputs import Outputs
+    from openvmas.generate.deliver import Outputs
 
     with Outputs(source, overwrite) as outputs, explain_write_errors(target.parent):
         yield outputs.reserve(target)

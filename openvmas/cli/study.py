@@ -116,7 +116,7 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
     """Print the preferences of listeners with intervals, and who was dropped and why. Needs the extra eval."""
     with extra_needed("the analysis needs"):
         from openvmas.study import result_tables, results
-    from openvmas.generate.outputs import Outputs
+    from openvmas.generate.deliver import Outputs
 
     with Outputs(folder, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)

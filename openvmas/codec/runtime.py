@@ -15,8 +15,7 @@ import onnxruntime
 
 from openvmas.codec.stream import CodecFrames, CodecStream, read_codebooks, sqrt_hann
 from openvmas.errors import ModelError
-from openvmas.onnx_session import open_graph, run
-from openvmas.pretrained import Weights, hash_file
+from openvmas.pretrained import Weights, hash_file, open_graph, run
 
 CHUNK = 250  # codec steps that go through a network at once, beside their history and look-ahead
 LEAST_MAGNITUDE, COMPRESSION = 1e-5, 0.6  # as Codec.spectrum

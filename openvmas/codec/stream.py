@@ -6,8 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from openvmas.onnx_session import open_graph, run
-from openvmas.pretrained import Weights
+from openvmas.pretrained import Weights, open_graph, run
 
 
 def sqrt_hann(length: int) -> np.ndarray:

@@ -19,8 +19,7 @@ import onnxruntime
 from openvmas.codec.stream import CodecFrames
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.onnx_session import open_graph, run
-from openvmas.pretrained import Weights
+from openvmas.pretrained import Weights, open_graph, run
 
 if TYPE_CHECKING:
     from openvmas.generate.picture_encoder import PictureEncoder

@@ -9,8 +9,7 @@ import numpy as np
 
 from openvmas.condition import Picture
 from openvmas.errors import ModelError
-from openvmas.onnx_session import open_graph, run
-from openvmas.pretrained import Weights
+from openvmas.pretrained import Weights, open_graph, run
 from openvmas.settings import CONTROL_RATE
 
 

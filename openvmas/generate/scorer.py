@@ -19,8 +19,18 @@ import numpy as np
 
 from openvmas.errors import ModelError, OptionError, PlanError
 from openvmas.files import check_space
-from openvmas.generate.deliver import CHANNELS, SPEECH_RATE, Prepared, Progress, Stages, deliver, watched
-from openvmas.generate.outputs import Outputs, name_targets, space_needed
+from openvmas.generate.deliver import (
+    CHANNELS,
+    SPEECH_RATE,
+    Outputs,
+    Prepared,
+    Progress,
+    Stages,
+    deliver,
+    name_targets,
+    space_needed,
+    watched,
+)
 from openvmas.generate.piece import Composer, Piece
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.probe import VideoInfo, probe

@@ -18,9 +18,8 @@ from openvmas.errors import InputError, ModelError
 from openvmas.generate.pattern import delay
 from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.media.audio import Audio, read_audio_blocks, resample
-from openvmas.onnx_session import open_graph, run
 from openvmas.planning.conditioning import picture_of
-from openvmas.pretrained import Weights, find_alignment, find_weights
+from openvmas.pretrained import Weights, find_alignment, find_weights, open_graph, run
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 

@@ -17,7 +17,7 @@ import soxr
 
 from openvmas.errors import ModelError
 from openvmas.music.dsp import mel_filterbank
-from openvmas.onnx_session import open_graph
+from openvmas.pretrained import open_graph
 
 SAMPLE_RATE = 16_000  # Hz, the input of both networks
 WINDOW, HOP, FFT = 400, 160, 512  # samples

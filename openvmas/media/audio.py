@@ -21,8 +21,7 @@ from av.filter import Graph
 
 from openvmas.errors import InputError, OutputError
 from openvmas.files import hidden_name
-from openvmas.media.edit_list import MAX_SPANS, read_edits, spans_of
-from openvmas.media.packets import PacketClock, is_streamed, packets, unrolled
+from openvmas.media.packets import MAX_SPANS, PacketClock, is_streamed, packets, read_edits, spans_of, unrolled
 from openvmas.media.probe import VideoInfo, open_media
 from openvmas.timeline import Clock
 

@@ -32,17 +32,18 @@ from openvmas.media.containers import (
     takes_stream,
     takes_timecode,
 )
-from openvmas.media.edit_list import (
+from openvmas.media.mix import ENCODERS, sample_format, sound_frames
+from openvmas.media.packets import (
     Edit,
     EditList,
+    PacketClock,
+    packets,
     read_chapter_tracks,
     read_edits,
     read_marks,
     without_contradiction,
     write_movie,
 )
-from openvmas.media.encode import ENCODERS, sample_format, sound_frames
-from openvmas.media.packets import PacketClock, packets
 from openvmas.media.probe import VideoInfo, is_cover, open_media
 from openvmas.media.video import has_coded_order, shown_times
 from openvmas.settings import SAMPLE_RATE_OUT

@@ -18,8 +18,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from openvmas.errors import InputError
-from openvmas.media.edit_list import Span, read_edits, spans_of
-from openvmas.media.packets import PacketClock, Unroller, is_streamed, order_of, packets
+from openvmas.media.packets import PacketClock, Span, Unroller, is_streamed, order_of, packets, read_edits, spans_of
 
 MIN_SIDE = 32  # px, the smallest picture with anything to see
 MAX_STILL = 3600  # s that one frame may be shown

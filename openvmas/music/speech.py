@@ -17,7 +17,7 @@ import soxr
 
 from openvmas.errors import ModelError
 from openvmas.music.dsp import mel_filterbank
-from openvmas.onnx_session import open_graph
+from openvmas.pretrained import open_graph
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock
 

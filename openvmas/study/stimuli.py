@@ -18,8 +18,8 @@ from av.stream import Stream
 from av.video.stream import VideoStream
 
 from openvmas.errors import OutputError
-from openvmas.media.encode import ENCODERS, sample_format, sound_frames
 from openvmas.media.loudness import BlockFilter
+from openvmas.media.mix import ENCODERS, sample_format, sound_frames
 from openvmas.media.packets import packets
 from openvmas.media.probe import VideoInfo, open_media, probe
 from openvmas.media.video import FrameRequest, has_coded_order, read_frames

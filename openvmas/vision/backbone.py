@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.errors import ModelError
-from openvmas.onnx_session import open_graph
+from openvmas.pretrained import open_graph
 
 WEIGHTS = Path(__file__).parent / "weights" / "efficientnet_lite0.onnx"
 CLASS_NAMES = Path(__file__).parent / "weights" / "imagenet_classes.json"

@@ -22,11 +22,11 @@ import pytest
 
 import openvmas
 from openvmas import __version__
-from openvmas.cli import progress
+from openvmas.cli import terminal
 from openvmas.cli.main import main
 from openvmas.errors import ModelError, OptionError, OutputError
 from openvmas.generate import scorer
-from openvmas.generate.outputs import Outputs
+from openvmas.generate.deliver import Outputs
 from openvmas.media.audio import read_audio
 from openvmas.media.mux import read_provenance
 from openvmas.settings import GenerateOptions, Options
@@ -260,21 +260,21 @@ def test_help_starts_quickly() -> None:
 
 def test_progress_off_a_terminal_is_plain_lines() -> None:
     stream = io.StringIO()
-    with progress.show_progress("clip.mp4", stream=stream) as tell:
-        for stage in progress.STAGES:
+    with terminal.show_progress("clip.mp4", stream=stream) as tell:
+        for stage in terminal.STAGES:
             tell(stage, 0.0)
             tell(stage, 1.0)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "clip.mp4: looking at the picture (0%)"
-    assert len(lines) == len(progress.STAGES)
+    assert len(lines) == len(terminal.STAGES)
     assert "\x1b" not in stream.getvalue()
 
 
 def test_progress_on_a_terminal_stays_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    with progress.show_progress("clip.mp4", stream=stream) as tell:
-        for stage in progress.STAGES:
+    with terminal.show_progress("clip.mp4", stream=stream) as tell:
+        for stage in terminal.STAGES:
             tell(stage, 1.0)
     assert "\n" not in stream.getvalue()
     assert "100%" in stream.getvalue()
@@ -282,7 +282,7 @@ def test_progress_on_a_terminal_stays_on_one_line(monkeypatch: pytest.MonkeyPatc
 
 
 def test_shares_of_the_stages_make_a_whole() -> None:
-    assert sum(share for _, share in progress.STAGES.values()) == pytest.approx(1)
+    assert sum(share for _, share in terminal.STAGES.values()) == pytest.approx(1)
     assert progress.overall("mux", 1.0) == pytest.approx(1)
 
 

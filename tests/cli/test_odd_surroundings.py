@@ -18,7 +18,7 @@ from openvmas.cli.main import main
 from openvmas.errors import OptionError, OutputError
 from openvmas.files import beside, hidden_name, is_being_written, sweep
 from openvmas.generate import scorer
-from openvmas.generate.outputs import Outputs
+from openvmas.generate.deliver import Outputs
 from tests import run_cli
 from tests.clips import write_clip
 
@@ -154,7 +154,7 @@ def test_the_later_of_two_runs_does_not_replace_the_earlier(folder: Path) -> Non
 def test_a_name_that_a_living_run_writes_is_refused(folder: Path) -> None:
     script = """
 import sys
-from openvmas.generate.outputs import Outputs
+from openvmas.generate.deliver import Outputs
 with Outputs("clip.mp4", False) as outputs:
     outputs.reserve("out.mp4")
     print("ready", flush=True)

@@ -17,8 +17,7 @@ from openvmas.codec.autoencoder import Codec
 from openvmas.codec.runtime import CHUNK, CodecRunner, EncodeStream, compress_spectrum, sqrt_hann
 from openvmas.codec.stream import CodecStream
 from openvmas.errors import ModelError
-from openvmas.onnx_session import open_graph, run
-from openvmas.pretrained import find_weights, write_manifest
+from openvmas.pretrained import find_weights, open_graph, run, write_manifest
 from openvmas.train.export.export_model import CODEC_FILES, ExportOptions, export, measure_reach
 from tests.codec.made import export_debug_codec, make_codec
 

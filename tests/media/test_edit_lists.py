@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from openvmas.errors import OutputError
-from openvmas.media.edit_list import read_edits
+from openvmas.media.packets import read_edits
 from openvmas.media.probe import probe
 from tests.media.clips import make_clip
 from tests.media.odd_clips import PLAIN, clicks, frames, heard, mux_original, payloads, remux, times, with_edits

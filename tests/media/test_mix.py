@@ -12,8 +12,7 @@ import pytest
 
 from openvmas.errors import InputError, OutputError
 from openvmas.media.audio import WavReader, write_wav
-from openvmas.media.dynamics import HOP, Duck, LimiterGain, speech_spans
-from openvmas.media.loudness import integrated_loudness, true_peak
+from openvmas.media.loudness import HOP, Duck, LimiterGain, integrated_loudness, speech_spans, true_peak
 from openvmas.media.mix import MixReport, mix
 from openvmas.settings import MixOptions
 from tests.media.clips import tone

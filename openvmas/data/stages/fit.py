@@ -17,7 +17,7 @@ from openvmas.data.curation.record_media import SAMPLE_RATE, Media
 from openvmas.errors import ModelError
 from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import sync_z
-from openvmas.onnx_session import open_graph, run
+from openvmas.pretrained import open_graph, run
 from openvmas.settings import option
 
 # features [F, D] float32, their times [F] s, wave [L] float32 mono, its rate in Hz → similarity in [-1, 1]

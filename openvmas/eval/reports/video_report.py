@@ -21,7 +21,7 @@ from openvmas.eval.metrics.timing import TOLERANCE, MarkAlignment, align_marks
 from openvmas.eval.reports.json_values import plain
 from openvmas.eval.reports.video_page import draw_page, strip_length
 from openvmas.files import beside
-from openvmas.generate.outputs import Outputs
+from openvmas.generate.deliver import Outputs
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.jpeg import jpeg
 from openvmas.media.loudness import LoudnessMeter, PeakMeter

@@ -14,8 +14,7 @@ import numpy as np
 from openvmas.eval.metrics.timing import TOLERANCE, align_marks, nearest
 from openvmas.eval.reports.json_values import plain as rounded
 from openvmas.files import check_space
-from openvmas.generate.deliver import Prepared, Stages, deliver, plain
-from openvmas.generate.outputs import Hidden, space_needed
+from openvmas.generate.deliver import Hidden, Prepared, Stages, deliver, plain, space_needed
 from openvmas.generate.piece import Piece
 from openvmas.generate.scorer import fit_length
 from openvmas.media.audio import WavReader

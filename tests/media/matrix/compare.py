@@ -15,9 +15,8 @@ from av.stream import Disposition
 
 from openvmas.generate.scorer import Scorer
 from openvmas.media.audio import read_audio
-from openvmas.media.edit_list import read_marks
 from openvmas.media.loudness import integrated_loudness, true_peak
-from openvmas.media.packets import is_streamed
+from openvmas.media.packets import is_streamed, read_marks
 from openvmas.media.probe import VideoInfo, is_cover, open_media, probe
 from tests.media.matrix.cases import Case
 from tests.media.odd_clips import frames, times
