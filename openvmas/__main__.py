@@ -2,19 +2,31 @@
 
 import sys
 
+GUARDED = {"analyze", "codec", "eval", "plan", "report", "score"}  # commands that decode files in their own process
+
 
 def main() -> int:
     """Run the command line; an interrupt while its modules load ends it as one later does."""
     try:
-        from openvmas.cli.terminal import catch
+        from openvmas.cli.terminal import catch, complain, open_streams
 
         catch()
-        from openvmas.cli.main import main as run
+        open_streams()
+        words = sys.argv[1:]
+        if GUARDED.isdisjoint(words[:1]) or "--debug" in words:
+            return run()
+        from openvmas.cli.guard import guarded
 
-        return run()
+        return guarded(run, complain, [".", *(word.rpartition("=")[2].rpartition("/")[0] or "." for word in words)])
     except KeyboardInterrupt:  # before or after the command line catches its own
         print("error: interrupted; nothing was left behind.", file=sys.stderr)
         return 130
+
+
+def run() -> int:
+    from openvmas.cli.main import main as run_command
+
+    return run_command()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ mend; 1: a fault of ours; 130: interrupted. Heavy modules are imported by the co
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import json
 import os
 import sys
@@ -21,7 +19,7 @@ import click
 
 from openvmas import __version__
 from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
-from openvmas.cli.terminal import has_come, stoppable
+from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
 from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
@@ -183,26 +181,6 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
         f"{made.loudness.integrated_lufs:.1f} LUFS"
     )
     return 0
-
-
-def complain(message: str) -> None:
-    with contextlib.suppress(OSError):  # nobody may be there to read it
-        click.echo(f"error: {message}", err=True)
-
-
-def open_streams() -> None:
-    """Give closed streams a place to go, so that no file gets their number, and let all names be printed."""
-    for number in range(3):
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors="backslashreplace"))  # noqa: SIM115
-        elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

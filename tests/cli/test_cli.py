@@ -283,14 +283,14 @@ def test_progress_on_a_terminal_stays_on_one_line(monkeypatch: pytest.MonkeyPatc
 
 def test_shares_of_the_stages_make_a_whole() -> None:
     assert sum(share for _, share in terminal.STAGES.values()) == pytest.approx(1)
-    assert progress.overall("mux", 1.0) == pytest.approx(1)
+    assert terminal.overall("mux", 1.0) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
     ("done", "elapsed", "said"), [(0.01, 9, ""), (0.5, 30, "about 30 s left"), (0.1, 60, "about 9 min left")]
 )
 def test_time_left(done: float, elapsed: float, said: str) -> None:
-    assert progress.time_left(done, elapsed) == said
+    assert terminal.time_left(done, elapsed) == said
 
 
 # --- options and outputs ---

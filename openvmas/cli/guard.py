@@ -1,0 +1,89 @@
+"""A command in a child process of its own, so that a crash of a library is a sentence and leaves nothing behind.
+
+The child is forked before anything is loaded: that costs a millisecond, and frames need not travel between processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
+_HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def guarded(command: Callable[[], int], complain: Callable[[str], None], folders: Iterable[str | Path] = ()) -> int:
+    """Run a command in a child and return its exit code; where processes cannot be forked, run it here.
+
+    complain: is given the sentence if the child crashed or was killed. folders: swept of its unfinished files then.
+    Signals are handed on, and the child ends with this process whatever ends it.
+    """
+    if not hasattr(os, "fork"):
+        return command()
+    children: list[int] = []
+    came: list[int] = []
+
+    def hand_on(signum: int, frame: Any) -> None:
+        came.append(signum)
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signum)
+
+    numbers = [getattr(signal, name) for name in _HANDED_ON]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, hand_on)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(writer)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        threading.Thread(target=_end_with_parent, args=(reader,), daemon=True).start()
+        return command()
+    children.append(child)
+    for number in came:
+        os.kill(child, number)
+    os.close(reader)
+    try:
+        _, status = os.waitpid(child, 0)
+        children.clear()
+    finally:
+        os.close(writer)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else _explain(-code, complain, folders)
+
+
+def _end_with_parent(reader: int) -> None:
+    os.read(reader, 1)  # until nobody can write any more
+    os._exit(1)
+
+
+def _explain(number: int, complain: Callable[[str], None], folders: Iterable[str | Path]) -> int:
+    from openvmas.files import sweep
+
+    for folder in {Path(folder) for folder in folders}:
+        sweep(folder)
+    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if name in _HANDED_ON:
+        complain("interrupted; nothing was left behind.")
+        return 130
+    if name in CRASHES:
+        complain(
+            f"a library crashed ({name}), most likely the decoder on a damaged file; nothing was left behind. "
+            "Convert the file first, for instance: ffmpeg -i FILE -c:v libx264 -c:a aac converted.mp4."
+        )
+    else:
+        complain(
+            f"the system ended the program ({name}), most likely because memory ran out; nothing was left behind. "
+            "Close other programs, or give a smaller or shorter file."
+        )
+    return 2
