@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.container import InputContainer
 from av.video.reformatter import ColorTrc
 
-from openvmas.media.video import FrameRequest, probe, read_frames
+from openvmas.media import video
+from openvmas.media.video import FrameRequest, VideoInfo, probe, read_frames
 from tests.media.clips import make_clip, number
 
 ASKED = (Fraction(2), Fraction(10), Fraction(25, 2), Fraction(30), Fraction(100))
@@ -187,3 +190,17 @@ def test_pq_highlights_and_mid_tones(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     (piece,) = read_frames(path, [FrameRequest(None, 32, True)])
     assert 170 < piece.frames.mean() < 215
+
+
+def test_times_behind_the_measured_end_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A damaged FLV gave its frames other times when it was read again, one of them days away: the run had no end."""
+    path = make_clip(tmp_path / "clip.mp4", fps=25, n_frames=50)
+    info, shown = probe(path), video.shown
+
+    def shown_again(container: InputContainer, info: VideoInfo) -> tuple[np.ndarray, np.ndarray]:
+        starts, ends = shown(container, info)
+        return np.append(starts, starts[-1] + 10**12), np.append(ends, ends[-1] + 10**12)
+
+    monkeypatch.setattr(video, "shown", shown_again)
+    pieces = itertools.islice(read_frames(path, [FrameRequest(Fraction(10), 32, True)], info), 10)
+    assert sum(len(piece.frames) for piece in pieces) == 20
