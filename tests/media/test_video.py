@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -202,5 +201,6 @@ def test_times_behind_the_measured_end_are_left_out(tmp_path: Path, monkeypatch:
         return np.append(starts, starts[-1] + 10**12), np.append(ends, ends[-1] + 10**12)
 
     monkeypatch.setattr(video, "shown", shown_again)
-    pieces = itertools.islice(read_frames(path, [FrameRequest(Fraction(10), 32, True)], info), 10)
-    assert sum(len(piece.frames) for piece in pieces) == 20
+    pieces = list(read_frames(path, [FrameRequest(None, 32, True), FrameRequest(Fraction(10), 32, True)], info))
+    assert [sum(len(piece.frames) for piece in pieces if piece.request == which) for which in (0, 1)] == [50, 20]
+    assert max(piece.times[-1] for piece in pieces) < info.duration
