@@ -241,13 +241,15 @@ class _Writer:
         self._copy_picture(main)
         codec = "aac" if result.format.name in ("mp4", "mov") else "opus"
         start = info.start - self._origin
+        heard = audio_stream(source, info.path).index if info.has_audio else -1
         self._sounds: list[_Sound] = []
         for index, wav in sounds.items():
             words = {"title": MUSIC_TITLE, "handler_name": MUSIC_TITLE} if index == _ALONE else {}
-            if index >= 0:
-                words = {k: v for k, v in source.streams[index].metadata.items() if k.lower() in ("title", "language")}
+            spoken = heard if index == _MAIN else index  # the soundtrack has the language of those who speak in it
+            if spoken >= 0:
+                names = ("language",) if index == _MAIN else ("title", "language")
+                words = {k: v for k, v in source.streams[spoken].metadata.items() if k.lower() in names}
             self._sounds.append(_Sound(result, wav, start, codec, words, is_default=index == _MAIN))
-        heard = audio_stream(source, info.path).index if info.has_audio else -1
         # Titles of chapters are a track of an mp4; FFmpeg writes it again from the chapters.
         chapter_text = read_chapter_tracks(info.path) if info.container.startswith("mov") else frozenset()
         for stream in source.streams:

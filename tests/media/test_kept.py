@@ -236,7 +236,7 @@ def test_other_languages(tmp_path: Path, kind: str) -> None:
     write_wav(mixed, clicks(2, 1.25), 48_000)
     mux_original(clip, output, kept_audio={2: mixed})
     with av.open(str(output)) as container:
-        assert [s.language or "und" for s in container.streams.audio] == ["und", "deu"]
+        assert [s.language or "und" for s in container.streams.audio] == ["eng", "deu"]
         wave = np.concatenate([f.to_ndarray().reshape(-1, 2).T if not f.format.is_planar else f.to_ndarray()
                                for f in container.decode(container.streams.audio[1])], axis=1)  # fmt: skip
     loud = np.flatnonzero(np.abs(wave[0]) > 0.3)
