@@ -33,10 +33,10 @@ from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import find_weights
 from openvmas.train.decoder import decoder_trainer
 from openvmas.train.decoder.examples import Packed, read_packed
-from openvmas.train.decoder.torch_sampling import sample_codes
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
 from openvmas.train.joint.pairs import RATE, TEST_ROUND, PairPool, TrainingClip, coarsen, collate
+from openvmas.train.logs import sample_codes
 from openvmas.train.loop import RunOptions
 
 N_STEPS = 320  # of a crop

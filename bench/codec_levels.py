@@ -16,8 +16,8 @@ import torch
 
 from openvmas.codec.autoencoder import load_codec
 from openvmas.codec.quantizer import ResidualQuantizer
+from openvmas.train.codec.codec_trainer import compare, held_out_clips
 from openvmas.train.codec.corpus import SAMPLE_RATE, Crops
-from openvmas.train.codec.held_out import compare, held_out_clips
 from openvmas.train.codec.losses import SpectralLoss
 
 MORE, PLACES = 4, 400

@@ -30,8 +30,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from openvmas.data.curation.catalogue import Catalogue, read_catalogue
-from openvmas.data.curation.record import Origin, Record, make_id
+from openvmas.data.curation.record import Catalogue, Origin, Record, make_id, read_catalogue
 from openvmas.data.curation.record_media import Media
 from openvmas.data.duplicates.groups import Duplicates
 from openvmas.data.duplicates.sound_print import find_peaks

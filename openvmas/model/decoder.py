@@ -209,7 +209,7 @@ class Decoder(nn.Module):
 class CachedDecoder:
     """The decoder one step at a time, over a ring of the last keys and values of every layer.
 
-    It computes what the exported graph does (`train.export.step_graph`), for sampling while training and as the
+    It computes what the exported graph does (`train.export.onnx_files`), for sampling while training and as the
     reference that the graph is tested against. n: sequences side by side.
     """
 

@@ -22,7 +22,7 @@ from openvmas.eval.codec.codec_comparison import codebook_use, compare_spectra, 
 from openvmas.eval.codec.codec_page import SOUND, palette, png
 from openvmas.media.audio import read_audio, write_wav
 from openvmas.pretrained import find_weights, write_manifest
-from openvmas.train.codec.held_out import compare
+from openvmas.train.codec.codec_trainer import compare
 from openvmas.train.codec.losses import SpectralLoss
 from tests.clips import write_clip
 from tests.codec.made import export_debug_codec

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import Catalogue
+from openvmas.data.curation.record import Catalogue
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.duplicates.groups import Duplicates
 from openvmas.data.shards.tar_shards import write_shards

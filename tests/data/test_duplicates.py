@@ -11,7 +11,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openvmas.data.curation.catalogue import read_catalogue, read_records
+from openvmas.data.curation.record import read_catalogue, read_records
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.duplicates import picture_print, sound_print
 from openvmas.data.duplicates.groups import ArrayFile, Duplicates, Groups, KeyTable

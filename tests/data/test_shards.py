@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from openvmas.data.curation.catalogue import read_records
+from openvmas.data.curation.record import read_records
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.report.datasheet import coverage, describe, draw_page, write_datasheet
 from openvmas.data.shards import tar_shards

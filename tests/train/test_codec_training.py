@@ -8,8 +8,7 @@ from openvmas.codec.autoencoder import CODEC_PRESETS, Codec
 from openvmas.train.codec.augment import augment, gap, make_tones, read_changed
 from openvmas.train.codec.calibrate import apply_gains, find_gains
 from openvmas.train.codec.codec_trainer import CodecRecipe, Trainer
-from openvmas.train.codec.discriminators import Discriminators
-from openvmas.train.codec.losses import Overlap, SpectralLoss
+from openvmas.train.codec.losses import Discriminators, Overlap, SpectralLoss
 
 RATE = 32_000
 

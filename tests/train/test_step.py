@@ -20,13 +20,13 @@ import torch
 from openvmas.cli.main import main
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, save_codec
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
-from openvmas.train.decoder.torch_sampling import sample_codes
 from openvmas.train.distributed import World, reduce_and_clip_gradients
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.grad_cache import add_gradients
 from openvmas.train.joint.joint_model import JointModel
 from openvmas.train.joint.joint_trainer import JointOptions
 from openvmas.train.joint.pairs import MontagePairs, Music, collate
+from openvmas.train.logs import sample_codes
 from openvmas.train.loop import Run, lr_factor
 from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
 

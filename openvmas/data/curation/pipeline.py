@@ -27,9 +27,8 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import drop_line, read_records
 from openvmas.data.curation.recipe import Recipe, make_stage
-from openvmas.data.curation.record import Drop, Record
+from openvmas.data.curation.record import Drop, Record, drop_line, read_records
 from openvmas.data.curation.set_splits import make_set
 from openvmas.data.curation.stage_runner import Job, Outcome, StagePool, refuse
 from openvmas.data.report.funnel import Funnel, count_funnel

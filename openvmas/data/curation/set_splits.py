@@ -11,8 +11,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import SPLITS, Catalogue, drop_line, hash64, read_catalogue, read_records, walk
-from openvmas.data.curation.record import Drop
+from openvmas.data.curation.record import SPLITS, Catalogue, Drop, drop_line, hash64, read_catalogue, read_records, walk
 from openvmas.data.duplicates.groups import Duplicates, Groups
 from openvmas.data.duplicates.sound_print import mix
 from openvmas.errors import InputError, OptionError

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import Catalogue, walk
+from openvmas.data.curation.record import Catalogue, walk
 from openvmas.data.duplicates import picture_print, sound_print
 from openvmas.errors import OptionError
 from openvmas.settings import option

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
 
-from openvmas.data.curation.catalogue import duration_of, read_json_lines
-from openvmas.data.curation.record import Record
+from openvmas.data.curation.record import Record, duration_of, read_json_lines
 from openvmas.errors import InputError
 
 MEASURED = "measured_costs.json"  # of bench/curation.py, for those who have not built anything yet

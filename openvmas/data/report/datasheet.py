@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import SPLITS, duration_of, read_records
-from openvmas.data.curation.record import Record
+from openvmas.data.curation.record import SPLITS, Record, duration_of, read_records
 from openvmas.data.report.costs import describe_size
 from openvmas.data.sources.records import read_rows
 from openvmas.errors import InputError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from openvmas.data.curation.catalogue import read_json_lines
+from openvmas.data.curation.record import read_json_lines
 from openvmas.data.curation.stage_runner import STAGE as WORKER
 from openvmas.data.sources.fetch import LINK_ROT
 from openvmas.data.sources.fetch import STAGE as FETCH

@@ -20,8 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.data.curation.catalogue import SPLITS, Arrays, duration_of, read_records, walk
-from openvmas.data.curation.record import Record
+from openvmas.data.curation.record import SPLITS, Arrays, Record, duration_of, read_records, walk
 from openvmas.errors import InputError, OutputError
 from openvmas.files import atomic_path, write_text
 from openvmas.pretrained import hash_file

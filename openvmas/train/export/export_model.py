@@ -34,8 +34,7 @@ from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
 from openvmas.model.video_encoder import VideoEncoder, load_video_encoder
 from openvmas.pretrained import Weights, find_weights, hash_file, write_manifest
 from openvmas.settings import option
-from openvmas.train.export.onnx_files import compress, export_graph, quantize
-from openvmas.train.export.step_graph import PARTS, StepGraph
+from openvmas.train.export.onnx_files import PARTS, StepGraph, compress, export_graph, quantize
 
 UNSTATED = "unstated"  # licence of weights of which nobody has said it
 DECODER_FILES = {"decoder": "decoder.onnx", "condition": "condition.onnx"}

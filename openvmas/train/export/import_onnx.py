@@ -21,8 +21,7 @@ from openvmas.codec.autoencoder import Codec, CodecConfig, save_codec
 from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderConfig, save_decoder
 from openvmas.pretrained import Weights, find_weights
-from openvmas.train.export.onnx_files import unpack_blocks
-from openvmas.train.export.step_graph import PARTS
+from openvmas.train.export.onnx_files import PARTS, unpack_blocks
 
 
 class Graph:
