@@ -30,7 +30,7 @@ import numpy as np
 import picture_bank
 from make_test_videos import collect
 from montage_video import render
-from video_editor import MORE_PACKAGES, PACKAGES, WHEELS, fetch
+from video_editor import MORE_PACKAGES, PACKAGES, WHEELS, fetch, label_takes
 
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.curves import analyze_montage
@@ -127,7 +127,7 @@ def make_videos(options: argparse.Namespace, n: int) -> None:
         if not path.exists():
             sound = sound_of(options.music, tracks[montage.music], montage)
             render(montage, options.corpus / "media", sound, SAMPLE_RATE, path)
-            seconds += montage.labels.duration
+            seconds += label_takes(montage.takes, montage.fps).duration
     write_manifest(options.corpus)
     if seconds:
         print(f"rendered: {seconds / (time.process_time() - begun):.2f} s of montage per core-second")
@@ -140,7 +140,7 @@ def write_manifest(corpus: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "collection", "title", "licence"))
         for path in sorted((corpus / "videos").glob("[0-9]*.mp4")):
-            truth = json.loads(path.with_suffix(".labels.json").read_text(encoding="utf-8"))
+            truth = json.loads(path.with_suffix(".truth.json").read_text(encoding="utf-8"))
             album = truth["song"].split("/", 1)[0]
             writer.writerow((f"videos/{path.name}", album, truth["song"], f"mixed: music of {album}, pictures of each"))
     part.replace(corpus / "manifest.csv")
@@ -222,10 +222,11 @@ def measure_rendered(made: Montages, options: argparse.Namespace, n: int) -> Non
     for index in range(n):
         montage = replace(made, styles=[STYLES[index % len(STYLES)]]).make(index)
         seen = analyze(options.corpus / "videos" / f"{index:03d}_{montage.style}.mp4")
-        truth = sorted([*montage.labels.cuts, *(sum(s) / 2 for s in montage.labels.dissolves + montage.labels.fades)])
+        labels = label_takes(montage.takes, montage.fps)
+        truth = sorted([*labels.cuts, *(sum(s) / 2 for s in labels.dissolves + labels.fades)])
         rows.append([*compare(analyze_montage(montage, made.bank), seen), f_measure(np.array(truth), seen.cuts)])
         strength = onset_strength(sound_of(options.music, tracks[montage.music], montage)[0], int(clock.rate))
-        scores.append(sync_z(strength, seen.visual_beats, montage.labels.duration).z)
+        scores.append(sync_z(strength, seen.visual_beats, labels.duration).z)
         print(f"{montage.style:10s}" + "".join(f" {value:9.3f}" for value in rows[-1]) + f" z {scores[-1]:+.1f}")
     print(f"{'':10s}" + "".join(f" {name:>9s}" for name in names))
     print(

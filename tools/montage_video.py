@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from video_editor import Edit
+from video_editor import Edit, label_takes
 
 from openvmas.data.montage.editor import Montage
 from openvmas.errors import OutputError
@@ -47,7 +47,7 @@ def to_json(montage: Montage) -> dict[str, object]:
         {k: _rounded(v) for k, v in asdict(event).items() if not (isinstance(v, float) and math.isnan(v))}
         for event in montage.placed
     ]
-    truth = {k: _rounded(v) for k, v in asdict(montage.labels).items()}
+    truth = {k: _rounded(v) for k, v in asdict(label_takes(montage.takes, montage.fps)).items()}
     return truth | {
         "song": montage.music,
         "start": round(montage.start, 3),

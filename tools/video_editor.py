@@ -9,15 +9,15 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
-from openvmas.data.montage.video_clips import ClipLabels, Take, label_takes, view_window
+from openvmas.data.montage.video_clips import Take, view_window
 
 # Footage without changes of shot of its own, s: only these spans are used.
 FOOTAGE = {
@@ -64,6 +64,41 @@ class Source:
         n = len(self.frames)
         index = int(t * self.fps) % max(2 * n - 2, 1)
         return self.frames[index if index < n else 2 * n - 2 - index]
+
+
+@dataclass
+class ClipLabels:
+    """Events of a video, s. cuts: first frames after hard cuts; dissolves: (start, end); fades likewise; flashes:
+    first frames; moves: sudden starts and stops of motion inside a shot."""
+
+    fps: str
+    duration: float
+    cuts: list[float] = field(default_factory=list)
+    dissolves: list[tuple[float, float]] = field(default_factory=list)
+    fades: list[tuple[float, float]] = field(default_factory=list)
+    flashes: list[float] = field(default_factory=list)
+    moves: list[float] = field(default_factory=list)
+
+
+def label_takes(takes: Sequence[Take], fps: Fraction) -> ClipLabels:
+    """The labels of a video made of takes one after the other."""
+    starts = list(itertools.accumulate((round(take.duration * fps) for take in takes), initial=0))
+    rate = float(fps)
+    labels = ClipLabels(str(fps), starts[-1] / rate)
+    for i, (take, start) in enumerate(zip(takes, starts, strict=False)):
+        at = start / rate
+        if i and take.dissolve:
+            (labels.fades if take.is_fade else labels.dissolves).append((at, at + take.dissolve))
+        elif i:
+            labels.cuts.append(at)
+        labels.flashes += [(start + round(flash * fps)) / rate for flash in take.flashes]
+        if take.ease == "punch":
+            labels.moves.append(at + 0.3)
+        if take.ease == "hold":
+            labels.moves += [at + share * take.duration for share in take.moving]
+        labels.moves += [at + kick for kick in take.kicks]
+    labels.moves.sort()
+    return labels
 
 
 class Edit:

@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openvmas.hub.kaldi_fbank import kaldi_fbank, kaldi_mel_bank
+from openvmas.hub.audio_transformer import Block, kaldi_fbank, kaldi_mel_bank
 from openvmas.hub.sound_windows import Adapter, State, load, no_logits
 from openvmas.hub.vision import Preparation
-from openvmas.hub.vit import Block
 
 SAMPLE_RATE, MELS, FRAMES = 16_000, 128, 204
 AUDIO_MEAN, AUDIO_STD = -4.268, 9.138

@@ -13,9 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from openvmas.hub.kaldi_fbank import kaldi_mel_bank
+from openvmas.hub.audio_transformer import Block, kaldi_mel_bank
 from openvmas.hub.sound_windows import Adapter, State, load
-from openvmas.hub.vit import Block
 
 SAMPLE_RATE, FFT, WINDOW, HOP, MELS = 32_000, 1024, 800, 320, 128
 LOWEST, HIGHEST = 0.0, 15_000.0  # Hz
@@ -66,7 +65,7 @@ def passt_spectra(wave: Tensor) -> Tensor:
 
 
 def our_names(state: State) -> State:
-    """A state dict as it is published, under the names of `vit.Block`."""
+    """A state dict as it is published, under the names of `audio_transformer.Block`."""
     renamed = (
         (".norm1.", ".norm_1."), (".norm2.", ".norm_2."), (".attn.proj.", ".attn.out_proj."),
         (".attn.qkv.weight", ".attn.in_proj_weight"), (".attn.qkv.bias", ".attn.in_proj_bias"),

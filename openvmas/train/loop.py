@@ -226,8 +226,8 @@ def draw_ahead(draw: Callable[[int], Drawn], first: int, n_workers: int = 1) -> 
     if n_workers > 1:
         from torch.utils.data import DataLoader
 
-        steps: Any = DrawnBatches(draw)
-        yield from DataLoader(steps, batch_size=None, sampler=range(first, 2**40), num_workers=n_workers)
+        loader: Any = DataLoader  # which gives every number of the range to collate_fn in a worker
+        yield from loader(range(first, 2**40), batch_size=None, collate_fn=draw, num_workers=n_workers)
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(draw, first)
         step = first + 1
@@ -238,13 +238,3 @@ def draw_ahead(draw: Callable[[int], Drawn], first: int, n_workers: int = 1) -> 
                 yield done.result()
         finally:
             waiting.cancel()
-
-
-@dataclass(frozen=True)
-class DrawnBatches:
-    """A dataset for DataLoader: the number of a step in, its batch out."""
-
-    draw: Callable[[int], Any]
-
-    def __getitem__(self, step: int) -> Any:
-        return self.draw(step)

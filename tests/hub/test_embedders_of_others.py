@@ -14,9 +14,8 @@ from openvmas.eval.embedders.registry import check_name, open_embedder, weights_
 from openvmas.eval.reports.folder_tables import page
 from openvmas.eval.suites.cache import Cache
 from openvmas.hub import imagebind, panns, passt, vggish
-from openvmas.hub.kaldi_fbank import kaldi_fbank, kaldi_mel_bank
+from openvmas.hub.audio_transformer import Block, kaldi_fbank, kaldi_mel_bank
 from openvmas.hub.taggers import slaney_matrix
-from openvmas.hub.vit import Block
 from openvmas.media.audio import write_wav
 
 transformers = pytest.importorskip("transformers")

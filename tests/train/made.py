@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+from torch import Tensor
 
 from openvmas.condition import AXES
 from openvmas.data.montage.bank import Bank
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from openvmas.train.decoder.examples import Example, Examples
-from openvmas.train.joint.joint_model import JointRecipe
+from openvmas.train.joint.joint_model import JointModel, JointRecipe, Losses
+from openvmas.train.joint.pairs import PairBatch
 
 WIDTH, STEPS = 16, 103  # of features; of a clip
 TINY = JointRecipe(
@@ -54,3 +56,16 @@ def make_examples() -> Examples:
             Example(codes, Events(CONTROL_RATE, *curves), beats, beats[::4], np.array([1.5, 4.5]), axes, i % 2 == 0)
         )
     return Examples(made)
+
+
+def losses_of(model: JointModel, batch: PairBatch, keep: Tensor, recipe: JointRecipe) -> Losses:
+    """Losses of a whole batch at once, in one process."""
+    n_pairs, n_uncond = batch.n_pairs, model.n_uncond(len(batch.tokens), recipe)
+    weights = model.loss_weights(batch, n_uncond, recipe)
+    weights = weights._replace(tokens=weights.tokens / weights.tokens.sum())
+    passed = model(batch, keep, recipe, weights, n_pairs, n_uncond)
+    contrastive = model.contrastive(passed.embeddings, batch.pieces, n_pairs, recipe)
+    by_clip = recipe.onset_weight * passed.onset + recipe.reading_weight * passed.reading
+    sums, counts = passed.codebooks
+    rest = (x.detach() for x in (contrastive, passed.onset, passed.reading))
+    return Losses(passed.likelihood + contrastive + by_clip, sums / counts, *rest)

@@ -37,7 +37,7 @@ from openvmas.train.joint.pairs import (
     split_bank,
 )
 from openvmas.train.loop import Run, make_optimizers
-from tests.train.made import STEPS, TINY, WIDTH, make_bank, make_examples
+from tests.train.made import STEPS, TINY, WIDTH, losses_of, make_bank, make_examples
 
 pytestmark = pytest.mark.slow
 
@@ -137,7 +137,7 @@ def test_the_music_side_does_not_see_the_picture(model, batch):
     heard: list[torch.Tensor] = []
     for part in (model.music, model.music_timed):
         part.register_forward_hook(lambda _module, _inputs, result: heard.append(result))
-    losses = [model.losses(one, torch.ones(3, 5), TINY).codebooks for one in (batch, other)]
+    losses = [losses_of(model, one, torch.ones(3, 5), TINY).codebooks for one in (batch, other)]
     half = len(heard) // 2
     assert half == 2 and not torch.equal(losses[0], losses[1])  # all of them, and the moments of pairs
     assert all(torch.equal(a, b) for a, b in zip(heard[:half], heard[half:], strict=True))
@@ -166,7 +166,7 @@ def test_every_part_can_be_left_out(batch, change, silent):
     recipe = replace(TINY, **change)
     torch.manual_seed(0)
     model = JointModel(recipe, feature_width=WIDTH)
-    losses = model.losses(batch, torch.ones(3, 5), recipe)
+    losses = losses_of(model, batch, torch.ones(3, 5), recipe)
     losses.total.backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     for name, _ in model.named_parameters():
@@ -176,16 +176,18 @@ def test_every_part_can_be_left_out(batch, change, silent):
 
 
 def test_beat_weighting_moves_the_loss_to_agreed_beats(model, batch):
-    plain, weighted = (model.losses(batch, torch.ones(3, 5), replace(TINY, beat_weighting=gain)) for gain in (0.0, 4.0))
+    plain, weighted = (
+        losses_of(model, batch, torch.ones(3, 5), replace(TINY, beat_weighting=gain)) for gain in (0.0, 4.0)
+    )
     assert torch.equal(plain.codebooks, weighted.codebooks) and not torch.equal(plain.total, weighted.total)
 
 
 def test_half_precision_is_close(model, batch):
     """What a GPU computes in; a dtype that does not fit would fail here."""
     model.eval()  # the queue stays as it is
-    exact = model.losses(batch, torch.ones(3, 5), TINY)
+    exact = losses_of(model, batch, torch.ones(3, 5), TINY)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = model.losses(batch, torch.ones(3, 5), TINY)
+        mixed = losses_of(model, batch, torch.ones(3, 5), TINY)
     mixed.total.backward()
     for name in ("total", "contrastive", "onset"):
         assert getattr(mixed, name).item() == pytest.approx(getattr(exact, name).item(), rel=0.03), name
@@ -246,7 +248,7 @@ def test_eight_pairs_are_learned_by_heart(examples, bank):
         batch = collate(clips, model.decoder.config, 2.0, WIDTH)
         optimizers = make_optimizers(model, model.learned_layers, 5e-3, recipe.weight_decay).values()
         for _ in range(50 if weight else 10):
-            losses = model.losses(batch, torch.ones(3, 8), recipe)
+            losses = losses_of(model, batch, torch.ones(3, 8), recipe)
             model.zero_grad()
             losses.total.backward()
             for optimizer in optimizers:

@@ -7,6 +7,7 @@ from openvmas.hub.musicgen import MusicGenConfig, MusicGenDecoder
 from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
 from openvmas.train.joint.pairs import PairBatch
 from openvmas.train.loop import make_optimizers
+from tests.train.made import losses_of
 
 B, PAIRS, STEPS, FRAMES, WIDTH = 4, 2, 40, 2, 16
 RECIPE = JointRecipe(preset="debug", batch=B, steps_per_crop=STEPS, queue=4, stand_in_weight=0.1)
@@ -40,7 +41,7 @@ def test_steps_lower_the_losses_and_open_the_gains():
     untrained = {name: p.detach().clone() for name, p in model.named_parameters()}
     found = []
     for _ in range(12):
-        losses = model.losses(batch, keep, RECIPE)
+        losses = losses_of(model, batch, keep, RECIPE)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         losses.total.backward()

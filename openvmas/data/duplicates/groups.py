@@ -271,20 +271,11 @@ class Duplicates:
             picture = np.where(catalogue.has_picture, pictures.roots(), -1)
             is_known = catalogue.has_sound | catalogue.has_picture
             own = np.where(is_known, 0, np.arange(len(catalogue)) + 1)
-            for pair in _equal_rows(catalogue.kind, sound, picture, own):
-                same.join(*pair)
+            rows = np.stack([catalogue.kind, sound, picture, own], axis=1)
+            same.join_equal(np.unique(rows, axis=0, return_inverse=True)[1] + 1)
         copies = _best_of(same.roots(), catalogue)
         first = catalogue.copy_of  # of records that are listed twice
         return np.where(first < 0, copies, np.where(copies[first] < 0, first, copies[first]))
-
-
-def _equal_rows(*columns: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs of neighbours in sorted order whose columns are all equal."""
-    order = np.lexsort(columns)
-    same = np.ones(max(len(order) - 1, 0), bool)
-    for column in columns:
-        same &= column[order][1:] == column[order][:-1]
-    return list(zip(order[:-1][same].tolist(), order[1:][same].tolist(), strict=True))
 
 
 def _best_of(roots: np.ndarray, catalogue: Catalogue) -> np.ndarray:

@@ -19,7 +19,7 @@ import numpy as np
 
 from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.music_clips import MusicClip, match
-from openvmas.data.montage.video_clips import ClipLabels, Take, label_takes
+from openvmas.data.montage.video_clips import Take
 from openvmas.settings import read_toml
 
 Anchor = Literal["section", "downbeat", "beat", "onset", "none"]
@@ -105,8 +105,8 @@ class Placed:
 class Montage:
     """A planned video for `music` from `start` to `end` (s of the track).
 
-    takes: their paths are the bank's; files: their numbers in the bank. labels: events of the picture; placed: why;
-    match: mean agreement of the pictures with the music, in [-1, 1].
+    takes: their paths are the bank's; files: their numbers in the bank. placed: its events and
+    what they were meant for; match: mean agreement of the pictures with the music, in [-1, 1].
     """
 
     music: str
@@ -116,7 +116,6 @@ class Montage:
     fps: Fraction
     takes: tuple[Take, ...]
     files: tuple[int, ...]
-    labels: ClipLabels
     placed: tuple[Placed, ...]
     match: float
 
@@ -327,10 +326,9 @@ def plan_montage(
             cutter.new_palette(section)
         files.append(cutter.choose(files[-1] if files else -1))
         takes.append(cutter.take(files[-1], begin, end - begin, min(dissolve, end - begin), is_fade))
-    labels = label_takes(takes, fps)
     placed = tuple(sorted(cutter.placed, key=lambda p: p.time))
     goodness = float(np.mean([fits.mean(axis=0)[f] for f in files]))
-    return Montage(clip.name, *span, style.name, fps, tuple(takes), tuple(files), labels, placed, goodness)
+    return Montage(clip.name, *span, style.name, fps, tuple(takes), tuple(files), placed, goodness)
 
 
 @dataclass

@@ -1,14 +1,11 @@
-"""Takes of an edit: what each shows over time, and what is known of the video that they make, without rendering it.
+"""Takes of an edit: what each shows over time.
 
 `data.montage.editor` plans takes to music; `tools/video_editor.py` renders them.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -43,41 +40,6 @@ class Take:
     shake: float = 0.0
     exposure: float = 0.0
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
-
-
-@dataclass
-class ClipLabels:
-    """Events of a video, s. cuts: first frames after hard cuts; dissolves: (start, end); fades likewise; flashes:
-    first frames; moves: sudden starts and stops of motion inside a shot."""
-
-    fps: str
-    duration: float
-    cuts: list[float] = field(default_factory=list)
-    dissolves: list[tuple[float, float]] = field(default_factory=list)
-    fades: list[tuple[float, float]] = field(default_factory=list)
-    flashes: list[float] = field(default_factory=list)
-    moves: list[float] = field(default_factory=list)
-
-
-def label_takes(takes: Sequence[Take], fps: Fraction) -> ClipLabels:
-    """The labels of a video made of takes one after the other."""
-    starts = list(itertools.accumulate((round(take.duration * fps) for take in takes), initial=0))
-    rate = float(fps)
-    labels = ClipLabels(str(fps), starts[-1] / rate)
-    for i, (take, start) in enumerate(zip(takes, starts, strict=False)):
-        at = start / rate
-        if i and take.dissolve:
-            (labels.fades if take.is_fade else labels.dissolves).append((at, at + take.dissolve))
-        elif i:
-            labels.cuts.append(at)
-        labels.flashes += [(start + round(flash * fps)) / rate for flash in take.flashes]
-        if take.ease == "punch":
-            labels.moves.append(at + 0.3)
-        if take.ease == "hold":
-            labels.moves += [at + share * take.duration for share in take.moving]
-        labels.moves += [at + kick for kick in take.kicks]
-    labels.moves.sort()
-    return labels
 
 
 def view_window(

@@ -19,7 +19,8 @@ import time
 import urllib.error
 import urllib.request
 import urllib.robotparser
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -237,13 +238,10 @@ class Fetcher:
         address = record.origin.uri
         if problem := refusal(record.origin, self._licences, True):
             return Fetched(address, "", LICENCE, problem, True)
-        self._wait(address)
         ending = PurePosixPath(urlsplit(address).path).suffix.lower()
         name = key_of(address) + (ending if is_media_name(urlsplit(address).path) else "")
-        try:
+        with self._turn(address):
             download(address, self._folder / name, self._options)
-        finally:
-            self._done(address)
         return Fetched(address, name, is_final=True)
 
     def _with_program(self, record: Record) -> Fetched:
@@ -272,18 +270,13 @@ class Fetcher:
         """Run the program once and give what it printed. Raises FetchError."""
         options, address = self._options, record.origin.uri
         command = [options.program, "--no-playlist", "--no-progress", "--quiet", "--no-warnings", *arguments]
-        self._wait(address)
+        command += [*options.arguments, "--", address]
         try:
-            done = subprocess.run(
-                [*command, *options.arguments, "--", address],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=options.max_seconds,
-            )
+            with self._turn(address):
+                limit = options.max_seconds
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit)
         except subprocess.TimeoutExpired as error:
             raise FetchError(UNREACHABLE, f"took more than {options.max_seconds:g} s", False) from error
-        finally:
-            self._done(address)
         if done.returncode:
             lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
             detail = lines[-1] if lines else f"exit code {done.returncode}"
@@ -293,12 +286,15 @@ class Fetcher:
             raise FetchError(UNREACHABLE, detail, False)
         return done.stdout.decode("utf-8", "replace")
 
-    def _wait(self, address: str) -> None:
+    @contextmanager
+    def _turn(self, address: str) -> Iterator[None]:
+        """Wait until the host may be asked again; its next pause begins when the block ends."""
         host = urlsplit(address).netloc.lower()
         time.sleep(max(0.0, self._last.get(host, -1e9) + self._options.pause - time.monotonic()))
-
-    def _done(self, address: str) -> None:
-        self._last[urlsplit(address).netloc.lower()] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._last[host] = time.monotonic()
 
     def _read(self, address: str) -> Fetched | None:
         path = self._folder / f"{key_of(address)}.fetched.json"

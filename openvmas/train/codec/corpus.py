@@ -11,7 +11,8 @@ import csv
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -85,28 +86,24 @@ def find_tracks(listing: Path, root: Path) -> list[tuple[Track, Path]]:
     return found
 
 
-class WaveWriter:
-    """Appends tracks to `waves.s16` and `index.jsonl` of a folder."""
+@contextmanager
+def append_waves(folder: Path) -> Iterator[Callable[[Track, np.ndarray], None]]:
+    """Yield a function that appends a track with its wave [L] in [-1, 1] to `waves.s16` and `index.jsonl` of a folder.
 
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._waves, self._index = (folder / "waves.s16").open("ab"), (folder / "index.jsonl").open("a")
+    It sets `start` and `length` of the track.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "waves.s16").open("ab") as waves, (folder / "index.jsonl").open("a") as index:
 
-    def __enter__(self) -> WaveWriter:
-        return self
+        def append(track: Track, wave: np.ndarray) -> None:
+            samples = np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2")
+            entry = replace(track, start=waves.tell() // 2, length=len(samples))
+            waves.write(samples.tobytes())
+            waves.flush()
+            index.write(json.dumps(asdict(entry)) + "\n")
+            index.flush()
 
-    def __exit__(self, *_: object) -> None:
-        self._waves.close()
-        self._index.close()
-
-    def append(self, track: Track, wave: np.ndarray) -> None:
-        """Write a wave [L] in [-1, 1] and its index entry; `start` and `length` of the track are set here."""
-        samples = np.clip(np.round(wave * 32767), -32768, 32767).astype("<i2")
-        entry = replace(track, start=self._waves.tell() // 2, length=len(samples))
-        self._waves.write(samples.tobytes())
-        self._waves.flush()
-        self._index.write(json.dumps(asdict(entry)) + "\n")
-        self._index.flush()
+        yield append
 
 
 def build(listing: Path, root: Path, folder: Path) -> None:
@@ -117,7 +114,7 @@ def build(listing: Path, root: Path, folder: Path) -> None:
     done = {track.name for track in read_index(folder)}
     tracks = find_tracks(listing, root)
     random.Random(0).shuffle(tracks)
-    with WaveWriter(folder) as writer:
+    with append_waves(folder) as append:
         for track, path in tracks:
             if track.name in done or track.album in EXCLUDED_ALBUMS:
                 continue
@@ -126,7 +123,7 @@ def build(listing: Path, root: Path, folder: Path) -> None:
             except soundfile.LibsndfileError as error:
                 print(f"{path} left out: {error}", flush=True)
                 continue
-            writer.append(track, soxr.resample(wave.mean(axis=1), rate, SAMPLE_RATE, quality="HQ"))
+            append(track, soxr.resample(wave.mean(axis=1), rate, SAMPLE_RATE, quality="HQ"))
 
 
 def read_index(folder: Path) -> list[Track]:

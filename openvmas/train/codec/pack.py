@@ -34,14 +34,7 @@ from av.audio.stream import AudioStream
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.media.audio import resample_pieces
 from openvmas.settings import option
-from openvmas.train.codec.corpus import (
-    EXCLUDED_ALBUMS,
-    Track,
-    WaveWriter,
-    as_track,
-    find_tracks,
-    read_index,
-)
+from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, Track, append_waves, as_track, find_tracks, read_index
 from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, PackedPiece, read_pieces, to_channels
 
 OPUS_RATE = 48_000  # Hz; Opus knows no other full-band rate
@@ -280,12 +273,12 @@ def unpack(parts: Path, folder: Path, options: UnpackOptions) -> Iterator[str]:
     """
     n_tracks, n_workers = 0, options.workers or os.cpu_count() or 1
     done = {track.name for track in read_index(folder)}
-    with WaveWriter(folder) as writer:
+    with append_waves(folder) as append:
         for held_out in (False, True):
             tracks = [track for track in PackedCrops(parts, held_out).tracks if track.name not in done]
             with ProcessPoolExecutor(n_workers, initializer=_open, initargs=(parts, held_out)) as pool:
                 for track, wave in zip(tracks, pool.map(_read, tracks, chunksize=4), strict=True):
-                    writer.append(Track(**as_track(track)), wave)
+                    append(Track(**as_track(track)), wave)
                     n_tracks += 1
     yield f"{n_tracks} tracks"
 

@@ -16,15 +16,7 @@ import torch
 from torch import Tensor
 
 from openvmas.train.distributed import World
-from openvmas.train.joint.joint_model import (
-    JointModel,
-    JointRecipe,
-    Losses,
-    LossWeights,
-    PairEmbeddings,
-    PassOutput,
-    by_clip,
-)
+from openvmas.train.joint.joint_model import JointModel, JointRecipe, Losses, LossWeights, PairEmbeddings, PassOutput
 from openvmas.train.joint.pairs import PairBatch
 
 
@@ -91,7 +83,8 @@ def add_gradients(
                 else:
                     contrastive = given.loss
                     carried = surrogate_loss(passed.embeddings, given.gradients, part, len(parts))
-            (passed.likelihood + share * by_clip(passed, recipe) + carried).backward()
+            by_clip = recipe.onset_weight * passed.onset + recipe.reading_weight * passed.reading  # means over clips
+            (passed.likelihood + share * by_clip + carried).backward()
         likelihood = likelihood + passed.likelihood.detach()
         onset, reading = onset + share * passed.onset.detach(), reading + share * passed.reading.detach()
         codebooks = codebooks + passed.codebooks

@@ -247,20 +247,3 @@ class JointModel(nn.Module):
             loss = alignment.timed_loss(video, music, scale, self.video_timed.read.out_channels)
             total = total + recipe.timed_weight * loss
         return total
-
-    def losses(self, batch: PairBatch, keep: Tensor, recipe: JointRecipe) -> Losses:
-        """Losses of a whole batch at once, in one process."""
-        n_pairs, n_uncond = batch.n_pairs, self.n_uncond(len(batch.tokens), recipe)
-        weights = self.loss_weights(batch, n_uncond, recipe)
-        weights = weights._replace(tokens=weights.tokens / weights.tokens.sum())
-        passed = self(batch, keep, recipe, weights, n_pairs, n_uncond)
-        contrastive = self.contrastive(passed.embeddings, batch.pieces, n_pairs, recipe)
-        total = passed.likelihood + contrastive + by_clip(passed, recipe)
-        sums, counts = passed.codebooks
-        rest = (x.detach() for x in (contrastive, passed.onset, passed.reading))
-        return Losses(total, sums / counts, *rest)
-
-
-def by_clip(passed: PassOutput, recipe: JointRecipe) -> Tensor:
-    """The part of the loss that is a mean over clips."""
-    return recipe.onset_weight * passed.onset + recipe.reading_weight * passed.reading

@@ -55,15 +55,7 @@ from openvmas.train.joint.pairs import (
     split_bank,
 )
 from openvmas.train.logs import Board, show_pair
-from openvmas.train.loop import (
-    RunOptions,
-    draw_ahead,
-    ema_decay,
-    lr_factor,
-    make_optimizers,
-    set_lr,
-    update_ema,
-)
+from openvmas.train.loop import RunOptions, draw_ahead, ema_decay, lr_factor, make_optimizers, set_lr, update_ema
 
 
 @dataclass(frozen=True)
