@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -84,11 +83,13 @@ def read_preparation(folder: Path) -> Preparation:
         # What a setting defaults to differs from model to model, so nothing is assumed: saved folders hold them all.
         size = found["size"] if found.get("do_resize", True) else {}
         size = {"shortest_edge": size} if isinstance(size, int) else size
+        crop = found["crop_size"] if found.get("do_center_crop", False) else {}
+        crop = {"height": crop, "width": crop} if isinstance(crop, int) else crop
         normalizes = found.get("do_normalize", True)
         return Preparation(
             shortest=size.get("shortest_edge"),
             size=(size["height"], size["width"]) if "height" in size else None,
-            crop=_pair(found["crop_size"]) if found.get("do_center_crop", False) else None,
+            crop=(crop["height"], crop["width"]) if crop else None,
             resampling=RESAMPLING[int(found.get("resample", 2))],
             mean=tuple(found["image_mean"]) if normalizes else (0.0,) * 3,
             std=tuple(found["image_std"]) if normalizes else (1.0,) * 3,
@@ -96,10 +97,6 @@ def read_preparation(folder: Path) -> Preparation:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} does not say how to prepare pictures; download the whole folder again.") from error
-
-
-def _pair(size: int | Mapping[str, int]) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else (size["height"], size["width"])
 
 
 class HubBackbone:

@@ -350,8 +350,9 @@ def run_on_ray(task: ShardTask, pieces: Sequence[int], address: str, progress: P
                     done.add(index)
                     progress(f"{len(done)} of {len(pieces)} pieces done")
         except ray.exceptions.RayError as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             raise OutputError(
-                f"the cluster gave up after {len(done)} of {len(pieces)} pieces ({_first_line(error)}); "
+                f"the cluster gave up after {len(done)} of {len(pieces)} pieces ({lines[-1]}); "
                 "finished pieces are kept: mend the cause and start again."
             ) from error
     if missing := set(pieces) - done:
@@ -390,8 +391,3 @@ def _knock(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=10).close()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -61,12 +61,10 @@ class Style:
     shake: float = 0.0
 
 
-def _style(name: str, table: dict[str, Any]) -> Style:
-    values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
-    return Style(name, **values)
-
-
-STYLES = tuple(_style(*item) for item in read_toml(Path(__file__).with_name("styles.toml")).items())
+STYLES = tuple(
+    Style(name, **{key: tuple(item) if isinstance(item, list) else item for key, item in table.items()})
+    for name, table in read_toml(Path(__file__).with_name("styles.toml")).items()
+)
 
 
 @dataclass(frozen=True)
@@ -261,7 +259,9 @@ class _Cutter:
         if ease == "hold":
             stops = self.answers(begin, duration, 0.5, "move", 0.6)[:2]
             self.placed = [p for p in self.placed if p.kind != "move" or p.time < begin or p.time - begin in stops]
-            ease, moving = ("hold", _shares(stops, duration)) if stops else ("even", moving)
+            ease = "hold" if stops else "even"
+            if stops:
+                moving = stops[0] / duration, (stops[1] / duration if len(stops) > 1 else 1.0)
         kicks = self.answers(begin, duration, style.kick, "kick", 0.35) if style.kick else []
         flashes = self.answers(begin, duration, style.flash, "flash", 0.6) if style.flash else []
         return Take(
@@ -280,11 +280,6 @@ class _Cutter:
             grain=style.grain,
             shake=style.shake if is_footage else 0.0,
         )
-
-
-def _shares(stops: Sequence[float], duration: float) -> tuple[float, float]:
-    first = stops[0] / duration
-    return first, (stops[1] / duration if len(stops) > 1 else 1.0)
 
 
 def plan_montage(

@@ -150,6 +150,7 @@ def _list_tar(place: Place, path: Path) -> Iterator[Record]:
     key = ""
     sides: dict[str, str] = {}
     waiting: list[Record] = []
+    problem = ""
     try:
         with tarfile.open(path, "r:") as tar:  # not compressed, so that members can be read in place
             for member in tar:
@@ -164,20 +165,16 @@ def _list_tar(place: Place, path: Path) -> Iterator[Record]:
                     text = tar.extractfile(member)
                     sides = from_sidecar(text.read()) if text is not None else {}
                 elif ending.lower().rpartition(".")[2] in ENDINGS[place.kind]:
-                    waiting.append(_member(place, path, member))
+                    archive, name = _readable(path.name), _readable(member.name)
+                    facts: dict[str, Any] = {"tar.offset": member.offset_data, "tar.size": member.size}
+                    origin = {"collection": archive, "title": name}
+                    waiting.append(_record(place, f"{archive}!{name}", origin, facts))
                 tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # else all members stay in memory
     except (tarfile.TarError, OSError, EOFError) as error:
-        yield from (_with_sides(record, sides) for record in waiting)
-        facts = {"source.problem": f"the tar is compressed or damaged ({error}); unpack it or copy it again"}
-        yield _record(place, _readable(path.name), {}, facts)
-        return
+        problem = f"the tar is compressed or damaged ({error}); unpack it or copy it again"
     yield from (_with_sides(record, sides) for record in waiting)
-
-
-def _member(place: Place, path: Path, member: tarfile.TarInfo) -> Record:
-    facts = {"tar.offset": member.offset_data, "tar.size": member.size}
-    archive, name = _readable(path.name), _readable(member.name)
-    return _record(place, f"{archive}!{name}", {"collection": archive, "title": name}, facts)
+    if problem:
+        yield _record(place, _readable(path.name), {}, {"source.problem": problem})
 
 
 def _with_sides(record: Record, sides: dict[str, str]) -> Record:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -50,13 +49,11 @@ class States:
     def __init__(self, model: JointModel, examples: Examples, pool: PairPool, n_pieces: int | None = None) -> None:
         assert model.video is not None
         source = PooledPairs(examples, pool, model.video.config.fps, n_pieces=n_pieces)
-        n_steps, config = pool.curves.shape[1], model.decoder.config
+        config = model.decoder.config
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, len(pool), CHUNK):
             rows = range(start, min(start + CHUNK, len(pool)))
-            clips = [
-                source.clip(source.row(r), np.random.default_rng(r), n_steps - config.n_codebooks + 1) for r in rows
-            ]
+            clips = [source.clip_of_row(row, config.n_codebooks) for row in rows]
             batch = collate(clips, config, source.fps, pool.features.shape[2])
             with torch.no_grad():
                 hidden = unconditioned_hidden(model.decoder, batch.tokens)

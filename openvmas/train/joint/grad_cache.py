@@ -30,11 +30,6 @@ class BatchPart(NamedTuple):
     seed: int
 
 
-def rows_of(batch: PairBatch, rows: Tensor) -> PairBatch:
-    """The clips of a batch in some rows."""
-    return PairBatch(**{name: value[rows] for name, value in vars(batch).items()})
-
-
 def split_batch(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int, seed: int) -> Iterator[BatchPart]:
     """Parts of a batch with equal numbers of pairs and of music. keep [3, B]."""
     n, device = len(batch.tokens), batch.tokens.device
@@ -43,7 +38,8 @@ def split_batch(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int, seed
         bounds = ((i * n_pairs // n_parts, (i + 1) * n_pairs // n_parts),
                   (n_pairs + i * n_music // n_parts, n_pairs + (i + 1) * n_music // n_parts))  # fmt: skip
         rows = torch.cat([torch.arange(*pair, device=device) for pair in bounds])
-        yield BatchPart(rows_of(batch, rows), keep[:, rows], rows, bounds[0][1] - bounds[0][0], seed * n_parts + i)
+        part = PairBatch(**{name: value[rows] for name, value in vars(batch).items()})
+        yield BatchPart(part, keep[:, rows], rows, bounds[0][1] - bounds[0][0], seed * n_parts + i)
 
 
 def add_gradients(

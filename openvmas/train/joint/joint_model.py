@@ -113,11 +113,6 @@ class LossWeights(NamedTuple):
     beats: Tensor
 
 
-def is_aligned(recipe: JointRecipe) -> bool:
-    """Whether any contrastive loss is in use."""
-    return bool(recipe.contrastive_weight or recipe.timed_weight or recipe.stand_in_weight)
-
-
 class JointModel(nn.Module):
     """Decoder, video encoder and alignment heads. video is None where the recipe says so."""
 
@@ -162,7 +157,8 @@ class JointModel(nn.Module):
 
     def n_uncond(self, n: int, recipe: JointRecipe) -> int:
         """Number of clips, all n or none, that go through unconditionally too: the embeddings need their states."""
-        return n if self.video is not None and is_aligned(recipe) else 0
+        is_aligned = recipe.contrastive_weight or recipe.timed_weight or recipe.stand_in_weight
+        return n if self.video is not None and is_aligned else 0
 
     def loss_weights(self, batch: PairBatch, n_uncond: int, recipe: JointRecipe) -> LossWeights:
         """The weights of tokens and steps; those of tokens are not scaled to any sum."""

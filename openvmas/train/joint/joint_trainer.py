@@ -129,11 +129,8 @@ def picture_condition(condition: Condition, curves: np.ndarray) -> Condition:
 def test_clips(held_out: Examples, pool: PairPool, recipe: JointRecipe, n_codebooks: int) -> list[TrainingClip]:
     """The clips of a pool, always the same, with the conditions of `picture_condition`."""
     source = PooledPairs(held_out, pool, recipe.fps, recipe.events_fps, picture_events=1.0)
-    n_steps, clips = pool.curves.shape[1], []
-    for row in range(len(pool)):
-        clip = source.clip(source.row(row), np.random.default_rng(row), n_steps - n_codebooks + 1)
-        clips.append(replace(clip, condition=picture_condition(clip.condition, clip.curves)))
-    return clips
+    clips = [source.clip_of_row(row, n_codebooks) for row in range(len(pool))]
+    return [replace(clip, condition=picture_condition(clip.condition, clip.curves)) for clip in clips]
 
 
 def pairs_of(

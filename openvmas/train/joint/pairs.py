@@ -34,11 +34,10 @@ from openvmas.music.analysis import MusicAnalysis
 from openvmas.planning.conditioning import LEAST_ACCENT
 from openvmas.settings import CONTROL_RATE, option
 from openvmas.timeline import Events
-from openvmas.train.decoder.examples import GRID_CONFIDENCE, Example, Examples, condition_of, read_packed
+from openvmas.train.decoder.examples import CURVE_NAMES, GRID_CONFIDENCE, Example, Examples, condition_of, read_packed
 
 RATE = float(CONTROL_RATE)
 ROOM = 0.1  # s that a montage is longer than its clip: its length is rounded down to a whole frame
-CURVE_NAMES = ("accents", "energy", "novelty")
 ARRAYS = (
     "codes", "features", "feature_times", "motion", "beats", "downbeats",
     *(f"{side}_{name}" for side in ("seen", "heard") for name in ("accent_steps", "accents", "energy", "novelty")),
@@ -306,6 +305,11 @@ class PooledPairs(MontagePairs):
 
     def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
         return self.clip(self.row(int(generator.integers(len(self.pool)))), generator, n_codes)
+
+    def clip_of_row(self, row: int, n_codebooks: int) -> TrainingClip:
+        """The clip of a pair, decided by its row alone."""
+        n_codes = self.pool.curves.shape[1] - n_codebooks + 1
+        return self.clip(self.row(row), np.random.default_rng(row), n_codes)
 
 
 @dataclass(frozen=True)
