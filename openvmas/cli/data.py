@@ -49,12 +49,12 @@ def build(recipe: str, output: str | None, workers: int, ray: str | None, quiet:
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
 def report(dataset: str, output: str | None, overwrite: bool) -> int:
     """Write a page about a set: funnel, examples of what was refused, distributions and licences (HTML)."""
-    from openvmas.data.report.set_page import write_page
+    from openvmas.data.report.datasheet import write_report
 
     target = Path(output) if output else Path(dataset) / "report.html"
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already; give --overwrite to replace it or another name with --output.")
-    write_page(Path(dataset), target)
+    write_report(Path(dataset), target)
     click.echo(f"{target}")
     return 0
 

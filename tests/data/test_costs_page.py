@@ -12,8 +12,8 @@ from openvmas.cli.main import main
 from openvmas.data.curation.pipeline import build
 from openvmas.data.curation.recipe import read_recipe
 from openvmas.data.report.costs import Costs, make_plan, read_costs
+from openvmas.data.report.datasheet import draw_funnel
 from openvmas.data.report.funnel import Funnel, Step
-from openvmas.data.report.set_page import draw_funnel
 from openvmas.errors import InputError
 from tests.data.test_pipeline import lay_out
 

@@ -1,26 +1,29 @@
 """The datasheet of a finished set, made by program: what is in it, where it came from, what was refused and why.
 
 The questions follow Gebru et al. (2021), Datasheets for datasets, as far as a program can answer them. The page shows
-what `datasheet.json` holds and nothing else.
+what `datasheet.json` holds and nothing else. The report is another page, which `openvmas data report` makes: the funnel
+drawn, examples of what was refused, then the datasheet.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from openvmas.data.curation.record import SPLITS, Record, duration_of, read_records
-from openvmas.data.report.costs import describe_size
+from openvmas.data.report.costs import HOUR, Costs, describe_size, read_costs
+from openvmas.data.report.funnel import Funnel
 from openvmas.data.sources.records import read_rows
-from openvmas.errors import InputError
+from openvmas.errors import InputError, OutputError
 from openvmas.files import write_text
-from openvmas.pages.rendering import render
+from openvmas.pages.rendering import draw, render
 
 LABELS = ("genre", "genres", "style", "styles", "mood", "moods", "tags", "instruments", "language", "objects")
 LABELS_EACH = 3  # where every label has a weight
@@ -28,6 +31,9 @@ ADDRESSES = ("address", "url", "uri", "path", "video_id", "id")  # columns by wh
 LENGTHS = (5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0)  # s, borders of the histogram
 MAX_ROWS = 20  # rows of a table on the page; datasheet.json has all
 FIRST_TABLES = ("split", "kind", "licence", "source")
+BAR = 560  # px, of all listed records in the report
+REPORT_ROWS = 12  # of a table; the datasheet has more
+REPORT_TABLES = ("licence", "split", "source", "kind")  # first; then genres, moods and whatever else was found
 SAMPLED = 50_000  # values of a measurement from which quantiles are taken
 
 
@@ -83,7 +89,10 @@ def describe(records: Iterable[Record]) -> dict[str, Any]:
             name: [[value, int(row[0]), round(row[1] / 3600, 4)] for value, row in _largest(rows)]
             for name, rows in sorted(tables.items())
         },
-        "measures": {name: [seen[name], *_quantiles(values)] for name, values in sorted(measures.items())},
+        "measures": {
+            name: [seen[name], *(float(f"{x:.6g}") for x in np.quantile(np.array(values), (0, 0.05, 0.5, 0.95, 1)))]
+            for name, values in sorted(measures.items())
+        },
     }
 
 
@@ -178,10 +187,6 @@ def _largest(rows: dict[str, list[float]]) -> list[tuple[str, list[float]]]:
     return sorted(rows.items(), key=lambda item: (known.get(item[0], len(SPLITS)), -item[1][0], item[0]))
 
 
-def _quantiles(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.6g}") for value in np.quantile(np.array(values), (0, 0.05, 0.5, 0.95, 1))]
-
-
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -198,3 +203,69 @@ def _funnel_rows(funnel: dict[str, Any]) -> list[list[str]]:
             shown = "; ".join(f"{uri} ({detail})" if detail else uri for uri, detail in examples)
             rows.append(["", reason, "", f"{count:,}", shown])
     return [*rows, ["kept", "", f"{funnel['n_kept']:,}", "", ""]]
+
+
+def write_report(dataset: Path, target: Path) -> None:
+    """Write the page of a finished set, beside its place and renamed. Raises InputError, OutputError."""
+    try:
+        funnel = Funnel.from_json((dataset / "funnel.json").read_text(encoding="utf-8"))
+        sheet = json.loads((dataset / "datasheet.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{dataset} is not a finished set; build it with `openvmas data build`.") from error
+    costs = None
+    with contextlib.suppress(InputError):  # of a set that was copied without its work folder
+        costs = read_costs(dataset)
+    page = draw_report(sheet, funnel, costs)
+    try:
+        write_text(target, page)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror}); choose another place.") from error
+
+
+def draw_report(sheet: dict[str, Any], funnel: Funnel, costs: Costs | None) -> str:
+    """The page for a datasheet's JSON, a funnel and the costs of the build, if they are known."""
+    kept = f"{funnel.n_kept / max(funnel.n_listed, 1):.1%} of {funnel.n_listed:,}"
+    tiles = [
+        ("Records", f"{sheet['records']:,}", f"kept; {kept} listed", ""),
+        ("Hours", f"{sheet['hours']:,.1f}", "of picture or music", ""),
+        ("Clusters", f"{sheet['clusters']:,}", "never in two splits", ""),
+        ("Licences", f"{len(sheet['tables'].get('licence', []))}", "kinds", ""),
+    ]
+    if funnel.n_addresses:
+        rot = funnel.link_rot / funnel.n_addresses
+        tiles.append(("Link rot", f"{rot:.1%}", f"of {funnel.n_addresses:,} addresses gave no file", ""))
+    if sheet.get("coverage"):
+        tiles.append(("Coverage", f"{sheet['coverage']['share']:.1%}", f"of {sheet['coverage']['list']}", ""))
+    others = sorted(set(sheet["tables"]) - {*REPORT_TABLES, "author", "collection"})
+    longest = max(*sheet["lengths"], 1)
+    return render(
+        "set_page.html",
+        title=sheet["title"],
+        tiles=tiles,
+        funnel=funnel,
+        drawing=draw_funnel(funnel),
+        tables=table_rows(sheet, (*REPORT_TABLES, *others, "author"), REPORT_ROWS),
+        lengths=[(f"{name} s", n / longest * 360, 0, f"{n:,}") for name, n in length_rows(sheet)],
+        measures=measure_rows(sheet),
+        costs=cost_rows(costs) if costs else [],
+    )
+
+
+def draw_funnel(funnel: Funnel) -> str:
+    """A bar per stage: the records that came to it, with the part that it refused marked."""
+    widest = max([funnel.n_listed, funnel.n_kept, *(s.came for s in funnel.steps), 1])
+    steps = [("listed", funnel.n_listed, 0), *((s.name, s.came, s.refused) for s in funnel.steps)]
+    rows = [
+        (name, came / widest * BAR, refused / widest * BAR, f"{came:,}" + (f" − {refused:,}" if refused else ""))
+        for name, came, refused in (*steps, ("kept", funnel.n_kept, 0))
+    ]
+    return draw("bars", "Records that came to each stage", rows, 130 + BAR + 130, 130, 26)
+
+
+def cost_rows(costs: Costs) -> list[list[str]]:
+    """Processor time of each stage."""
+    rows = []
+    for name, (n, seconds) in costs.stages.items():
+        each = seconds / max(n, 1)
+        rows.append([name, f"{n:,}", f"{each:.3f}", f"{HOUR / each:,.0f}" if each > 1e-6 else "–"])
+    return rows
