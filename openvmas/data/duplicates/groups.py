@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,9 +103,8 @@ class ArrayFile:
         """width: values in a row of the arrays; [N] if 1, else [N, width]."""
         self._path, self._dtype, self._width = path, dtype, width
         self._file = path.open("wb")
-        self._ends = [0]
-        self._numbers: list[int] = []
-        self._map: np.ndarray | None = None
+        self._numbers, self._ends = array("q"), array("q", [0])
+        self._map = np.zeros(0, dtype)
 
     def add(self, number: int, values: np.ndarray) -> None:
         """Keep an array; numbers must increase."""
@@ -114,18 +115,14 @@ class ArrayFile:
     def finish(self) -> None:
         """No more will be added: from now on `get` works."""
         self._file.close()
-        self._places = np.array(self._numbers, np.int64)
-        self._edges = np.array(self._ends, np.int64)
-        self._numbers, self._ends = [], []
-        if self._edges[-1]:
+        if self._ends[-1]:
             self._map = np.memmap(self._path, self._dtype, "r")
 
     def get(self, number: int) -> np.ndarray:
         """The array of a number; empty if there is none."""
-        at = int(np.searchsorted(self._places, number))
-        values = np.zeros(0, self._dtype)
-        if at < len(self._places) and self._places[at] == number and self._map is not None:
-            values = np.array(self._map[self._edges[at] : self._edges[at + 1]])
+        at = bisect_left(self._numbers, number)
+        is_there = at < len(self._numbers) and self._numbers[at] == number
+        values = np.array(self._map[self._ends[at] : self._ends[at + 1]] if is_there else self._map[:0])
         return values if self._width == 1 else values.reshape(-1, self._width)
 
 

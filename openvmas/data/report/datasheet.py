@@ -115,18 +115,11 @@ def coverage(set_path: Path, published: Path) -> dict[str, Any]:
 
 def draw_page(sheet: dict[str, Any]) -> str:
     """The page of a datasheet."""
-    tiles = [
-        ("Records", f"{sheet['records']:,}", "", ""),
-        ("Hours", f"{sheet['hours']:,.2f}", "", ""),
-        ("Clusters", f"{sheet['clusters']:,}", "", ""),
-        ("Size", describe_size(sheet["bytes"]), "", ""),
-    ]
-    if sheet["coverage"]:
-        tiles.append((f"Of {sheet['coverage']['list']}", f"{sheet['coverage']['share']:.1%}", "", ""))
     return render(
         "datasheet.html",
         title=sheet["title"],
-        tiles=tiles,
+        sheet=sheet,
+        size=describe_size(sheet["bytes"]),
         funnel=_funnel_rows(sheet["funnel"]) if sheet["funnel"] else None,
         tables=table_rows(sheet, (*FIRST_TABLES, *sorted(set(sheet["tables"]) - set(FIRST_TABLES))), MAX_ROWS),
         lengths=length_rows(sheet),
@@ -224,24 +217,12 @@ def write_report(dataset: Path, target: Path) -> None:
 
 def draw_report(sheet: dict[str, Any], funnel: Funnel, costs: Costs | None) -> str:
     """The page for a datasheet's JSON, a funnel and the costs of the build, if they are known."""
-    kept = f"{funnel.n_kept / max(funnel.n_listed, 1):.1%} of {funnel.n_listed:,}"
-    tiles = [
-        ("Records", f"{sheet['records']:,}", f"kept; {kept} listed", ""),
-        ("Hours", f"{sheet['hours']:,.1f}", "of picture or music", ""),
-        ("Clusters", f"{sheet['clusters']:,}", "never in two splits", ""),
-        ("Licences", f"{len(sheet['tables'].get('licence', []))}", "kinds", ""),
-    ]
-    if funnel.n_addresses:
-        rot = funnel.link_rot / funnel.n_addresses
-        tiles.append(("Link rot", f"{rot:.1%}", f"of {funnel.n_addresses:,} addresses gave no file", ""))
-    if sheet.get("coverage"):
-        tiles.append(("Coverage", f"{sheet['coverage']['share']:.1%}", f"of {sheet['coverage']['list']}", ""))
     others = sorted(set(sheet["tables"]) - {*REPORT_TABLES, "author", "collection"})
     longest = max(*sheet["lengths"], 1)
     return render(
         "set_page.html",
         title=sheet["title"],
-        tiles=tiles,
+        sheet=sheet,
         funnel=funnel,
         drawing=draw_funnel(funnel),
         tables=table_rows(sheet, (*REPORT_TABLES, *others, "author"), REPORT_ROWS),

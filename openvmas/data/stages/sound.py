@@ -210,6 +210,18 @@ class MusicPresent:
         return record.with_facts(self.name, share=shares["music_share"], singing_share=shares["singing_share"])
 
 
+def limit_voice(
+    record: Record, media: Media, stage: str, kind: str, most: float, words: tuple[str, str]
+) -> Record | Drop:
+    """Note the share of one kind of voice, and refuse what has more of it. words: the reason, and what somebody does."""
+    if record.kind == "image":
+        return record
+    share = detect_sounds(media).shares()[kind]
+    if share > most:
+        return Drop(record, stage, words[0], f"somebody {words[1]} in {share:.0%} of the time")
+    return record.with_facts(stage, share=share)
+
+
 @dataclass(frozen=True)
 class NoSpeech:
     """Refuses talk over the music."""
@@ -218,12 +230,7 @@ class NoSpeech:
     name: ClassVar[str] = "speech"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
-        if record.kind == "image":
-            return record
-        share = detect_sounds(media).shares()["speech_share"]
-        if share > self.max_speech_share:
-            return Drop(record, self.name, "talk", f"somebody speaks in {share:.0%} of the time")
-        return record.with_facts(self.name, share=share)
+        return limit_voice(record, media, self.name, "speech_share", self.max_speech_share, ("talk", "speaks"))
 
 
 @dataclass(frozen=True)
@@ -237,9 +244,4 @@ class Singing:
     name: ClassVar[str] = "singing"
 
     def __call__(self, record: Record, media: Media) -> Record | Drop:
-        if record.kind == "image":
-            return record
-        share = detect_sounds(media).shares()["singing_share"]
-        if share > self.max_singing_share:
-            return Drop(record, self.name, "singing", f"somebody sings in {share:.0%} of the time")
-        return record.with_facts(self.name, share=share)
+        return limit_voice(record, media, self.name, "singing_share", self.max_singing_share, ("singing", "sings"))
