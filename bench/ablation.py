@@ -32,7 +32,7 @@ from openvmas.music.onsets import onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 from openvmas.pretrained import find_weights
 from openvmas.train.decoder import decoder_trainer
-from openvmas.train.decoder.examples import Packed, read_packed
+from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
 from openvmas.train.joint.pairs import RATE, TEST_ROUND, PairPool, TrainingClip, coarsen, collate
@@ -68,7 +68,7 @@ RATES = (1.0, 2.0, 4.0, 10.0, 20.0)  # fps that a trained model is shown picture
 class Given:
     """What every run is trained and measured on."""
 
-    packed: Packed
+    packed: tuple[Examples, Examples]
     pools: tuple[PairPool, PairPool]
     runs: Path
     codec: CodecRunner
@@ -84,7 +84,7 @@ def train_base(given: Given, is_told: bool) -> Path:
         save_every=300,
     )  # fmt: skip
     if not is_done(folder, BASE_STEPS):
-        decoder_trainer.train(given.packed.music, given.packed.held_out, folder, recipe, RunOptions(time_limit=1e9))
+        decoder_trainer.train(*given.packed, folder, recipe, RunOptions(time_limit=1e9))
     return folder / "decoder.pt"
 
 
@@ -101,7 +101,7 @@ def train_variant(given: Given, name: str, seed: int) -> tuple[Path, JointRecipe
     base = train_base(given, recipe.drop_events < 1)
     if not is_done(folder, recipe.steps):
         options = joint_trainer.JointOptions(time_limit=1e9, start_from=str(base))
-        joint_trainer.train(given.packed.music, given.packed.held_out, given.pools, folder, recipe, options)
+        joint_trainer.train(*given.packed, given.pools, folder, recipe, options)
     return folder, recipe
 
 
@@ -196,15 +196,13 @@ def measure(given: Given, name: str, seed: int, embedder: Yamnet) -> dict[str, A
     if path.exists():
         return json.loads(path.read_text()) | played
     n_codebooks, codec = made.decoder.config.n_codebooks, given.codec
-    clips = joint_trainer.test_clips(given.packed.held_out, given.pools[1], recipe, n_codebooks)
+    clips = joint_trainer.test_clips(given.packed[1], given.pools[1], recipe, n_codebooks)
     ranks = {
         key: torch.cat([ranks_of(x) for x in matrices]).tolist() for key, matrices in embed(made, clips, recipe).items()
     }
     seen = clips[: given.n_clips]
     # Measured at what the picture does, however coarsely this model was shown it.
-    exact = joint_trainer.test_clips(
-        given.packed.held_out, given.pools[1], replace(recipe, events_fps=0.0), n_codebooks
-    )
+    exact = joint_trainer.test_clips(given.packed[1], given.pools[1], replace(recipe, events_fps=0.0), n_codebooks)
     exact = exact[: given.n_clips]
     waves = write(made, seen, recipe, codec, seed)
     true = [codec.decode(clip.codes) for clip in seen]

@@ -217,9 +217,9 @@ def test_who_is_told_what():
 
 
 def test_copies_at_other_pitches_are_the_same_piece(examples, bank):
-    twice = Examples([*examples.examples, *examples.examples])
+    twice = Examples([*examples.examples, *examples.examples], 6)
     generator = np.random.default_rng(0)
-    for source in (Music(twice, 6), MontagePairs(twice, bank, STEPS, n_pieces=6)):
+    for source in (Music(twice), MontagePairs(twice, bank, STEPS)):
         assert {source.draw(generator, STEPS, 100).piece for _ in range(40)} == set(range(6))
 
 

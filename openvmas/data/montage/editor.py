@@ -61,10 +61,12 @@ class Style:
     shake: float = 0.0
 
 
-STYLES = tuple(
-    Style(name, **{key: tuple(item) if isinstance(item, list) else item for key, item in table.items()})
-    for name, table in read_toml(Path(__file__).with_name("styles.toml")).items()
-)
+def _style(name: str, table: dict[str, Any]) -> Style:
+    values: dict[str, Any] = {key: tuple(item) if isinstance(item, list) else item for key, item in table.items()}
+    return Style(name, **values)
+
+
+STYLES = tuple(_style(*item) for item in read_toml(Path(__file__).with_name("styles.toml")).items())
 
 
 @dataclass(frozen=True)

@@ -213,7 +213,7 @@ class MusicPresent:
 def limit_voice(
     record: Record, media: Media, stage: str, kind: str, most: float, words: tuple[str, str]
 ) -> Record | Drop:
-    """Note the share of one kind of voice, and refuse what has more of it. words: the reason, and what somebody does."""
+    """Note the share of one kind of voice, and refuse more of it than `most`. words: reason, and what somebody does."""
     if record.kind == "image":
         return record
     share = detect_sounds(media).shares()[kind]

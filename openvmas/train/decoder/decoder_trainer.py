@@ -163,5 +163,4 @@ def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: Deco
 
 def run_training(data: Path, run_folder: Path, recipe: DecoderRecipe, options: RunOptions) -> None:
     """Train on a folder of `openvmas train examples pack`."""
-    found = read_packed(data)
-    train(found.music, found.held_out, run_folder, recipe, options)
+    train(*read_packed(data), run_folder, recipe, options)

@@ -165,10 +165,13 @@ class Example:
 
 
 class Examples:
-    """Random crops of codes [K, T] with their Condition."""
+    """Random crops of codes [K, T] with their Condition.
 
-    def __init__(self, examples: list[Example]) -> None:
-        self.examples = examples
+    n_pieces: how many pieces there are if the examples hold several copies of them, one set after the other.
+    """
+
+    def __init__(self, examples: list[Example], n_pieces: int | None = None) -> None:
+        self.examples, self.n_pieces = examples, n_pieces or len(examples)
         self.has_endings = any(example.has_ending for example in examples)
         self.ends = np.cumsum([example.codes.shape[1] for example in examples])
 
@@ -260,23 +263,14 @@ class Examples:
         return codes, condition_of(example, start, n_steps, generator)
 
 
-@dataclass(frozen=True)
-class Packed:
-    """Training and held-out music of a folder. n_pieces: tracks, if transposed copies of all follow the originals."""
-
-    music: Examples
-    held_out: Examples
-    n_pieces: int | None
-
-
-def read_packed(folder: Path) -> Packed:
-    """Read a folder of `pack_all`. Raises InputError if music or held-out music is not there."""
+def read_packed(folder: Path) -> tuple[Examples, Examples]:
+    """Training and held-out music in a folder of `pack_all`. Raises InputError if one of them is not there."""
     paths = sorted(folder.glob("music*.npz")) or [folder / "music.npz"]
     found = [Examples.load(path) for path in paths]
     # Packs of one corpus at other pitches hold the same tracks in the same order.
     n_pieces = len(found[0].examples) if len({len(part.examples) for part in found}) == 1 else None
-    music = Examples([example for part in found for example in part.examples])
-    return Packed(music, Examples.load(folder / "held-out.npz"), n_pieces)
+    music = Examples([example for part in found for example in part.examples], n_pieces)
+    return music, Examples.load(folder / "held-out.npz")
 
 
 def condition_of(example: Example, start: int, n_steps: int, generator: np.random.Generator | None = None) -> Condition:

@@ -46,9 +46,9 @@ class AlignOptions:
 class States:
     """Unconditional states [N, S, D] of every pair of a pool, the picture's curves and features, onsets, pieces."""
 
-    def __init__(self, model: JointModel, examples: Examples, pool: PairPool, n_pieces: int | None = None) -> None:
+    def __init__(self, model: JointModel, examples: Examples, pool: PairPool) -> None:
         assert model.video is not None
-        source = PooledPairs(examples, pool, model.video.config.fps, n_pieces=n_pieces)
+        source = PooledPairs(examples, pool, model.video.config.fps)
         config = model.decoder.config
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, len(pool), CHUNK):
@@ -107,12 +107,12 @@ def align_folder(packed: Path, pools: Path, decoder: Path, folder: Path, options
     """
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    found, pool = read_packed(packed), PairPool.load(pools / "train.npz")
+    (music, held_out), pool = read_packed(packed), PairPool.load(pools / "train.npz")
     recipe = JointRecipe(preset=options.preset, fps=options.fps)
     model = JointModel(recipe, load_decoder(str(decoder)), pool.features.shape[2])
     model.decoder.requires_grad_(False)
-    training = States(model, found.music, pool, found.n_pieces)
-    testing = States(model, found.held_out, PairPool.load(pools / "test.npz"))
+    training = States(model, music, pool)
+    testing = States(model, held_out, PairPool.load(pools / "test.npz"))
     parts = (model.video, model.music, model.video_timed, model.music_timed, model.temperature, model.timed_temperature)
     weights = [weight for part in parts if part is not None for weight in part.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=options.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)

@@ -134,18 +134,17 @@ def test_clips(held_out: Examples, pool: PairPool, recipe: JointRecipe, n_codebo
 
 
 def pairs_of(
-    examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, n_pieces: int | None,
-    config: DecoderConfig,
-) -> tuple[ClipSource, list[TrainingClip]]:  # fmt: skip
+    examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, config: DecoderConfig
+) -> tuple[ClipSource, list[TrainingClip]]:
     """The source of pairs, and the held-out pairs that are measured on. Raises InputError."""
     n_steps, (training, testing) = recipe.steps_per_crop, pictures
     if isinstance(training, PairPool) and isinstance(testing, PairPool):
-        source = PooledPairs(examples, training, recipe.fps, recipe.events_fps, n_pieces=n_pieces)
+        source = PooledPairs(examples, training, recipe.fps, recipe.events_fps)
         return source, test_clips(held_out, testing, recipe, config.n_codebooks)[: recipe.test_pairs]
     if recipe.events_fps or not isinstance(training, Bank) or not isinstance(testing, Bank):
         raise InputError("--events-fps needs pairs from a pool; give --pools in place of --bank.")
     test_source = MontagePairs(held_out, testing, n_steps, recipe.fps, 99, picture_events=1.0)
-    source = MontagePairs(examples, training, n_steps, recipe.fps, recipe.seed, n_pieces=n_pieces)
+    source = MontagePairs(examples, training, n_steps, recipe.fps, recipe.seed)
     return source, draw_distinct(test_source, recipe.test_pairs, n_steps, config, 99)
 
 
@@ -188,12 +187,12 @@ class Batches:
 
 
 def open_batches(
-    examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, n_pieces: int | None,
-    world: World, config: DecoderConfig, real: ClipSource | None = None,
+    examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, world: World,
+    config: DecoderConfig, real: ClipSource | None = None,
 ) -> tuple[Batches, list[PairBatch]]:  # fmt: skip
     """Training batches, and the batches that are measured on, which all processes have. Raises InputError."""
-    pairs, found = pairs_of(examples, held_out, pictures, recipe, n_pieces, config)
-    shares = {"share_music": Music(examples, n_pieces), "share_montage": pairs}
+    pairs, found = pairs_of(examples, held_out, pictures, recipe, config)
+    shares = {"share_music": Music(examples), "share_montage": pairs}
     if recipe.share_real:
         if real is None:
             raise InputError("--share-real needs videos with music; give a curated set with --shards.")
@@ -201,7 +200,7 @@ def open_batches(
     if recipe.share_weak:
         if not isinstance(pictures[0], Bank):
             raise InputError("--share-weak chooses pictures itself; give --bank in place of --pools.")
-        shares["share_weak"] = WeakPairs(examples, pictures[0], recipe.fps, n_pieces)
+        shares["share_weak"] = WeakPairs(examples, pictures[0], recipe.fps)
     counts = counts_of([getattr(recipe, name) for name in shares], recipe.batch)
     sources: list[tuple[ClipSource, int]] = list(zip(shares.values(), counts, strict=True))
     sizes = config, recipe.fps, pictures[0].features.shape[-1]
@@ -229,12 +228,12 @@ def save_parts(averaged: torch.nn.Module, plain: JointModel, folder: Path, is_fi
 
 def train(
     examples: Examples, held_out: Examples, pictures: Pictures, run_folder: Path, recipe: JointRecipe,
-    options: JointOptions, n_pieces: int | None = None, world: World | None = None, real: ClipSource | None = None,
+    options: JointOptions, world: World | None = None, real: ClipSource | None = None,
 ) -> None:  # fmt: skip
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
-    pictures: to train on, and held out. n_pieces: of the examples, if copies at other pitches come after the
-    first. world: the processes that train together (`distributed.join_world`); alone if None. real: videos with music.
+    pictures: to train on, and held out. world: the processes that train together (`distributed.join_world`); alone if
+    None. real: videos with music.
     """
     world = world or World(device="cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
@@ -249,7 +248,7 @@ def train(
     optimizers = make_optimizers(whole, whole.learned_layers, recipe.learning_rate, recipe.weight_decay)
     run = distributed.SharedRun(run_folder, recipe.steps, options.time_limit, world, whole, averaged, **optimizers)
     is_mixed = recipe.precision == "bf16" or (recipe.precision == "auto" and world.device != "cpu")
-    drawn, tests = open_batches(examples, held_out, pictures, recipe, n_pieces, world, whole.decoder.config, real)
+    drawn, tests = open_batches(examples, held_out, pictures, recipe, world, whole.decoder.config, real)
     board = Board(run_folder, run.step) if options.tensorboard and world.is_first else None
     batches = draw_ahead(drawn.draw, run.step, options.loaders)
 
@@ -288,9 +287,9 @@ def run_training(data: Path, run_folder: Path, recipe: JointRecipe, options: Joi
         pictures = PairPool.load(Path(options.pools) / "train.npz"), PairPool.load(Path(options.pools) / "test.npz")
     else:
         pictures = split_bank(Bank.load(Path(str(options.bank))))
-    found, real = read_packed(data), None
+    (music, held_out), real = read_packed(data), None
     if options.shards:
         codec = CodecRunner(find_weights(options.codes_of), threads=1)
         real = ShardPairs(Path(options.shards), codec.codebooks_sha256, recipe.fps)
     with distributed.join_world() as world:
-        train(found.music, found.held_out, pictures, run_folder, recipe, options, found.n_pieces, world, real)
+        train(music, held_out, pictures, run_folder, recipe, options, world, real)

@@ -84,19 +84,16 @@ class ClipSource(Protocol):
 
 
 class Music:
-    """Crops of tracks without a picture.
+    """Crops of tracks without a picture."""
 
-    n_pieces: how many pieces there are if the examples hold several copies of them, one set after the other.
-    """
-
-    def __init__(self, examples: Examples, n_pieces: int | None = None) -> None:
-        self.examples, self.n_pieces = examples, n_pieces or len(examples.examples)
+    def __init__(self, examples: Examples) -> None:
+        self.examples = examples
 
     def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
         index, start = self.examples.choose(generator, n_codes)
         example = self.examples.examples[index]
         condition = condition_of(example, start, n_steps, generator)
-        piece = index % self.n_pieces
+        piece = index % self.examples.n_pieces
         return clip_of(example, piece, start, n_codes, condition, curves_of(condition.events), None)
 
 
@@ -104,15 +101,13 @@ class MontagePairs:
     """Spans of tracks with the music videos that an editor would make for them.
 
     n_steps: of a clip. fps: features per second. picture_events: in this share of the clips the condition has the
-    picture's accents, energy and novelty, else the music's own. n_pieces: as for `Music`. Raises InputError if no
-    track is long enough.
+    picture's accents, energy and novelty, else the music's own. Raises InputError if no track is long enough.
     """
 
     def __init__(
         self, examples: Examples, bank: Bank, n_steps: int, fps: float = 2.0, seed: int = 0,
-        picture_events: float = 0.5, n_pieces: int | None = None,
+        picture_events: float = 0.5,
     ) -> None:  # fmt: skip
-        self.n_pieces = n_pieces or len(examples.examples)
         self.examples, self.bank, self.fps, self.picture_events = examples, bank, fps, picture_events
         length = n_steps / RATE + ROOM
         songs = [song_of(example, str(i)) for i, example in enumerate(examples.examples)]
@@ -134,7 +129,7 @@ class MontagePairs:
 
     def clip(self, picture: PictureSpan, generator: np.random.Generator, n_codes: int) -> TrainingClip:
         """The clip of a picture, with an imperfect condition; decided by the generator."""
-        example, piece = self.examples.examples[picture.index], picture.index % self.n_pieces
+        example, piece = self.examples.examples[picture.index], picture.index % self.examples.n_pieces
         return clip_of_pair(example, picture, piece, generator, n_codes, self.picture_events)
 
 
@@ -259,9 +254,10 @@ class PairPool:
             if distinct and len(rows) % distinct == 0 and len(taken) == distinct:
                 taken.clear()
             picture = source.draw_picture(generator, n_steps)
-            if distinct and picture.index % source.n_pieces in taken:
+            piece = picture.index % source.examples.n_pieces
+            if distinct and piece in taken:
                 continue
-            taken.add(picture.index % source.n_pieces)
+            taken.add(piece)
             rows.append(picture)
         if len(rows) < n:
             raise InputError(f"only {len(rows)} of {n} pairs could be drawn; give more music or ask for fewer pairs.")
@@ -292,11 +288,10 @@ class PooledPairs(MontagePairs):
     """`MontagePairs` from a pool. fps: of features; events_fps: of the curves (0: as analysed)."""
 
     def __init__(
-        self, examples: Examples, pool: PairPool, fps: float, events_fps: float = 0.0, picture_events: float = 0.5,
-        n_pieces: int | None = None,
-    ) -> None:  # fmt: skip
+        self, examples: Examples, pool: PairPool, fps: float, events_fps: float = 0.0, picture_events: float = 0.5
+    ) -> None:
         self.examples, self.pool, self.fps, self.events_fps = examples, pool, fps, events_fps
-        self.picture_events, self.n_pieces = picture_events, n_pieces or len(examples.examples)
+        self.picture_events = picture_events
 
     def row(self, row: int) -> PictureSpan:
         """One pair of the pool, at the frame rates of this source."""
@@ -328,14 +323,14 @@ def write_pools(packed: Path, bank: Path, folder: Path, options: PoolOptions) ->
 
     In a round of TEST_ROUND test pairs each is of another piece. Yields a line about each pool.
     """
-    found, banks = read_packed(packed), split_bank(Bank.load(bank))
+    (music, held_out), banks = read_packed(packed), split_bank(Bank.load(bank))
     folder.mkdir(parents=True, exist_ok=True)
     sets = (
-        ("train", found.music, banks[0], options.pairs, options.steps_per_crop, 0, found.n_pieces),
-        ("test", found.held_out, banks[1], options.test_pairs, options.test_steps, TEST_ROUND, None),
+        ("train", music, banks[0], options.pairs, options.steps_per_crop, 0),
+        ("test", held_out, banks[1], options.test_pairs, options.test_steps, TEST_ROUND),
     )
-    for name, examples, pictures, n, n_steps, distinct, n_pieces in sets:
-        source = MontagePairs(examples, pictures, n_steps, options.fps, 99, n_pieces=n_pieces)
+    for name, examples, pictures, n, n_steps, distinct in sets:
+        source = MontagePairs(examples, pictures, n_steps, options.fps, 99)
         pool = PairPool.build(source, n, n_steps, 99, distinct)
         pool.save(folder / f"{name}.npz")
         yield f"{name}: {len(pool)} pairs of {n_steps / RATE:.1f} s"
@@ -412,9 +407,8 @@ class WeakPairs:
     the picture are empty. Raises InputError if no example has tags.
     """
 
-    def __init__(self, examples: Examples, bank: Bank, fps: float = 2.0, n_pieces: int | None = None) -> None:
+    def __init__(self, examples: Examples, bank: Bank, fps: float = 2.0) -> None:
         self.examples, self.bank, self.fps = examples, bank, fps
-        self.n_pieces = n_pieces or len(examples.examples)
         if not any(len(example.axes) for example in examples.examples):
             raise InputError("no track has tags; tag the music with tools/tag_music.py or leave out weak pairs.")
         self.tags = bank.tags()
@@ -436,7 +430,7 @@ class WeakPairs:
         features = self.bank.features[[views[f] for f in files]].astype(np.float32)
         condition = condition_of(example, start, n_steps, generator)
         curves = np.zeros((n_steps, 4), np.float32)
-        return clip_of(example, index % self.n_pieces, start, n_codes, condition, curves, features)
+        return clip_of(example, index % self.examples.n_pieces, start, n_codes, condition, curves, features)
 
 
 def select_pictures(bank: Bank, files: Sequence[int]) -> Bank:
