@@ -18,8 +18,7 @@ import av
 import numpy as np
 from video_editor import Source, sample_view
 
-from openvmas.data.montage.bank import ARRAYS, VIEW, Bank
-from openvmas.data.montage.video_clips import Take, view_window
+from openvmas.data.montage.bank import ARRAYS, VIEW, Bank, Take, view_window
 from openvmas.errors import InputError
 from openvmas.hub.vision import HubBackbone
 from openvmas.vision.analysis import MOTION_FPS, measure_looks

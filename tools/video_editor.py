@@ -1,6 +1,6 @@
 """A small video editor: pictures and footage in, cuts, moves, dissolves and flashes out; and free pictures to edit.
 
-What happens in a video is known from its takes (`openvmas.data.montage.video_clips`), so that tests know it.
+What happens in a video is known from its takes (`openvmas.data.montage.bank`), so that tests know it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from openvmas.data.montage.video_clips import Take, view_window
+from openvmas.data.montage.bank import Take, view_window
 
 # Footage without changes of shot of its own, s: only these spans are used.
 FOOTAGE = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from video_editor import Edit
 
-from openvmas.data.montage.video_clips import Take
+from openvmas.data.montage.bank import Take
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.eval.suites.datasets import DATASETS, MediaIndex, Row, read_pickle, youtube_ids
 from openvmas.eval.suites.suite import build, describe_coverage, read_suite

@@ -22,8 +22,7 @@ from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, save_codec
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
 from openvmas.train.distributed import World, reduce_and_clip_gradients
 from openvmas.train.joint import joint_trainer
-from openvmas.train.joint.grad_cache import add_gradients
-from openvmas.train.joint.joint_model import JointModel
+from openvmas.train.joint.joint_model import JointModel, add_gradients
 from openvmas.train.joint.joint_trainer import JointOptions
 from openvmas.train.joint.pairs import MontagePairs, Music, collate
 from openvmas.train.logs import sample_codes

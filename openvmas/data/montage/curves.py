@@ -15,9 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from openvmas.data.montage.bank import VIEW, Bank
+from openvmas.data.montage.bank import VIEW, Bank, Take, view_window
 from openvmas.data.montage.editor import Montage
-from openvmas.data.montage.video_clips import Take, view_window
 from openvmas.vision.analysis import FEATURE_FPS, MOTION_FPS, VideoAnalysis, assemble
 from openvmas.vision.motion import NOISE_PIXELS, Motion
 from openvmas.vision.shots import ShotChanges, Transition

@@ -17,9 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from openvmas.data.montage.bank import Bank
+from openvmas.data.montage.bank import Bank, Take
 from openvmas.data.montage.music_clips import MusicClip, match
-from openvmas.data.montage.video_clips import Take
 from openvmas.settings import read_toml
 
 Anchor = Literal["section", "downbeat", "beat", "onset", "none"]

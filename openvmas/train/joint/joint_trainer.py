@@ -36,8 +36,7 @@ from openvmas.settings import CONTROL_RATE, option
 from openvmas.train import distributed
 from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.distributed import SHARDINGS, World
-from openvmas.train.joint.grad_cache import add_gradients
-from openvmas.train.joint.joint_model import EVERYTHING, JointModel, JointRecipe
+from openvmas.train.joint.joint_model import EVERYTHING, JointModel, JointRecipe, add_gradients
 from openvmas.train.joint.pairs import (
     ClipSource,
     MontagePairs,
