@@ -20,8 +20,7 @@ from torch import Tensor
 
 from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, Trunk
 from openvmas.train.codec.codec_trainer import CodecRecipe, compare, weighted_loss
-from openvmas.train.codec.corpus import SAMPLE_RATE, RandomCrops
-from openvmas.train.codec.crops import open_crops
+from openvmas.train.codec.corpus import SAMPLE_RATE, RandomCrops, open_crops
 from openvmas.train.codec.losses import SpectralLoss
 from openvmas.train.loop import draw_ahead, lr_factor, make_optimizers, set_lr
 

@@ -15,8 +15,7 @@ import soundfile
 import soxr
 
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, build
-from openvmas.train.codec.crops import FileCrops, PackedCrops, open_crops, read_pieces
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, FileCrops, PackedCrops, build, open_crops, read_pieces
 from openvmas.train.codec.pack import PackOptions, UnpackOptions, encode_opus, pack, unpack
 from openvmas.train.loop import draw_ahead
 
@@ -260,7 +259,7 @@ import sys, numpy
 for name in ("av", "onnxruntime", "scipy", "click", "yaml", "torch"):
     sys.modules[name] = None
 from pathlib import Path
-from openvmas.train.codec.crops import open_crops
+from openvmas.train.codec.corpus import open_crops
 print(open_crops(Path(sys.argv[1])).crop(numpy.random.default_rng(0), 1000).shape)
 """
     environment = {**os.environ, "PYTHONPATH": os.getcwd()}

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from openvmas.codec.autoencoder import Codec, load_codec, save_codec
 from openvmas.settings import option
-from openvmas.train.codec.corpus import SAMPLE_RATE
-from openvmas.train.codec.crops import open_crops
+from openvmas.train.codec.corpus import SAMPLE_RATE, open_crops
 
 N_BANDS = 28
 MAX_GAIN_DB = 4.0

@@ -25,8 +25,7 @@ from openvmas.codec.autoencoder import CODEC_PRESETS, Codec, CodecConfig, load_c
 from openvmas.errors import InputError
 from openvmas.settings import option
 from openvmas.train.codec.augment import DeviceCrops, augment, gap, make_tones, read_changed
-from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops
-from openvmas.train.codec.crops import open_crops
+from openvmas.train.codec.corpus import SAMPLE_RATE, Crops, RandomCrops, open_crops
 from openvmas.train.codec.losses import Discriminators, SpectralLoss
 from openvmas.train.loop import Run, draw_ahead, lr_factor, make_optimizers, set_lr, update_ema
 

@@ -5,8 +5,9 @@
     openvmas train unpack OUT WAVES                      # where there is room: a crop then costs a twentieth
 
 Every part holds pieces of at most five minutes, not compressed again, and last its own `index.jsonl`, so any subset of
-the parts is a training set; the order is random and fixed, so it is a fair sample, too. `train.codec.crops.PackedCrops`
-reads them by random access. A part appears under its name when it is whole; run the same command again after a stop.
+the parts is a training set; the order is random and fixed, so it is a fair sample, too. `PackedCrops` of
+`train.codec.corpus` reads them by random access. A part appears under its name when it is whole; run the same command
+again after a stop.
 
 96 kbps for one channel: 24 dB SNR (median of crops), far above what a codec of a few kbps can learn to keep.
 Opus: RFC 6716; the encoder's delay is in the header (pre-skip) and readers take it off.
@@ -34,8 +35,19 @@ from av.audio.stream import AudioStream
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.media.audio import resample_pieces
 from openvmas.settings import option
-from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, Track, append_waves, as_track, find_tracks, read_index
-from openvmas.train.codec.crops import INDEX_NAME, PackedCrops, PackedPiece, read_pieces, to_channels
+from openvmas.train.codec.corpus import (
+    EXCLUDED_ALBUMS,
+    INDEX_NAME,
+    PackedCrops,
+    PackedPiece,
+    Track,
+    append_waves,
+    as_track,
+    find_tracks,
+    read_index,
+    read_pieces,
+    to_channels,
+)
 
 OPUS_RATE = 48_000  # Hz; Opus knows no other full-band rate
 PIECE_SECONDS = 300.0
