@@ -9,7 +9,6 @@ few neighbouring shards.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,6 @@ import numpy as np
 
 from openvmas.data.shards.tar_shards import read_run
 from openvmas.errors import InputError, OptionError
-
-
-@dataclass(frozen=True)
-class LoaderState:
-    """Place of a loader: `position` records of `epoch` have been given to all ranks together."""
-
-    epoch: int = 0
-    position: int = 0
 
 
 class Clips:
@@ -87,7 +78,10 @@ def batches_of(order: np.ndarray, batch_size: int, rank: int, n_ranks: int, posi
 
 
 class Loader:
-    """Batches of one rank, epoch after epoch. `for batch in loader` runs to the end of the epoch; the next goes on."""
+    """Batches of one rank, epoch after epoch. `for batch in loader` runs to the end of the epoch; the next goes on.
+
+    epoch, position: so many records of the epoch have been given to all ranks together.
+    """
 
     def __init__(
         self,
@@ -110,7 +104,7 @@ class Loader:
             raise OptionError("rank must be below n_ranks, batch_size and near at least 1, n_workers at least 0.")
         self.clips, self.batch_size, self.seed, self.rank, self.n_ranks = clips, batch_size, seed, rank, n_ranks
         self.n_workers, self.near, self.is_shuffled, self.collate = n_workers, near, is_shuffled, collate
-        self.state = LoaderState()
+        self.epoch = self.position = 0
 
     def order(self, epoch: int) -> np.ndarray:
         """Order of the records in an epoch, equal on all ranks: [N]."""
@@ -119,22 +113,23 @@ class Loader:
         return shuffled(self.clips.shard, self.seed, epoch, self.near)
 
     def __iter__(self) -> Iterator[Any]:
-        epoch, begin = self.state.epoch, self.state.position
+        epoch, begin = self.epoch, self.position
         batches = batches_of(self.order(epoch), self.batch_size, self.rank, self.n_ranks, begin)
         step = self.batch_size * self.n_ranks
         for number, batch in enumerate(self._read(batches), 1):
-            # The state is that after this batch: whoever saves it while working on the batch goes on with the next.
-            self.state = LoaderState(epoch, min(begin + number * step, len(self.clips)))
+            # The place is that after this batch: whoever saves it while working on the batch goes on with the next.
+            self.epoch, self.position = epoch, min(begin + number * step, len(self.clips))
             yield batch
-        self.state = LoaderState(epoch + 1, 0)
+        self.epoch, self.position = epoch + 1, 0
 
     def __len__(self) -> int:
         """Batches until the end of this epoch."""
-        return -(-(len(self.clips) - self.state.position) // (self.batch_size * self.n_ranks))
+        return -(-(len(self.clips) - self.position) // (self.batch_size * self.n_ranks))
 
     def state_dict(self) -> dict[str, Any]:
         """State for `load_state_dict`. It fits any number of ranks and workers and any batch size."""
-        return {**asdict(self.state), "seed": self.seed, "near": self.near, "records": len(self.clips)}
+        place = {"epoch": self.epoch, "position": self.position}
+        return {**place, "seed": self.seed, "near": self.near, "records": len(self.clips)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where another loader of the same set stopped. Raises InputError if it was another set or order."""
@@ -142,7 +137,7 @@ class Loader:
         for name in ("seed", "near", "records"):
             if state.get(name) != mine[name]:
                 raise InputError(f"the saved loader had {name} {state.get(name)}, not {mine[name]}; start a new epoch.")
-        self.state = LoaderState(int(state["epoch"]), int(state["position"]))
+        self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
     def _read(self, batches: list[np.ndarray]) -> Iterator[Any]:
         if not self.n_workers:

@@ -207,28 +207,26 @@ class Trainer:
             frames = self.codec.decoder(quantized)
         estimated = self.codec.synthesize(frames)
         decoded = estimated.detach().requires_grad_()  # losses up to here first, then once through the network
-        terms = {**self.loss(wave, decoded, self.recipe.drawn_scales), "waveform": (wave - decoded).abs().mean()}
-        (gradient,) = torch.autograd.grad(weighted_loss(terms, self.recipe, progress), decoded)
-        if progress >= self.recipe.adversary_from:
+        terms = {**self.loss(wave, decoded, recipe.drawn_scales), "waveform": (wave - decoded).abs().mean()}
+        (gradient,) = torch.autograd.grad(weighted_loss(terms, recipe, progress), decoded)
+        if progress >= recipe.adversary_from:
             terms |= self.challenge(wave, decoded)
-            (other,) = torch.autograd.grad(
-                terms["adversary"] + self.recipe.matching_weight * terms["matching"], decoded
-            )
-            grown = min(1.0, (progress - self.recipe.adversary_from) / ADVERSARY_GROWS)  # they have to learn first
-            gradient = gradient + self.recipe.adversary_share * grown * gradient.norm() / (other.norm() + 1e-9) * other
+            (other,) = torch.autograd.grad(terms["adversary"] + recipe.matching_weight * terms["matching"], decoded)
+            grown = min(1.0, (progress - recipe.adversary_from) / ADVERSARY_GROWS)  # they have to learn first
+            gradient = gradient + recipe.adversary_share * grown * gradient.norm() / (other.norm() + 1e-9) * other
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         if commitment.requires_grad:
             terms["commitment"] = commitment
             torch.autograd.backward(
-                [estimated, commitment], [gradient, torch.full_like(commitment, self.recipe.commitment_weight)]
+                [estimated, commitment], [gradient, torch.full_like(commitment, recipe.commitment_weight)]
             )
         else:
             estimated.backward(gradient)
         torch.nn.utils.clip_grad_norm_(self.codec.parameters(), 1.0)
         for optimizer in self.optimizers.values():
             optimizer.step()
-        update_ema(self.averaged, self.codec, min(self.recipe.average, 1 - 1 / (step + 1)))
+        update_ema(self.averaged, self.codec, min(recipe.average, 1 - 1 / (step + 1)))
         return terms
 
     def challenge(self, wave: Tensor, decoded: Tensor) -> dict[str, Tensor]:

@@ -309,8 +309,8 @@ def add_gradients(
                 if given is None:
                     contrastive = carried = whole.contrastive(passed.embeddings, batch.pieces, n_pairs, recipe)
                 else:
-                    contrastive = given.loss
-                    carried = surrogate_loss(passed.embeddings, given.gradients, part, len(parts))
+                    contrastive, gradients = given
+                    carried = surrogate_loss(passed.embeddings, gradients, part, len(parts))
             by_clip = recipe.onset_weight * passed.onset + recipe.reading_weight * passed.reading  # means over clips
             (passed.likelihood + share * by_clip + carried).backward()
         likelihood = likelihood + passed.likelihood.detach()
@@ -323,17 +323,10 @@ def add_gradients(
     return Losses(total, sums / counts, contrastive, onset, reading)
 
 
-class Contrast(NamedTuple):
-    """The contrastive loss of all clips, and its gradients in their embeddings."""
-
-    loss: Tensor
-    gradients: PairEmbeddings
-
-
 def contrast_parts(
     model: Any, whole: JointModel, parts: list[BatchPart], batch: PairBatch, n_pairs: int, recipe: JointRecipe
-) -> Contrast:
-    """The first pass: embeddings of all parts without gradients, put together; their loss and its gradients."""
+) -> tuple[Tensor, PairEmbeddings]:
+    """The first pass: embeddings of all parts without gradients, put together; their loss and its gradients in them."""
     found: list[PairEmbeddings] = []
     with torch.no_grad():
         for part in parts:
@@ -354,7 +347,7 @@ def contrast_parts(
     with torch.enable_grad():
         loss = whole.contrastive(PairEmbeddings(**leaves), batch.pieces, n_pairs, recipe)
     gradients = torch.autograd.grad(loss, list(leaves.values()))
-    return Contrast(loss.detach(), PairEmbeddings(**dict(zip(leaves, gradients, strict=True))))
+    return loss.detach(), PairEmbeddings(**dict(zip(leaves, gradients, strict=True)))
 
 
 def surrogate_loss(embeddings: PairEmbeddings, gradients: PairEmbeddings, part: BatchPart, n_parts: int) -> Tensor:
