@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.shards.loader import Clips, Loader, batches_of, shuffled
-from openvmas.data.shards.tar_shards import ShardOptions, write_shards
+from openvmas.data.shards.tar_shards import write_shards
 from openvmas.errors import InputError, OptionError
 
 from .made_sets import make_record, write_work
@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("set")
     work = write_work(folder / "work", made(), shard=16)
     make_set(work, folder, (Split(valid=0.0, test=0.0),))
-    write_shards(folder, work, ShardOptions(max_records=7))
+    write_shards(folder, work, 7)
     return folder
 
 

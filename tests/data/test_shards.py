@@ -11,13 +11,13 @@ from openvmas.data.curation.record import read_records
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.report.datasheet import coverage, describe, draw_page, write_datasheet
 from openvmas.data.shards import tar_shards
-from openvmas.data.shards.tar_shards import ShardOptions, read_run, write_shards
+from openvmas.data.shards.tar_shards import read_run, write_shards
 from openvmas.errors import InputError
 
 from .made_sets import make_peaks, make_record, with_prints, write_work
 
 pq = pytest.importorskip("pyarrow.parquet")
-OPTIONS = ShardOptions(max_records=10)
+MAX_RECORDS = 10
 
 
 def codes_of(number):
@@ -38,7 +38,7 @@ def made(n=50):
 def build(folder, n=50):
     work = write_work(folder / "work", made(n), shard=8)
     make_set(work, folder, (Split(valid=0.2, test=0.2),))
-    return write_shards(folder, work, OPTIONS)
+    return write_shards(folder, work, MAX_RECORDS)
 
 
 def contents(folder):
@@ -125,7 +125,7 @@ def test_a_cut_off_pack_goes_on_and_ends_the_same(built, tmp_path, monkeypatch):
     assert list((tmp_path / "shards").glob("*.part")) and not (tmp_path / "manifest.json").exists()
     whole = {path: path.stat().st_mtime_ns for path in (tmp_path / "shards").glob("*.tar")}
     assert whole
-    write_shards(tmp_path, tmp_path / "work", OPTIONS)
+    write_shards(tmp_path, tmp_path / "work", MAX_RECORDS)
     assert all(path.stat().st_mtime_ns == time for path, time in whole.items())
     assert contents(tmp_path) == contents(folder)
 
@@ -135,13 +135,13 @@ def test_what_changed_is_packed_again_and_what_is_gone_goes(built, tmp_path):
     build(tmp_path)
     first = sorted((tmp_path / "shards").glob("*.tar"))[0]
     first.write_bytes(first.read_bytes()[:-512])  # cut off by a full disk, say
-    write_shards(tmp_path, tmp_path / "work", OPTIONS)
+    write_shards(tmp_path, tmp_path / "work", MAX_RECORDS)
     assert contents(tmp_path) == contents(folder)
     work = tmp_path / "work"
     for path in work.glob("*-0000[4-6].*"):
         path.unlink()
     make_set(work, tmp_path, (Split(valid=0.2, test=0.2),))
-    manifest = write_shards(tmp_path, work, OPTIONS)
+    manifest = write_shards(tmp_path, work, MAX_RECORDS)
     named = {shard["name"] for split in manifest["splits"].values() for shard in split["shards"]}
     assert manifest["records"] == 32 and {path.name for path in (tmp_path / "shards").iterdir()} == named
 
@@ -155,10 +155,10 @@ def test_damage_and_missing_parts_are_named(built, tmp_path):
     work = write_work(tmp_path / "work", made(8))
     (tmp_path / "set.jsonl").write_bytes((folder / "set.jsonl").read_bytes())
     with pytest.raises(InputError, match="is not in"):
-        write_shards(tmp_path, work, OPTIONS)
+        write_shards(tmp_path, work, MAX_RECORDS)
     (tmp_path / "set.jsonl").write_text(next(made())[0].to_json() + "\n")
     with pytest.raises(InputError, match="no split"):
-        write_shards(tmp_path, work, OPTIONS)
+        write_shards(tmp_path, work, MAX_RECORDS)
 
 
 FUNNEL = {

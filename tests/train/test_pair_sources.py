@@ -12,7 +12,7 @@ import pytest
 from openvmas.condition import AXES
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.montage.bank import Bank
-from openvmas.data.shards.tar_shards import ShardOptions, write_shards
+from openvmas.data.shards.tar_shards import write_shards
 from openvmas.data.stages.packed import pack_codes, pack_curve, pack_events, pack_features, pack_unit
 from openvmas.errors import InputError
 from openvmas.settings import CONTROL_RATE
@@ -112,7 +112,7 @@ def make_shards(folder: Path) -> tuple[Path, Events, np.ndarray, np.ndarray]:
     made.append((type(record)(**{**vars(record), "arrays": tuple(sorted(arrays))}), arrays))
     work = write_work(folder / "work", made)
     make_set(work, folder, (Split(valid=0.0, test=0.0),))
-    write_shards(folder, work, ShardOptions())
+    write_shards(folder, work)
     return folder, events, codes, features
 
 

@@ -24,20 +24,11 @@ from openvmas.data.curation.record import SPLITS, Arrays, Record, duration_of, r
 from openvmas.errors import InputError, OutputError
 from openvmas.files import atomic_path, write_text
 from openvmas.pretrained import hash_file
-from openvmas.settings import option
 
 FORMAT_VERSION = 1
 INDEX_ROWS = 50_000  # rows of the index in memory
-
-
-@dataclass(frozen=True)
-class ShardOptions:
-    """Options of packing."""
-
-    max_records: int = option(1000, "Records in one shard.", min=1)
-    leave_out: tuple[str, ...] = option(
-        lambda: ("sound_print", "picture_print"), "Arrays that are not packed: training does not need fingerprints."
-    )
+MAX_RECORDS = 1000  # in one shard
+LEFT_OUT = ("sound_print", "picture_print")  # arrays that are not packed: training does not need fingerprints
 
 
 @dataclass(frozen=True)
@@ -49,31 +40,30 @@ class _Planned:
     key: str
 
 
-def write_shards(output: Path, work: Path | None = None, options: ShardOptions | None = None) -> dict[str, Any]:
+def write_shards(output: Path, work: Path | None = None, max_records: int = MAX_RECORDS) -> dict[str, Any]:
     """Pack `set.jsonl` of an output folder and the arrays of its work folder (`work` inside it); give the manifest.
 
     Writes `shards/{train,valid,test}-000000.tar`, `index.parquet` and `manifest.json`. Shards that are there and whole
     are kept, those of an older set are removed. Raises InputError, OutputError.
     """
-    options, work = options or ShardOptions(), work or output / "work"
+    work = work or output / "work"
     set_path, folder, notes = output / "set.jsonl", output / "shards", work / "shards"
     if not set_path.is_file():
         raise InputError(f"{set_path} is not there; run the set stages first.")
     folder.mkdir(exist_ok=True)
     notes.mkdir(exist_ok=True)
-    plan = _plan(set_path, work, options)
+    plan = _plan(set_path, work, max_records)
     missing = {shard.name: shard for shard in plan if not _is_whole(shard, folder, notes)}
     names = {shard.name for shard in plan}
     for path in (*folder.glob("*.tar"), *folder.glob("*.part"), *notes.glob("*.json")):
         if path.stem not in names:
             path.unlink()
     if missing:
-        with contextlib.closing(_Packer(folder, notes, missing, options)) as packer:
-            for (record, arrays), (_, name) in zip(
-                survivors(set_path, work), shard_names(set_path, options), strict=True
-            ):
+        with contextlib.closing(_Packer(folder, notes, missing)) as packer:
+            names_of = shard_names(set_path, max_records)
+            for (record, arrays), (_, name) in zip(survivors(set_path, work), names_of, strict=True):
                 packer.add(record, arrays, name)
-    write_index(output / "index.parquet", set_path, notes, options)
+    write_index(output / "index.parquet", set_path, notes, max_records)
     return _write_manifest(output, notes, plan)
 
 
@@ -89,25 +79,23 @@ def survivors(set_path: Path, work: Path) -> Iterator[tuple[Record, Arrays]]:
             raise InputError(f"{record.id} of {set_path} is not in {work}; run the set stages again.")
 
 
-def shard_names(set_path: Path, options: ShardOptions) -> Iterator[tuple[Record, str]]:
+def shard_names(set_path: Path, max_records: int) -> Iterator[tuple[Record, str]]:
     """Every record of a set with the name of its shard."""
     counts = dict.fromkeys(SPLITS, 0)
     for record in read_records(set_path):
         split = str(record.facts.get("split.name"))
         if split not in counts:
             raise InputError(f"{set_path}: {record.id} has no split; use the set stage split.")
-        yield record, f"{split}-{counts[split] // options.max_records:06d}"
+        yield record, f"{split}-{counts[split] // max_records:06d}"
         counts[split] += 1
 
 
-def pack_record(
-    tar: tarfile.TarFile, record: Record, arrays: Arrays, leave_out: tuple[str, ...] = ()
-) -> dict[str, Any]:
+def pack_record(tar: tarfile.TarFile, record: Record, arrays: Arrays) -> dict[str, Any]:
     """Append a record to a tar; give where it lies: `offset`, `size` (bytes) and `arrays` (name → dtype)."""
     offset = tar.offset
     kinds: dict[str, str] = {}
     _add(tar, f"{record.id}.json", record.to_json().encode())
-    for name in sorted(set(record.arrays) - set(leave_out)):
+    for name in sorted(set(record.arrays) - set(LEFT_OUT)):
         values = arrays(name)
         kinds[name] = str(values.dtype)
         data = io.BytesIO()
@@ -142,14 +130,16 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(info, io.BytesIO(data))
 
 
-def _plan(set_path: Path, work: Path, options: ShardOptions) -> list[_Planned]:
+def _plan(set_path: Path, work: Path, max_records: int) -> list[_Planned]:
     """Shards in order of their names."""
+    # In the words of older versions, whose shards stay whole.
+    options = f"ShardOptions(max_records={max_records}, leave_out={LEFT_OUT})"
     base = hashlib.sha256(f"{FORMAT_VERSION} {options}".encode())
     for path in sorted(work.glob("done-*.json")):  # what the arrays were made with
         base.update(path.read_bytes())
     hashes: dict[str, Any] = {}
     counts: dict[str, int] = {}
-    for record, name in shard_names(set_path, options):
+    for record, name in shard_names(set_path, max_records):
         hashes.setdefault(name, base.copy()).update(record.to_json().encode())
         counts[name] = counts.get(name, 0) + 1
     return [_Planned(name, counts[name], hashes[name].hexdigest()) for name in sorted(hashes)]
@@ -166,8 +156,8 @@ def _is_whole(shard: _Planned, folder: Path, notes: Path) -> bool:
 class _Packer:
     """Writes those shards that are missing, one of each split at a time."""
 
-    def __init__(self, folder: Path, notes: Path, missing: dict[str, _Planned], options: ShardOptions) -> None:
-        self._folder, self._notes, self._missing, self._options = folder, notes, missing, options
+    def __init__(self, folder: Path, notes: Path, missing: dict[str, _Planned]) -> None:
+        self._folder, self._notes, self._missing = folder, notes, missing
         self._open: dict[str, tuple[tarfile.TarFile, list[dict[str, Any]]]] = {}
 
     def add(self, record: Record, arrays: Arrays, name: str) -> None:
@@ -179,7 +169,7 @@ class _Packer:
             tar = tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115  closed when the shard is full
             self._open[name] = (tar, [])
         tar, rows = self._open[name]
-        rows.append(pack_record(tar, record, arrays, self._options.leave_out))
+        rows.append(pack_record(tar, record, arrays))
         if len(rows) == self._missing[name].n_records:
             self._close(name)
 
@@ -200,7 +190,7 @@ class _Packer:
         write_text(self._notes / f"{name}.json", json.dumps(note, sort_keys=True))
 
 
-def write_index(path: Path, set_path: Path, notes: Path, options: ShardOptions) -> None:
+def write_index(path: Path, set_path: Path, notes: Path, max_records: int) -> None:
     """One row a record, in the order of the shards' names. Raises OutputError without pyarrow."""
     try:
         import pyarrow as pa
@@ -220,15 +210,15 @@ def write_index(path: Path, set_path: Path, notes: Path, options: ShardOptions) 
         pq.ParquetWriter(hidden, schema, compression="zstd", store_schema=False) as writer,
     ):
         for split in SPLITS:
-            found = _index_rows(split, set_path, notes, options)
+            found = _index_rows(split, set_path, notes, max_records)
             while rows := list(itertools.islice(found, INDEX_ROWS)):
                 writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
-def _index_rows(split: str, set_path: Path, notes: Path, options: ShardOptions) -> Iterator[dict[str, Any]]:
+def _index_rows(split: str, set_path: Path, notes: Path, max_records: int) -> Iterator[dict[str, Any]]:
     held: tuple[str, list[dict[str, Any]]] = ("", [])
     at = 0
-    for record, shard in shard_names(set_path, options):
+    for record, shard in shard_names(set_path, max_records):
         if not shard.startswith(f"{split}-"):
             continue
         if shard != held[0]:
