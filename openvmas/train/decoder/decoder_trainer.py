@@ -12,7 +12,7 @@ import copy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -45,14 +45,15 @@ RECIPE, OPTIONS = DecoderRecipe, RunOptions
 
 @dataclass(frozen=True)
 class Batch:
-    """tokens [B, K, S] with the empty token V where there is nothing; curves [B, S, C]; semantics [B, S, 2A]."""
+    """tokens [B, K, S] after the delay pattern, with the empty token V where there is nothing; curves [B, S, C] and
+    semantics [B, S, 2A] of the condition."""
 
     tokens: Tensor
     curves: Tensor
     semantics: Tensor
 
-    def to(self, device: str) -> Batch:
-        return Batch(self.tokens.to(device), self.curves.to(device), self.semantics.to(device))
+    def to(self, device: str) -> Self:
+        return type(self)(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 def draw_batch(

@@ -34,6 +34,7 @@ from openvmas.music.analysis import MusicAnalysis
 from openvmas.planning.conditioning import LEAST_ACCENT
 from openvmas.settings import CONTROL_RATE, option
 from openvmas.timeline import Events
+from openvmas.train.decoder.decoder_trainer import Batch
 from openvmas.train.decoder.examples import CURVE_NAMES, GRID_CONFIDENCE, Example, Examples, condition_of, read_packed
 
 RATE = float(CONTROL_RATE)
@@ -453,17 +454,13 @@ def split_bank(bank: Bank, every: int = 5) -> tuple[Bank, Bank]:
 
 
 @dataclass(frozen=True)
-class PairBatch:
+class PairBatch(Batch):
     """Tensors of clips, those with a picture first.
 
-    tokens [B, K, S] after the delay pattern, the empty token V where there is nothing; curves [B, S, C] and semantics
-    [B, S, 2A] of the decoder's condition; onsets [B, S] of the music; picture [B, S, 4]; features [B, F, W], zeros
-    without a picture; has_features [B] of 0 or 1; pieces [B].
+    onsets [B, S] of the music; picture [B, S, 4]; features [B, F, W], zeros without a picture; has_features [B] of 0 or
+    1; pieces [B].
     """
 
-    tokens: Tensor
-    curves: Tensor
-    semantics: Tensor
     onsets: Tensor
     picture: Tensor
     features: Tensor
@@ -473,9 +470,6 @@ class PairBatch:
     @property
     def n_pairs(self) -> int:
         return int(self.has_features.sum())
-
-    def to(self, device: str) -> PairBatch:
-        return PairBatch(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 def collate(clips: Sequence[TrainingClip], config: DecoderConfig, fps: float, feature_width: int) -> PairBatch:
