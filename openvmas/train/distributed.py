@@ -167,7 +167,7 @@ class SharedRun(Run):
         newest, alone = newest_checkpoint(self.folder), self.folder / "last.pt"
         if alone.exists():
             step = torch.load(alone, map_location="cpu", weights_only=True, mmap=True)["step"]
-            if newest is None or step > step_of(newest):
+            if newest is None or step > int(newest.name.partition("-")[2]):
                 if self.world.size == 1:
                     return super().read()
                 raise InputError(
@@ -227,8 +227,3 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The last checkpoint of a run that is whole."""
     found = sorted(path for path in folder.glob("checkpoint-*") if not path.suffix)
     return found[-1] if found else None
-
-
-def step_of(checkpoint: Path) -> int:
-    """The step at which a checkpoint was written."""
-    return int(checkpoint.name.partition("-")[2])
