@@ -90,11 +90,8 @@ def test_options_go_before_the_file_and_the_file_before_defaults(tmp_path, monke
     def train(music, held_out, run, recipe, options):
         given.update(recipe=recipe, options=options)
 
-    class Nothing:
-        music = held_out = None
-
     monkeypatch.setattr(decoder_trainer, "train", train)
-    monkeypatch.setattr(decoder_trainer, "read_packed", lambda folder: Nothing)
+    monkeypatch.setattr(decoder_trainer, "read_packed", lambda folder: (None, None))
     (tmp_path / "one.toml").write_text("trainer = 'decoder'\n[recipe]\nbatch = 5\nsteps = 7\n[run]\ntime_limit = 9")
     said = ["--recipe", str(tmp_path / "one.toml"), "--steps", "8", "--loaders", "2"]
     assert main(["train", "run", said[1], str(tmp_path), str(tmp_path / "run"), *said[2:]]) == 0
