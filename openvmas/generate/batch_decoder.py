@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from openvmas.generate.picture_encoder import PictureEncoder
 
 
+from openvmas.generate.audio_prompts import AudioPrompt
 from openvmas.generate.pattern import delay, undelay
 from openvmas.processes.threads import ThreadPool
 from openvmas.settings import GenerateOptions
@@ -33,6 +34,8 @@ HIDDEN = -1e9  # mask value of a slot that may not be seen
 CONDITION_MARGIN = 32  # steps; more than half the width of the condition's kernel
 CONDITION_CHUNK = 500  # steps encoded at once: what is heard first waits for no more
 FREE = -1  # a token that the model writes
+TURN_EVERY = 8  # steps after which pinned keys are rotated
+PINNED = 200  # steps of an audio prompt that stay in view
 
 
 class Ring:
@@ -46,6 +49,7 @@ class Ring:
         self.keys = np.zeros((len(layers), batch, groups, head_width, window - 1), np.float32)
         self.values = np.zeros((len(layers), batch, groups, window - 1, head_width), np.float32)
         self.mask = np.full(window - 1, HIDDEN, np.float32)
+        self.n_pinned = self._since = self._turned = 0
 
     def take(self, rows: Sequence[int] | np.ndarray) -> Ring:
         """Keys and values of these rows of the batch, as a ring of its own."""
@@ -55,11 +59,33 @@ class Ring:
         return taken
 
     def write(self, position: int, keys: np.ndarray, values: np.ndarray) -> None:
-        """Put new keys and values [n_layers, B, G, d] where the oldest ones were."""
+        """Put new keys and values [n_layers, B, G, d] where the oldest ones were that are not pinned."""
         slot = position % len(self.mask)
+        if self.n_pinned:
+            slot = self.n_pinned + self._since % (len(self.mask) - self.n_pinned)
+            self._since += 1
         self.keys[..., slot] = keys[self.layers]
         self.values[..., slot, :] = values[self.layers]
         self.mask[slot] = 0
+
+    def pin(self, n: int, position: int) -> None:
+        """Keep the last n steps before `position`; the ring turns over the others alone from now on."""
+        size = len(self.mask)
+        order = (position + np.arange(size)) % size  # the oldest first
+        order = np.concatenate([order[size - n :], order[: size - n]])
+        self.keys[:], self.values[:], self.mask[:] = self.keys[..., order], self.values[..., order, :], self.mask[order]
+        self.n_pinned, self._since, self._turned = n, 0, 0
+
+    def turn(self, frequency: np.ndarray) -> None:
+        """Rotate pinned keys so that they stay right behind the other steps; frequency: [d / 2] radians a step."""
+        steps = self._since - (len(self.mask) - self.n_pinned) - self._turned
+        if not self.n_pinned or steps < TURN_EVERY:
+            return
+        self._turned += steps
+        half, pinned = len(frequency), slice(0, self.n_pinned)
+        cosine, sine = (f(steps * frequency).astype(np.float32)[:, None] for f in (np.cos, np.sin))
+        a, b = self.keys[..., :half, pinned].copy(), self.keys[..., half:, pinned].copy()
+        self.keys[..., :half, pinned], self.keys[..., half:, pinned] = a * cosine - b * sine, a * sine + b * cosine
 
 
 @dataclass
@@ -191,6 +217,7 @@ class Engine:
         keys, values = call.run()
         state.narrow.write(state.position, keys, values)
         state.wide.write(state.position, keys, values)
+        state.wide.turn(self._frequency)
         state.position += 1
         return call.logits.copy()
 
@@ -214,7 +241,7 @@ class BatchDecoder:
 
     def __init__(
         self, engine: Engine, condition: Condition, options: GenerateOptions, n: int, prompt: np.ndarray,
-        start: int = 0, threads: ThreadPool | None = None,
+        start: int = 0, threads: ThreadPool | None = None, audio: AudioPrompt | None = None,
     ) -> None:  # fmt: skip
         self.n, self.first = n, start  # first: the step of the oldest tokens that are kept
         self._threads = threads or ThreadPool(1)
@@ -233,8 +260,24 @@ class BatchDecoder:
         self._parts = np.array_split(np.arange(len(branches)), min(self._threads.n, len(branches)))
         self._states = [engine.start(len(part) * n, start) for part in self._parts]
         self._tokens = np.tile(prompt.astype(np.int64), (n, 1))
+        if audio is not None:
+            self._read(audio)
         self._log: list[np.ndarray] = []
         self._generators = spawn_generators(options.seed, n)
+
+    def _read(self, audio: AudioPrompt) -> None:
+        """Read an audio prompt and keep its end in view."""
+        reader = BatchDecoder(self._engine, audio.condition, self._options, 1, self._tokens[0], threads=self._threads)
+        tokens = delay_template(audio.codes, self._engine.sizes["codebook_size"])
+        for step in range(audio.n_steps):
+            reader.step(tokens[:, step])
+        for state in reader._states:
+            state.wide.pin(min(PINNED, audio.n_steps), state.position)
+        self._states = [
+            state.take(np.repeat(np.arange(len(part)), self.n))
+            for part, state in zip(self._parts, reader._states, strict=True)
+        ]
+        self._tokens = np.repeat(reader._tokens, self.n, axis=0)
 
     def step(self, given: np.ndarray) -> None:
         """Decode the next step's tokens; given: [N, K] or [K], FREE where the model writes."""

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import soxr
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
+from openvmas.generate.audio_prompts import AudioPrompt, PromptBank, read_recording
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
@@ -45,6 +47,28 @@ class ModelComposer(Composer):
         """threads: as in `ThreadPool`; the music does not depend on them."""
         self.weights, self.engine, self.threads = weights, Engine(weights), ThreadPool(threads)
         self.judge = CandidateJudge(self.engine)
+        self._recordings: dict[tuple[str, float | None], AudioPrompt] = {}
+
+    @cached_property
+    def bank(self) -> PromptBank | None:
+        """The audio prompts that came with the model."""
+        return PromptBank(self.weights.file("prompts")) if "prompts" in self.weights.files else None
+
+    def prepare(self, options: GenerateOptions) -> None:
+        """Read what options name. Raises InputError."""
+        if options.like is not None and (options.like, options.like_at) not in self._recordings:
+            self._recordings[options.like, options.like_at] = read_recording(
+                options.like, options.like_at, self.weights
+            )
+
+    def prompt_for(self, condition: Condition, options: GenerateOptions) -> AudioPrompt | None:
+        """The audio prompt that a piece begins from, if any: the user's own, or one that fits. Raises InputError."""
+        if options.no_prompt or not condition.n_steps:
+            return None
+        if options.like is not None:
+            self.prepare(options)
+            return self._recordings[options.like, options.like_at]
+        return self.bank.of(condition, options.seed) if self.bank is not None else None
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """A piece of stereo blocks; they come while the rest is being written.
@@ -67,8 +91,10 @@ class ModelComposer(Composer):
                 yield segment.codes
 
         meter = AudioMeter(self.judge.sample_rate)
-        yield from self._sound(piece.keep_codes(noted(self.write(condition, options))), condition, meter)
+        audio = self.prompt_for(condition, options)
+        yield from self._sound(piece.keep_codes(noted(self.write(condition, options, audio))), condition, meter)
         if piece.codes is not None:
+            piece.report["audio_prompt"] = audio.describe() if audio is not None else None
             measures = meter.measure(piece.codes, condition)
             piece.report["candidates"] = options.candidates
             piece.report["music"] = {**vars(measures), "failures": measures.failures}
@@ -117,14 +143,20 @@ class ModelComposer(Composer):
                 f"{size - 1} are needed; compose the piece again."
             )
 
-    def write(self, condition: Condition, options: GenerateOptions) -> Iterator[Segment]:
-        """Codes as they become final."""
+    def write(
+        self, condition: Condition, options: GenerateOptions, audio: AudioPrompt | None = None
+    ) -> Iterator[Segment]:
+        """Codes as they become final; audio: what is read first and kept in view."""
         sizes = self.engine.sizes
         n, n_codebooks, empty = options.candidates, sizes["n_codebooks"], sizes["codebook_size"]
         given = delay_template(np.full((n_codebooks, condition.n_steps), FREE), empty)
+        if audio is not None:
+            for k in range(1, n_codebooks):
+                given[k, :k] = audio.codes[k, -k:]  # the prompt's last codes are due after its last step
         # A single piece's steps are too short to share out.
         threads = self.threads if n > 1 else None
-        decoder = BatchDecoder(self.engine, condition, options, n, np.full(n_codebooks, empty), threads=threads)
+        nothing = np.full(n_codebooks, empty)
+        decoder = BatchDecoder(self.engine, condition, options, n, nothing, threads=threads, audio=audio)
         total = given.shape[1]
         choices = {*plan_choices(condition, n == 1), total - 1}
         final, level = 0, FIRST_LEVEL  # codes before step `final` are given out

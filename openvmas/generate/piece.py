@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from openvmas.condition import Condition
+from openvmas.errors import OptionError
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import GenerateOptions
@@ -69,6 +70,13 @@ class Composer(ABC):
 
     weights: Weights
     writes_notes: bool = False
+
+    def prepare(self, options: GenerateOptions) -> None:
+        """Check, before anything is computed, what options name. Raises InputError, OptionError."""
+        if options.like is not None:
+            raise OptionError(
+                f"model {self.weights.name} cannot sound like a recording; give --model mini with --like."
+            )
 
     @abstractmethod
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:

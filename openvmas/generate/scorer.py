@@ -106,6 +106,7 @@ class Scorer:
                 f"model {self.weights.name} writes sound, not notes; "
                 "give --model symbolic with --midi-out or --stems-out."
             )
+        self.composer.prepare(given.generate)
         info = probe(path)
         targets = name_targets(info, given)
         stages, results = Stages(progress), []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection
 from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -40,11 +41,16 @@ def whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def offered(group: type) -> list[dataclasses.Field[Any]]:
+    """The options of a group that a page may set: none that names a file."""
+    return [item for item in dataclasses.fields(group) if item.metadata.get("metavar") != "PATH"]
+
+
 def options_body(name: str, *groups: str) -> type[RequestBody]:
     """The fields of some groups of options as a body, all of which may be left out; nothing that names a file."""
     wanted: dict[str, Any] = {}
     for group in groups:
-        for item in fields(GROUPS[group]):
+        for item in offered(GROUPS[group]):
             kind, _, is_tuple = value_type(item, GROUPS[group])
             bounds: dict[str, Any] = {"ge": item.metadata.get("min"), "le": item.metadata.get("max")}
             longest: Any = {"max_length": 1000}
@@ -87,7 +93,7 @@ def describe_options() -> list[OptionInfo]:
     """All options that can be set for a project or a job, with their ranges."""
     made: list[OptionInfo] = []
     for name, group in GROUPS.items():
-        for item in fields(group) if name != "output" else ():
+        for item in offered(group) if name != "output" else ():
             kind, _, is_tuple = value_type(item, group)
             default = list(item.default_factory()) if is_tuple else item.default  # type: ignore[misc]
             low, high = item.metadata.get("min"), item.metadata.get("max")

@@ -1,0 +1,215 @@
+"""Audio prompts: a few seconds of music that the decoder reads first and keeps in view, so that it sounds like them.
+
+Audio language models take a style from the recording that they continue (AudioLM, Borsos et al. 2023). Attention that
+keeps its first keys while a window moves on is that of Xiao et al. 2024; here the kept keys travel along: they are
+rotated so that they stay right behind the window, at distances that training knew (`batch_decoder.Ring`).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvmas.condition import AXES, Condition
+from openvmas.errors import InputError, ModelError
+from openvmas.pretrained import Weights
+from openvmas.settings import CONTROL_RATE
+from openvmas.timeline import Events
+
+STEPS = 384  # of a prompt at most: what the decoder's wide layers see
+LIKE_BEFORE, LIKE_AFTER = 8.0, 12.0  # s around the moment in the user's recording that are listened to
+LIKE_SECONDS = 180  # of a recording among which the fullest are looked for
+LIKE_STEPS_LEAST = 100
+SILENT_DB = -60.0
+CURVE_NAMES = ("accents", "energy", "novelty")
+SINCE = 30.0  # s since the beginning of its track that a prompt is said to lie
+ENERGY_EVERY, NOVELTY_EVERY = 5, 25  # steps between the values of the curves that a bank keeps
+AXIS_SCALE, CURVE_SCALE = 32, 255  # of the whole numbers that a bank keeps
+BEST = 24  # prompts that fit best, among which the seed chooses
+TEMPO_WEIGHT, ENERGY_WEIGHT = 60.0, 4.0  # beside mean squared distances of axes in standard deviations
+NO_TEMPO = 0.2  # octaves that a prompt without beats counts as off
+STRONG = 1.5  # standard deviations from which an axis that is asked for has its full weight
+REACH = 2.5  # standard deviations, beyond which more is no more
+UNASKED = 0.5  # weight of the mean over all axes: a prompt should not be extreme where nobody asked for it
+
+
+@dataclass(frozen=True)
+class AudioPrompt:
+    """Music to begin from.
+
+    codes: [K, n]. condition: its own curves, beats and axes. tempo: BPM, 0 where there is none. axes: [len(AXES)] in
+    standard deviations, NaN where unknown. energy: mean, in [0, 1]. source: track and time; licence: of the track.
+    """
+
+    name: str
+    codes: np.ndarray
+    condition: Condition
+    tempo: float
+    axes: np.ndarray
+    energy: float
+    source: str
+    licence: str
+
+    @property
+    def n_steps(self) -> int:
+        return self.codes.shape[1]
+
+    def describe(self) -> dict[str, Any]:
+        """Where it comes from, for reports."""
+        return {"name": self.name, "source": self.source, "licence": self.licence, "tempo": round(self.tempo, 1)}
+
+
+def condition_of(events: Events, beats: np.ndarray, downbeats: np.ndarray, axes: np.ndarray) -> Condition:
+    """The condition of a prompt from its own curves: a part of a longer piece with no end in sight."""
+    n = events.n_steps
+    since = SINCE + np.arange(n) / float(CONTROL_RATE)
+    semantics = np.repeat(axes[None].astype(np.float32), n, axis=0)
+    return Condition(events, beats, downbeats, semantics, np.full(n, np.inf), since)
+
+
+class PromptBank:
+    """The prompts of a file that `tools/build_prompts.py` wrote."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ModelError for a file that is no bank."""
+        try:
+            with np.load(path) as data:
+                self._data = {name: data[name] for name in data.files}
+            self._rows = json.loads(bytes(self._data["rows"]).decode())
+        except (OSError, KeyError, ValueError) as error:
+            raise ModelError(f"{path} is no bank of audio prompts ({error}); install openvmas again.") from error
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> AudioPrompt:
+        data, row = self._data, self._rows[index]
+        codes = data["codes"][index]
+        steps = np.arange(codes.shape[1])
+        accents = data["accents"][index].astype(np.float32) / CURVE_SCALE
+        energy, novelty = (
+            np.interp(steps, steps[::every], data[name][index] / CURVE_SCALE).astype(np.float32)
+            for name, every in (("energy", ENERGY_EVERY), ("novelty", NOVELTY_EVERY))
+        )
+        axes = self.axes[index]
+        beats, downbeats = np.array(row["beats"]), np.array(row["downbeats"])
+        condition = condition_of(Events(CONTROL_RATE, accents, energy, novelty), beats, downbeats, axes)
+        source = f"{row['track']} at {row['start']:.1f} s"
+        return AudioPrompt(
+            row["name"], codes, condition, row["tempo"], axes, float(energy.mean()), source, row["licence"]
+        )
+
+    @cached_property
+    def axes(self) -> np.ndarray:
+        """[N, len(AXES)] in standard deviations."""
+        return self._data["axes"].astype(np.float32) / AXIS_SCALE
+
+    def of(self, condition: Condition, seed: int) -> AudioPrompt:
+        """A prompt for what a condition asks for; the same seed gives the same one."""
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of axes that are not conditioned at any step
+            means = np.nanmean(condition.semantics, axis=0) if condition.n_steps else np.full(len(AXES), np.nan)
+        asked = {axis: float(mean) for axis, mean in zip(AXES, means, strict=True) if np.isfinite(mean)}
+        periods = np.diff(condition.beats)
+        tempo = 60 / float(np.median(periods)) if len(periods) else 0.0
+        energy = float(condition.events.energy.mean()) if condition.n_steps else 0.5
+        return self.choose(asked, tempo, energy, seed)
+
+    @cached_property
+    def _tempi(self) -> np.ndarray:
+        return np.array([row["tempo"] for row in self._rows])
+
+    def distances(self, asked: dict[str, float], tempo: float, energy: float) -> np.ndarray:
+        """How badly each prompt fits: [N], 0 is best.
+
+        asked: axis → standard deviations; tempo: BPM, 0 where there is none; energy: in [0, 1].
+        """
+        target = np.clip([asked.get(axis, 0.0) for axis in AXES], -REACH, REACH)
+        weights = np.minimum(1, np.abs(target) / STRONG) ** 2
+        apart = (np.clip(self.axes, -REACH, REACH) - target) ** 2
+        found = apart @ weights / max(1.0, weights.sum()) + UNASKED * apart.mean(1)
+        if tempo:
+            octaves = np.log2(np.maximum(self._tempi, 1) / tempo)
+            off = np.where(self._tempi > 0, np.abs(octaves - np.round(octaves)), NO_TEMPO)
+            found = found + TEMPO_WEIGHT * off**2
+        mean = self._data["energy"].mean(1) / CURVE_SCALE
+        return found + ENERGY_WEIGHT * (mean - energy) ** 2
+
+    def choose(self, asked: dict[str, float], tempo: float, energy: float, seed: int) -> AudioPrompt:
+        """One of the prompts that fit best, by lot: the better it fits, the likelier."""
+        distances = self.distances(asked, tempo, energy)
+        order = np.argsort(distances, kind="stable")[:BEST]
+        share = np.exp(-(distances[order] - distances[order[0]]))
+        return self[int(np.random.default_rng((seed, 7)).choice(order, p=share / share.sum()))]
+
+
+def read_recording(path: str | Path, at: float | None, weights: Weights) -> AudioPrompt:
+    """A prompt out of the user's own recording, from `at` s on; if that is left out, its fullest seconds.
+
+    It ends on a downbeat where the recording has beats. Raises InputError for what is no sound, too short or silent.
+    """
+    from openvmas.codec.runtime import CodecRunner  # whoever gives no recording does not load these
+    from openvmas.media.audio import read_audio_blocks
+    from openvmas.music.analysis import analyze_music
+
+    runner, rate = CodecRunner(weights, threads=1), float(CONTROL_RATE)
+    hop = runner.hop_length
+    first = 0 if at is None else round(max(0.0, at - LIKE_BEFORE) * rate) * hop
+    last = LIKE_SECONDS * runner.sample_rate if at is None else first + round((LIKE_BEFORE + LIKE_AFTER) * rate) * hop
+    parts, n = [], 0
+    for block in read_audio_blocks(path, runner.sample_rate, channels=1):
+        parts.append(block[0, max(0, first - n) : max(0, last - n)])
+        n += block.shape[1]
+        if n >= last:
+            break
+    wave = np.concatenate([np.zeros(0, np.float32), *parts])
+    begun = 0 if at is None else round(min(at, LIKE_BEFORE) * rate)
+    if len(wave) // hop - begun < LIKE_STEPS_LEAST:
+        where = "" if at is None else f" after {at:g} s"
+        raise InputError(
+            f"{path} has less than {LIKE_STEPS_LEAST / rate:g} s of sound{where}; give a longer recording."
+        )
+    analysis = analyze_music(wave, runner.sample_rate)
+    start, end = _place(analysis.events.energy, np.round(analysis.downbeats * rate).astype(int), begun, at is not None)
+    part = wave[start * hop : end * hop].astype(np.float64)
+    if 10 * np.log10(np.mean(part**2) + 1e-12) < SILENT_DB:
+        raise InputError(f"{path} is silent there; choose another moment with --like-at.")
+    codes = runner.encode(wave[: len(wave) // hop * hop])[: weights.sizes["n_codebooks"], start:end]
+    events = Events(CONTROL_RATE, *(getattr(analysis.events, name)[start:end] for name in CURVE_NAMES))
+    unknown = np.full(len(AXES), np.nan)
+    condition = condition_of(events, analysis.beats - start / rate, analysis.downbeats - start / rate, unknown)
+    source = f"{Path(path).name} at {first / hop / rate + start / rate:.1f} s"
+    return AudioPrompt("like", codes, condition, analysis.tempo, unknown, float(events.energy.mean()), source, "")
+
+
+def _place(energy: np.ndarray, downbeats: np.ndarray, begun: int, is_fixed: bool) -> tuple[int, int]:
+    """First and last step of a prompt in a recording of len(energy) steps; is_fixed: it begins at `begun`."""
+    n = len(energy)
+    ends = downbeats[(downbeats >= begun + LIKE_STEPS_LEAST) & (downbeats <= n)]
+    if is_fixed:
+        ends = ends[ends <= begun + STEPS]
+        return begun, int(ends[-1]) if len(ends) else min(n, begun + STEPS)
+    ends = ends[ends >= min(STEPS, n)] if len(ends[ends >= min(STEPS, n)]) else np.array([n])
+    sums = np.concatenate([[0.0], np.cumsum(energy)])
+    starts = np.maximum(ends - STEPS, 0)
+    best = int(np.argmax((sums[ends] - sums[starts]) / (ends - starts)))
+    return int(starts[best]), int(ends[best])
+
+
+def pack(prompts: list[AudioPrompt], rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """The arrays of a bank's file; rows: name, track, start, licence, tempo, beats and downbeats of each."""
+    events = [prompt.condition.events for prompt in prompts]
+    return {
+        "codes": np.stack([prompt.codes for prompt in prompts]).astype(np.uint16),
+        "accents": np.stack([np.round(e.accents * CURVE_SCALE) for e in events]).astype(np.uint8),
+        "energy": np.stack([np.round(e.energy[::ENERGY_EVERY] * CURVE_SCALE) for e in events]).astype(np.uint8),
+        "novelty": np.stack([np.round(e.novelty[::NOVELTY_EVERY] * CURVE_SCALE) for e in events]).astype(np.uint8),
+        "axes": np.stack([np.clip(np.round(p.axes * AXIS_SCALE), -127, 127) for p in prompts]).astype(np.int8),
+        "rows": np.frombuffer(json.dumps(rows).encode(), np.uint8),
+    }
