@@ -54,17 +54,18 @@ VIDEO_TYPES = {
 ANY_TYPE = "*/*"
 
 
-def body_of(media_type: str, *codes: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI description of an answer that is not JSON."""
-    # Formats that tools would parse are left without a schema.
-    is_binary = media_type.startswith(("audio/", "image/")) or media_type == "application/zip"
-    content = {media_type: {"schema": {"type": "string", "format": "binary"}} if is_binary else {}}
-    return {code: {"content": content, "description": "The bytes."} for code in codes or (200,)}
-
-
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI description of the refusals of a path; 400, 401, 403, 413 and 422 may come from any."""
     return {code: {"model": schemas.Error} for code in (400, 401, 403, 413, 422, *codes)}
+
+
+def sends(media_type: str, *refusals: int, statuses: tuple[int, ...] = (200,), **others: Any) -> dict[str, Any]:
+    """Arguments of a route whose answer is not JSON, for its OpenAPI description. others: further answers."""
+    # Formats that tools would parse are left without a schema.
+    is_binary = media_type.startswith(("audio/", "image/")) or media_type == "application/zip"
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}} if is_binary else {}}
+    bodies = {status: {"content": content, "description": "The bytes."} for status in statuses}
+    return {"response_class": Response, "responses": errors(*refusals) | bodies | others}
 
 
 class Studio:
