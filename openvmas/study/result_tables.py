@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openvmas import __version__
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, span, table
+from openvmas.eval.reports.report_values import number, plain, span, table
 from openvmas.study.power import SampleSize
 from openvmas.study.results import REASONS, Comparisons, Ratings, StudyResults
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,13 +13,12 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+import soundfile
 
 from openvmas.errors import InputError
 from openvmas.eval.benchmark import folder_measures, set_measures
@@ -68,15 +68,8 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Prepare:
-    """A clip to be cut and analyzed. The answer is a `PreparedClip`."""
-
-    clip: Clip
-
-
-@dataclass(frozen=True)
 class PreparedClip:
-    """duration: s; key: of the picture's content."""
+    """The answer to a clip, which is cut and analyzed. duration: s; key: of the picture's content."""
 
     duration: float
     key: str
@@ -129,7 +122,7 @@ class Match:
     judge: str | None = None
 
 
-Job = Prepare | Make | Compare | Match
+Job = Clip | Make | Compare | Match
 
 
 def seed_of(job: Make, seed: int) -> int:
@@ -160,8 +153,8 @@ class Worker:
 
     def do(self, job: Job) -> Any:
         """The answer to a job. Raises OpenVMASError and whatever a system raises."""
-        if isinstance(job, Prepare):
-            return self._prepare(job.clip)
+        if isinstance(job, Clip):
+            return self._prepare(job)
         if isinstance(job, Match):
             return self._match_in_space(job, self._others[job.judge]) if job.judge else self._match(job)
         return self._make(job) if isinstance(job, Make) else self._compare(job)
@@ -299,23 +292,14 @@ def processor_seconds() -> float:
 
 def read_record(path: Path, key: str) -> dict[str, Any] | None:
     """The record at `path`, if it was made from the same key."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) and data.get("key") == key else None
+        return data if isinstance(data, dict) and data.get("key") == key else None
+    return None
 
 
 def write_flac(path: Path, audio: Audio) -> None:
     """A wave [C, L], C 1 or 2, as 16-bit FLAC; what is above full scale is cut off, as every player does."""
     wave = np.nan_to_num(np.asarray(audio.wave, np.float32), nan=0.0)
     samples = np.clip(np.rint(wave * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-    with av.open(str(path), "w", format="flac") as container:
-        layout = "stereo" if len(samples) == 2 else "mono"
-        stream: Any = container.add_stream("flac", rate=audio.sample_rate, layout=layout)
-        for begin in range(0, samples.shape[1], 4096):
-            block = np.ascontiguousarray(samples[:, begin : begin + 4096].T).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = audio.sample_rate, begin, Fraction(1, audio.sample_rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    soundfile.write(path, samples.T, audio.sample_rate, format="FLAC", subtype="PCM_16")

@@ -17,6 +17,7 @@ import numpy as np
 from openvmas.codec.runtime import CodecRunner
 from openvmas.eval.embedders.registry import weights_key
 from openvmas.eval.metrics import retrieval
+from openvmas.eval.metrics.distances import unit_rows
 from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.hub.taggers import Embedder, PictureEmbedder
@@ -38,9 +39,9 @@ MANY = 5  # pieces, above which it says something that the own one is among the 
 class LearnedSimilarity:
     """The learned comparison, with a cache of what it has encoded. name: as pages call it; key: of its weights."""
 
-    def __init__(self, cache: Cache, model: str | Path = MODEL) -> None:
+    def __init__(self, cache: Cache) -> None:
         """Raises ModelError where the model has no alignment."""
-        self._cache, self._model, self._weights = cache, find_weights(model), find_alignment(model)
+        self._cache, self._model, self._weights = cache, find_weights(MODEL), find_alignment(MODEL)
         self.name = f"{self._weights.name} {self._weights.version}"
         self.key = self._weights.sha256[:12]
 
@@ -86,7 +87,8 @@ class LearnedSimilarity:
             parts = {"meaning": own.meaning, "timing": own.timing}
             found[name] = {"similarity": own.combined} | {f"similarity_{part}": x for part, x in parts.items()}
         if len(names) > 1:
-            table = retrieval.similarities(seen, heard, lambda x, y: self.aligner.compare_vectors(x, y).combined)
+            compare = self.aligner.compare_vectors
+            table = np.array([[compare(picture, music).combined for music in heard] for picture in seen])
             for name, places in rank(names, table).items():
                 found[name] |= places
         return found
@@ -141,9 +143,8 @@ def rank(names: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]
 
 def mean_direction(embeddings: np.ndarray) -> np.ndarray:
     """The mean of the unit vectors of embeddings [P, D], P at least 1, brought to length 1: [D] float64."""
-    rows = np.asarray(embeddings, np.float64)
-    mean = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+    mean = unit_rows(np.asarray(embeddings, np.float64)).mean(axis=0, keepdims=True)
+    return unit_rows(mean)[0]
 
 
 def sample_pictures(video: Path) -> np.ndarray:

@@ -15,8 +15,7 @@ from openvmas.eval.benchmark.run import RunResult, SystemResult
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.reports.folder_tables import OTHERS, label, title
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, span, table
+from openvmas.eval.reports.report_values import number, plain, span, table
 
 LEVEL = 0.05
 BEGIN, END = "<!-- table: made by openvmas eval run -->", "<!-- /table -->"

@@ -11,8 +11,7 @@ from openvmas import __version__
 from openvmas.eval.benchmark.folder_measures import MeasuredFolder, Pairing
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, span, table
+from openvmas.eval.reports.report_values import number, plain, span, table
 
 OTHERS = (
     "Similarity and ranks that name an embedder are by its own comparison: the cosine of five pictures and of the "

@@ -1,13 +1,13 @@
 """The report of a video: the fit of its sound to its picture, measured for any program, as JSON and one HTML page.
 
-Needs only what the core install has. The page is drawn by `eval.reports.video_page`.
+Needs only what the core install has.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,8 +18,7 @@ import numpy as np
 from openvmas import __version__
 from openvmas.errors import InputError, OutputError
 from openvmas.eval.metrics.timing import TOLERANCE, MarkAlignment, align_marks
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.video_page import draw_page, strip_length
+from openvmas.eval.reports.report_values import plain
 from openvmas.files import beside
 from openvmas.generate.deliver import Outputs
 from openvmas.media.audio import read_audio_blocks
@@ -31,12 +30,17 @@ from openvmas.media.video import FrameRequest, read_frames
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, onset_strength
 from openvmas.music.sync import SyncResult, energy_correlation, sync_z
+from openvmas.pages.rendering import draw, number, render
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SHORT_TERM_START = 3.0  # s, of LoudnessMeter.short_term
 THUMBNAIL = 160  # px, long side
+MIN_WIDTH, MAX_WIDTH, SECOND = 1086, 9000, 16  # px of the timeline; px of a second where it is longer
+THUMBNAIL_WIDTH = 107  # px
+QUIETEST = -40.0  # LUFS at the bottom of the loudness lane; 0 is at its top
+BINS = [-200 + 20 * i for i in range(21)]  # ms
 
 
 @dataclass(frozen=True)
@@ -178,3 +182,94 @@ def write_report(
         )
         outputs.commit()
     return report
+
+
+def strip_width(duration: float) -> int:
+    """Width of the timeline, px."""
+    return round(min(max(MIN_WIDTH, duration * SECOND), MAX_WIDTH))
+
+
+def strip_length(duration: float) -> int:
+    """Number of thumbnails that the timeline has room for."""
+    return round(strip_width(duration) / THUMBNAIL_WIDTH)
+
+
+def draw_page(data: dict[str, Any], thumbnails: Sequence[str]) -> str:
+    """The page for a report's JSON; thumbnails: JPEG files in base64."""
+    width = strip_width(data["duration"])
+    start, step = data["short_term_start"] / 2, 0.1  # s: a value stands at the middle of its 3 s
+    n_inside = sum(start + i * step <= data["duration"] for i in range(len(data["short_term_lufs"])))
+    provenance = data["made_by"]
+    return render(
+        "video_report.html",
+        title=data["video"],
+        data=data,
+        generator=generator(provenance) if provenance else "",
+        provenance=json.dumps(provenance, indent=1, ensure_ascii=False),
+        tiles=tiles(data),
+        width=width,
+        thumbnails=thumbnails,
+        cuts=cuts(data),
+        integrated=None if data["loudness_lufs"] is None else lane_height(data["loudness_lufs"]),
+        short_term=[lane_height(value) for value in data["short_term_lufs"][:n_inside]],
+        histograms=[
+            histogram("Cut to nearest beat", data["cut_to_beat"], data["tolerance"]),
+            histogram("Cut to nearest onset", data["cut_to_onset"], data["tolerance"]),
+        ],
+    )
+
+
+def generator(provenance: dict[str, Any]) -> str:
+    """The program and options that made the music, from the file's own metadata."""
+    options = provenance.get("options")
+    known = options if isinstance(options, dict) else {}
+    shown = [f"{name} {known[name]}" for name in ("model", "seed", "mood", "text") if known.get(name) is not None]
+    return " · ".join([str(provenance.get("generated_by", "OpenVMAS")), *shown])
+
+
+def tiles(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Heading, figure, note and state ("good", "bad" or "") of each figure at the top."""
+    sync, beat = data["sync"], data["cut_to_beat"]
+    z = sync["z"]
+    verdict = "hits the picture" if z >= 2 else "avoids the picture" if z <= -2 else "no better than chance"
+    if sync["n_beats"] == 0:
+        z, verdict = None, "no visual beats to meet"
+    peak, loudness = data["true_peak_db"], data["loudness_lufs"]
+    within = None if beat["within"] is None else 100 * beat["within"]
+    chance = "no cuts or no beats" if within is None else f"chance {100 * beat['chance']:.0f} %"
+    median = None if beat["median"] is None else 1000 * beat["median"]
+    steady = "steady beat" if data["beat_confidence"] >= 0.35 else "no steady beat: a guess"
+    is_over = peak is not None and peak > -1
+    ceiling = "silence" if peak is None else "over −1 dBTP: may clip" if is_over else "below −1 dBTP"
+    return [
+        ("Sync", number(z, "+.1f", " σ"), verdict, "good" if z is not None and z >= 2 else ""),
+        ("Cuts on a beat", number(within, ".0f", " %"), f"within 80 ms; {chance}", ""),
+        ("Cut to beat", number(median, ".0f", " ms"), "median distance", ""),
+        ("Energy match", number(data["energy_correlation"], "+.2f"), "correlation, picture and music", ""),
+        ("Tempo", number(data["tempo"] or None, ".0f", " BPM"), steady, ""),
+        ("Loudness", number(loudness, ".1f", " LUFS"), "integrated", ""),
+        ("True peak", number(peak, ".1f", " dBTP"), ceiling, "bad" if is_over else ""),
+    ]
+
+
+def cuts(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Time (s), kind and errors (ms, None where nothing can be said) of each cut."""
+    gradual = {round(time, 3) for time in data["gradual"]}
+    errors = ([e and 1000 * e for e in data[name]["errors"]] for name in ("cut_to_beat", "cut_to_onset"))
+    return [
+        {"time": time, "is_gradual": round(time, 3) in gradual, "beat": beat, "onset": onset}
+        for time, beat, onset in zip(data["cuts"], *errors, strict=True)
+    ]
+
+
+def lane_height(lufs: float) -> float:
+    """Place of a loudness between the bottom (0) and the top (1) of its lane."""
+    return 1 - min(max(lufs, QUIETEST), 0.0) / QUIETEST
+
+
+def histogram(heading: str, fit: dict[str, Any], tolerance: float) -> str:
+    """Distribution of errors in steps of 20 ms; what is further than 200 ms is counted in words."""
+    errors = [1000 * error for error in fit["errors"] if error is not None]
+    # Not np.histogram, whose last bin holds its upper edge.
+    counts = np.array([sum(low <= error < low + 20 for error in errors) for low in BINS[:-1]])
+    return draw("histogram", heading, fit, tolerance, counts, len(errors) - int(counts.sum()))
