@@ -54,7 +54,7 @@ def shifted(wave: np.ndarray) -> np.ndarray:
 
 
 def pink_noise(n_samples: int, seed: int) -> np.ndarray:
-    """The same noise of 1/f power on both sides, 40 Hz to 16 kHz: [2, n_samples] float32, peak 0.5."""
+    """Noise of 1/f power, equal on both sides, 40 Hz to 16 kHz: [2, n_samples] float32, peak 0.5."""
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n_samples))
     frequencies = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE_OUT)
     spectrum *= np.where((frequencies >= 40) & (frequencies <= 16_000), 1 / np.sqrt(np.maximum(frequencies, 1)), 0)

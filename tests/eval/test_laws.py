@@ -214,7 +214,7 @@ def one_texture(share: float) -> Measured:
 
 
 def one_style(share: float) -> Measured:
-    """The same with a texture of one clear style."""
+    """Style measures of pieces with a texture of one clear style."""
     rows = 0.05 / 10 + 0.95 * np.eye(10)[np.arange(30) % 10]
     n = round(share * 30)
     return diversity.evaluate(rows, np.concatenate([np.repeat(rows[:1], n, axis=0), rows[n:]]))

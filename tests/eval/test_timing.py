@@ -87,7 +87,7 @@ def fit(wave: np.ndarray, duration: float) -> np.ndarray:
 
 
 def late(wave: np.ndarray, seconds: float) -> np.ndarray:
-    """The same, later around the circle of its length."""
+    """The wave turned later around the circle of its length."""
     return np.roll(wave, round(seconds * RATE), axis=1)
 
 
