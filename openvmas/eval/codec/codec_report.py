@@ -9,7 +9,7 @@ import base64
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from av.video.codeccontext import VideoCodecContext
 from openvmas import __version__
 from openvmas.codec.ovc import CodesFile, to_bytes
 from openvmas.codec.runtime import CodecRunner
-from openvmas.codec.transcode import MonoSource, describe_codes, resample_blocks
+from openvmas.codec.transcode import MonoSource, decode_blocks, describe_codes, resample_blocks
 from openvmas.errors import InputError
 from openvmas.eval.codec.codec_comparison import (
     codebook_use,
@@ -98,16 +98,8 @@ def transcode(
     codes = np.concatenate(list(runner.encode_blocks(waves, n_codebooks)), axis=1)
     encoded = time.perf_counter()
     file = describe_codes(codes, source, runner)
-    write_wav(decoded, exactly(runner.decode_blocks(codes), file.length), runner.sample_rate)
+    write_wav(decoded, decode_blocks(file, runner), runner.sample_rate)
     return file, (encoded - began, time.perf_counter() - encoded)
-
-
-def exactly(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Blocks [n] as [1, n], `length` samples of them."""
-    for block in blocks:
-        block = block[:length]
-        length -= len(block)
-        yield block[None]
 
 
 def describe_file(file: CodesFile) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,24 +102,18 @@ TheStudio = Annotated[Studio, Depends(the_studio)]
 Owner = Annotated[str, Depends(the_owner)]
 
 
-def the_project(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
-    """The row of the project in the path. Raises NotFoundError."""
-    return projects.find(studio.database, owner, id)
+def row_of(find: Callable[[Database, str, str], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The dependency that finds the row of the id in the path, if it is the owner's. Raises NotFoundError."""
+
+    def find_row(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
+        return find(studio.database, owner, id)
+
+    return find_row
 
 
-def the_job(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
-    """The row of the job in the path. Raises NotFoundError."""
-    return projects.find_job(studio.database, owner, id)
-
-
-def the_take(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
-    """The row of the take in the path. Raises NotFoundError."""
-    return projects.find_take(studio.database, owner, id)
-
-
-ProjectRow = Annotated[dict[str, Any], Depends(the_project)]
-JobRow = Annotated[dict[str, Any], Depends(the_job)]
-TakeRow = Annotated[dict[str, Any], Depends(the_take)]
+ProjectRow = Annotated[dict[str, Any], Depends(row_of(projects.find))]
+JobRow = Annotated[dict[str, Any], Depends(row_of(projects.find_job))]
+TakeRow = Annotated[dict[str, Any], Depends(row_of(projects.find_take))]
 
 
 def error_response(status: int, sentence: str, headers: Any = None) -> JSONResponse:

@@ -31,7 +31,6 @@ from openvmas.studio.api.context import (
     send_file,
     send_text,
     sends,
-    the_take,
 )  # fmt: skip
 from openvmas.studio.api.views import download_name, read_json
 from openvmas.studio.storage import projects
@@ -100,7 +99,7 @@ def delete_take(studio: TheStudio, row: TakeRow) -> None:
 
 def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[TakeSound, str]:
     """The sound and the take's state. Raises NotFoundError, for a mix also ConflictError and GoneError."""
-    row = the_take(studio, owner, take)
+    row = projects.find_take(studio.database, owner, take)
     row = the_done_take(row) if of == "mix" else row
     files, n_samples = studio.views.files(row), math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
     sound = TakeSound(files.mixed, WAV_HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
