@@ -26,7 +26,6 @@ from openvmas.eval.benchmark.folder_measures import (
     summarise,
 )
 from openvmas.eval.benchmark.worker import (
-    ENDING,
     SCRATCH,
     Compare,
     Compared,
@@ -73,7 +72,7 @@ class SystemResult:
     @property
     def folder(self) -> MeasuredFolder:
         """Its values as `eval.benchmark.folder_measures` compares them."""
-        files = tuple(MeasuredFile(name + ENDING, made.values, None) for name, made in self.made.items())
+        files = tuple(MeasuredFile(name, made.values, None) for name, made in self.made.items())
         return MeasuredFolder(Path(self.spec), files, self.failures)
 
     @property

@@ -266,7 +266,7 @@ class Worker:
 
     def _compare(self, job: Compare) -> Compared:
         def gather(name: str, parts: tuple[tuple[str, str], ...]) -> MeasuredFolder:
-            files = [MeasuredFile(clip + ENDING, {}, self._sound(job.embedder, key, None)) for clip, key in parts]
+            files = [MeasuredFile(clip, {}, self._sound(job.embedder, key, None)) for clip, key in parts]
             return MeasuredFolder(Path(name), tuple(files), {})
 
         def describe() -> dict[str, Any]:
@@ -275,7 +275,6 @@ class Worker:
             takes = [[self._sound(job.embedder, key, None) for key in video] for video in job.takes]
             sets = set_measures.evaluate(reference, made, classes, takes)
             clips = set_measures.agreement(reference, made, classes) if reference else {}
-            clips = {name.removesuffix(ENDING): values for name, values in clips.items()}
             return {"sets": {name: asdict(interval) for name, interval in sets.items()}, "clips": clips}
 
         parts = json.dumps([job.made, job.reference, job.takes])
