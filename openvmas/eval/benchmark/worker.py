@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,9 @@ from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.eval.suites.excerpt import Excerpt, prepare
 from openvmas.eval.suites.suite import Clip
-from openvmas.eval.systems.system import Setting, System, Task, file_name, open_system
+from openvmas.eval.systems.system import Setting, Task, file_name, open_system
 from openvmas.files import atomic_path, write_text
 from openvmas.generate.similarity import Vectors
-from openvmas.hub.taggers import Embedder
 from openvmas.media.audio import Audio, read_audio
 
 VERSION = 2  # of what is measured here: another number makes the cache forget
@@ -141,15 +140,15 @@ class Worker:
     def __init__(self, setting: WorkerSettings) -> None:
         self._setting = setting
         self._cache = Cache(setting.systems.cache)
-        self._systems: dict[str, System] = {}
-        self._embedders: dict[str, Embedder] = {}
+        self._system = cache(partial(open_system, setting=setting.systems))
+        self._embedder = cache(open_embedder)
+        self._excerpt = lru_cache(maxsize=1)(partial(prepare, cache=self._cache))  # jobs come clip by clip
         self._judge = LearnedSimilarity(self._cache)
         self._others = {
             name: EmbeddingSimilarity(name, self._cache, partial(self._embedder, name))
             for name in setting.embedders
             if sees_pictures(name)
         }
-        self._last: Excerpt | None = None
 
     def do(self, job: Job) -> Any:
         """The answer to a job. Raises OpenVMASError and whatever a system raises."""
@@ -159,12 +158,6 @@ class Worker:
             return self._match_in_space(job, self._others[job.judge]) if job.judge else self._match(job)
         return self._make(job) if isinstance(job, Make) else self._compare(job)
 
-    def _excerpt(self, clip: Clip) -> Excerpt:
-        """The last one is remembered: jobs come clip by clip."""
-        if self._last is None or self._last.clip != clip:
-            self._last = prepare(clip, self._cache)
-        return self._last
-
     def _prepare(self, clip: Clip) -> PreparedClip:
         excerpt = self._excerpt(clip)
         _ = excerpt.picture, excerpt.reference_music
@@ -172,15 +165,9 @@ class Worker:
             judge.embed_picture(excerpt.key, lambda: excerpt.video)
         return PreparedClip(float(excerpt.duration), excerpt.key)
 
-    def system(self, spec: str) -> System:
-        """Opened when it is first needed."""
-        if spec not in self._systems:
-            self._systems[spec] = open_system(spec, self._setting.systems)
-        return self._systems[spec]
-
     def _make(self, job: Make) -> Made:
         excerpt = self._excerpt(job.clip)
-        system = self.system(job.spec)
+        system = self._system(job.spec)
         place = self._place(job.spec, job.name)
         place.parent.mkdir(parents=True, exist_ok=True)
         record = place.with_name(f"{job.name}.json")
@@ -247,12 +234,6 @@ class Worker:
     def _place(self, spec: str, name: str) -> Path:
         """Where a finished sound is kept."""
         return self._setting.results / file_name(spec) / f"{name}{ENDING}"
-
-    def _embedder(self, name: str) -> Embedder:
-        """Opened when it is first needed."""
-        if name not in self._embedders:
-            self._embedders[name] = open_embedder(name)
-        return self._embedders[name]
 
     def _sound(self, embedder: str, sound: str, place: Path | None) -> Sound:
         """Embeddings of a finished sound. place: may be None where they are in the cache."""

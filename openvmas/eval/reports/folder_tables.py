@@ -11,7 +11,7 @@ from openvmas import __version__
 from openvmas.eval.benchmark.folder_measures import MeasuredFolder, Pairing
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.report_values import number, plain, span, table
+from openvmas.eval.reports.report_values import interval_cells, number, plain, table
 
 T = TypeVar("T")
 OTHERS = (
@@ -38,11 +38,6 @@ def measure_table(head: Sequence[str], found: Mapping[str, T], cells: Callable[[
     measures = {name: MEASURES[base(name)] for name in in_order(found)}
     rows = [[title(name), *cells(found[name], item.digits), item.better] for name, item in measures.items()]
     return table(("measure", *head, "better"), rows)
-
-
-def interval_cells(interval: Interval, digits: int) -> list[str]:
-    """A figure and its limits."""
-    return [number(interval.value, digits), span(interval, digits)]
 
 
 def summary_table(found: Mapping[str, tuple[Interval, int]]) -> str:

@@ -44,6 +44,11 @@ def span(interval: Interval, digits: int) -> str:
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
 
 
+def interval_cells(interval: Interval, digits: int) -> list[str]:
+    """A figure and its limits."""
+    return [number(interval.value, digits), span(interval, digits)]
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with columns of even width, the first aligned left, the others right."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
