@@ -177,8 +177,8 @@ def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
     with show_progress(Path(video).name, quiet) as progress:
         made = write_report(video, target, overwrite, progress)
     click.echo(
-        f"{target}: {len(made.picture.cuts)} cuts, {len(made.music.onsets)} onsets, sync z {made.sync.z:.1f}, "
-        f"{made.loudness.integrated_lufs:.1f} LUFS"
+        f"{target}: {len(made['cuts'])} cuts, {len(made['onsets'])} onsets, sync z {made['sync']['z']:.1f}, "
+        f"{made['loudness_lufs']:.1f} LUFS"
     )
     return 0
 

@@ -54,6 +54,10 @@ class Strengths:
     best: np.ndarray
     tie: float
 
+    def interval(self, system: int) -> Interval:
+        """The strength of one system."""
+        return Interval(float(self.values[system]), float(self.low[system]), float(self.high[system]))
+
 
 def wilson(share: float, n: float, z: float = float(stats.norm.ppf(0.975))) -> tuple[float, float]:
     """Confidence limits of a share of n at the quantile z (Wilson 1927); n may be an effective number."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from openvmas import __version__
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, span, table
+from openvmas.eval.reports.report_values import interval_cells, number, plain, span, table
 from openvmas.study.power import SampleSize
 from openvmas.study.results import REASONS, Comparisons, Ratings, StudyResults
 
@@ -51,19 +50,13 @@ def comparison_tables(compared: Comparisons) -> list[str]:
     """Shares, strengths and the two notes."""
     rows = []
     for item in compared.shares:
-        figures = [number(item.share.value, 3), span(item.share, 3), number(item.p, 4), str(item.n), str(item.n_ties)]
+        figures = [*interval_cells(item.share, 3), number(item.p, 4), str(item.n), str(item.n_ties)]
         rows.append([f"{item.first} over {item.second}", *figures, number(item.design_effect, 2)])
     head = ("pair", "share", "95 % interval", "p (Holm)", "answers", "ties", "design effect")
     found = compared.strengths
     order = sorted(range(len(compared.systems)), key=lambda i: -found.values[i])
     strong = [
-        [
-            compared.systems[i],
-            number(float(found.values[i]), 2),
-            f"{number(float(found.low[i]), 2)} to {number(float(found.high[i]), 2)}",
-            number(float(found.best[i]), 3),
-        ]
-        for i in order
+        [compared.systems[i], *interval_cells(found.interval(i), 2), number(float(found.best[i]), 3)] for i in order
     ]
     side = compared.first_side
     notes = (
@@ -75,20 +68,12 @@ def comparison_tables(compared: Comparisons) -> list[str]:
 
 def rating_tables(rated: Ratings) -> list[str]:
     """Means of all conditions, differences of systems, the note on agreement."""
-    means = [
-        [name, number(mean.value, 2), span(mean, 2), str(rated.n[name])]
-        for name, mean in sorted(rated.means.items(), key=lambda item: -item[1].value)
-    ]
+    order = sorted(rated.means.items(), key=lambda item: -item[1].value)
+    means = [[name, *interval_cells(mean, 2), str(rated.n[name])] for name, mean in order]
     parts = [table(("system", "mean", "95 % interval", "ratings"), means)]
     if rated.differences:
         rows = [
-            [
-                f"{d.second} less {d.first}",
-                number(d.value.value, 2),
-                span(d.value, 2),
-                number(d.p, 4),
-                str(d.n_listeners),
-            ]
+            [f"{d.second} less {d.first}", *interval_cells(d.value, 2), number(d.p, 4), str(d.n_listeners)]
             for d in rated.differences
         ]
         parts.append(table(("systems", "difference", "95 % interval", "p (Holm)", "listeners"), rows))

@@ -84,55 +84,28 @@ def screen(
     """Judge a listener. seconds: length of every stimulus by name."""
     given = {answer.step: answer for answer in answers if answer.step < len(steps)}
     listener = Listener(number, steps, given, ())
-    found = {
-        "unfinished": _is_unfinished(listener),
-        "attention": _fails_checks(listener),
-        "headphones": must_have_headphones and _fails_headphones(listener),
-        "one side": _is_one_sided(listener),
-        "one number": _is_one_number(listener),
-        "too fast": _is_too_fast(listener, seconds),
-    }
-    return Listener(number, steps, given, tuple(name for name, is_so in found.items() if is_so))
-
-
-def _is_unfinished(listener: Listener) -> bool:
-    n_wanted = sum(is_trial(step) for step in listener.steps)
-    return len(listener.trials) < LEAST_DONE * n_wanted
-
-
-def _fails_checks(listener: Listener) -> bool:
-    found = [
+    trials = listener.trials
+    checks = [
         step.right == (answer.choice if step.kind == "pair" else str(answer.quality))
-        for i, answer in listener.answers.items()
-        if (step := listener.steps[i]).is_check
+        for i, answer in given.items()
+        if (step := steps[i]).is_check
     ]
-    return sum(found) < LEAST_CHECKS * len(found)
-
-
-def _fails_headphones(listener: Listener) -> bool:
-    """Whether both attempts failed, or one failed and the second was never finished."""
-    passed = [listener.passed(attempt) for attempt in (1, 2)]
-    return any(step.kind == "headphones" for step in listener.steps) and True not in passed
-
-
-def _is_one_sided(listener: Listener) -> bool:
-    sides = [answer.choice for step, answer in listener.trials if step.kind == "pair" and answer.choice != "same"]
-    n, n_most = len(sides), max(sides.count("a"), sides.count("b"))
-    return n > 0 and float(stats.binomtest(n_most, n).pvalue) < MAX_SAME_SIDE
-
-
-def _is_one_number(listener: Listener) -> bool:
-    numbers = [answer.quality for step, answer in listener.trials if step.kind == "rating"]
-    return len(numbers) >= LEAST_RATINGS and len(set(numbers)) == 1
-
-
-def _is_too_fast(listener: Listener, seconds: dict[str, float]) -> bool:
-    """Whether in most trials less time was spent or less sound played than the stimuli are long."""
-    shares = [
-        min(answer.seconds, answer.heard) / sum(seconds[name] for name in step.media)
-        for step, answer in listener.trials
-    ]
-    return bool(shares) and median(shares) < LEAST_HEARD
+    sides = Counter(answer.choice for step, answer in trials if step.kind == "pair" and answer.choice != "same")
+    numbers = [answer.quality for step, answer in trials if step.kind == "rating"]
+    # The time spent or the sound played, whichever is less, against the length of the stimuli.
+    heard = [min(answer.seconds, answer.heard) / sum(seconds[name] for name in step.media) for step, answer in trials]
+    wants_headphones = must_have_headphones and any(step.kind == "headphones" for step in steps)
+    n_sides = sides.total()
+    found = {
+        "unfinished": len(trials) < LEAST_DONE * sum(is_trial(step) for step in steps),
+        "attention": sum(checks) < LEAST_CHECKS * len(checks),
+        # Both attempts failed, or one failed and the second was never finished.
+        "headphones": wants_headphones and not (listener.passed(1) or listener.passed(2)),
+        "one side": n_sides > 0 and float(stats.binomtest(max(sides.values()), n_sides).pvalue) < MAX_SAME_SIDE,
+        "one number": len(numbers) >= LEAST_RATINGS and len(set(numbers)) == 1,
+        "too fast": bool(heard) and median(heard) < LEAST_HEARD,
+    }
+    return replace(listener, reasons=tuple(name for name, is_so in found.items() if is_so))
 
 
 SCALES = ("quality", "fit")

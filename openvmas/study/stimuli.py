@@ -5,6 +5,7 @@ Sounds are at 48 kHz, stereo. Files hold the picture's packets and the encoded s
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -54,7 +55,7 @@ def shifted(wave: np.ndarray) -> np.ndarray:
 
 
 def pink_noise(n_samples: int, seed: int) -> np.ndarray:
-    """The same noise of 1/f power on both sides, 40 Hz to 16 kHz: [2, n_samples] float32, peak 0.5."""
+    """Noise of 1/f power, equal on both sides, 40 Hz to 16 kHz: [2, n_samples] float32, peak 0.5."""
     spectrum = np.fft.rfft(np.random.default_rng(seed).standard_normal(n_samples))
     frequencies = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE_OUT)
     spectrum *= np.where((frequencies >= 40) & (frequencies <= 16_000), 1 / np.sqrt(np.maximum(frequencies, 1)), 0)
@@ -108,16 +109,10 @@ def write_stimulus(path: Path, wave: np.ndarray, picture: Path | None, duration:
 
 def _interleave(result: OutputContainer, picture: Iterator[av.Packet], sound: Iterator[av.Packet]) -> None:
     """Write sound half a second ahead of the picture, as players like it."""
-    waiting = next(sound, None)
-    for packet in picture:
-        now = (packet.dts or 0) * Fraction(packet.time_base) + Fraction(1, 2)
-        while waiting is not None and (waiting.pts or 0) * Fraction(waiting.time_base) <= now:
-            result.mux(waiting)
-            waiting = next(sound, None)
+    early = (((packet.pts or 0) * Fraction(packet.time_base), packet) for packet in sound)
+    late = (((packet.dts or 0) * Fraction(packet.time_base) + Fraction(1, 2), packet) for packet in picture)
+    for _, packet in heapq.merge(early, late, key=lambda timed: timed[0]):
         result.mux(packet)
-    while waiting is not None:
-        result.mux(waiting)
-        waiting = next(sound, None)
 
 
 def _sound(result: OutputContainer, codec: str, wave: np.ndarray) -> Iterator[av.Packet]:

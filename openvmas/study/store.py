@@ -16,15 +16,7 @@ from typing import Any
 ANSWERS = "answers.sqlite"
 MAX_SESSIONS = 20_000  # nobody may fill the disk
 RELEASE_HOURS = 3  # after so long without an answer, an unfinished block is given to somebody else as well
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS sessions (
-  number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, block INTEGER NOT NULL, active_hour INTEGER NOT NULL,
-  finished INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS answers (
-  session INTEGER NOT NULL REFERENCES sessions(number) ON DELETE CASCADE, step INTEGER NOT NULL,
-  choice TEXT, quality INTEGER, fit INTEGER, seconds REAL NOT NULL, heard REAL NOT NULL,
-  PRIMARY KEY (session, step)) WITHOUT ROWID;
-"""
+SCHEMA = Path(__file__).with_name("schema.sql")
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ class Store:
         weakref.finalize(self, base.close)
         for setting in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON"):
             base.execute(f"PRAGMA {setting}")
-        base.executescript(_SCHEMA)
+        base.executescript(SCHEMA.read_text(encoding="utf-8"))
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

@@ -238,15 +238,15 @@ class _Builder:
         picture, sound = [], []
         for condition, wave, gain_db in zip(conditions, item.waves, item.gains_db, strict=False):
             level = wave * np.float32(10 ** ((gain_db + self._gain_db) / 20))
-            facts = {"clip": item.clip.name, "condition": condition}
             if has_picture:
-                picture.append(self._stimulus(level, item.clip, facts | {"mode": "picture"}))
-            sound.append(self._stimulus(level, item.clip, facts | {"mode": "sound"}, with_picture=False))
+                picture.append(self._stimulus(level, item.clip, condition, with_picture=True))
+            sound.append(self._stimulus(level, item.clip, condition, with_picture=False))
         return picture, sound
 
-    def _stimulus(self, wave: np.ndarray, clip: StimulusClip, facts: dict[str, Any], with_picture: bool = True) -> str:
-        shown = clip.picture if with_picture else None
-        name = self._name(suffix_for(shown), facts | {"seconds": wave.shape[1] / SAMPLE_RATE_OUT})
+    def _stimulus(self, wave: np.ndarray, clip: StimulusClip, condition: str, with_picture: bool) -> str:
+        shown, mode = (clip.picture, "picture") if with_picture else (None, "sound")
+        facts = {"clip": clip.name, "condition": condition, "mode": mode, "seconds": wave.shape[1] / SAMPLE_RATE_OUT}
+        name = self._name(suffix_for(shown), facts)
         write_stimulus(self._folder / MEDIA / self._files[name], wave, shown, clip.duration)
         return name
 
@@ -310,10 +310,9 @@ class _Builder:
         for i, clip in enumerate(clips if self._settings.checks else ()):
             wave = pink_noise(int(clip.duration * SAMPLE_RATE_OUT), self._settings.seed + i + 1)
             wave = at_loudness(wave, self._loudness + _QUIET_CHECK)
-            facts = {"clip": clip.name, "condition": "noise"}
-            row = {"sound": self._stimulus(wave, clip, facts | {"mode": "sound"}, with_picture=False)}
+            row = {"sound": self._stimulus(wave, clip, "noise", with_picture=False)}
             if has_picture:
-                row["picture"] = self._stimulus(wave, clip, facts | {"mode": "picture"})
+                row["picture"] = self._stimulus(wave, clip, "noise", with_picture=True)
             made.append(row)
         return made
 

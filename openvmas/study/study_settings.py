@@ -63,11 +63,8 @@ def read_study_plan(path: str | Path) -> StudyPlan:
     path = Path(path)
     values = read_toml(path, "a study in TOML as in docs/study.md")
     systems, reference = values.pop("systems", {}), values.pop("reference", None)
-    folders = [
-        *(systems.values() if isinstance(systems, dict) else [None]),
-        *([] if reference is None else [reference]),
-    ]
-    if not all(isinstance(folder, str) for folder in folders):
+    is_table = isinstance(systems, dict) and all(isinstance(folder, str) for folder in systems.values())
+    if not is_table or not isinstance(reference, str | None):
         raise InputError(f'{path}: systems and reference are folders, e.g. ours = "videos/ours"; see docs/study.md.')
     return StudyPlan(
         systems={name: path.parent / folder for name, folder in systems.items()},

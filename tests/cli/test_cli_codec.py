@@ -19,7 +19,7 @@ from openvmas.cli.main import main
 from openvmas.codec.ovc import read_codes
 from openvmas.codec.transcode import MonoSource
 from openvmas.eval.codec.codec_comparison import codebook_use, compare_spectra, mel_distance, signal_to_noise
-from openvmas.eval.codec.codec_page import SOUND, palette, png
+from openvmas.eval.codec.codec_report import SOUND, palette, png
 from openvmas.media.audio import read_audio, write_wav
 from openvmas.pretrained import find_weights, write_manifest
 from openvmas.train.codec.codec_trainer import compare

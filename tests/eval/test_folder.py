@@ -24,8 +24,7 @@ from openvmas.eval.benchmark.folder_measures import (
 from openvmas.eval.benchmark.set_measures import compare, variety
 from openvmas.eval.embedders import registry
 from openvmas.eval.metrics.measure_table import MEASURES
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, table
+from openvmas.eval.reports.report_values import number, plain, table
 from openvmas.eval.suites.cache import Cache
 from openvmas.eval.suites.media_files import clip_name
 from openvmas.generate.similarity import Aligner, similarity

@@ -1,4 +1,4 @@
-"""The same laws as in `test_laws` for what the learned comparison says and for diversity between seeds and videos.
+"""The laws of `test_laws` for what the learned comparison says and for diversity between seeds and videos.
 
 The comparison is the one that ships. Its pictures here differ in nothing but their cuts, so it is timing that is
 tested; that it hears little of meaning is measured elsewhere (docs/results.md) and no law.

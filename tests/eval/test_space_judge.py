@@ -26,7 +26,7 @@ from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.reports.benchmark_page import JUDGED, as_json, first_table, group_tables, page
 from openvmas.eval.reports.folder_tables import page as folder_page
 from openvmas.eval.reports.folder_tables import title
-from openvmas.eval.reports.json_values import plain
+from openvmas.eval.reports.report_values import plain
 from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.eval.suites.excerpt import prepare
 from openvmas.eval.suites.suite import Suite, read_suite

@@ -19,9 +19,8 @@ import pytest
 
 from openvmas.errors import InputError, OutputError
 from openvmas.eval.metrics.timing import align_marks, nearest
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.video_page import BINS, draw_page, histogram, strip_length, strip_width
-from openvmas.eval.reports.video_report import write_report
+from openvmas.eval.reports.report_values import plain
+from openvmas.eval.reports.video_report import BINS, draw_page, histogram, strip_length, strip_width, write_report
 from openvmas.media.audio import write_wav
 from openvmas.media.jpeg import jpeg
 from openvmas.media.mux import mux

@@ -19,12 +19,6 @@ DURATION = 4.0  # s of the clip
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with look.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
     with running(tmp_path_factory.mktemp("studio"), is_real=True) as studio:
         yield studio

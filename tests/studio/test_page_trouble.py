@@ -34,12 +34,6 @@ TOKEN = "a-long-enough-secret"
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with look.chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
     with running(tmp_path_factory.mktemp("studio"), pace=0.25) as studio:
         yield studio

@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.fixture
 def study(made: Study, tmp_path: Path) -> Study:
-    """The same study without answers."""
+    """A copy of the study without answers."""
     shutil.copy(made.folder / "study.json", tmp_path)
     (tmp_path / "media").symlink_to(made.folder / "media")
     return Study(tmp_path)

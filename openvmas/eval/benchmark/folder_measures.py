@@ -101,9 +101,7 @@ def measure_sound(
     )
 
 
-def measure_file(
-    path: Path, seam_interval: float | None = None, look: Callable[[], VideoAnalysis] | None = None
-) -> dict[str, float]:
+def measure_file(path: Path, seam_interval: float | None, look: Callable[[], VideoAnalysis] | None) -> dict[str, float]:
     """`measure_sound` of a video or sound file. look: gives the picture of a video. Raises InputError."""
     audio = read_sound(path)  # resampling would hide flat tops
     wave, rate = np.nan_to_num(audio.wave, nan=0.0, posinf=0.0, neginf=0.0), audio.sample_rate
@@ -195,7 +193,7 @@ def with_values(folder: MeasuredFolder, found: Mapping[str, Mapping[str, float]]
     return replace(folder, files=tuple(files))
 
 
-def summarise(folder: MeasuredFolder, level: float = 0.95) -> dict[str, tuple[Interval, int]]:
+def summarise(folder: MeasuredFolder) -> dict[str, tuple[Interval, int]]:
     """Mean (or median) over files with its bootstrap interval, and how many files have the measure, by name."""
     found: dict[str, tuple[Interval, int]] = {}
     for name in dict.fromkeys(name for file in folder.files for name in file.values):
@@ -203,7 +201,7 @@ def summarise(folder: MeasuredFolder, level: float = 0.95) -> dict[str, tuple[In
         values = values[np.isfinite(values)]
         if len(values):
             centre = np.median if base(name) in MEDIANS else np.mean
-            found[name] = bootstrap_interval(values, centre, level), len(values)
+            found[name] = bootstrap_interval(values, centre), len(values)
     return found
 
 

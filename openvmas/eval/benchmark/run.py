@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,8 +25,17 @@ from openvmas.eval.benchmark.folder_measures import (
     differences,
     summarise,
 )
-from openvmas.eval.benchmark.stages import compare_all, make_all, make_takes, match_all, prepare_all
-from openvmas.eval.benchmark.worker import ENDING, SCRATCH, Compared, Made, WorkerSettings, start
+from openvmas.eval.benchmark.worker import (
+    SCRATCH,
+    Compare,
+    Compared,
+    Made,
+    Make,
+    Match,
+    PreparedClip,
+    WorkerSettings,
+    start,
+)
 from openvmas.eval.embedders.cross_modal_similarity import LearnedSimilarity
 from openvmas.eval.embedders.registry import check_name, open_embedder, sees_pictures
 from openvmas.eval.metrics.measure_table import MEASURES, base
@@ -34,10 +43,13 @@ from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.suites.cache import Cache
 from openvmas.eval.suites.suite import MAX_SEEDS, Clip, Suite
 from openvmas.eval.systems.system import Setting, System, file_name, open_system
-from openvmas.processes.limited import LimitedProcess, Limits, WorkerPool
+from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
 
 TIMEOUT = 1800.0  # s for one job
 MAX_WORKERS = 64
+REFERENCE = "reference"
+MadeMusic = dict[str, dict[str, Made]]  # by system and name of the clip
+Takes = dict[str, tuple[tuple[str, ...], ...]]  # by system: of every clip the keys of its sounds, one a seed
 RESTATED = frozenset({"retrieval_r1", "retrieval_r5", "retrieval_rank"})  # not tested: what own_similarity says
 
 
@@ -60,7 +72,7 @@ class SystemResult:
     @property
     def folder(self) -> MeasuredFolder:
         """Its values as `eval.benchmark.folder_measures` compares them."""
-        files = tuple(MeasuredFile(name + ENDING, made.values, None) for name, made in self.made.items())
+        files = tuple(MeasuredFile(name, made.values, None) for name, made in self.made.items())
         return MeasuredFolder(Path(self.spec), files, self.failures)
 
     @property
@@ -121,21 +133,22 @@ def run(
     judge, others = LearnedSimilarity(Cache(setting.cache)).name, tuple(filter(sees_pictures, embedders))
     clips = suite.clips if limit is None else evenly_spaced(suite.clips, limit)
     if only_complete:
-        clips = have_results(clips, specs, results, setting)
+        clips = have_results(clips, systems, results)
     bench = WorkerSettings(results, setting, tuple(embedders), seed)
     results.mkdir(parents=True, exist_ok=True)
     clear(results)
     with open_pool(workers, bench, timeout) as pool:
-        prepared, broken = prepare_all(pool, clips, say)
+        stages = RunStages(pool, say)
+        prepared, broken = stages.prepare(clips)
         whole = [clip for clip in clips if clip.name not in broken]
         if not whole:
             raise InputError(f"no clip of {suite.name} can be used; the first: {next(iter(broken.values()))}")
-        made, failures = make_all(pool, whole, specs, setting, say)
+        made, failures = stages.make(whole, systems)
         again = evenly_spaced(tuple(whole), suite.seed_clips) if n_seeds > 1 else ()
         drawn = [spec for spec in specs if systems[spec].is_random]
-        takes = make_takes(pool, again, drawn, n_seeds, made, say) if not only_complete else {}
-        sets = compare_all(pool, made, takes, embedders, say)
-        fits = match_all(pool, made, whole, prepared, specs, others, say)
+        takes = stages.make_takes(again, drawn, n_seeds, made) if not only_complete else {}
+        sets = stages.compare(made, takes, embedders)
+        fits = stages.match(made, whole, prepared, specs, others)
     rows = [row_of(systems[spec], made[spec], failures[spec], sets.get(spec, {}), fits.get(spec, {})) for spec in specs]
     n_kept = sum(not item.is_new for spec in specs for item in made[spec].values())
     n_again, wall = (n_seeds, len(again)) if takes else (1, 0), time.monotonic() - began
@@ -147,6 +160,109 @@ def open_pool(n: int, setting: WorkerSettings, timeout: float) -> WorkerPool:
     """n workers. timeout: s for one job."""
     limits = Limits(seconds=timeout)
     return WorkerPool(n, lambda: LimitedProcess(start, setting, limits, is_trusted=True, remedy="raise --timeout"))
+
+
+@dataclass(frozen=True)
+class RunStages:
+    """The stages of a run: each a list of jobs for the worker processes, with a line of progress for every answer."""
+
+    pool: WorkerPool
+    say: Callable[[str], None]
+
+    def prepare(self, clips: Sequence[Clip]) -> tuple[dict[str, PreparedClip], dict[str, str]]:
+        """Cut and analyze all clips: prepared clips by name, and sentences by name where that failed."""
+        prepared, broken = {}, {}
+        for number, (clip, answer) in enumerate(self.pool.run(clips), 1):
+            if isinstance(answer, Failure):
+                broken[clip.name] = answer.sentence
+                self.say(f"left out {clip.name}: {answer.sentence}")
+            else:
+                prepared[clip.name] = answer
+                self.say(f"clip {number} of {len(clips)}: {clip.name}, {answer.duration:.1f} s")
+        return prepared, broken
+
+    def make_each(self, jobs: Sequence[Make], what: str = "") -> Iterator[tuple[Make, Made | Failure]]:
+        """Jobs with their music as it comes. what: begins the line of progress of each."""
+        for number, (job, answer) in enumerate(self.pool.run(jobs), 1):
+            if isinstance(answer, Failure):
+                outcome = f": failed: {answer.sentence}"
+            else:
+                outcome = f", {answer.wall:.1f} s" if answer.is_new else ", kept"
+            self.say(f"{what}{number} of {len(jobs)}: {job.spec}, {job.name}{outcome}")
+            yield job, answer
+
+    def make(self, clips: Sequence[Clip], systems: dict[str, System]) -> tuple[MadeMusic, dict[str, dict[str, str]]]:
+        """All results and failures, by system and name of the clip; the reference is made too, asked for or not."""
+        needed = {spec: system.needs_reference for spec, system in systems.items()} | {REFERENCE: True}
+        # Clip by clip, so that a run that is stopped has compared all systems on some clips.
+        jobs = [Make(spec, clip) for clip in clips for spec in needed if clip.music is not None or not needed[spec]]
+        made: MadeMusic = {spec: {} for spec in needed}
+        failures: dict[str, dict[str, str]] = {spec: {} for spec in needed}
+        for job, answer in self.make_each(jobs):
+            if isinstance(answer, Failure):
+                failures[job.spec][job.name] = answer.sentence
+            else:
+                made[job.spec][job.name] = answer
+        # Answers come in any order, tables do not.
+        names = [clip.name for clip in clips]
+        return {spec: {name: found[name] for name in names if name in found} for spec, found in made.items()}, failures
+
+    def make_takes(self, clips: Sequence[Clip], specs: Sequence[str], n_seeds: int, made: MadeMusic) -> Takes:
+        """Music by other seeds, by system: of every clip that has them all the keys of its sounds."""
+        pairs = [(spec, clip) for clip in clips for spec in specs if clip.name in made[spec]]
+        jobs = [Make(spec, clip, take) for spec, clip in pairs for take in range(1, n_seeds)]
+        found = {(spec, clip.name): {0: made[spec][clip.name].sound} for spec, clip in pairs}
+        for job, answer in self.make_each(jobs, "seed "):
+            if not isinstance(answer, Failure):
+                found[job.spec, job.clip.name][job.take] = answer.sound
+        takes: Takes = {}
+        for spec in specs:
+            of_clips = [found.get((spec, clip.name), {}) for clip in clips]
+            takes[spec] = tuple(tuple(take[i] for i in range(n_seeds)) for take in of_clips if len(take) == n_seeds)
+        return takes
+
+    def compare(self, made: MadeMusic, takes: Takes, embedders: Sequence[str]) -> dict[str, dict[str, Compared]]:
+        """Measures of whole sets, by system and embedder; of the reference itself only what needs no other set."""
+        keys = {spec: tuple((name, item.sound) for name, item in found.items()) for spec, found in made.items()}
+        jobs = [
+            Compare(spec, name, found, () if spec == REFERENCE else keys[REFERENCE], takes.get(spec, ()))
+            for spec, found in keys.items()
+            for name in embedders
+            if found
+        ]
+        sets: dict[str, dict[str, Compared]] = {}
+        for number, (job, answer) in enumerate(self.pool.run(jobs), 1):
+            if isinstance(answer, Failure):
+                self.say(f"{job.spec} has no distances by {job.embedder}: {answer.sentence}")
+                continue
+            sets.setdefault(job.spec, {})[job.embedder] = answer
+            self.say(f"set {number} of {len(jobs)}: {job.spec}, {job.embedder}")
+        return sets
+
+    def match(
+        self, made: MadeMusic, clips: Sequence[Clip], prepared: dict[str, PreparedClip], specs: Sequence[str],
+        judges: Sequence[str],
+    ) -> dict[str, dict[str, dict[str, float]]]:  # fmt: skip
+        """Similarity of each system's music to its own and all other pictures, by system, clip and measure.
+
+        judges: embedders that are asked besides the learned comparison.
+        """
+        jobs = []
+        for spec in specs:
+            there = tuple(clip for clip in clips if clip.name in made[spec])
+            pictures = tuple(prepared[clip.name].key for clip in there)
+            sounds = tuple(made[spec][clip.name].sound for clip in there)
+            jobs += [Match(spec, there, pictures, sounds, judge) for judge in (None, *judges) if there]
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for number, (job, answer) in enumerate(self.pool.run(jobs), 1):
+            by = f" by {job.judge}" if job.judge else ""
+            if isinstance(answer, Failure):
+                self.say(f"{job.spec} has no similarity{by}: {answer.sentence}")
+                continue
+            for clip, values in answer.items():
+                found.setdefault(job.spec, {}).setdefault(clip, {}).update(values)
+            self.say(f"similarity {number} of {len(jobs)}: {job.spec}{by}")
+        return found
 
 
 def row_of(
@@ -203,12 +319,11 @@ def evenly_spaced(clips: tuple[Clip, ...], limit: int) -> tuple[Clip, ...]:
     return tuple(clips[i * len(clips) // n] for i in range(n))
 
 
-def have_results(clips: tuple[Clip, ...], specs: Sequence[str], results: Path, setting: Setting) -> tuple[Clip, ...]:
+def have_results(clips: tuple[Clip, ...], systems: dict[str, System], results: Path) -> tuple[Clip, ...]:
     """The clips for which every system that can has a result on record. Raises InputError if there are none."""
-    needed = {spec: open_system(spec, setting).needs_reference for spec in specs}
 
     def is_there(clip: Clip) -> bool:
-        asked = [spec for spec in specs if clip.music is not None or not needed[spec]]
+        asked = [spec for spec, system in systems.items() if clip.music is not None or not system.needs_reference]
         return all((results / file_name(spec) / f"{clip.name}.json").is_file() for spec in asked)
 
     found = tuple(clip for clip in clips if is_there(clip))

@@ -23,7 +23,7 @@ MIN_PATCHES = 6
 MIN_CLIPS = 3  # for measures of styles and tags
 
 
-def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarray]:
+def cloud(files: Sequence[MeasuredFile]) -> tuple[Sound, np.ndarray]:
     """All patches of the files, at most MAX_PATCHES drawn evenly, and the index of the file of each: [P]."""
     sounds = [file.sound for file in files if file.sound is not None and len(file.sound.embeddings)]
     if not sounds:
@@ -31,7 +31,7 @@ def cloud(files: Sequence[MeasuredFile], seed: int = 0) -> tuple[Sound, np.ndarr
     owner = np.repeat(np.arange(len(sounds)), [len(sound.embeddings) for sound in sounds])
     kept = np.arange(len(owner))
     if len(kept) > MAX_PATCHES:
-        kept = np.sort(np.random.default_rng(seed).choice(kept, MAX_PATCHES, replace=False))
+        kept = np.sort(np.random.default_rng(0).choice(kept, MAX_PATCHES, replace=False))
     embeddings = np.concatenate([sound.embeddings for sound in sounds])[kept]
     return Sound(embeddings, np.concatenate([sound.logits for sound in sounds])[kept]), owner[kept]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,13 +13,12 @@ import time
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from fractions import Fraction
-from functools import partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
+import soundfile
 
 from openvmas.errors import InputError
 from openvmas.eval.benchmark import folder_measures, set_measures
@@ -29,10 +29,9 @@ from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.eval.suites.excerpt import Excerpt, prepare
 from openvmas.eval.suites.suite import Clip
-from openvmas.eval.systems.system import Setting, System, Task, file_name, open_system
+from openvmas.eval.systems.system import Setting, Task, file_name, open_system
 from openvmas.files import atomic_path, write_text
 from openvmas.generate.similarity import Vectors
-from openvmas.hub.taggers import Embedder
 from openvmas.media.audio import Audio, read_audio
 
 VERSION = 2  # of what is measured here: another number makes the cache forget
@@ -68,15 +67,8 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Prepare:
-    """A clip to be cut and analyzed. The answer is a `PreparedClip`."""
-
-    clip: Clip
-
-
-@dataclass(frozen=True)
 class PreparedClip:
-    """duration: s; key: of the picture's content."""
+    """The answer to a clip, which is cut and analyzed. duration: s; key: of the picture's content."""
 
     duration: float
     key: str
@@ -129,7 +121,7 @@ class Match:
     judge: str | None = None
 
 
-Job = Prepare | Make | Compare | Match
+Job = Clip | Make | Compare | Match
 
 
 def seed_of(job: Make, seed: int) -> int:
@@ -148,29 +140,23 @@ class Worker:
     def __init__(self, setting: WorkerSettings) -> None:
         self._setting = setting
         self._cache = Cache(setting.systems.cache)
-        self._systems: dict[str, System] = {}
-        self._embedders: dict[str, Embedder] = {}
+        self._system = cache(partial(open_system, setting=setting.systems))
+        self._embedder = cache(open_embedder)
+        self._excerpt = lru_cache(maxsize=1)(partial(prepare, cache=self._cache))  # jobs come clip by clip
         self._judge = LearnedSimilarity(self._cache)
         self._others = {
             name: EmbeddingSimilarity(name, self._cache, partial(self._embedder, name))
             for name in setting.embedders
             if sees_pictures(name)
         }
-        self._last: Excerpt | None = None
 
     def do(self, job: Job) -> Any:
         """The answer to a job. Raises OpenVMASError and whatever a system raises."""
-        if isinstance(job, Prepare):
-            return self._prepare(job.clip)
+        if isinstance(job, Clip):
+            return self._prepare(job)
         if isinstance(job, Match):
             return self._match_in_space(job, self._others[job.judge]) if job.judge else self._match(job)
         return self._make(job) if isinstance(job, Make) else self._compare(job)
-
-    def _excerpt(self, clip: Clip) -> Excerpt:
-        """The last one is remembered: jobs come clip by clip."""
-        if self._last is None or self._last.clip != clip:
-            self._last = prepare(clip, self._cache)
-        return self._last
 
     def _prepare(self, clip: Clip) -> PreparedClip:
         excerpt = self._excerpt(clip)
@@ -179,15 +165,9 @@ class Worker:
             judge.embed_picture(excerpt.key, lambda: excerpt.video)
         return PreparedClip(float(excerpt.duration), excerpt.key)
 
-    def system(self, spec: str) -> System:
-        """Opened when it is first needed."""
-        if spec not in self._systems:
-            self._systems[spec] = open_system(spec, self._setting.systems)
-        return self._systems[spec]
-
     def _make(self, job: Make) -> Made:
         excerpt = self._excerpt(job.clip)
-        system = self.system(job.spec)
+        system = self._system(job.spec)
         place = self._place(job.spec, job.name)
         place.parent.mkdir(parents=True, exist_ok=True)
         record = place.with_name(f"{job.name}.json")
@@ -255,12 +235,6 @@ class Worker:
         """Where a finished sound is kept."""
         return self._setting.results / file_name(spec) / f"{name}{ENDING}"
 
-    def _embedder(self, name: str) -> Embedder:
-        """Opened when it is first needed."""
-        if name not in self._embedders:
-            self._embedders[name] = open_embedder(name)
-        return self._embedders[name]
-
     def _sound(self, embedder: str, sound: str, place: Path | None) -> Sound:
         """Embeddings of a finished sound. place: may be None where they are in the cache."""
 
@@ -273,7 +247,7 @@ class Worker:
 
     def _compare(self, job: Compare) -> Compared:
         def gather(name: str, parts: tuple[tuple[str, str], ...]) -> MeasuredFolder:
-            files = [MeasuredFile(clip + ENDING, {}, self._sound(job.embedder, key, None)) for clip, key in parts]
+            files = [MeasuredFile(clip, {}, self._sound(job.embedder, key, None)) for clip, key in parts]
             return MeasuredFolder(Path(name), tuple(files), {})
 
         def describe() -> dict[str, Any]:
@@ -282,7 +256,6 @@ class Worker:
             takes = [[self._sound(job.embedder, key, None) for key in video] for video in job.takes]
             sets = set_measures.evaluate(reference, made, classes, takes)
             clips = set_measures.agreement(reference, made, classes) if reference else {}
-            clips = {name.removesuffix(ENDING): values for name, values in clips.items()}
             return {"sets": {name: asdict(interval) for name, interval in sets.items()}, "clips": clips}
 
         parts = json.dumps([job.made, job.reference, job.takes])
@@ -299,23 +272,14 @@ def processor_seconds() -> float:
 
 def read_record(path: Path, key: str) -> dict[str, Any] | None:
     """The record at `path`, if it was made from the same key."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) and data.get("key") == key else None
+        return data if isinstance(data, dict) and data.get("key") == key else None
+    return None
 
 
 def write_flac(path: Path, audio: Audio) -> None:
     """A wave [C, L], C 1 or 2, as 16-bit FLAC; what is above full scale is cut off, as every player does."""
     wave = np.nan_to_num(np.asarray(audio.wave, np.float32), nan=0.0)
     samples = np.clip(np.rint(wave * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-    with av.open(str(path), "w", format="flac") as container:
-        layout = "stereo" if len(samples) == 2 else "mono"
-        stream: Any = container.add_stream("flac", rate=audio.sample_rate, layout=layout)
-        for begin in range(0, samples.shape[1], 4096):
-            block = np.ascontiguousarray(samples[:, begin : begin + 4096].T).reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(block, format="s16", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = audio.sample_rate, begin, Fraction(1, audio.sample_rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+    soundfile.write(path, samples.T, audio.sample_rate, format="FLAC", subtype="PCM_16")

@@ -71,11 +71,6 @@ def frames_of(wave: np.ndarray, length: int, hop: int) -> Iterator[tuple[int, np
         yield first, np.lib.stride_tricks.sliding_window_view(padded, length)[::hop]
 
 
-def hann(length: int) -> np.ndarray:
-    """Periodic Hann window: [length] float32."""
-    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length)).astype(np.float32)
-
-
 def decibels(power: float) -> float | None:
     """10 log10, None for no power at all."""
     return 10 * math.log10(power) if power > 0 and math.isfinite(power) else None
@@ -107,7 +102,7 @@ def mel_distance(reference: np.ndarray, estimated: np.ndarray, sample_rate: int)
     n_seconds = max(1, -(-len(reference) // sample_rate))
     wholes, seconds = [], []
     for length, n_mels in MEL_SCALES:
-        window = hann(length)
+        window = np.hanning(length + 1)[:-1].astype(np.float32)  # periodic
         window *= 2 / window.sum()
         matrix = mel_filterbank(length, sample_rate, n_mels, 0.0, sample_rate / 2)
         sums, counts = np.zeros(n_seconds), np.zeros(n_seconds)
@@ -140,7 +135,7 @@ def row_filters(sample_rate: int) -> np.ndarray:
 
 def compare_spectra(reference: np.ndarray, estimated: np.ndarray, sample_rate: int) -> Spectra:
     """Bands and pictures of both waves, from one STFT of FINE_WINDOW samples."""
-    window = hann(FINE_WINDOW)
+    window = np.hanning(FINE_WINDOW + 1)[:-1].astype(np.float32)
     scale = np.float32(2 / window.sum())
     rows = row_filters(sample_rate)
     spans = list(itertools.pairwise([*(e for e in BAND_EDGES if e < sample_rate / 2), sample_rate // 2]))

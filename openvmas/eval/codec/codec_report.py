@@ -1,6 +1,6 @@
 """The report of the codec on one sound: figures, and one HTML page that shows and plays original and reconstruction.
 
-Needs only what the core install has. The page is drawn by `eval.codec.codec_page`.
+Needs only what the core install has.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ import base64
 import io
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+from av.video.codeccontext import VideoCodecContext
 
 from openvmas import __version__
 from openvmas.codec.ovc import CodesFile, to_bytes
 from openvmas.codec.runtime import CodecRunner
-from openvmas.codec.transcode import MonoSource, describe_codes, resample_blocks
+from openvmas.codec.transcode import MonoSource, decode_blocks, describe_codes, resample_blocks
 from openvmas.errors import InputError
 from openvmas.eval.codec.codec_comparison import (
     codebook_use,
@@ -30,12 +32,18 @@ from openvmas.eval.codec.codec_comparison import (
     mel_distance,
     signal_to_noise,
 )
-from openvmas.eval.codec.codec_page import draw_codec_page
 from openvmas.media.audio import WavReader, map_wav, write_wav
+from openvmas.music.dsp import hz_to_mel
+from openvmas.pages.rendering import number, render
 from openvmas.settings import SAMPLE_RATE_OUT
 
 LISTEN = 60  # s of both sounds that the page plays
 LISTEN_BIT_RATE = 128_000  # AAC, mono: far above what the codec itself loses
+LOUDEST, QUIETEST = 0.0, -90.0  # dB of a full-scale sine, of the spectrograms
+MAX_DIFFERENCE = 30.0  # dB
+SOUND = ((0, 8, 10, 24), (0.25, 52, 27, 110), (0.5, 158, 47, 127), (0.75, 246, 114, 92), (1, 252, 246, 200))
+DIFFERENCE = ((0, 120, 190, 255), (0.3, 34, 92, 175), (0.5, 16, 18, 24), (0.7, 176, 82, 14), (1, 255, 190, 110))
+FREQUENCIES = (100, 500, 1000, 2000, 4000, 8000, 16_000)  # Hz, marked beside the spectrograms
 Progress = Callable[[float], None]
 
 
@@ -90,16 +98,8 @@ def transcode(
     codes = np.concatenate(list(runner.encode_blocks(waves, n_codebooks)), axis=1)
     encoded = time.perf_counter()
     file = describe_codes(codes, source, runner)
-    write_wav(decoded, exactly(runner.decode_blocks(codes), file.length), runner.sample_rate)
+    write_wav(decoded, decode_blocks(file, runner), runner.sample_rate)
     return file, (encoded - began, time.perf_counter() - encoded)
-
-
-def exactly(blocks: Iterator[np.ndarray], length: int) -> Iterator[np.ndarray]:
-    """Blocks [n] as [1, n], `length` samples of them."""
-    for block in blocks:
-        block = block[:length]
-        length -= len(block)
-        yield block[None]
 
 
 def describe_file(file: CodesFile) -> dict[str, Any]:
@@ -146,3 +146,70 @@ def sound_url(wave: np.ndarray, sample_rate: int) -> str:
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return "data:audio/mp4;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def draw_codec_page(data: dict[str, Any], pictures: np.ndarray, sounds: Sequence[str]) -> str:
+    """The page for a report's figures. pictures: Spectra.pictures; sounds: data URLs of original and reconstruction."""
+    highest = hz_to_mel(data["sample_rate"] / 2)
+    places = [(f"{f // 1000} k" if f >= 1000 else str(f), 1 - hz_to_mel(f) / highest) for f in FREQUENCIES]
+    return render(
+        "codec_report.html",
+        title=data["file"],
+        data=data,
+        tiles=tiles(data),
+        sounds=sounds,
+        spectrograms=spectrograms(pictures),
+        frequencies=[(label, place) for label, place in places if place >= -0.0025],
+    )
+
+
+def tiles(data: dict[str, Any]) -> list[tuple[str, str, str, str]]:
+    """Heading, figure, note and state of each figure at the top."""
+    threads = f"real time, {data['threads']} thread{'s' * (data['threads'] > 1)}"
+    levels = (number(data["level_db"], ".1f"), number(data["decoded_level_db"], ".1f"))
+    size = f"{data['file_bytes']} bytes in all"
+    return [
+        ("Bit rate", number(data["bits_per_second"] / 1000, ".2f", " kbit/s"), size, ""),
+        ("SNR", number(data["snr_db"], ".1f", " dB"), "waveform, phase included", ""),
+        ("Mel distance", number(data["mel_distance"], ".3f"), "0 is the same spectrum", ""),
+        ("Level", number(data["level_difference_db"], "+.1f", " dB"), f"{levels[0]} to {levels[1]} dB (RMS)", ""),
+        *(
+            (heading, number(data[name], ".1f" if data[name] < 10 else ".0f", " ×"), threads, "")
+            for heading, name in (("Encoding", "encode_speed"), ("Decoding", "decode_speed"))
+        ),
+    ]
+
+
+def palette(stops: Sequence[tuple[float, int, int, int]]) -> np.ndarray:
+    """256 colours between the stops (position, red, green, blue): [256, 3] uint8."""
+    table = np.array(stops, dtype=np.float64)
+    at = np.linspace(0, 1, 256)
+    return np.stack([np.interp(at, table[:, 0], table[:, i]) for i in (1, 2, 3)], axis=1).round().astype(np.uint8)
+
+
+def png(pixels: np.ndarray, colours: np.ndarray) -> bytes:
+    """Indices [height, width] uint8 into colours [256, 3] as a PNG file."""
+    encoder = av.CodecContext.create("png", "w")
+    assert isinstance(encoder, VideoCodecContext)
+    encoder.height, encoder.width = pixels.shape
+    encoder.pix_fmt, encoder.time_base, encoder.options = "pal8", Fraction(1, 25), {"compression_level": "9"}
+    opaque = np.pad(colours, ((0, 0), (1, 0)), constant_values=255)  # alpha comes first
+    picture: Any = np.ascontiguousarray(pixels), opaque
+    frame = av.VideoFrame.from_ndarray(picture, format="pal8")
+    return b"".join(bytes(packet) for packet in (*encoder.encode(frame), *encoder.encode(None)))
+
+
+def spectrograms(pictures: np.ndarray) -> list[tuple[str, str, str]]:
+    """Original, reconstruction and their difference: name, explanation of the colours, PNG file in base64."""
+    shown = [(picture - QUIETEST) / (LOUDEST - QUIETEST) for picture in pictures]
+    # What is inaudible in both has no difference worth a colour.
+    quiet = np.maximum(pictures, QUIETEST)
+    shown.append(0.5 + (quiet[1] - quiet[0]) / (2 * MAX_DIFFERENCE))
+    scale = f"{QUIETEST:.0f} dB (dark) to {LOUDEST:.0f} dB (bright)".replace("-", "−")
+    notes = (scale, scale, f"blue: lost, up to {MAX_DIFFERENCE:.0f} dB; orange: added")
+    found = []
+    for name, note, picture in zip(("Original", "Reconstruction", "Difference"), notes, shown, strict=True):
+        pixels = np.round(255 * np.clip(picture[::-1], 0, 1)).astype(np.uint8)  # the highest row comes first
+        file = png(pixels, palette(DIFFERENCE if name == "Difference" else SOUND))
+        found.append((name, note, base64.b64encode(file).decode("ascii")))
+    return found

@@ -7,7 +7,7 @@ content; a comparison is then a few products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from openvmas.codec.runtime import CodecRunner
 from openvmas.eval.embedders.registry import weights_key
 from openvmas.eval.metrics import retrieval
+from openvmas.eval.metrics.distances import unit_rows
 from openvmas.eval.suites.cache import Cache, Sound
 from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.hub.taggers import Embedder, PictureEmbedder
@@ -38,9 +39,9 @@ MANY = 5  # pieces, above which it says something that the own one is among the 
 class LearnedSimilarity:
     """The learned comparison, with a cache of what it has encoded. name: as pages call it; key: of its weights."""
 
-    def __init__(self, cache: Cache, model: str | Path = MODEL) -> None:
+    def __init__(self, cache: Cache) -> None:
         """Raises ModelError where the model has no alignment."""
-        self._cache, self._model, self._weights = cache, find_weights(model), find_alignment(model)
+        self._cache, self._model, self._weights = cache, find_weights(MODEL), find_alignment(MODEL)
         self.name = f"{self._weights.name} {self._weights.version}"
         self.key = self._weights.sha256[:12]
 
@@ -78,17 +79,15 @@ class LearnedSimilarity:
 
         Nothing is said of music shorter than a second, and no ranks of a single clip.
         """
-        names = [name for name, (seen, heard) in pairs.items() if seen.places and heard.places]
-        seen, heard = ([pairs[name][side] for name in names] for side in (0, 1))
-        found: dict[str, dict[str, float]] = {}
-        for name in names:
-            own = self.aligner.compare_vectors(*pairs[name])
-            parts = {"meaning": own.meaning, "timing": own.timing}
-            found[name] = {"similarity": own.combined} | {f"similarity_{part}": x for part, x in parts.items()}
-        if len(names) > 1:
-            table = retrieval.similarities(seen, heard, lambda x, y: self.aligner.compare_vectors(x, y).combined)
-            for name, places in rank(names, table).items():
-                found[name] |= places
+        kept = {name: (seen, heard) for name, (seen, heard) in pairs.items() if seen.places and heard.places}
+        compare, found = self.aligner.compare_vectors, {}
+        for name, pair in kept.items():
+            own = compare(*pair)
+            parts = {"similarity": own.combined, "similarity_meaning": own.meaning, "similarity_timing": own.timing}
+            found[name] = parts
+        if len(kept) > 1:
+            every = [[compare(seen, heard).combined for _, heard in kept.values()] for seen, _ in kept.values()]
+            rank(found, np.array(every))
         return found
 
 
@@ -126,24 +125,23 @@ class EmbeddingSimilarity:
         table = retrieval.cosines(seen, heard)
         found = {name: {"similarity": float(own)} for name, own in zip(names, table.diagonal(), strict=True)}
         if len(names) > 1:
-            for name, places in rank(names, table).items():
-                found[name] |= places
+            rank(found, table)
         return {name: {f"{m}:{self.name}": value for m, value in values.items()} for name, values in found.items()}
 
 
-def rank(names: Sequence[str], table: np.ndarray) -> dict[str, dict[str, float]]:
-    """The measures of ranks by name and measure, from similarities [N, N] of pictures and music, N at least 2."""
+def rank(found: dict[str, dict[str, float]], table: np.ndarray) -> None:
+    """Add the measures of ranks to those of each clip, from similarities [N, N] of pictures and music, N at least 2."""
     ranked = retrieval.evaluate(table)
-    if len(names) <= MANY:
+    if len(found) <= MANY:
         del ranked["retrieval_r5"]  # all of them are among the first five
-    return {name: {measure: float(values[i]) for measure, values in ranked.items()} for i, name in enumerate(names)}
+    for i, measures in enumerate(found.values()):
+        measures.update((measure, float(values[i])) for measure, values in ranked.items())
 
 
 def mean_direction(embeddings: np.ndarray) -> np.ndarray:
     """The mean of the unit vectors of embeddings [P, D], P at least 1, brought to length 1: [D] float64."""
-    rows = np.asarray(embeddings, np.float64)
-    mean = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)).mean(axis=0)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+    mean = unit_rows(np.asarray(embeddings, np.float64)).mean(axis=0, keepdims=True)
+    return unit_rows(mean)[0]
 
 
 def sample_pictures(video: Path) -> np.ndarray:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from scipy import special, stats
 
 N_SIZES = 15  # of subsets, for the extrapolation
 N_DRAWS = 5  # of each size
@@ -118,19 +120,16 @@ class Extrapolation:
     distances: np.ndarray
 
 
-def frechet_infinity(
-    reference: np.ndarray, estimated: np.ndarray, smallest: int | None = None, n_sizes: int = N_SIZES, seed: int = 0
-) -> Extrapolation:
+def frechet_infinity(reference: np.ndarray, estimated: np.ndarray) -> Extrapolation:
     """`frechet` extrapolated to infinitely many estimated rows (Chong & Forsyth 2020; for audio Gui et al. 2024).
 
     The distance of random subsets is a straight line in 1 / size; its intercept is the value. Only the bias of the
-    estimated side goes; the reference should be large.
+    estimated side goes; the reference should be large. The smallest subset has a quarter of Q, at least D / 2 and 8.
 
     Parameters
     ----------
     reference : [P, D], embeddings of true sound
     estimated : [Q, D], embeddings of the sound in question
-    smallest : size of the smallest subset; a quarter of Q, at least D / 2 and 8, if left out
 
     Returns
     -------
@@ -141,22 +140,20 @@ def frechet_infinity(
     True
     """
     reference, estimated = validate(reference, estimated, min_rows=16)
-    smallest = smallest or min(max(len(estimated) // 4, estimated.shape[1] // 2, 8), 3 * len(estimated) // 4)
+    smallest = min(max(len(estimated) // 4, estimated.shape[1] // 2, 8), 3 * len(estimated) // 4)
     # Even steps of 1 / size, so that both ends of the line carry the same weight.
-    sizes = np.unique(np.rint(1 / np.linspace(1 / smallest, 1 / len(estimated), n_sizes)).astype(int))
+    sizes = np.unique(np.rint(1 / np.linspace(1 / smallest, 1 / len(estimated), N_SIZES)).astype(int))
     if len(sizes) < 3:
         raise ValueError(f"subsets from {smallest} to {len(estimated)} rows cannot make a line")
-    generator, wanted = np.random.default_rng(seed), Gaussian.fit(reference)
+    generator, wanted = np.random.default_rng(0), Gaussian.fit(reference)
     distances = []
     for size in sizes:
         n_draws = N_DRAWS if size < len(estimated) else 1
         draws = [generator.choice(len(estimated), size, replace=False) for _ in range(n_draws)]
         distances.append(float(np.mean([wanted.distance(Gaussian.fit(estimated[draw])) for draw in draws])))
     x, y = 1 / sizes, np.array(distances)
-    slope, intercept = np.polyfit(x, y, 1)
-    total = float(np.sum((y - y.mean()) ** 2))
-    r2 = 1 - float(np.sum((y - slope * x - intercept) ** 2)) / total if total > 0 else 1.0
-    return Extrapolation(float(intercept), r2, sizes, y)
+    line: Any = stats.linregress(x, y)
+    return Extrapolation(float(line.intercept), float(line.rvalue**2) if np.ptp(y) > 0 else 1.0, sizes, y)
 
 
 # --- kernel distances ---
@@ -304,9 +301,7 @@ def vendi(embeddings: np.ndarray) -> float:
     """
     x, _ = validate(embeddings, embeddings, min_rows=1)
     # Eigenvalues of XXᵀ are the squared singular values of X.
-    values = np.linalg.svd(unit_rows(x), compute_uv=False) ** 2
-    values = values[values > 1e-12 * values.sum()] / values.sum()
-    return float(np.exp(-np.sum(values * np.log(values))))
+    return float(np.exp(stats.entropy(np.linalg.svd(unit_rows(x), compute_uv=False) ** 2)))
 
 
 def mean_cosine_distance(embeddings: np.ndarray) -> float:
@@ -333,9 +328,7 @@ def mean_cosine_distance(embeddings: np.ndarray) -> float:
 
 def posteriors(logits: np.ndarray) -> np.ndarray:
     """Softmax over classes: [P, n_classes] to the same shape, rows sum to 1."""
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = np.exp(shifted - shifted.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    return special.softmax(np.asarray(logits, dtype=np.float64), axis=1)
 
 
 def validate_posteriors(rows: np.ndarray) -> np.ndarray:
@@ -386,8 +379,7 @@ def tag_divergence(reference: np.ndarray, estimated: np.ndarray) -> float:
 
 def _divergence(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """KL(p || q) of each row, nats: [P]."""
-    ratio = np.log(np.maximum(p, MIN_PROBABILITY)) - np.log(np.maximum(q, MIN_PROBABILITY))
-    return np.maximum(np.sum(p * ratio, axis=1), 0)
+    return np.maximum(special.rel_entr(p, np.maximum(q, MIN_PROBABILITY)).sum(axis=1), 0)
 
 
 def evaluate(

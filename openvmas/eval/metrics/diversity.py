@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from openvmas.eval.metrics.distances import mean_cosine_distance, validate_posteriors, vendi
 
@@ -129,13 +130,8 @@ def styles(shares: np.ndarray) -> Styles:
     3.0
     """
     rows = validate_posteriors(shares)
-    used, within = _entropy(rows.mean(axis=0)), float(np.mean([_entropy(row) for row in rows]))
+    used, within = float(stats.entropy(rows.mean(axis=0))), float(np.mean(stats.entropy(rows, axis=1)))
     return Styles(math.exp(used), math.exp(within), math.exp(max(0.0, used - within)))
-
-
-def _entropy(shares: np.ndarray) -> float:
-    shares = shares[shares > 0]
-    return float(-np.sum(shares * np.log(shares)))
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,11 @@ Reference first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
-from openvmas.eval.metrics.distances import validate_posteriors
-
-P = TypeVar("P")
-M = TypeVar("M")
+from openvmas.eval.metrics.distances import unit_rows, validate_posteriors
 
 
 def validate(similarity: np.ndarray) -> np.ndarray:
@@ -28,26 +23,6 @@ def validate(similarity: np.ndarray) -> np.ndarray:
     if not np.isfinite(similarity).all():
         raise ValueError("similarities must be finite")
     return similarity
-
-
-def similarities(pictures: Sequence[P], music: Sequence[M], similarity: Callable[[P, M], float]) -> np.ndarray:
-    """Similarity of every picture with every piece.
-
-    Parameters
-    ----------
-    pictures : N pictures of any type
-    music : M pieces of any type
-    similarity : function of a picture and a piece; it is called N M times, so open models before
-
-    Returns
-    -------
-    [N, M]
-
-    >>> similarities([1, 2], [3, 5], lambda picture, piece: picture * piece)
-    array([[ 3.,  5.],
-           [ 6., 10.]])
-    """
-    return np.array([[similarity(picture, piece) for piece in music] for picture in pictures], dtype=np.float64)
 
 
 def cosines(reference: np.ndarray, estimated: np.ndarray) -> np.ndarray:
@@ -66,8 +41,7 @@ def cosines(reference: np.ndarray, estimated: np.ndarray) -> np.ndarray:
     array([[1.],
            [0.]])
     """
-    x, y = (np.asarray(rows, dtype=np.float64) for rows in (reference, estimated))
-    x, y = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in (x, y))
+    x, y = (unit_rows(np.asarray(rows, dtype=np.float64)) for rows in (reference, estimated))
     return x @ y.T
 
 
@@ -95,44 +69,6 @@ def _places(similarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of others in each row of [N, N] that are above the own one, and that are as high: [N] each."""
     own = similarity.diagonal()[:, None]
     return (similarity > own).sum(axis=1), (similarity == own).sum(axis=1) - 1
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """r1, r5: share of pictures whose own music is the first, among the first five, in [0, 1]; by chance 1 / N, 5 / N.
-
-    median_rank: from 1 to N, by chance (N + 1) / 2. own: mean share of the other pieces that fit less than the own
-    one, ties half, in [0, 1]; by chance 0.5, whatever N is.
-    """
-
-    r1: float
-    r5: float
-    median_rank: float
-    own: float
-    chance_r1: float
-    chance_r5: float
-    chance_rank: float
-
-
-def retrieval(similarity: np.ndarray) -> Retrieval:
-    """R@k and median rank of the own music among all, as video-music retrieval reports them (Surís et al. 2022).
-
-    Ties count as drawn at random: a share of them lies among the first k.
-
-    Parameters
-    ----------
-    similarity : [N, N], row i is picture i, column j its music; transposed for pictures found by music
-
-    Returns
-    -------
-    Retrieval, with the values of chance
-
-    >>> retrieval(np.eye(4)).r1
-    1.0
-    """
-    found, n = evaluate(similarity), len(similarity)
-    r1, r5, own = (float(np.mean(found[name])) for name in ("retrieval_r1", "retrieval_r5", "own_similarity"))
-    return Retrieval(r1, r5, float(np.median(found["retrieval_rank"])), own, 1 / n, min(1.0, 5 / n), (n + 1) / 2)
 
 
 @dataclass(frozen=True)
@@ -180,7 +116,13 @@ def tag_agreement(reference: np.ndarray, estimated: np.ndarray) -> TagAgreement:
 
 
 def evaluate(similarity: np.ndarray) -> dict[str, np.ndarray]:
-    """The measures of similarities [N, N] by name: [N] each, one value per picture (see `Retrieval`)."""
+    """The measures of similarities [N, N] by name, one value per picture: [N] each.
+
+    retrieval_r1, retrieval_r5: whether the own music is the first, among the first five; their means are R@1 and R@5
+    (Surís et al. 2022), by chance 1 / N and 5 / N. Ties count as drawn at random: a share of them lies among the first.
+    retrieval_rank: from 1 to N, by chance (N + 1) / 2. own_similarity: share of the other pieces that fit less than the
+    own one, ties half, in [0, 1]; by chance 0.5, whatever N is.
+    """
     above, equal = _places(validate(similarity))
     n, place = len(similarity), 1 + above + equal / 2
 

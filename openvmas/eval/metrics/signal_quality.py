@@ -21,10 +21,8 @@ BLOCK_SECONDS, SILENCE = 0.05, -60.0  # s; dB below full scale, RMS
 ROLL_OFF = 0.95
 WINDOW, HOP = 2048, 1024  # samples, of the band width
 MIN_PERIOD, MAX_PERIOD = 0.25, 4.0  # s, of a stuck loop
-MAX_REPEAT_CHANGE, MIN_INNER_CHANGE = (
-    1.5,
-    4.0,
-)  # dB: mean difference of a repeat; least mean change inside a period of what is no held note
+MAX_REPEAT_CHANGE = 1.5  # dB: mean difference of a repeat
+MIN_INNER_CHANGE = 4.0  # dB: least mean change inside a period of what is no held note
 SMOOTH = 10  # frames on each side (0.1 s)
 FLOOR = -60.0  # dB below the loudest band: nothing quieter is compared
 PIECE = 1 << 18  # samples at a time
@@ -239,9 +237,7 @@ def _runs(is_same: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def seam_z(
-    wave: np.ndarray, sample_rate: int, interval: float, spectrogram: Spectrogram | None = None, seed: int = 0
-) -> float:
+def seam_z(wave: np.ndarray, sample_rate: int, interval: float, spectrogram: Spectrogram | None = None) -> float:
     """Jumps of the spectrum at every multiple of `interval` s, against the same at shifted places.
 
     In standard deviations of chance as `music.sync.sync_z`. Rise and fall of the log spectrum both count.
@@ -267,7 +263,7 @@ def seam_z(
     level = 20 * np.log10(np.maximum(spectrum.mel, max(1e-3 * float(spectrum.mel.max(initial=0.0)), 1e-9)))
     change = np.zeros(len(level))
     change[LAG:-LAG] = np.abs(level[2 * LAG :] - level[: -2 * LAG]).mean(axis=1)
-    return sync_z(change, borders, Fraction(spectrum.duration), seed=seed, rate=ONSET_RATE).z
+    return sync_z(change, borders, Fraction(spectrum.duration), rate=ONSET_RATE).z
 
 
 def evaluate(wave: np.ndarray, sample_rate: int, interval: float | None = None) -> dict[str, float]:

@@ -9,7 +9,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from scipy import stats
@@ -93,8 +92,8 @@ def bootstrap_interval(
     return Interval(value, float(low), float(high))
 
 
-def jackknife_interval(value: float, left_out: np.ndarray, level: float = 0.95) -> Interval:
-    """Jackknife confidence interval of a statistic of a whole set, with normal limits (Tukey 1958).
+def jackknife_interval(value: float, left_out: np.ndarray) -> Interval:
+    """Jackknife confidence interval (95 %) of a statistic of a whole set, with normal limits (Tukey 1958).
 
     For distances between clouds, where a bootstrap would draw the same patch twice and so move them.
 
@@ -102,20 +101,19 @@ def jackknife_interval(value: float, left_out: np.ndarray, level: float = 0.95) 
     ----------
     value : statistic of all clips
     left_out : [N], the statistic without each clip or group of clips
-    level : coverage of the interval, in (0, 1)
 
     Returns
     -------
     Interval in the unit of the statistic, with NaN limits for fewer than three groups
 
-    >>> jackknife_interval(1.0, np.array([0.9, 1.0, 1.1]), level=0.5).value
+    >>> jackknife_interval(1.0, np.array([0.9, 1.0, 1.1])).value
     1.0
     """
     n = len(left_out)
     if n < 3:
         return Interval(value, math.nan, math.nan)
     error = math.sqrt((n - 1) / n * float(np.sum((left_out - np.mean(left_out)) ** 2)))
-    reach = NormalDist().inv_cdf((1 + level) / 2) * error
+    reach = float(stats.norm.ppf(0.975)) * error
     return Interval(value, value - reach, value + reach)
 
 

@@ -82,7 +82,7 @@ class MarkAlignment:
         return float(np.median(known)) if len(known) else math.nan
 
 
-def align_marks(moments: np.ndarray, marks: np.ndarray, duration: float, seed: int = 0) -> MarkAlignment:
+def align_marks(moments: np.ndarray, marks: np.ndarray, duration: float) -> MarkAlignment:
     """Errors between moments of the picture and marks of the music, with chance from circular shifts of the moments.
 
     Parameters
@@ -101,7 +101,7 @@ def align_marks(moments: np.ndarray, marks: np.ndarray, duration: float, seed: i
     errors = nearest(moments, marks)
     if len(moments) == 0 or len(marks) == 0:
         return MarkAlignment(errors, math.nan, math.nan)
-    shifts = np.random.default_rng(seed).uniform(0, duration, N_SHIFTS)
+    shifts = np.random.default_rng(0).uniform(0, duration, N_SHIFTS)
     moved = ((moments + shifts[:, None]) % duration).ravel()
     within, chance = (float(np.mean(np.abs(e) <= TOLERANCE + 1e-9)) for e in (errors, nearest(moved, marks)))
     return MarkAlignment(errors, within, chance)
@@ -363,24 +363,6 @@ def ending(wave: np.ndarray, sample_rate: int) -> Ending:
     return Ending(last * size / sample_rate, drop, drop <= MAX_ENDING)
 
 
-def length_error(reference: float, estimated: float) -> float:
-    """Length of the sound less the length of the picture.
-
-    Parameters
-    ----------
-    reference : duration of the picture, s
-    estimated : duration of the sound, s
-
-    Returns
-    -------
-    s; below 0 where the sound is too short
-
-    >>> length_error(10.0, 9.5)
-    -0.5
-    """
-    return estimated - reference
-
-
 def evaluate(picture: VideoAnalysis, music: MusicAnalysis, wave: np.ndarray, sample_rate: int) -> dict[str, float]:
     """The measures of this module that need a picture and the wave [C, L] that belongs to it, by name.
 
@@ -400,7 +382,7 @@ def evaluate(picture: VideoAnalysis, music: MusicAnalysis, wave: np.ndarray, sam
         "cut_error_ms": cuts.median_ms,
         "cuts_within": cuts.within,
         "motion_correlation": motion_correlation(picture.motion, music.events.energy, float(picture.events.rate)),
-        "length_error": length_error(length, wave.shape[-1] / sample_rate),
+        "length_error": wave.shape[-1] / sample_rate - length,
     }
 
 

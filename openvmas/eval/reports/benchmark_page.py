@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from openvmas.eval.benchmark.run import RunResult, SystemResult
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.reports.folder_tables import OTHERS, label, title
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, span, table
+from openvmas.eval.reports.report_values import number, plain, span, table
 
 LEVEL = 0.05
 BEGIN, END = "<!-- table: made by openvmas eval run -->", "<!-- /table -->"
@@ -140,9 +139,9 @@ def set_tables(result: RunResult) -> list[str]:
     return parts
 
 
-def is_better(name: str, pairing: Pairing) -> bool:
-    """Whether the other system is better than the first beyond chance."""
-    return pairing.p < LEVEL and pairing.difference.value * MEASURES[base(name)].sign > 0
+def advantage(name: str, pairing: Pairing) -> float:
+    """Above 0 where the other system is better than the first beyond chance, below 0 where it is worse."""
+    return pairing.difference.value * MEASURES[base(name)].sign if pairing.p < LEVEL else 0.0
 
 
 def disadvantages_in_sets(result: RunResult) -> list[list[str]]:
@@ -164,7 +163,7 @@ def disadvantages_in_clips(result: RunResult) -> list[list[str]]:
     rows = []
     judged = {system.spec: system.selects_by_similarity for system in result.systems}
     for (spec, name), pairing in result.pairs.items():
-        if is_better(name, pairing):
+        if advantage(name, pairing) > 0:
             digits = MEASURES[base(name)].digits
             figures = [number(x, digits) for x in (pairing.reference, pairing.estimated)]
             mark = CHOSEN if name in JUDGED and judged[spec] else ""
@@ -185,9 +184,7 @@ def disadvantages(result: RunResult) -> str:
         parts.append("Over all music, where the two intervals do not meet:\n\n" + table(head, sets))
     if not clips and not sets:
         parts.append("Nowhere beyond chance.")
-    won = sum(
-        p.p < LEVEL and p.difference.value * MEASURES[base(name)].sign < 0 for (_, name), p in result.pairs.items()
-    )
+    won = sum(advantage(name, pairing) < 0 for (_, name), pairing in result.pairs.items())
     parts.append(f"{first} is the better one beyond chance in {won} of all {len(result.pairs)} comparisons over clips.")
     return "\n\n".join(parts)
 
@@ -267,14 +264,11 @@ def as_json(result: RunResult, command: str) -> dict[str, Any]:
             }
             for s in result.systems
         ],
-        "tests": list(tests_as_json(result)),
+        "tests": [
+            {"system": spec, "against": result.systems[0].spec, "measure": name, **asdict(pairing)}
+            for (spec, name), pairing in result.pairs.items()
+        ],
     })  # fmt: skip
-
-
-def tests_as_json(result: RunResult) -> Iterable[dict[str, Any]]:
-    """Every paired test."""
-    for (spec, name), pairing in result.pairs.items():
-        yield {"system": spec, "against": result.systems[0].spec, "measure": name, **asdict(pairing)}
 
 
 def systems_in_order(specs: str) -> Sequence[str]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from openvmas import __version__
 from openvmas.eval.benchmark.folder_measures import MeasuredFolder, Pairing
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.json_values import plain
-from openvmas.eval.reports.markdown_tables import number, span, table
+from openvmas.eval.reports.report_values import interval_cells, number, plain, table
 
+T = TypeVar("T")
 OTHERS = (
     "Similarity and ranks that name an embedder are by its own comparison: the cosine of five pictures and of the "
     "music in its space."
@@ -33,36 +33,34 @@ def title(name: str) -> str:
     return f"{measure.title}{unit}{f', {label(embedder)}' if embedder else ''}"
 
 
+def measure_table(head: Sequence[str], found: Mapping[str, T], cells: Callable[[T, int], Sequence[str]]) -> str:
+    """A row for each measure in the order of MEASURES: title, cells with so many digits, and the better side."""
+    measures = {name: MEASURES[base(name)] for name in in_order(found)}
+    rows = [[title(name), *cells(found[name], item.digits), item.better] for name, item in measures.items()]
+    return table(("measure", *head, "better"), rows)
+
+
 def summary_table(found: Mapping[str, tuple[Interval, int]]) -> str:
     """Mean, interval and number of files of every measure."""
-    rows = []
-    for name in in_order(found):
-        (interval, n), measure = found[name], MEASURES[base(name)]
-        figures = number(interval.value, measure.digits), span(interval, measure.digits)
-        rows.append([title(name), *figures, str(n), measure.better])
-    return table(("measure", "mean", "95 % interval", "files", "better"), rows)
+    head = ("mean", "95 % interval", "files")
+    return measure_table(head, found, lambda item, digits: [*interval_cells(item[0], digits), str(item[1])])
 
 
 def interval_table(found: Mapping[str, Interval]) -> str:
     """Figures of whole sets with their intervals."""
-    rows = []
-    for name in in_order(found):
-        interval, measure = found[name], MEASURES[base(name)]
-        figures = number(interval.value, measure.digits), span(interval, measure.digits)
-        rows.append([title(name), *figures, measure.better])
-    return table(("measure", "value", "95 % interval", "better"), rows)
+    return measure_table(("value", "95 % interval"), found, interval_cells)
 
 
 def pair_table(found: Mapping[str, Pairing]) -> str:
     """Both means, the difference with its interval, the corrected p-value and sizes of effect of every measure."""
-    rows = []
-    for name in in_order(found):
-        item, measure = found[name], MEASURES[base(name)]
-        figures = [number(x, measure.digits) for x in (item.reference, item.estimated, item.difference.value)]
-        effects = [number(item.p, 4), number(item.d, 2), number(item.delta, 2), str(item.n_pairs), measure.better]
-        rows.append([title(name), *figures, span(item.difference, measure.digits), *effects])
-    head = ("measure", "reference", "estimated", "difference", "95 % interval", "p (Holm)", "d", "delta", "pairs")
-    return table((*head, "better"), rows)
+
+    def cells(item: Pairing, digits: int) -> list[str]:
+        means = [number(item.reference, digits), number(item.estimated, digits)]
+        effects = [number(item.p, 4), number(item.d, 2), number(item.delta, 2), str(item.n_pairs)]
+        return [*means, *interval_cells(item.difference, digits), *effects]
+
+    head = ("reference", "estimated", "difference", "95 % interval", "p (Holm)", "d", "delta", "pairs")
+    return measure_table(head, found, cells)
 
 
 def page(

@@ -36,12 +36,10 @@ class Reference(System):
         return audio
 
 
-class CodecCopy(System):
+class CodecCopy(Reference):
     """The true music through our codec and back: what a perfect decoder could reach."""
 
     says = "the true music through our codec and back: the ceiling of what the decoder writes"
-    needs_reference = True
-    is_random = False
     known = frozenset({"model", "codebooks"})
 
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
@@ -63,10 +61,7 @@ class CodecCopy(System):
         return f"{super().version()} {self._weights.sha256} {self._codebooks}"
 
     def make(self, task: Task) -> Audio:
-        audio = task.excerpt.reference
-        if audio is None:
-            raise InputError(f"{task.excerpt.clip.name} has no reference music.")
-        rate = self._runner.sample_rate
+        audio, rate = super().make(task), self._runner.sample_rate
         mono = soxr.resample(audio.wave.mean(axis=0), audio.sample_rate, rate).astype(np.float32)
         wave = self._runner.decode(self._runner.encode(mono, self._codebooks))
         return Audio(wave[None, : len(mono)], rate)
@@ -94,10 +89,8 @@ class Noise(System):
     says = "white noise at -20 dB"
 
     def make(self, task: Task) -> Audio:
-        rng = np.random.default_rng(task.seed)
-        return Audio(
-            (NOISE_LEVEL * rng.normal(size=(2, n_samples(task)))).clip(-1, 1).astype(np.float32), SAMPLE_RATE_OUT
-        )
+        wave = NOISE_LEVEL * np.random.default_rng(task.seed).normal(size=(2, n_samples(task)))
+        return Audio(wave.clip(-1, 1).astype(np.float32), SAMPLE_RATE_OUT)
 
 
 class Silence(System):

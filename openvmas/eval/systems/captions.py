@@ -21,8 +21,7 @@ from openvmas.vision.mood import describe
 
 LEAST = 0.4  # standard deviations
 MAX_CLASSES, MIN_PROBABILITY = 2, 0.08  # classes named at most; mean probability
-AROUSAL = ("calm", "energetic")  # below and above the middle
-VALENCE = ("dark", "happy")
+POLES = {"arousal": ("calm", "energetic"), "valence": ("dark", "happy")}  # below and above the middle
 WORDS = {"hip_hop": "hip hop", "game": "video game"}  # the other axes are words themselves
 
 
@@ -40,17 +39,11 @@ class Caption:
 def caption(picture: VideoAnalysis) -> Caption:
     """The caption of a whole picture."""
     axes = describe(picture, 0.0, float(picture.duration))
-    words = [
-        pair[axes[axis] > 0] for axis, pair in (("arousal", AROUSAL), ("valence", VALENCE)) if is_strong(axes, axis)
-    ]
+    words = [pair[axes[axis] > 0] for axis, pair in POLES.items() if abs(axes.get(axis, 0.0)) >= LEAST]
     for group, n in ((FEELING_AXES, 1), (STYLE_AXES, 2), (INSTRUMENT_AXES, 2)):
         strong = sorted((axis for axis in group if axes.get(axis, 0) >= LEAST), key=lambda axis: -axes[axis])
         words += [WORDS.get(axis, axis) for axis in strong[:n]]
     return Caption(", ".join(dict.fromkeys(words)) or "background", visible_classes(picture))
-
-
-def is_strong(axes: dict[str, float], axis: str) -> bool:
-    return abs(axes.get(axis, 0.0)) >= LEAST
 
 
 def visible_classes(picture: VideoAnalysis) -> str:

@@ -15,7 +15,7 @@ from openvmas.errors import ModelError, OpenVMASError, OptionError
 from openvmas.eval.systems.captions import caption
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.generate.scorer import Scorer, exactly, load
-from openvmas.media.audio import Audio, WavReader
+from openvmas.media.audio import Audio, map_wav
 from openvmas.media.mix import mix
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.conditioning import build_condition
@@ -34,8 +34,8 @@ def finished(wave: np.ndarray, duration: Fraction, options: MixOptions, scratch:
     """A wave [C, L] at 48 kHz as long as the picture and at the loudness of finished videos."""
     target = scratch / "finished.wav"
     mix(wave, None, duration, options, output=target)
-    with_sound = WavReader(target)
-    return Audio(np.array(with_sound.read(0, with_sound.n_samples)), with_sound.sample_rate)
+    mapped, rate = map_wav(target)
+    return Audio(np.array(mapped), rate)
 
 
 class Ours(System):

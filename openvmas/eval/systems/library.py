@@ -12,7 +12,6 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-import soxr
 
 from openvmas.errors import InputError, OptionError
 from openvmas.eval.embedders.cross_modal_similarity import LearnedSimilarity
@@ -22,7 +21,7 @@ from openvmas.eval.suites.media_files import SOUND_SUFFIXES
 from openvmas.eval.systems.composers import finished
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.generate.similarity import Aligner, Vectors
-from openvmas.media.audio import Audio, read_audio
+from openvmas.media.audio import Audio, read_audio, resample
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, MixOptions
 
 HOP = 160  # codec steps from one place to the next: half of a window of the encoder
@@ -117,7 +116,5 @@ def cut(audio: Audio, start: float, task: Task) -> Audio:
     """The track from `start` s on, as long as the picture, faded out, at the loudness of finished videos."""
     first = round(start * audio.sample_rate)
     wave = audio.wave[:, first : first + round(task.excerpt.duration * audio.sample_rate)]
-    wave = fade_out(np.nan_to_num(wave), audio.sample_rate)
-    if audio.sample_rate != SAMPLE_RATE_OUT:
-        wave = soxr.resample(wave.T, audio.sample_rate, SAMPLE_RATE_OUT).T
-    return finished(np.ascontiguousarray(wave, np.float32), task.excerpt.duration, MixOptions(), task.scratch)
+    faded = Audio(fade_out(np.nan_to_num(wave), audio.sample_rate), audio.sample_rate)
+    return finished(resample(faded, SAMPLE_RATE_OUT).wave, task.excerpt.duration, MixOptions(), task.scratch)

@@ -8,8 +8,8 @@ of systems/*.toml. The classes are in `eval.systems.baselines`, `eval.systems.co
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
+import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -82,7 +82,7 @@ class System:
         raise NotImplementedError
 
 
-KINDS: dict[str, str] = {
+KINDS: dict[str, str] = {  # classes in `openvmas.eval.systems`, each imported when it is asked for
     "ours": "composers.Ours",
     "symbolic": "composers.Symbolic",
     "waveform": "composers.Waveform",
@@ -98,27 +98,22 @@ KINDS: dict[str, str] = {
     "silence": "baselines.Silence",
     "folder": "external_systems.Folder",
 }
-
-
-def find_class(name: str) -> type[System]:
-    """The class of "module.Class" in this room."""
-    module, _, found = name.partition(".")
-    return getattr(importlib.import_module(f"openvmas.eval.systems.{module}"), found)
+COMMAND = "external_systems.Command"
 
 
 def open_system(spec: str, setting: Setting) -> System:
     """The system that a spec names. Raises OptionError, ModelError or InputError."""
     kind, _, rest = spec.partition(":")
-    if kind == "folder":
-        return find_class(KINDS[kind])(spec, {"folder": rest}, setting)
     if kind in KINDS:
-        return find_class(KINDS[kind])(spec, read_options(spec, rest), setting)
-    path = command_file(spec, setting)
-    if path is None:
+        options = {"folder": rest} if kind == "folder" else read_options(spec, rest)
+    elif path := command_file(spec, setting):
+        options = {"file": str(path)}
+    else:
         raise OptionError(
             f"there is no system {spec}; choose from {', '.join(KINDS)}, or give a file of systems/*.toml."
         )
-    return find_class("external_systems.Command")(spec, {"file": str(path)}, setting)
+    found: type[System] = pkgutil.resolve_name(f"openvmas.eval.systems.{KINDS.get(kind, COMMAND)}")
+    return found(spec, options, setting)
 
 
 def read_options(spec: str, text: str) -> dict[str, str]:
@@ -143,6 +138,5 @@ def command_file(spec: str, setting: Setting) -> Path | None:
 def file_name(spec: str) -> str:
     """The spec as the name of a folder: readable, and different for different specs."""
     plain = "".join(c if c.isalnum() or c in "-_.=" else "-" for c in spec)
-    return (
-        plain if plain == spec and len(plain) < 60 else f"{plain[:40]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"
-    )
+    is_readable = plain == spec and len(plain) < 60
+    return plain if is_readable else f"{plain[:40]}-{hashlib.sha256(spec.encode()).hexdigest()[:8]}"

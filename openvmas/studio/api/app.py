@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
@@ -39,6 +40,7 @@ def create_app(studio: Studio) -> StudioGuard:
     app = FastAPI(
         title="OpenVMAS studio", version=__version__, lifespan=live, openapi_url="/api/openapi.json", docs_url=None,
         redoc_url=None, description="Music for a video: upload, plan, score, listen, change, download.",
+        generate_unique_id_function=operation_id,
     )  # fmt: skip
     app.state.studio = studio
     for api in (project_routes, upload_routes, plan_routes, job_routes, take_routes):
@@ -51,6 +53,12 @@ def create_app(studio: Studio) -> StudioGuard:
         app.mount("/static", StaticFiles(directory=STATIC))
         app.get("/", include_in_schema=False)(page)
     return StudioGuard(app, options.token, options.host)
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of a route's function as programs call it: readTake for `read_take`."""
+    first, *rest = route.name.split("_")
+    return first + "".join(part.title() for part in rest)
 
 
 def page() -> FileResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,17 +55,18 @@ VIDEO_TYPES = {
 ANY_TYPE = "*/*"
 
 
-def body_of(media_type: str, *codes: int) -> dict[int | str, dict[str, Any]]:
-    """OpenAPI description of an answer that is not JSON."""
-    # Formats that tools would parse are left without a schema.
-    is_binary = media_type.startswith(("audio/", "image/")) or media_type == "application/zip"
-    content = {media_type: {"schema": {"type": "string", "format": "binary"}} if is_binary else {}}
-    return {code: {"content": content, "description": "The bytes."} for code in codes or (200,)}
-
-
 def errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI description of the refusals of a path; 400, 401, 403, 413 and 422 may come from any."""
     return {code: {"model": schemas.Error} for code in (400, 401, 403, 413, 422, *codes)}
+
+
+def sends(media_type: str, *refusals: int, statuses: tuple[int, ...] = (200,), **others: Any) -> dict[str, Any]:
+    """Arguments of a route whose answer is not JSON, for its OpenAPI description. others: further answers."""
+    # Formats that tools would parse are left without a schema.
+    is_binary = media_type.startswith(("audio/", "image/")) or media_type == "application/zip"
+    content = {media_type: {"schema": {"type": "string", "format": "binary"}} if is_binary else {}}
+    bodies = {status: {"content": content, "description": "The bytes."} for status in statuses}
+    return {"response_class": Response, "responses": errors(*refusals) | bodies | others}
 
 
 class Studio:
@@ -100,24 +102,18 @@ TheStudio = Annotated[Studio, Depends(the_studio)]
 Owner = Annotated[str, Depends(the_owner)]
 
 
-def the_project(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
-    """The row of the project in the path. Raises NotFoundError."""
-    return projects.find(studio.database, owner, id)
+def row_of(find: Callable[[Database, str, str], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """The dependency that finds the row of the id in the path, if it is the owner's. Raises NotFoundError."""
+
+    def find_row(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
+        return find(studio.database, owner, id)
+
+    return find_row
 
 
-def the_job(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
-    """The row of the job in the path. Raises NotFoundError."""
-    return projects.find_job(studio.database, owner, id)
-
-
-def the_take(studio: TheStudio, owner: Owner, id: schemas.Id) -> dict[str, Any]:
-    """The row of the take in the path. Raises NotFoundError."""
-    return projects.find_take(studio.database, owner, id)
-
-
-ProjectRow = Annotated[dict[str, Any], Depends(the_project)]
-JobRow = Annotated[dict[str, Any], Depends(the_job)]
-TakeRow = Annotated[dict[str, Any], Depends(the_take)]
+ProjectRow = Annotated[dict[str, Any], Depends(row_of(projects.find))]
+JobRow = Annotated[dict[str, Any], Depends(row_of(projects.find_job))]
+TakeRow = Annotated[dict[str, Any], Depends(row_of(projects.find_take))]
 
 
 def error_response(status: int, sentence: str, headers: Any = None) -> JSONResponse:

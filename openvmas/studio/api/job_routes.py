@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from openvmas.errors import OptionError
 from openvmas.planning.schema import write_plan
 from openvmas.studio.api import schemas
-from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, body_of, errors
+from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, errors, sends
 from openvmas.studio.api.schemas import NAMES, check_options
 from openvmas.studio.api.upload_routes import analysis_limits
 from openvmas.studio.api.views import describe_model
@@ -33,8 +33,8 @@ SHORTEST_PART = 0.5  # s that can be written anew
 router = APIRouter(prefix="/api")
 
 
-@router.post("/projects/{id}/jobs", status_code=201, responses=errors(404, 409, 429), operation_id="createJob")
-def create(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.NewJob) -> schemas.Job:
+@router.post("/projects/{id}/jobs", status_code=201, responses=errors(404, 409, 429))
+def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.NewJob) -> schemas.Job:
     """Submit a job.
 
     score: music for the whole video; redo: one part of a take anew; mix: a take at other levels; analyze: again.
@@ -128,25 +128,22 @@ def takes_to_mix(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> l
     return [{"parent": take["id"], "options": kept | given, "part": None, **same}]
 
 
-@router.get("/jobs/{id}", responses=errors(404), operation_id="readJob")
-def read(studio: TheStudio, job: JobRow) -> schemas.Job:
+@router.get("/jobs/{id}", responses=errors(404))
+def read_job(studio: TheStudio, job: JobRow) -> schemas.Job:
     """The state and progress of a job."""
     return studio.views.job(job)
 
 
-@router.post("/jobs/{id}/cancel", responses=errors(404, 409), operation_id="cancelJob")
-def cancel(studio: TheStudio, owner: Owner, job: JobRow) -> schemas.Job:
+@router.post("/jobs/{id}/cancel", responses=errors(404, 409))
+def cancel_job(studio: TheStudio, owner: Owner, job: JobRow) -> schemas.Job:
     """Stop a job; one that runs stops within two seconds."""
     if not jobs.cancel(studio.database, job["id"]):
         raise ConflictError("this job has ended already; there is nothing to cancel.")
     return show(studio, owner, job["id"])
 
 
-EVENTS = {**errors(404, 429), **body_of("text/event-stream")}
-
-
-@router.get("/jobs/{id}/events", response_class=StreamingResponse, responses=EVENTS, operation_id="watchJob")
-async def events(studio: TheStudio, owner: Owner, job: JobRow, request: Request) -> StreamingResponse:
+@router.get("/jobs/{id}/events", **sends("text/event-stream", 404, 429))
+async def watch_job(studio: TheStudio, owner: Owner, job: JobRow, request: Request) -> StreamingResponse:
     """The job at once and at each change, as server-sent events named `job`; ends after a final state.
 
     While a video is being watched there are also events named `analysis`: shots, cuts, visual beats and energy of what

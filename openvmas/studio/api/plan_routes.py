@@ -17,7 +17,7 @@ from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import VERSION, ScorePlan, read_plan, write_plan
 from openvmas.settings import Options
 from openvmas.studio.api import schemas
-from openvmas.studio.api.context import ProjectRow, Studio, TheStudio, body_of, errors, send_text
+from openvmas.studio.api.context import ProjectRow, Studio, TheStudio, errors, send_text, sends
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.folders import ProjectFolder, safe_stem
 from openvmas.studio.storage.projects import TooManyError
@@ -100,8 +100,8 @@ def write(
     return show(studio, project["id"], response)
 
 
-@router.post("/plan/suggest", responses=errors(404, 409, 429), operation_id="suggestPlan")
-def suggest(studio: TheStudio, project: ProjectRow, sent: schemas.Suggest, response: Response) -> schemas.Plan:
+@router.post("/plan/suggest", responses=errors(404, 409, 429))
+def suggest_plan(studio: TheStudio, project: ProjectRow, sent: schemas.Suggest, response: Response) -> schemas.Plan:
     """Plan again. Text and mood that are left out stay as they are; null takes them away."""
     version, current = projects.current_plan(studio.database, project["id"])
     given = sent.model_fields_set
@@ -123,22 +123,22 @@ def suggest(studio: TheStudio, project: ProjectRow, sent: schemas.Suggest, respo
     return show(studio, project["id"], response)
 
 
-@router.post("/plan/undo", responses=errors(404, 409), operation_id="undoPlan")
-def undo(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
+@router.post("/plan/undo", responses=errors(404, 409))
+def undo_plan(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
     """Go back to the version before."""
     projects.go_to_plan(studio.database, project["id"], step=-1)
     return show(studio, project["id"], response)
 
 
-@router.post("/plan/redo", responses=errors(404, 409), operation_id="redoPlan")
-def redo(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
+@router.post("/plan/redo", responses=errors(404, 409))
+def redo_plan(studio: TheStudio, project: ProjectRow, response: Response) -> schemas.Plan:
     """Go forward to the version that was undone."""
     projects.go_to_plan(studio.database, project["id"], step=1)
     return show(studio, project["id"], response)
 
 
-@router.get("/plan/history", responses=errors(404), operation_id="readPlanHistory")
-def history(studio: TheStudio, project: ProjectRow) -> schemas.PlanHistory:
+@router.get("/plan/history", responses=errors(404))
+def read_plan_history(studio: TheStudio, project: ProjectRow) -> schemas.PlanHistory:
     """The versions that are kept."""
     rows = studio.database.rows(
         "SELECT version, made_at, note FROM plans WHERE project = ? ORDER BY version", (project["id"],)
@@ -146,16 +146,15 @@ def history(studio: TheStudio, project: ProjectRow) -> schemas.PlanHistory:
     return schemas.PlanHistory(versions=[schemas.PlanVersion(**row) for row in rows], current=project["plan_version"])
 
 
-@router.post("/plan/restore", responses=errors(404, 409), operation_id="restorePlan")
-def restore(studio: TheStudio, project: ProjectRow, sent: schemas.Restore, response: Response) -> schemas.Plan:
+@router.post("/plan/restore", responses=errors(404, 409))
+def restore_plan(studio: TheStudio, project: ProjectRow, sent: schemas.Restore, response: Response) -> schemas.Plan:
     """Go to any version of the history."""
     projects.go_to_plan(studio.database, project["id"], version=sent.version)
     return show(studio, project["id"], response)
 
 
-@router.get("/plan.yaml", response_class=Response, responses={**errors(404), **body_of("application/yaml")},
-            operation_id="downloadPlan")  # fmt: skip
-def download(studio: TheStudio, project: ProjectRow) -> Response:
+@router.get("/plan.yaml", **sends("application/yaml", 404))
+def download_plan(studio: TheStudio, project: ProjectRow) -> Response:
     """The plan as the YAML file that `openvmas score --plan` takes."""
     _, plan = projects.current_plan(studio.database, project["id"])
     name = safe_stem(project["filename"] or project["name"])

@@ -20,9 +20,9 @@ from openvmas.studio.api.context import (
     Studio,
     TheStudio,
     WrongTokenError,
-    body_of,
     errors,
     send_file,
+    sends,
 )  # fmt: skip
 from openvmas.studio.api.guard import COOKIE, match_token
 from openvmas.studio.api.schemas import check_options
@@ -45,13 +45,13 @@ def mood_words() -> list[str]:
     )
 
 
-@router.get("/session", operation_id="readSession")
+@router.get("/session")
 def read_session(studio: TheStudio, request: Request) -> schemas.Session:
     """Whether a token is needed, limits, models, options with their ranges, and the words for moods."""
     return session(studio.options, request.state.owner, mood_words())
 
 
-@router.post("/session", status_code=204, responses=errors(), operation_id="signIn")
+@router.post("/session", status_code=204, responses=errors())
 def sign_in(studio: TheStudio, sent: schemas.SignIn, request: Request, response: Response) -> None:
     """Exchange the token for a cookie."""
     if studio.options.token and match_token(sent.token, studio.options.token) is None:
@@ -62,14 +62,14 @@ def sign_in(studio: TheStudio, sent: schemas.SignIn, request: Request, response:
         )
 
 
-@router.delete("/session", status_code=204, responses=errors(), operation_id="signOut")
+@router.delete("/session", status_code=204, responses=errors())
 def sign_out(response: Response) -> None:
     """Forget the cookie."""
     response.delete_cookie(COOKIE, httponly=True, samesite="strict", path="/")
 
 
-@router.post("/projects", status_code=201, responses=errors(429), operation_id="createProject")
-def create(studio: TheStudio, owner: Owner, sent: schemas.NewProject) -> schemas.Project:
+@router.post("/projects", status_code=201, responses=errors(429))
+def create_project(studio: TheStudio, owner: Owner, sent: schemas.NewProject) -> schemas.Project:
     """A new project; then upload its video."""
     project = projects.create(studio.database, owner, sent.name)
     return show(studio, owner, project)
@@ -83,22 +83,24 @@ def show(studio: Studio, owner: str, project: str) -> schemas.Project:
         return studio.views.project(projects.read(studio.database, owner, project))
 
 
-@router.get("/projects", responses=errors(), operation_id="listProjects")
-def list_all(studio: TheStudio, owner: Owner) -> schemas.Projects:
+@router.get("/projects", responses=errors())
+def list_projects(studio: TheStudio, owner: Owner) -> schemas.Projects:
     """All projects of this token, the newest first, without their jobs and takes."""
     with studio.database.read():
         rows = studio.database.rows("SELECT * FROM projects WHERE owner = ? ORDER BY created DESC, id", (owner,))
         return schemas.Projects(projects=[studio.views.project(row, is_whole=False) for row in rows])
 
 
-@router.get("/projects/{id}", responses=errors(404), operation_id="readProject")
-def read(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Project:
+@router.get("/projects/{id}", responses=errors(404))
+def read_project(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Project:
     """A project with its jobs and takes."""
     return show(studio, owner, id)
 
 
-@router.patch("/projects/{id}", responses=errors(404), operation_id="changeProject")
-def change(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.ProjectChange) -> schemas.Project:
+@router.patch("/projects/{id}", responses=errors(404))
+def change_project(
+    studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.ProjectChange
+) -> schemas.Project:
     """Give a project another name, or keep settings with it."""
     settings = None
     if sent.settings is not None:
@@ -107,15 +109,14 @@ def change(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.P
     return show(studio, owner, project["id"])
 
 
-@router.delete("/projects/{id}", status_code=204, responses=errors(404), operation_id="deleteProject")
-def delete(studio: TheStudio, project: ProjectRow) -> None:
+@router.delete("/projects/{id}", status_code=204, responses=errors(404))
+def delete_project(studio: TheStudio, project: ProjectRow) -> None:
     """Delete a project with everything that was made in it."""
     projects.remove(studio.database, project["id"])
 
 
-@router.get("/projects/{id}/video", response_class=FileResponse, operation_id="readVideo",
-            responses={**errors(404), **body_of(ANY_TYPE, 200, 206)})  # fmt: skip
-def video(studio: TheStudio, project: ProjectRow, download: bool = False) -> FileResponse:
+@router.get("/projects/{id}/video", **sends(ANY_TYPE, 404, statuses=(200, 206)))
+def read_video(studio: TheStudio, project: ProjectRow, download: bool = False) -> FileResponse:
     """The original video; ranges are answered."""
     if project["video"] is None:
         raise NotFoundError("there is no video yet; upload one.")
@@ -124,15 +125,16 @@ def video(studio: TheStudio, project: ProjectRow, download: bool = False) -> Fil
     return send_file(path, media, project["filename"] if download else None)
 
 
-@router.get("/projects/{id}/filmstrip", response_class=FileResponse, responses={**errors(404), **body_of("image/jpeg")},
-            operation_id="readFilmstrip")  # fmt: skip
-def filmstrip(studio: TheStudio, project: ProjectRow, ready: Annotated[int | None, Query(ge=0)] = None) -> FileResponse:
+@router.get("/projects/{id}/filmstrip", **sends("image/jpeg", 404))
+def read_filmstrip(
+    studio: TheStudio, project: ProjectRow, ready: Annotated[int | None, Query(ge=0)] = None
+) -> FileResponse:
     """Small pictures of the whole video in one JPEG; `ready` only makes the address another one."""
     return send_file(ProjectFolder(studio.database.folder, project["id"]).filmstrip, "image/jpeg")
 
 
-@router.get("/projects/{id}/analysis", responses=errors(404), operation_id="readAnalysis")
-def analysis(studio: TheStudio, project: ProjectRow) -> schemas.Analysis:
+@router.get("/projects/{id}/analysis", responses=errors(404))
+def read_analysis(studio: TheStudio, project: ProjectRow) -> schemas.Analysis:
     """The events and curves of the video: shots, cuts, visual beats, energy, motion, novelty, speech."""
     try:
         return schemas.Analysis(**read_json(ProjectFolder(studio.database.folder, project["id"]).summary))

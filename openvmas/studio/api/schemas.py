@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from openvmas.errors import OptionError
+from openvmas.planning.beat_grid import TempoMark
 from openvmas.pretrained import list_presets
 from openvmas.settings import GROUPS, Options, value_type
 from openvmas.studio.limits import MAX_VARIATIONS
@@ -299,12 +300,6 @@ class Analysis(BaseModel):
     speech: list[float] | None
 
 
-class PlanTempoMark(BaseModel):
-    time: Seconds
-    tempo: float
-    beat: int = 1
-
-
 class PlanSection(BaseModel):
     start: Seconds
     end: Seconds
@@ -338,7 +333,7 @@ class Plan(BaseModel):
     text: str | None
     mood: str | None
     beats_per_bar: int
-    tempo_map: list[PlanTempoMark]
+    tempo_map: list[TempoMark]
     sections: list[PlanSection]
     hits: list[PlanHit]
     energy_curve: list[tuple[float, float]]

@@ -26,12 +26,11 @@ from openvmas.studio.api.context import (
     Studio,
     TakeRow,
     TheStudio,
-    body_of,
     error_response,
     errors,
     send_file,
     send_text,
-    the_take,
+    sends,
 )  # fmt: skip
 from openvmas.studio.api.views import download_name, read_json
 from openvmas.studio.storage import projects
@@ -44,8 +43,7 @@ POLL_FILE_S = 0.01  # and at the length of its file alone
 PIECE = SAMPLE_RATE_OUT * FRAME  # bytes that are read at once
 Of = Annotated[Literal["music", "mix"], Query(description="The music alone, or the finished sound.")]
 
-DONE_ERRORS = errors(404, 409, 410)
-NOT_YET: dict[int | str, dict[str, Any]] = {204: {"description": "Not written yet."}}
+NOT_YET: Any = {"204": {"description": "Not written yet."}}
 
 router = APIRouter(prefix="/api/takes/{id}")
 
@@ -62,8 +60,8 @@ def the_done_take(row: TakeRow) -> dict[str, Any]:
 DoneTakeRow = Annotated[dict[str, Any], Depends(the_done_take)]
 
 
-@router.get("", responses=errors(404), operation_id="readTake")
-def read(studio: TheStudio, row: TakeRow) -> schemas.TakeWithReport:
+@router.get("", responses=errors(404))
+def read_take(studio: TheStudio, row: TakeRow) -> schemas.TakeWithReport:
     """A take, and when it is finished the measures of its music."""
     report = None
     if row["state"] == "done":
@@ -86,30 +84,30 @@ def shorten(report: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@router.patch("", responses=errors(404), operation_id="changeTake")
-def change(studio: TheStudio, row: TakeRow, sent: schemas.TakeChange) -> schemas.Take:
+@router.patch("", responses=errors(404))
+def change_take(studio: TheStudio, row: TakeRow, sent: schemas.TakeChange) -> schemas.Take:
     """Give a take another name."""
     projects.change(studio.database, "takes", row["id"], name=sent.name)
     return schemas.Take(**studio.views.take(row | {"name": sent.name}))
 
 
-@router.delete("", status_code=204, responses=errors(404, 409), operation_id="deleteTake")
-def delete(studio: TheStudio, row: TakeRow) -> None:
+@router.delete("", status_code=204, responses=errors(404, 409))
+def delete_take(studio: TheStudio, row: TakeRow) -> None:
     """Delete a take and its files."""
     projects.remove_take(studio.database, row)
 
 
 def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[TakeSound, str]:
     """The sound and the take's state. Raises NotFoundError, for a mix also ConflictError and GoneError."""
-    row = the_take(studio, owner, take)
+    row = projects.find_take(studio.database, owner, take)
     row = the_done_take(row) if of == "mix" else row
     files, n_samples = studio.views.files(row), math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
     sound = TakeSound(files.mixed, WAV_HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
     return sound, row["state"]
 
 
-@router.get("/peaks", responses=errors(404, 409, 410), operation_id="readPeaks")
-def peaks(
+@router.get("/peaks", responses=errors(404, 409, 410))
+def read_peaks(
     studio: TheStudio, row: TakeRow, per_second: Annotated[int, Query(ge=1, le=100)] = 20, of: Of = "music"
 ) -> schemas.Peaks:
     """Lowest and highest sample of each stretch, for a waveform."""
@@ -121,9 +119,8 @@ def peaks(
     return schemas.Peaks(per_second=per_second, min=low, max=high)
 
 
-@router.get("/blocks/{n}", response_class=Response, operation_id="readBlock",
-            responses={**errors(404, 409, 410, 429), **body_of("audio/wav"), **NOT_YET})  # fmt: skip
-async def block(
+@router.get("/blocks/{n}", **sends("audio/wav", 404, 409, 410, 429, **NOT_YET))
+async def read_block(
     studio: TheStudio, owner: Owner, id: schemas.Id, n: Annotated[int, PathParameter(ge=0, le=10**6)],
     wait: Annotated[float, Query(ge=0, le=20, description="Seconds to wait for it.")] = 0, of: Of = "music",
 ) -> Response:  # fmt: skip
@@ -152,9 +149,8 @@ async def block(
         studio.watchers -= 1
 
 
-@router.get("/audio", response_class=StreamingResponse, operation_id="readAudio",
-            responses={**errors(404, 409, 410, 416, 429), **body_of("audio/wav", 200, 206)})  # fmt: skip
-async def audio(
+@router.get("/audio", **sends("audio/wav", 404, 409, 410, 416, 429, statuses=(200, 206)))
+async def read_audio(
     studio: TheStudio, owner: Owner, id: schemas.Id, request: Request, of: Of = "music",
     range: Annotated[str | None, Header()] = None,
 ) -> Response:  # fmt: skip
@@ -208,54 +204,40 @@ async def grow(
         studio.watchers -= 1
 
 
-@router.get("/video", response_class=FileResponse, responses={**DONE_ERRORS, **body_of(ANY_TYPE, 200, 206)},
-            operation_id="readTakeVideo")  # fmt: skip
-def video(studio: TheStudio, row: DoneTakeRow, download: bool = False) -> FileResponse:
+@router.get("/video", **sends(ANY_TYPE, 404, 409, 410, statuses=(200, 206)))
+def read_take_video(studio: TheStudio, row: DoneTakeRow, download: bool = False) -> FileResponse:
     """The finished video; ranges are answered."""
     suffix = json.loads(row["found"])["suffix"]
     media = VIDEO_TYPES.get(suffix, "application/octet-stream")
     return send_file(studio.views.files(row).video(suffix), media, download_name(row) if download else None)
 
 
-@router.get("/music.wav", response_class=FileResponse, responses={**DONE_ERRORS, **body_of("audio/wav")},
-            operation_id="readMusic")  # fmt: skip
-def music(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
-    """The music alone at the asked loudness."""
-    return send_file(studio.views.files(row).music, "audio/wav", download_name(row, ".wav"))
-
-
-@router.get("/plan.yaml", response_class=Response, operation_id="readTakePlan",
-            responses={**errors(404), **body_of("application/yaml")})  # fmt: skip
-def plan(row: TakeRow) -> Response:
+@router.get("/plan.yaml", **sends("application/yaml", 404))
+def read_take_plan(row: TakeRow) -> Response:
     """The plan that the take was made to."""
     return send_text(row["plan"], "application/yaml", download_name(row, ".plan.yaml"))
 
 
-@router.get("/report.json", response_class=FileResponse, operation_id="readReport",
-            responses={**DONE_ERRORS, **body_of("application/json")})  # fmt: skip
-def report(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
-    """The whole report: how the take was made, and all measures."""
-    return send_file(studio.views.files(row).report, "application/json", download_name(row, ".report.json"))
-
-
-@router.get("/markers.{kind}", response_class=Response, responses={**DONE_ERRORS, **body_of(ANY_TYPE)},
-            operation_id="readMarkers")  # fmt: skip
-def markers(row: DoneTakeRow, kind: Literal["csv", "edl", "otio"]) -> Response:
+@router.get("/markers.{kind}", **sends(ANY_TYPE, 404, 409, 410))
+def read_markers(row: DoneTakeRow, kind: Literal["csv", "edl", "otio"]) -> Response:
     """Sections, hits and beats for editors: CSV, EDL (CMX 3600) or OpenTimelineIO."""
     found = gather(read_plan(row["plan"]), json.loads(row["video"]), download_name(row), row["name"])
     media, write = FORMATS[kind]
     return send_text(write(found), media, download_name(row, f".markers.{kind}"))
 
 
-@router.get("/midi", response_class=FileResponse, responses={**DONE_ERRORS, **body_of("audio/midi")},
-            operation_id="readMidi")  # fmt: skip
-def midi(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
-    """The notes, where the model writes notes."""
-    return send_file(studio.views.files(row).midi, "audio/midi", download_name(row, ".mid"))
+def offer_file(address: str, name: str, media: str, ending: str, about: str) -> None:
+    """Add a route for one file of finished takes. name: in `TakeFolder`; ending: of the name it is saved under."""
+
+    def send(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
+        return send_file(getattr(studio.views.files(row), name), media, download_name(row, ending))
+
+    router.get(address, name=f"read_{name}", description=about, **sends(media, 404, 409, 410))(send)
 
 
-@router.get("/stems", response_class=FileResponse, responses={**DONE_ERRORS, **body_of("application/zip")},
-            operation_id="readStems")  # fmt: skip
-def stems(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
-    """Each instrument alone, as WAV files in a ZIP, where the model has them."""
-    return send_file(studio.views.files(row).stems, "application/zip", download_name(row, ".stems.zip"))
+offer_file("/music.wav", "music", "audio/wav", ".wav", "The music alone at the asked loudness.")
+WHOLE = "The whole report: how the take was made, and all measures."
+offer_file("/report.json", "report", "application/json", ".report.json", WHOLE)
+offer_file("/midi", "midi", "audio/midi", ".mid", "The notes, where the model writes notes.")
+STEMS = "Each instrument alone, as WAV files in a ZIP, where the model has them."
+offer_file("/stems", "stems", "application/zip", ".stems.zip", STEMS)

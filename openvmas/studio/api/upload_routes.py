@@ -38,8 +38,8 @@ GOING_ON = {200: {"model": schemas.Upload, "description": "Going on with an uplo
 router = APIRouter(prefix="/api/projects/{id}/upload")
 
 
-@router.post("", status_code=201, responses={**errors(404, 409), **GOING_ON}, operation_id="startUpload")
-def start(studio: TheStudio, row: ProjectRow, sent: schemas.NewUpload, response: Response) -> schemas.Upload:
+@router.post("", status_code=201, responses=errors(404, 409) | GOING_ON)
+def start_upload(studio: TheStudio, row: ProjectRow, sent: schemas.NewUpload, response: Response) -> schemas.Upload:
     """Say what will be uploaded; the answer says from where to go on."""
     if row["state"] not in ("empty", "uploading", "refused"):
         raise ConflictError("this project has its video already; make another project for another video.")
@@ -78,18 +78,17 @@ def shown(studio: Studio, row: dict[str, Any]) -> schemas.Upload:
     return found
 
 
-@router.get("", responses=errors(404), operation_id="readUpload")
+@router.get("", responses=errors(404))
 @router.head("", responses=errors(404), operation_id="headUpload")
-def read(studio: TheStudio, row: ProjectRow, response: Response) -> schemas.Upload:
+def read_upload(studio: TheStudio, row: ProjectRow, response: Response) -> schemas.Upload:
     """The number of bytes that have arrived; also in the header Upload-Offset."""
     found = shown(studio, row)
     response.headers["Upload-Offset"] = str(found.offset)
     return found
 
 
-@router.patch("", status_code=204, responses={**errors(404, 409, 415), 204: OFFSET}, openapi_extra=BODY,
-              operation_id="continueUpload")  # fmt: skip
-async def go_on(
+@router.patch("", status_code=204, responses={**errors(404, 409, 415), 204: OFFSET}, openapi_extra=BODY)
+async def continue_upload(
     studio: TheStudio, row: ProjectRow, request: Request, upload_offset: Annotated[int, Header(ge=0, le=2**53)]
 ) -> Response:
     """Send the bytes from Upload-Offset on, at most `chunk` of them."""

@@ -84,12 +84,8 @@ class Views:
             )
             place = before["n"] if before else 0
         takes = self._database.rows("SELECT * FROM takes WHERE job = ? ORDER BY number", (row["id"],))
-        shown = {
-            "place": place,
-            "options": json.loads(row["options"]),
-            "takes": [self.job_take(take) for take in takes],
-        }
-        return schemas.Job(**row | shown)
+        options, shown = json.loads(row["options"]), [self.job_take(take) for take in takes]
+        return schemas.Job(**row | {"place": place, "options": options, "takes": shown})
 
     def job_take(self, row: dict[str, Any]) -> schemas.JobTake:
         """A take of a job, with the music that is written so far."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from openvmas.eval.metrics.timing import TOLERANCE, align_marks, nearest
-from openvmas.eval.reports.json_values import plain as rounded
+from openvmas.eval.reports.report_values import plain as rounded
 from openvmas.files import check_space
 from openvmas.generate.deliver import Hidden, Prepared, Stages, deliver, plain, space_needed
 from openvmas.generate.piece import Piece

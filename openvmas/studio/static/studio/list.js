@@ -56,30 +56,15 @@ export class List {
       const disabled = section.locked;
       const isLast = index + 1 === plan.sections.length;
       const set = (changes) => workspace.edit((now) => plans.setSection(now, index, changes));
-      const number = (text, low, high, what) => {
-        if (text === "") return null;
-        const value = Number(text.replace(",", "."));
-        if (!(value >= low && value <= high))
-          throw new Error(`${what} goes from ${low} to ${high}; write a number between.`);
-        return value;
-      };
+      const number = (text, low, high, what) => (text === "" ? null : readNumber(text, low, high, what));
       const end = (text) => {
-        const time = readClock(text);
-        if (Number.isNaN(time)) throw new Error(`“${text}” is not a time; write it like ${clockText(section.end)}.`);
+        const time = readTime(text, section.end);
         workspace.edit((now) => plans.moveBorder(now, index, time, fps));
       };
       return make(
         "tr",
         {},
-        make(
-          "th",
-          { scope: "row" },
-          make(
-            "button",
-            { type: "button", class: "chip", "data-key": `go-${index}`, onclick: () => this.#go(index, section.start) },
-            `${index + 1}`,
-          ),
-        ),
+        rowHead(`go-${index}`, index, () => this.#go(index, section.start)),
         make("td", {}, clockText(section.start)),
         isLast
           ? make("td", {}, clockText(section.end))
@@ -147,33 +132,17 @@ export class List {
     const row = (hit, index) => {
       const name = `hit ${index + 1}`;
       const move = (text) => {
-        const time = readClock(text);
-        if (Number.isNaN(time)) throw new Error(`“${text}” is not a time; write it like ${clockText(hit.time)}.`);
+        const time = readTime(text, hit.time);
         workspace.edit((now) => plans.moveHit(now, index, time, workspace.fps));
       };
       const strength = (text) => {
-        const value = Number(text.replace(",", "."));
-        if (!(value >= 1 && value <= 100))
-          throw new Error("Strength goes from 1 to 100 percent; write a number between.");
+        const value = readNumber(text, 1, 100, "Strength", " percent");
         workspace.edit((now) => plans.setHit(now, index, { strength: value / 100 }));
       };
       return make(
         "tr",
         {},
-        make(
-          "th",
-          { scope: "row" },
-          make(
-            "button",
-            {
-              type: "button",
-              class: "chip",
-              "data-key": `go-hit-${index}`,
-              onclick: () => this.player.seek(hit.time + 0.002),
-            },
-            `${index + 1}`,
-          ),
-        ),
+        rowHead(`go-hit-${index}`, index, () => this.player.seek(hit.time + 0.002)),
         this.#cell(`hit-${index}`, `Time of ${name}`, clockText(hit.time), move, { size: 8 }),
         this.#cell(`strength-${index}`, `Strength of ${name}, percent`, Math.round(hit.strength * 100), strength, {
           size: 4,
@@ -215,6 +184,27 @@ export class List {
     this.workspace.select({ kind: "section", index });
     this.player.seek(start + 0.002);
   }
+}
+
+/** The time that was typed, s; throws the sentence why it is none. now: the time as it is. */
+function readTime(text, now) {
+  const time = readClock(text);
+  if (Number.isNaN(time)) throw new Error(`“${text}” is not a time; write it like ${clockText(now)}.`);
+  return time;
+}
+
+/** The number that was typed, with a point or a comma; throws the sentence why it cannot be. */
+function readNumber(text, low, high, what, unit = "") {
+  const value = Number(text.replace(",", "."));
+  if (!(value >= low && value <= high))
+    throw new Error(`${what} goes from ${low} to ${high}${unit}; write a number between.`);
+  return value;
+}
+
+/** The first cell of a row: a button with its number that goes there. */
+function rowHead(key, index, onclick) {
+  const attributes = { type: "button", class: "chip", "data-key": key, onclick };
+  return make("th", { scope: "row" }, make("button", attributes, `${index + 1}`));
 }
 
 function table(caption, heads, rows) {

@@ -1,11 +1,32 @@
-"""Markdown tables that read well in a terminal too, and their figures."""
+"""Figures of reports: in types that JSON has, and in Markdown tables that read well in a terminal too."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
 
-from openvmas.eval.metrics.statistics import Interval
+import numpy as np
+
+if TYPE_CHECKING:  # intervals need SciPy, reports of videos do not
+    from openvmas.eval.metrics.statistics import Interval
+
+
+def plain(value: Any, form: str = ".6g") -> Any:
+    """The value with dataclasses as objects, arrays as lists, and NaN or infinities as None.
+
+    form: to which numbers are rounded: ".6g" for 6 significant digits, ".4f" for 4 places.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value), form)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item, form) for key, item in value.items()}
+    if isinstance(value, np.ndarray | list | tuple):
+        return [plain(item, form) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(f"{value:{form}}") if math.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def number(value: float, digits: int) -> str:
@@ -21,6 +42,11 @@ def span(interval: Interval, digits: int) -> str:
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return ""
     return f"{number(interval.low, digits)} to {number(interval.high, digits)}"
+
+
+def interval_cells(interval: Interval, digits: int) -> list[str]:
+    """A figure and its limits."""
+    return [number(interval.value, digits), span(interval, digits)]
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
