@@ -1,12 +1,13 @@
 """Write the audio prompts that ship with a model: excerpts of its training music, chosen to be unlike one another.
 
-    python tools/build_prompts.py LISTING.csv PACKAGES OUT.npz TABLE.csv [--model mini] [--count 320]
+    python tools/build_prompts.py LISTING.csv PACKAGES OUT.npz TABLE.csv [--count 700] [--version 0.5]
 
 LISTING is as for tools/tag_music.py, PACKAGES holds one unpacked package per folder. From each training track a few
-places are tried: an excerpt ends on a downbeat, is neither silent nor sung, and its sound survives the codec. Those
-that are kept cover the axes: always the one that is farthest from all that were taken (Gonzalez 1985), after the
-extremes of every axis. OUT.npz is the bank, TABLE.csv names track, author and licence of each. Needs the extra `eval`
-and `python tools/fetch_eval_weights.py`. Candidates are kept beside OUT, so that a second run goes on.
+places are tried: an excerpt ends on a downbeat and is neither silent nor sung. Those that are kept cover the axes:
+after the extremes of every axis, always the one that is farthest from all that were taken (Gonzalez 1985). OUT.npz is
+the bank, TABLE.csv names track, author and licence of each; a model in whose folder OUT lies gets it into its manifest.
+Needs the extra `eval` and `python tools/fetch_eval_weights.py`. What was tried is kept in a folder, so that a second
+run goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import csv
 import hashlib
 import io
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from openvmas.generate.audio_prompts import STEPS, AudioPrompt, condition_of, pa
 from openvmas.hub.taggers import SAMPLE_RATE as TAG_RATE
 from openvmas.hub.taggers import Yamnet, log_mel
 from openvmas.music.analysis import analyze_music
-from openvmas.pretrained import find_weights
+from openvmas.pretrained import MANIFEST, find_weights, write_manifest
 from openvmas.timeline import Events
 from openvmas.train.codec.corpus import find_files, is_held_out
 from openvmas.train.decoder.examples import EXCLUDED_ALBUMS, MAX_SINGING, MAX_SPEECH
@@ -145,7 +147,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("table", type=Path)
     parser.add_argument("--model", default="mini")
-    parser.add_argument("--count", type=int, default=320)
+    parser.add_argument("--count", type=int, default=700)
+    parser.add_argument("--candidates", type=Path, default=Path("prompt-candidates"), help="folder of what was tried")
+    parser.add_argument("--version", help="of the model from now on")
     given = parser.parse_args()
     rows = [
         (row, path)
@@ -155,9 +159,9 @@ def main() -> None:
         and float(row["singing_share"]) <= MAX_SINGING
         and float(row["speech_share"]) <= MAX_SPEECH
     ]
-    found = collect(rows, given.out.parent / "candidates", given.model)
+    found = collect(rows, given.candidates, given.model)
     tagger, axes = fit(found, Yamnet().classes)
-    tagger.save(given.out.parent)
+    tagger.save(given.candidates)
     chosen = cover(np.clip(axes, -3, 3), given.count)
     prompts, entries, table = [], [], [["prompt", "track", "start_s", "author", "title", "licence"]]
     for i in sorted(chosen):
@@ -169,8 +173,21 @@ def main() -> None:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(table)
     write_text(given.table, text.getvalue())
+    register(given.out, given.version)
     size = given.out.stat().st_size / 1e6
     print(f"{len(found)} candidates of {len(rows)} tracks, {len(chosen)} prompts, {size:.2f} MB")
+
+
+def register(bank: Path, version: str | None) -> None:
+    """Name the bank in the manifest of the model whose folder it lies in, if it lies in one."""
+    path = bank.parent / MANIFEST
+    if path.exists():
+        old = json.loads(path.read_text())
+        files = {role: entry["file"] for role, entry in old["files"].items()} | {"prompts": bank.name}
+        write_manifest(
+            bank.parent, name=old["name"], version=version or old["version"], licence=old["licence"], files=files,
+            sizes=old["sizes"],
+        )  # fmt: skip
 
 
 def as_prompt(

@@ -272,7 +272,7 @@ class BatchDecoder:
         for step in range(audio.n_steps):
             reader.step(tokens[:, step])
         for state in reader._states:
-            state.wide.pin(min(PINNED, audio.n_steps), state.position)
+            state.wide.pin(min(PINNED, audio.n_steps, len(state.wide.mask) * 2 // 3), state.position)
         self._states = [
             state.take(np.repeat(np.arange(len(part)), self.n))
             for part, state in zip(self._parts, reader._states, strict=True)

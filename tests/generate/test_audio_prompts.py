@@ -1,0 +1,233 @@
+"""Audio prompts: what is read first stays in view, what fits is chosen, and a recording of one's own is taken."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from openvmas.condition import AXES
+from openvmas.errors import InputError, ModelError, OptionError
+from openvmas.files import write_npz
+from openvmas.generate.audio_prompts import STEPS, AudioPrompt, PromptBank, condition_of, pack, read_recording
+from openvmas.generate.batch_decoder import HIDDEN, TURN_EVERY, Ring
+from openvmas.generate.composer import ModelComposer
+from openvmas.media.audio import write_wav
+from openvmas.pretrained import find_weights
+from openvmas.settings import CONTROL_RATE, GenerateOptions
+from openvmas.studio.api.schemas import describe_options
+from openvmas.symbolic.composer import SymbolicComposer
+from openvmas.timeline import Events
+from tests.cli.test_cli import main
+from tests.generate.made import export_debug, make_condition
+
+RATE = 32_000
+
+
+def make_prompt(index: int, size: int = 64, n: int = 60, tempo: float = 120.0, axis: str = "rock") -> AudioPrompt:
+    rng = np.random.default_rng(index)
+    events = Events(CONTROL_RATE, *(rng.random((3, n)).astype(np.float32)))
+    axes = np.zeros(len(AXES))
+    axes[AXES.index(axis)] = 2.0
+    beats = np.arange(0, n / 50, 60 / tempo) if tempo else np.zeros(0)
+    codes = rng.integers(0, size, (4, n))
+    return AudioPrompt(f"p{index}", codes, condition_of(events, beats, beats[::4], axes), tempo, axes, 0.5, "t", "CC0")
+
+
+def write_bank(path: Path, prompts: list[AudioPrompt]) -> Path:
+    rows = [
+        {"name": p.name, "track": "t", "start": 1.0, "licence": p.licence, "tempo": p.tempo,
+         "beats": list(p.condition.beats), "downbeats": list(p.condition.downbeats)}
+        for p in prompts
+    ]  # fmt: skip
+    write_npz(path, pack(prompts, rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def composer(tmp_path_factory: pytest.TempPathFactory) -> ModelComposer:
+    return ModelComposer(find_weights(export_debug(tmp_path_factory.mktemp("debug"))))
+
+
+def codes_of(composer: ModelComposer, audio: AudioPrompt | None, n: int = 120, **options: int) -> np.ndarray:
+    given = GenerateOptions(**{"candidates": 1, **options})
+    return np.concatenate([part.codes for part in composer.write(make_condition(n), given, audio)], axis=1)
+
+
+def rotated(keys: np.ndarray, position: int, frequency: np.ndarray) -> np.ndarray:
+    a, b = np.split(keys, 2)
+    cosine, sine = np.cos(position * frequency), np.sin(position * frequency)
+    return np.concatenate([a * cosine - b * sine, a * sine + b * cosine])
+
+
+def test_pinned_keys_travel_along_at_distances_of_the_window() -> None:
+    rng, size, n, last = np.random.default_rng(0), 24, 8, 30
+    frequency = 10_000.0 ** (-np.arange(2) / 2)
+    keys, values = rng.normal(size=(200, 4)), rng.normal(size=(200, 4))
+    ring = Ring([0], batch=1, groups=1, head_width=4, window=size + 1)
+
+    def write(position: int) -> None:
+        ring.write(
+            position, rotated(keys[position], position, frequency)[None, None, None], values[position][None, None, None]
+        )
+        ring.turn(frequency)
+
+    for position in range(last):
+        write(position)
+    ring.pin(n, last)
+    assert np.allclose(ring.values[0, 0, 0, :n], values[last - n : last], atol=1e-6)
+    for position in range(last, 150):
+        write(position)
+        if position - last < size - n:
+            continue
+        recent = {tuple(np.round(v, 4)) for v in ring.values[0, 0, 0, n:]}
+        assert recent == {
+            tuple(np.round(v.astype(np.float32), 4)) for v in values[position - (size - n) + 1 : position + 1]
+        }
+        assert np.allclose(ring.values[0, 0, 0, :n], values[last - n : last], atol=1e-6)
+        # A pinned key is as if its step were `lag` steps later: right behind the others, or up to a turn farther away.
+        lags = [
+            lag for lag in range(200)
+            if np.allclose(ring.keys[0, 0, 0, :, n - 1], rotated(keys[last - 1], last - 1 + lag, frequency), atol=1e-3)
+        ]  # fmt: skip
+        assert any(0 <= (position - (size - n)) - (last - 1 + lag) < TURN_EVERY for lag in lags)
+
+
+def test_pins_before_the_window_is_full() -> None:
+    ring = Ring([0], batch=1, groups=1, head_width=2, window=11)
+    for position in range(4):
+        ring.write(position, np.full((1, 1, 1, 2), position + 1.0), np.full((1, 1, 1, 2), position + 1.0))
+    ring.pin(3, 4)
+    assert ring.values[0, 0, 0, :3, 0].tolist() == [2, 3, 4]
+    assert (ring.mask[:3] == 0).all() and (ring.mask[3:] == HIDDEN).sum() == 6
+
+
+def test_music_goes_on_from_its_prompt(composer: ModelComposer) -> None:
+    audio, other = make_prompt(1), make_prompt(2)
+    written = codes_of(composer, audio)
+    assert written.shape == (4, 120)
+    assert np.array_equal(written, codes_of(composer, audio))
+    assert not np.array_equal(written, codes_of(composer, other))
+    assert not np.array_equal(written, codes_of(composer, None))
+    assert codes_of(composer, audio, candidates=3).shape == (4, 120)
+
+
+def test_a_long_piece_still_knows_its_prompt(composer: ModelComposer) -> None:
+    """With equal codes since, music after many windows differs by what is pinned alone."""
+    one, two = (codes_of(composer, make_prompt(i), n=400) for i in (1, 2))
+    assert not np.array_equal(one[:, -50:], two[:, -50:])
+
+
+def test_the_bank_gives_back_what_was_packed(tmp_path: Path) -> None:
+    prompts = [make_prompt(i, tempo=tempo) for i, tempo in enumerate((90.0, 0.0))]
+    bank = PromptBank(write_bank(tmp_path / "prompts.npz", prompts))
+    assert len(bank) == 2
+    for found, packed in zip((bank[0], bank[1]), prompts, strict=True):
+        assert np.array_equal(found.codes, packed.codes) and found.tempo == packed.tempo
+        assert np.allclose(found.axes, packed.axes, atol=0.02)
+        assert np.allclose(found.condition.events.accents, packed.condition.events.accents, atol=0.003)
+        assert np.allclose(found.condition.beats, packed.condition.beats)
+        assert np.isinf(found.condition.time_left).all()
+    (tmp_path / "other.npz").write_bytes(b"no bank")
+    with pytest.raises(ModelError, match="no bank of audio prompts"):
+        PromptBank(tmp_path / "other.npz")
+
+
+def test_what_was_asked_for_is_chosen(tmp_path: Path) -> None:
+    kinds = ("rock", "ambient", "piano", "drums")
+    prompts = [make_prompt(i, axis=kind, tempo=t) for i, (kind, t) in enumerate(itertools.product(kinds, (90, 127)))]
+    bank = PromptBank(write_bank(tmp_path / "prompts.npz", prompts))
+    for kind in kinds:
+        best = bank[int(np.argmin(bank.distances({kind: 2.0}, 127, 0.5)))]
+        assert best.axes[AXES.index(kind)] > 1.9 and best.tempo == 127
+    half = bank[int(np.argmin(bank.distances({"rock": 2.0}, 45, 0.5)))]
+    assert half.tempo == 90, "half the tempo is the same beat"
+    condition = make_condition(200)
+    assert bank.of(condition, 3).name == bank.of(condition, 3).name
+    assert len({bank.of(condition, seed).name for seed in range(40)}) > 1
+
+
+def test_the_bank_that_ships() -> None:
+    weights = find_weights("mini")
+    bank = PromptBank(weights.file("prompts"))
+    assert len(bank) >= 300 and weights.file("prompts").stat().st_size < 3e6
+    licences = {bank[i].licence for i in range(len(bank))}
+    assert "" not in licences and not any("NC" in licence or "non" in licence.lower() for licence in licences)
+    strongest = [float(np.sort(bank.axes[:, i])[-5]) for i in range(len(AXES))]
+    assert min(strongest) > 1.0, "every axis has prompts for it"
+    assert all(bank[i].codes.shape == (4, STEPS) and bank[i].codes.max() < 1024 for i in range(0, len(bank), 50))
+
+
+def beating(seconds: float, bpm: float = 120.0) -> np.ndarray:
+    """Drums and a chord, louder in the second half: [n] float32."""
+    t = np.arange(int(seconds * RATE)) / RATE
+    beat = np.exp(-20 * (t % (60 / bpm))) * np.sin(2 * np.pi * 90 * t)
+    chord = sum(np.sin(2 * np.pi * f * t) for f in (220, 277, 330)) / 6
+    return ((0.4 * beat + 0.2 * chord) * np.where(t > seconds / 2, 1.0, 0.2)).astype(np.float32)
+
+
+def test_a_recording_of_ones_own(tmp_path: Path) -> None:
+    weights = find_weights("mini")
+    write_wav(tmp_path / "mine.wav", beating(24.0)[None], RATE)
+    whole = read_recording(tmp_path / "mine.wav", None, weights)
+    assert whole.codes.shape[0] == 4 and whole.n_steps == STEPS
+    assert float(whole.source.split(" at ")[1].split()[0]) > 8, "the fuller half"
+    there = read_recording(tmp_path / "mine.wav", 3.0, weights)
+    assert there.source == "mine.wav at 3.0 s" and 100 <= there.n_steps <= STEPS
+    assert there.condition.n_steps == there.n_steps
+    write_wav(tmp_path / "short.wav", beating(1.0)[None], RATE)
+    write_wav(tmp_path / "silent.wav", np.zeros((1, 10 * RATE), np.float32), RATE)
+    for name, at, sentence in (
+        ("short.wav", None, "less than 2 s of sound"),
+        ("mine.wav", 23.5, "less than 2 s of sound after 23.5 s"),
+        ("silent.wav", None, "silent there"),
+        ("missing.wav", None, "missing.wav"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            read_recording(tmp_path / name, at, weights)
+
+
+def test_no_music_is_copied_from_the_recording(tmp_path: Path) -> None:
+    write_wav(tmp_path / "mine.wav", beating(24.0)[None], RATE)
+    composer = ModelComposer(find_weights("mini"))
+    options = GenerateOptions(candidates=1, like=str(tmp_path / "mine.wav"))
+    condition = make_condition(500)
+    audio = composer.prompt_for(condition, options)
+    assert audio is not None
+    codes = np.concatenate([part.codes for part in composer.write(condition, options, audio)], axis=1)
+    longest = 0
+    for shift in range(-audio.n_steps + 1, codes.shape[1]):
+        low, high = max(0, shift), min(codes.shape[1], shift + audio.n_steps)
+        same = (codes[:, low:high] == audio.codes[:, low - shift : high - shift]).all(axis=0)
+        runs = np.diff(np.flatnonzero(np.concatenate([[True], ~same, [True]])))
+        longest = max(longest, int(runs.max()) - 1)
+    assert longest <= 25, f"{longest / 50} s are the recording's own"
+
+
+def test_the_report_names_the_prompt(tmp_path: Path, composer: ModelComposer) -> None:
+    bank = write_bank(tmp_path / "prompts.npz", [make_prompt(i) for i in range(3)])
+    weights = dataclasses.replace(composer.weights, files={**composer.weights.files, "prompts": bank})
+    prompted = ModelComposer(weights)
+    piece = prompted.compose(make_condition(100), None, GenerateOptions(candidates=1))
+    for _ in piece:
+        pass
+    assert piece.report["audio_prompt"]["licence"] == "CC0"
+    plain = prompted.compose(make_condition(100), None, GenerateOptions(candidates=1, no_prompt=True))
+    for _ in plain:
+        pass
+    assert plain.report["audio_prompt"] is None
+
+
+def test_who_cannot_sound_like_a_recording_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OptionError, match="cannot sound like a recording; give --model mini"):
+        SymbolicComposer(find_weights("symbolic")).prepare(GenerateOptions(like="song.mp3"))
+    assert main(["score", "examples/city.mp4", "--like", "missing.mp3", "--quiet"]) == 2
+    assert "missing.mp3" in capsys.readouterr().err
+
+
+def test_a_page_cannot_name_files_of_the_server() -> None:
+    names = {item.name for item in describe_options()}
+    assert "like" not in names and {"like_at", "temperature"} <= names
