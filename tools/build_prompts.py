@@ -76,7 +76,7 @@ def candidate_of(wave: np.ndarray, start: float, runner: CodecRunner, embedder: 
     codes = runner.encode(wave[: len(wave) // hop * hop])[:4, begin:end]
     tags = measure(soxr.resample(part, rate, TAG_RATE), embedder, log_mel)
     voices = [embedder.classes.index(name) for name in VOICES if name in embedder.classes]
-    if (1 / (1 + np.exp(-tags.logits[0, voices]))).max() > MAX_VOICE:
+    if tags.logits[0, voices].max() > np.log(MAX_VOICE / (1 - MAX_VOICE)):
         return []
     events = analysis.events
     return [

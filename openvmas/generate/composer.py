@@ -94,7 +94,8 @@ class ModelComposer(Composer):
         audio = self.prompt_for(condition, options)
         yield from self._sound(piece.keep_codes(noted(self.write(condition, options, audio))), condition, meter)
         if piece.codes is not None:
-            piece.report["audio_prompt"] = audio.describe() if audio is not None else None
+            if audio is not None:
+                piece.report["audio_prompt"] = audio.describe()
             measures = meter.measure(piece.codes, condition)
             piece.report["candidates"] = options.candidates
             piece.report["music"] = {**vars(measures), "failures": measures.failures}
