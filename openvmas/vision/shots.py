@@ -92,9 +92,9 @@ class ShotFinder:
 
     def _append(self, times: np.ndarray, frames: np.ndarray) -> None:
         before = self._frames[-1:] if len(self._frames) else frames[:1]
-        signed = np.concatenate([before, frames]).astype(np.int16)
-        self._change = np.append(self._change, np.abs(np.diff(signed, axis=0)).mean(axis=(1, 2, 3)))
-        level = luma(frames).mean(axis=(1, 2))
+        values = np.concatenate([before, frames]).astype(np.float32).reshape(len(frames) + 1, -1)
+        self._change = np.append(self._change, np.abs(np.diff(values, axis=0)).mean(axis=1))
+        level = luma(values[1:].reshape(frames.shape)).mean(axis=(1, 2))
         self._level = np.append(self._level, level)
         self._times = np.append(self._times, times)
         self._frames = np.concatenate([self._frames, frames])
