@@ -159,6 +159,7 @@ def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
     ones, zeros = np.ones_like(x), np.zeros_like(x)
     # u = a + c x - d y, v = b + c y + d x: four numbers, stable even where half of the picture has no texture
     design = np.concatenate([np.column_stack([ones, zeros, x, -y]), np.column_stack([zeros, ones, y, x])])
+    products = (design[:, :, None] * design[:, None, :]).reshape(-1, 16)
     target = np.concatenate(flow.reshape(2, n, -1), axis=1).astype(np.float64)
     trust = np.concatenate([weight.reshape(n, -1)] * 2, axis=1).astype(np.float64) + 1e-3
     solution = np.zeros((n, 4))
@@ -168,8 +169,8 @@ def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
         error = np.hypot(*np.split(target - solution @ design.T, 2, axis=1))
         scatter = np.median(error, axis=1, keepdims=True) + 0.1
         robust = trust * np.tile(1 / (1 + (error / (1.5 * scatter)) ** 2), 2)
-        left = np.einsum("fk,ki,kj->fij", robust, design, design) + np.eye(4) * 1e-3
-        solution = np.linalg.solve(left, np.einsum("fk,ki,fk->fi", robust, design, target)[..., None])[..., 0]
+        left = (robust @ products).reshape(n, 4, 4) + np.eye(4) * 1e-3
+        solution = np.linalg.solve(left, ((robust * target) @ design)[..., None])[..., 0]
     fitted = (solution @ design.T).reshape(n, 2, n_rows, n_columns).transpose(1, 0, 2, 3)
     return fitted.astype(np.float32), solution[:, 2] / scale
 
