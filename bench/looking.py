@@ -67,7 +67,7 @@ def stage_times(path: Path) -> dict[str, float]:
 
         return call
 
-    patches = [mock.patch.object(*place, timed(name, getattr(*place))) for name, place in STAGES.items()]
+    patches = [mock.patch.object(o, attribute, timed(n, getattr(o, attribute))) for n, (o, attribute) in STAGES.items()]
     patches.append(mock.patch.object(analysis, "_read_ahead", lambda items, depth: items))
     for patch in patches:
         patch.start()

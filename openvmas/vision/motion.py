@@ -8,7 +8,7 @@ linear maps along rows and columns are matrix products, which are many times fas
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -99,16 +99,15 @@ class Levels:
         spectrum = np.fft.rfft2((coarse - coarse.mean(axis=(1, 2), keepdims=True)) * window)
         return cls(coarse, spectrum, _without_light(coarse), _without_light(fine), frames.shape[2])
 
-    def _arrays(self) -> tuple[np.ndarray, ...]:
-        return self.coarse, self.spectrum, self.plain_coarse, self.plain_fine
-
     def __getitem__(self, part: slice | np.ndarray) -> Levels:
-        return Levels(*(a[part] for a in self._arrays()), self.width)
+        plain = self.plain_coarse[part], self.plain_fine[part]
+        return Levels(self.coarse[part], self.spectrum[part], *plain, self.width)
 
     def join(self, after: Levels) -> Levels:
         """These frames and then those."""
-        pairs = zip(self._arrays(), after._arrays(), strict=True)
-        return Levels(*(np.concatenate(pair) for pair in pairs), self.width)
+        names = ("coarse", "spectrum", "plain_coarse", "plain_fine")
+        joined = {name: np.concatenate([getattr(self, name), getattr(after, name)]) for name in names}
+        return replace(self, **joined)
 
 
 def describe_pairs(before: Levels, after: Levels, steps: np.ndarray) -> np.ndarray:
