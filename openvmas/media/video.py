@@ -24,6 +24,8 @@ from openvmas.timeline import Clock
 
 __all__ = ["FrameChunk", "FrameRequest", "VideoInfo", "probe", "read_frames"]
 
+MIN_REDUCTION = 4  # pixels of the source per pixel asked for, along a side: from here on pictures are small
+
 
 @dataclass(frozen=True)
 class FrameRequest:
@@ -73,15 +75,17 @@ def read_frames(
     counts = [_count(request, ticks, base, info, Fraction(max_fps)) for request in requests]
     wanted = {int(tick) for tick in ticks[np.sum(counts, axis=0) > 0]}
     sinks = [_Sink(request, info, chunk, index) for index, request in enumerate(requests)]
+    is_small = all(sink.reduction >= MIN_REDUCTION for sink in sinks)
     last: tuple[av.VideoFrame, float] | None = None
     served = 0  # frames of the file whose samples have been given
-    for frame, tick in _decode(path, info, wanted):
+    for frame, tick in _decode(path, info, wanted, is_small):
         place = served if tick is None else int(np.searchsorted(ticks, tick, side="right")) - 1
         if place < served or place >= len(ticks) or (frame.is_corrupt and last is not None):
             continue
         now = (frame, float((ticks[place] - ticks[0]) * base))
         for sink, count in zip(sinks, counts, strict=True):
-            yield from sink.take(last or now, count[served:place].sum())  # frames that are broken or not there
+            if place > served:  # frames that are broken or not there
+                yield from sink.take(last or now, count[served:place].sum())
             yield from sink.take(now, count[place])
         last, served = now, place + 1
     if last is None:
@@ -121,11 +125,12 @@ def _count(request: FrameRequest, ticks: np.ndarray, base: Fraction, info: Video
 
 
 def _decode(
-    path: str | Path, info: VideoInfo, wanted: set[int] | None = None
+    path: str | Path, info: VideoInfo, wanted: set[int] | None = None, is_small: bool = False
 ) -> Iterator[tuple[av.VideoFrame, int | None]]:
     """Frames in the order shown, with their presentation times in ticks.
 
-    Frames not in `wanted` that no other frame refers to need not be decoded, which saves up to half of the time.
+    Frames not in `wanted` that no other frame refers to need not be decoded, which saves up to half of the time. With
+    is_small those that no other refers to are not deblocked, of which nothing is left in small pictures.
     """
     if info.clock.spans:
         yield from _decode_spans(path, info)
@@ -138,6 +143,8 @@ def _decode(
         # Every frame thread keeps a whole picture: fewer of them where pictures are huge.
         many = 8 if info.width * info.height <= 3840 * 2160 else 2
         context.thread_count = min(os.cpu_count() or 1, many)
+        if is_small:
+            context.options = {"skip_loop_filter": "noref"}
         # Only H.264 says of each single frame that nothing refers to it (nal_ref_idc 0).
         may_skip = wanted is not None and info.codec == "h264" and not has_coded_order(info)
         waiting: list[int] = []
@@ -202,6 +209,7 @@ class _Sink:
         self._index = index
         self._chunk = request.chunk or chunk
         self._scaler = _Scaler(request, info)
+        self.reduction = self._scaler.reduction
         self._times: list[float] = []
         self._frames: list[np.ndarray] = []
 
@@ -237,6 +245,8 @@ class _Scaler:
             width, height = request.size
         self._turns = info.rotation // 90
         self._size = (height, width) if self._turns % 2 else (width, height)
+        stored = (info.height, info.width) if self._turns % 2 else (info.width, info.height)
+        self.reduction = min(n / small for n, small in zip(stored, self._size, strict=True))
         self._format = "gray" if request.grey else "rgb24"
         self._tone = _pq_to_sdr() if info.is_hdr else None
         self._reformatter = VideoReformatter()
@@ -254,7 +264,7 @@ class _Scaler:
         pixels = np.asarray(small.to_ndarray(), dtype=np.uint8)
         if self._tone is not None and int(frame.color_trc) == 16:
             pixels = np.take(self._tone, pixels)
-        return np.rot90(pixels, -self._turns)
+        return np.rot90(pixels, -self._turns) if self._turns else pixels
 
 
 def _pq_to_sdr() -> np.ndarray:

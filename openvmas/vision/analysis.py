@@ -387,13 +387,14 @@ def analyze(
     motion_size = tuple(max(16 * round(n * scale / 16), 32) for n in (info.width, info.height))
     requests = [
         FrameRequest(None, FRAME_SIZE, False),
-        FrameRequest(MOTION_FPS, (motion_size[0], motion_size[1]), True),
-        FrameRequest(FEATURE_FPS, picture_size(info.width, info.height), False),
+        FrameRequest(MOTION_FPS, (motion_size[0], motion_size[1]), True, chunk=8),
+        FrameRequest(FEATURE_FPS, picture_size(info.width, info.height), False, chunk=4),
         *(request for request, _ in others),
     ]
     finder, tracker, extractor = ShotFinder(), MotionTracker(), _Extractor(n_threads)
     consumers: list[FrameConsumer] = [finder, tracker, extractor, *(consumer for _, consumer in others)]
-    chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=6)
+    # Small chunks and many of them ahead: neither decoding nor looking waits long for the other.
+    chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=16)
     shown, due = 0.0, 0.0  # s of the video, and by the clock
     for chunk in chunks:
         consumers[chunk.request].push(chunk.times, chunk.frames)

@@ -1,12 +1,15 @@
 """Motion of a picture: block motion by coarse-to-fine Lucas-Kanade, the camera's share of it, and the rest.
 
 Works on small grey frames (about 160 pixels wide, 12.5 per second). Lucas and Kanade 1981, in its iterative form with a
-global start from phase correlation (Kuglin and Hines 1975), so that fast pans are not lost. Everything is numpy.
+global start from phase correlation (Kuglin and Hines 1975), so that fast pans are not lost. Everything is numpy, and
+linear maps along rows and columns are matrix products, which are many times faster there than strided sums or indices.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -40,28 +43,30 @@ class MotionTracker:
     """Takes frames in order, in chunks of any length; `finish` gives the curves. Keeps one frame and a few numbers."""
 
     def __init__(self) -> None:
-        self._last_frame: np.ndarray | None = None
-        self._last_time = 0.0
+        self._last: Levels | None = None
+        self._last_time = -np.inf
         self._rows: list[np.ndarray] = []
 
     def push(self, times: np.ndarray, frames: np.ndarray) -> None:
         """Add frames. times: [F] s, increasing; frames: [F, h, w] uint8, at least 32 x 32 pixels."""
         if frames.ndim != 3 or min(frames.shape[1:]) < 4 * BLOCK:
             raise ValueError(f"motion needs grey frames [F, h, w] of at least 32 x 32 pixels, not {frames.shape}")
-        small = frames.astype(np.float32)
         times = np.asarray(times, np.float64)
-        if self._last_frame is not None:
-            small = np.concatenate([self._last_frame[None], small])
+        keep = np.diff(times, prepend=self._last_time) > 1e-6
+        times, frames = times[keep], frames[keep]
+        for start in range(0, len(times), MAX_BATCH):
+            part = slice(start, start + MAX_BATCH)
+            self._push_batch(times[part], Levels.of(frames[part].astype(np.float32)))
+
+    def _push_batch(self, times: np.ndarray, levels: Levels) -> None:
+        if self._last is not None:
+            levels = self._last.join(levels)
             times = np.concatenate([[self._last_time], times])
-        keep = np.concatenate([[True], np.diff(times) > 1e-6])
-        small, times = small[keep], times[keep]
-        for start in range(0, len(small) - 1, MAX_BATCH):
-            stop = min(start + MAX_BATCH, len(small) - 1)
-            before, after = small[start:stop], small[start + 1 : stop + 1]
-            steps = np.diff(times[start : stop + 1])
-            middles = (times[start:stop] + times[start + 1 : stop + 1]) / 2
-            self._rows.append(np.column_stack([middles, describe_pairs(before, after, steps)]))
-        self._last_frame, self._last_time = small[-1], float(times[-1])
+        if len(times) > 1:
+            middles = (times[:-1] + times[1:]) / 2
+            rows = describe_pairs(levels[:-1], levels[1:], np.diff(times))
+            self._rows.append(np.column_stack([middles, rows]))
+        self._last, self._last_time = levels[-1:], float(times[-1])
 
     def finish(self) -> Motion:
         """The curves of everything pushed so far."""
@@ -69,52 +74,83 @@ class MotionTracker:
         return Motion(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3], rows[:, 4:6], rows[:, 6], rows[:, 7])
 
 
-def describe_pairs(before: np.ndarray, after: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Numbers per pair of frames. before, after: [F, h, w] float32; steps: [F] s between them.
+@dataclass(frozen=True)
+class Levels:
+    """What of frames [F, h, w] is compared, prepared once for both neighbours.
+
+    coarse: [F, h / 2, w / 2] float32 grey levels; spectrum: of the windowed coarse frames; plain_coarse, plain_fine:
+    coarse and full size without the slow changes of light. Sides are cut to whole blocks; width: before that.
+    """
+
+    coarse: np.ndarray
+    spectrum: np.ndarray
+    plain_coarse: np.ndarray
+    plain_fine: np.ndarray
+    width: int
+
+    @classmethod
+    def of(cls, frames: np.ndarray) -> Levels:
+        """frames: [F, h, w] float32, at least 16 x 16 pixels."""
+        height, width = (n // (2 * BLOCK) * 2 * BLOCK for n in frames.shape[1:])
+        top, left = (frames.shape[1] - height) // 2, (frames.shape[2] - width) // 2
+        fine = frames[:, top : top + height, left : left + width]
+        coarse = _halve(fine)
+        window = np.outer(*(np.hanning(n + 2)[1:-1] for n in coarse.shape[1:])).astype(np.float32)
+        spectrum = np.fft.rfft2((coarse - coarse.mean(axis=(1, 2), keepdims=True)) * window)
+        return cls(coarse, spectrum, _without_light(coarse), _without_light(fine), frames.shape[2])
+
+    def __getitem__(self, part: slice | np.ndarray) -> Levels:
+        plain = self.plain_coarse[part], self.plain_fine[part]
+        return Levels(self.coarse[part], self.spectrum[part], *plain, self.width)
+
+    def join(self, after: Levels) -> Levels:
+        """These frames and then those."""
+        names = ("coarse", "spectrum", "plain_coarse", "plain_fine")
+        joined = {name: np.concatenate([getattr(self, name), getattr(after, name)]) for name in names}
+        return replace(self, **joined)
+
+
+def describe_pairs(before: Levels, after: Levels, steps: np.ndarray) -> np.ndarray:
+    """Numbers per pair of F frames before and F after; steps: [F] s between them.
 
     Returns [F, 7]: speed, camera, objects, pan x, pan y, zoom, mismatch, as in `Motion`.
     """
-    width = before.shape[2]
     flow, weight, mismatch = block_flow(before, after)
     camera, zoom = fit_camera(flow, weight)
-    per_second = 1 / (width * steps)
+    per_second = 1 / (before.width * steps)
     rest = _length(flow - camera)
-    rows = np.empty((len(flow), 7))
+    rows = np.empty((len(steps), 7))
     rows[:, 0] = _mean_over_blocks(np.maximum(_length(flow) - NOISE_PIXELS, 0), weight) * per_second
     rows[:, 1] = np.maximum(_length(camera) - NOISE_PIXELS, 0).mean(axis=(1, 2)) * per_second
     trust = weight / (weight.mean(axis=(1, 2), keepdims=True) + 0.1)
-    rest = np.sort((np.maximum(rest - NOISE_PIXELS, 0) * trust).reshape(len(flow), -1), axis=1)
+    rest = np.sort((np.maximum(rest - NOISE_PIXELS, 0) * trust).reshape(len(steps), -1), axis=1)
     rows[:, 2] = rest[:, -max(rest.shape[1] // 5, 1) :].mean(axis=1) * per_second
-    rows[:, 3:5] = camera.mean(axis=(1, 2)) * per_second[:, None]
+    rows[:, 3:5] = camera.mean(axis=(2, 3)).T * per_second[:, None]
     rows[:, 5] = zoom / steps
     rows[:, 6] = mismatch
     return rows
 
 
-def block_flow(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Motion of every block of 8 x 8 pixels. before, after: [F, h, w] float32.
+def block_flow(before: Levels, after: Levels) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Motion of every block of 8 x 8 pixels from the frames before to those after.
 
-    Returns flow [F, rows, columns, 2] in pixels (x right, y down), weight [F, rows, columns] in [0, 1] (how far the
+    Returns flow [2, F, rows, columns] in pixels (x right, y down), weight [F, rows, columns] in [0, 1] (how far the
     block's texture can be trusted) and mismatch [F].
     """
-    height, width = (n // (2 * BLOCK) * 2 * BLOCK for n in before.shape[1:])
-    top, left = (before.shape[1] - height) // 2, (before.shape[2] - width) // 2
-    fine = [a[:, top : top + height, left : left + width] for a in (before, after)]
-    coarse = [_halve(a) for a in fine]
-    start = _global_shift(coarse[0], coarse[1])
-    flow = np.broadcast_to(start[:, None, None, :], (len(start), height // 16, width // 16, 2)).astype(np.float32)
-    flow, _, _ = _refine(coarse[0], coarse[1], flow, n_rounds=3)
-    flow = 2 * np.repeat(np.repeat(flow, 2, axis=1), 2, axis=2)
-    return _refine(fine[0], fine[1], flow, n_rounds=2)
+    start = _global_shift(before, after)
+    flow = np.broadcast_to(start[:, :, None, None], (*start.shape, *_blocks(before.coarse)))
+    flow, _, _ = _refine(before.plain_coarse, after.plain_coarse, flow, n_rounds=3)
+    flow = 2 * np.repeat(np.repeat(flow, 2, axis=2), 2, axis=3)
+    return _refine(before.plain_fine, after.plain_fine, flow, n_rounds=2)
 
 
 def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The camera's move: shift, zoom and turn fitted to the flow, ignoring what moves on its own.
 
-    flow: [F, rows, columns, 2]; weight: [F, rows, columns]. Returns the camera's flow, of the same shape, and its
+    flow: [2, F, rows, columns]; weight: [F, rows, columns]. Returns the camera's flow, of the same shape, and its
     zoom [F] (relative growth between the two frames).
     """
-    n, n_rows, n_columns, _ = flow.shape
+    _, n, n_rows, n_columns = flow.shape
     y, x = np.mgrid[:n_rows, :n_columns].astype(np.float64) * BLOCK
     x, y = (x - x.mean()).ravel(), (y - y.mean()).ravel()
     scale = max(np.abs(x).max(), np.abs(y).max(), 1.0)
@@ -122,7 +158,8 @@ def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
     ones, zeros = np.ones_like(x), np.zeros_like(x)
     # u = a + c x - d y, v = b + c y + d x: four numbers, stable even where half of the picture has no texture
     design = np.concatenate([np.column_stack([ones, zeros, x, -y]), np.column_stack([zeros, ones, y, x])])
-    target = np.concatenate([flow[..., 0].reshape(n, -1), flow[..., 1].reshape(n, -1)], axis=1).astype(np.float64)
+    products = (design[:, :, None] * design[:, None, :]).reshape(-1, 16)
+    target = np.concatenate(flow.reshape(2, n, -1), axis=1).astype(np.float64)
     trust = np.concatenate([weight.reshape(n, -1)] * 2, axis=1).astype(np.float64) + 1e-3
     solution = np.zeros((n, 4))
     solution[:, 0] = np.median(target[:, : x.size], axis=1)
@@ -131,9 +168,9 @@ def fit_camera(flow: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.nda
         error = np.hypot(*np.split(target - solution @ design.T, 2, axis=1))
         scatter = np.median(error, axis=1, keepdims=True) + 0.1
         robust = trust * np.tile(1 / (1 + (error / (1.5 * scatter)) ** 2), 2)
-        left = np.einsum("fk,ki,kj->fij", robust, design, design) + np.eye(4) * 1e-3
-        solution = np.linalg.solve(left, np.einsum("fk,ki,fk->fi", robust, design, target)[..., None])[..., 0]
-    fitted = (solution @ design.T).reshape(n, 2, n_rows, n_columns).transpose(0, 2, 3, 1)
+        left = (robust @ products).reshape(n, 4, 4) + np.eye(4) * 1e-3
+        solution = np.linalg.solve(left, ((robust * target) @ design)[..., None])[..., 0]
+    fitted = (solution @ design.T).reshape(n, 2, n_rows, n_columns).transpose(1, 0, 2, 3)
     return fitted.astype(np.float32), solution[:, 2] / scale
 
 
@@ -142,29 +179,29 @@ def luma(frames: np.ndarray) -> np.ndarray:
     return frames @ np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
-def mismatch(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def mismatch(first: Levels, second: Levels) -> np.ndarray:
     """Share of structure that motion from the first to the second frames cannot explain: [n] in [0, 1].
 
-    first, second: [n, 48, 80, 3] uint8. Both directions are tried and the better one counts, so that things that
-    come into the picture do not look like a cut.
+    first, second: n frames each, as `structure` gives them. Both directions are tried and the better one counts, so
+    that things that come into the picture do not look like a cut.
     """
-    values = np.empty(len(first))
-    for start in range(0, len(first), 16):
-        part = slice(start, start + 16)
-        a, b = (_even_out(luma(x[part])) for x in (first, second))
-        there = block_flow(a, b)[2]
-        doubt = there > 0.35
-        if doubt.any():
-            there[doubt] = np.minimum(there[doubt], block_flow(b[doubt], a[doubt])[2])
-        values[part] = there
-    return values
+    there = block_flow(first, second)[2]
+    doubt = there > 0.35
+    if doubt.any():
+        there[doubt] = np.minimum(there[doubt], block_flow(second[doubt], first[doubt])[2])
+    return there
+
+
+def structure(frames: np.ndarray) -> Levels:
+    """What `mismatch` compares of frames [n, h, w, 3] uint8 RGB; exposure does not count."""
+    return Levels.of(_even_out(luma(frames)))
 
 
 def explained_by_motion(source: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Squared correlation of target with source moved onto it: [n]. source, target: [n, h, w] float32 grey."""
-    flow = block_flow(target, source)[0]
-    height, width = (8 * k for k in flow.shape[1:3])
-    moved = warp(np.ascontiguousarray(source[:, :height, :width]), to_pixels(flow)).reshape(len(source), -1)
+    flow = block_flow(Levels.of(target), Levels.of(source))[0]
+    height, width = (BLOCK * k for k in flow.shape[2:])
+    moved = warp(np.ascontiguousarray(source[:, :height, :width]), flow).reshape(len(source), -1)
     target = target[:, :height, :width].reshape(len(source), -1)
     moved, target = (x - x.mean(axis=1, keepdims=True) for x in (moved, target))
     return (moved * target).sum(axis=1) ** 2 / ((moved**2).sum(axis=1) * (target**2).sum(axis=1) + 1e-6)
@@ -177,41 +214,44 @@ def _even_out(grey: np.ndarray) -> np.ndarray:
 
 
 def _refine(before: np.ndarray, after: np.ndarray, flow: np.ndarray, n_rounds: int):
-    """Lucas-Kanade rounds from a given start, over windows of 16 x 16 around each block; returns as `block_flow`."""
-    middle = before - _smooth_mean(before)
-    gx, gy = _gradients(middle)
+    """Lucas-Kanade rounds from a given start, over windows of 16 x 16 around each block; returns as `block_flow`.
+
+    before, after: [F, h, w] without slow changes of light. flow: [2, F, rows, columns].
+    """
+    gx, gy = _gradients(before)
     xx, xy, yy = (_window_mean(a) for a in (gx * gx, gx * gy, gy * gy))
     smallest = (xx + yy) / 2 - np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    a, c = xx + RIDGE * 0.05 + 1e-3, yy + RIDGE * 0.05 + 1e-3
+    a, c = xx + (RIDGE * 0.05 + 1e-3), yy + (RIDGE * 0.05 + 1e-3)
     determinant = a * c - xy * xy
     limit = BLOCK / 2
-    difference = middle
-    after = after - _smooth_mean(after)
+    difference = before
     for _ in range(n_rounds):
-        difference = warp(after, to_pixels(flow)) - middle
+        difference = warp(after, flow)
+        difference -= before
         bx, by = _window_mean(gx * difference), _window_mean(gy * difference)
         step_x = np.clip((c * bx - xy * by) / determinant, -limit, limit)
         step_y = np.clip((a * by - xy * bx) / determinant, -limit, limit)
-        flow = flow - np.stack([step_x, step_y], axis=-1)
-    contrast = np.maximum(_block_mean(np.abs(middle)), _block_mean(np.abs(middle + difference)))
+        flow = flow - np.stack([step_x, step_y])
+    contrast = np.maximum(_block_mean(np.abs(before)), _block_mean(np.abs(before + difference)))
     unexplained = np.minimum(_block_mean(np.abs(difference)) / (contrast + NOISE_LEVELS), 1)
     weight = smallest / (smallest + RIDGE) * (1 - unexplained) ** 2
     mismatch = _mean_over_blocks(unexplained, contrast)
-    return flow, weight.astype(np.float32), mismatch
+    return flow, weight, mismatch
 
 
-def _global_shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Whole-pixel shift of the content by phase correlation, where it explains the picture better than none: [F, 2]."""
+def _global_shift(first: Levels, second: Levels) -> np.ndarray:
+    """Whole-pixel shift of the content by phase correlation, where it explains the picture better than none: [2, F]."""
+    before, after = first.coarse, second.coarse
     n, height, width = before.shape
-    window = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
-    first, second = (np.fft.rfft2((a - a.mean(axis=(1, 2), keepdims=True)) * window) for a in (before, after))
-    cross = second * np.conj(first)
-    surface = np.fft.irfft2(cross / (np.abs(cross) + 1e-3 * np.abs(cross).mean() + 1e-6), s=(height, width))
+    cross = second.spectrum * np.conj(first.spectrum)
+    size = np.abs(cross)
+    cross /= size + 1e-3 * size.mean(axis=(1, 2), keepdims=True) + 1e-6
+    surface = np.fft.irfft2(cross, s=(height, width))
     peak = surface.reshape(n, -1).argmax(axis=1)
     dy, dx = np.unravel_index(peak, (height, width))
     dy = np.where(dy > height // 2, dy - height, dy)
     dx = np.where(dx > width // 2, dx - width, dx)
-    shifts = np.zeros((n, 2), np.float32)
+    shifts = np.zeros((2, n), np.float32)
     for i in range(n):
         sx, sy = int(dx[i]), int(dy[i])
         if (sx, sy) == (0, 0) or abs(sx) > 0.4 * width or abs(sy) > 0.4 * height:
@@ -219,7 +259,7 @@ def _global_shift(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         old = before[i, max(-sy, 0) : height - max(sy, 0), max(-sx, 0) : width - max(sx, 0)]
         new = after[i, max(sy, 0) : height + min(sy, 0), max(sx, 0) : width + min(sx, 0)]
         if np.abs(new - old).mean() < 0.8 * np.abs(after[i] - before[i]).mean():
-            shifts[i] = sx, sy
+            shifts[:, i] = sx, sy
     return shifts
 
 
@@ -236,51 +276,92 @@ def _gradients(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gx, gy
 
 
+@lru_cache(maxsize=64)
+def _block_means(n: int) -> np.ndarray:
+    """Matrix of the means over n blocks of a line: [n, n BLOCK]."""
+    return np.repeat(np.eye(n, dtype=np.float32), BLOCK, axis=1) / np.float32(BLOCK)
+
+
+@lru_cache(maxsize=64)
+def _window_means(n: int) -> np.ndarray:
+    """Matrix of the means over three blocks of a line, the middle one counting twice, edges repeated: [n, n BLOCK]."""
+    near = np.minimum(np.abs(np.subtract.outer(np.arange(n), np.arange(-1, n + 1))), 2)
+    weights = np.array([2, 1, 0], np.float32)[near]
+    weights[:, 1] += weights[:, 0]
+    weights[:, -2] += weights[:, -1]
+    return weights[:, 1:-1] / 4 @ _block_means(n)
+
+
+@lru_cache(maxsize=64)
+def _enlargement(n: int) -> np.ndarray:
+    """Matrix that enlarges a line of n values by 8, linear between the blocks' middles: [n BLOCK, n]."""
+    position = np.clip((np.arange(n * BLOCK) + 0.5) / BLOCK - 0.5, 0, n - 1)
+    return np.maximum(1 - np.abs(position[:, None] - np.arange(n)), 0).astype(np.float32)
+
+
+def _along_both(frames: np.ndarray, matrix: Callable[[int], np.ndarray]) -> np.ndarray:
+    """The map matrix(n) [out, in] of lines of n blocks, along the rows and columns of frames [F, h, w]."""
+    rows, columns = (matrix(n) for n in _blocks(frames))
+    return rows @ (frames @ columns.T)
+
+
+def _blocks(frames: np.ndarray) -> tuple[int, int]:
+    return frames.shape[-2] // BLOCK, frames.shape[-1] // BLOCK
+
+
 def _block_mean(frames: np.ndarray) -> np.ndarray:
-    n, height, width = frames.shape
-    return frames.reshape(n, height // BLOCK, BLOCK, width // BLOCK, BLOCK).mean(axis=(2, 4))
+    return _along_both(frames, _block_means)
 
 
 def _window_mean(frames: np.ndarray) -> np.ndarray:
     """Mean over 3 x 3 blocks with the middle counting most: [F, rows, columns]."""
-    means = np.pad(_block_mean(frames), ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows = means[:, :-2] + 2 * means[:, 1:-1] + means[:, 2:]
-    return (rows[:, :, :-2] + 2 * rows[:, :, 1:-1] + rows[:, :, 2:]) / 16
+    return _along_both(frames, _window_means)
 
 
-def _smooth_mean(frames: np.ndarray) -> np.ndarray:
-    """The slowly changing part of the light, per pixel; taking it away makes motion blind to exposure and flashes."""
-    return to_pixels(_window_mean(frames)[..., None])[..., 0]
+def _without_light(frames: np.ndarray) -> np.ndarray:
+    """Frames less the slowly changing part of the light: motion is blind to exposure and flashes."""
+    return frames - to_pixels(_window_mean(frames))
 
 
 def to_pixels(blocks: np.ndarray) -> np.ndarray:
-    """Bilinear enlargement by 8: [F, rows, columns, C] to [F, 8 rows, 8 columns, C]."""
-    for axis in (1, 2):
-        n = blocks.shape[axis]
-        position = np.clip((np.arange(n * BLOCK) + 0.5) / BLOCK - 0.5, 0, n - 1)
-        low = np.minimum(position.astype(np.intp), max(n - 2, 0))
-        share = (position - low).astype(np.float32).reshape([-1 if k == axis else 1 for k in range(4)])
-        first, second = blocks.take(low, axis=axis), blocks.take(np.minimum(low + 1, n - 1), axis=axis)
-        blocks = first + share * (second - first)
-    return blocks
+    """Bilinear enlargement by 8: [..., rows, columns] to [..., 8 rows, 8 columns]."""
+    rows, columns = (_enlargement(n) for n in blocks.shape[-2:])
+    return rows @ (blocks @ columns.T)
 
 
 def warp(frames: np.ndarray, flow: np.ndarray) -> np.ndarray:
-    """frames [F, h, w] read at (x + u, y + v), bilinear, edges repeated."""
+    """frames [F, h, w] read at (x + u, y + v), bilinear, edges repeated. flow: [2, F, rows, columns], of blocks."""
     n, height, width = frames.shape
-    x = np.clip(flow[..., 0] + np.arange(width, dtype=np.float32), 0, width - 1.001)
-    y = np.clip(flow[..., 1] + np.arange(height, dtype=np.float32)[:, None], 0, height - 1.001)
-    left, top = x.astype(np.int32), y.astype(np.int32)
-    fx, fy = x - left, y - top
-    index = top * width + left + (np.arange(n, dtype=np.int32) * (height * width))[:, None, None]
+    x, y = to_pixels(flow)
+    # In place, and never float32 with int32, which NumPy would compute in float64.
+    x += np.arange(width, dtype=np.float32)
+    y += np.arange(height, dtype=np.float32)[:, None]
+    np.clip(x, 0, width - 1.001, out=x)
+    np.clip(y, 0, height - 1.001, out=y)
+    left, top = np.floor(x), np.floor(y)
+    x -= left
+    y -= top
+    top *= width
+    top += left
+    index = top.astype(np.intp)
+    index += (np.arange(n) * (height * width))[:, None, None]
     flat = frames.reshape(-1)
-    upper = flat.take(index) * (1 - fx) + flat.take(index + 1) * fx
-    index += width
-    return upper * (1 - fy) + (flat.take(index) * (1 - fx) + flat.take(index + 1) * fx) * fy
+    upper, right = flat.take(index), flat[1:].take(index)
+    lower, corner = flat[width:].take(index), flat[width + 1 :].take(index)
+    right -= upper
+    right *= x
+    upper += right
+    corner -= lower
+    corner *= x
+    lower += corner
+    lower -= upper
+    lower *= y
+    upper += lower
+    return upper
 
 
 def _length(flow: np.ndarray) -> np.ndarray:
-    return np.hypot(flow[..., 0], flow[..., 1])
+    return np.hypot(flow[0], flow[1])
 
 
 def _mean_over_blocks(values: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -8,11 +8,12 @@ comparison; the mixture test is ours).
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.vision.motion import explained_by_motion, luma, mismatch
+from openvmas.vision.motion import explained_by_motion, luma, mismatch, structure
 
 FRAME_SIZE = (80, 48)  # width, height of the frames that `ShotFinder` takes
 CONTEXT = 4.5  # s of frames kept behind the point of decision, for gradual transitions
@@ -20,6 +21,7 @@ LOOKAHEAD = 2.2  # s of frames needed before a decision
 MAX_FLAT = 6.0  # grey levels: a picture with less contrast is empty
 DECISION_STEP = 2.0  # s
 MAX_FLASH = 0.4  # s: a brighter (or darker) moment that lasts longer is a change of light
+MAX_BATCH = 16  # pairs of frames compared at once
 MIN_SHOT = 0.10  # s between two cuts
 GRID = 0.1  # s between the frames looked at for gradual transitions
 SPANS = (0.5, 0.9, 1.6, 2.6, 4.0)  # s, lengths tried for gradual transitions
@@ -90,9 +92,9 @@ class ShotFinder:
 
     def _append(self, times: np.ndarray, frames: np.ndarray) -> None:
         before = self._frames[-1:] if len(self._frames) else frames[:1]
-        signed = np.concatenate([before, frames]).astype(np.int16)
-        self._change = np.append(self._change, np.abs(np.diff(signed, axis=0)).mean(axis=(1, 2, 3)))
-        level = luma(frames).mean(axis=(1, 2))
+        values = np.concatenate([before, frames]).astype(np.float32).reshape(len(frames) + 1, -1)
+        self._change = np.append(self._change, np.abs(np.diff(values, axis=0)).mean(axis=1))
+        level = luma(values[1:].reshape(frames.shape)).mean(axis=(1, 2))
         self._level = np.append(self._level, level)
         self._times = np.append(self._times, times)
         self._frames = np.concatenate([self._frames, frames])
@@ -134,7 +136,13 @@ class ShotFinder:
 
     def _mismatch(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Dissimilarity of the frames of two index arrays, motion and light apart: [n] in [0, 1]."""
-        return mismatch(self._frames[first], self._frames[second])
+        values = np.empty(len(first))
+        for start in range(0, len(first), MAX_BATCH):
+            part = np.stack([first[start : start + MAX_BATCH], second[start : start + MAX_BATCH]])
+            used, place = np.unique(part, return_inverse=True)
+            levels = structure(self._frames[used])
+            values[start : start + MAX_BATCH] = mismatch(*(levels[i] for i in place.reshape(part.shape)))
+        return values
 
     def _find_flashes(self, until: float) -> None:
         times, level = self._times, self._level
@@ -236,11 +244,11 @@ class ShotFinder:
                     explained, places = mixture
                     found.append((explained, a, b, places))
         found.sort(reverse=True)
-        for explained, a, b, places in found:
+        ends = np.array([f[1:3] for f in found], np.intp).reshape(-1, 2)
+        unlike = self._mismatch(*ends.T)  # of all at once, which costs less than leaving some out
+        for explained, a, b, places in itertools.compress(found, unlike >= 0.62):
             start, middle, end = (float(grid_from + GRID * p) for p in places)
             if any(start + 0.05 < g.end and g.start + 0.05 < end for g, _ in self._gradual[-16:]):
-                continue
-            if float(self._mismatch(np.array([a]), np.array([b]))[0]) < 0.62:
                 continue
             contrast = [float(luma(self._frames[i]).std()) for i in (a, b)]
             is_from, is_to = (c < min(0.3 * max(contrast), MAX_FLAT) for c in contrast)

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from openvmas.vision.motion import mismatch
+from openvmas.vision.motion import mismatch, structure
 from openvmas.vision.shots import (
     FRAME_SIZE,
     ShotChanges,
@@ -125,8 +125,8 @@ def test_mismatch_ignores_light_and_sees_content():
     film = Film([Scene(60, 0.2), Scene(61, 0.2)], 25)
     frames = shrink(film.array())
     darker = (frames[:1] * 0.5).astype(np.uint8)
-    assert mismatch(frames[:1], darker)[0] < 0.3
-    assert mismatch(frames[:1], frames[6:7])[0] > 0.7
+    assert mismatch(structure(frames[:1]), structure(darker))[0] < 0.3
+    assert mismatch(structure(frames[:1]), structure(frames[6:7]))[0] > 0.7
 
 
 def test_colour_distance_is_a_distance():

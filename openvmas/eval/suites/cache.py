@@ -16,7 +16,7 @@ from openvmas.files import atomic_path, explain_write_errors, write_npz, write_t
 from openvmas.hub.taggers import cache_folder
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
-PICTURE_VERSION = 1  # of what is kept of a video
+PICTURE_VERSION = 2  # of what is kept of a video
 
 
 @dataclass(frozen=True)
