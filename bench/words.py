@@ -1,6 +1,6 @@
 """Does the music have what words ask for? Every word for one picture, heard by a tagger that no training has used.
 
-    python bench/words.py [--model mini] [--video examples/landscape.mp4] [--pieces 2]
+    python bench/words.py [--model mini] [--video examples/landscape.mp4] [--pieces 2] [--no-prompt]
 
 Words are those that both the plan understands and musicnn has tags for (tools/fetch_eval_weights.py fetches it). For
 each the area under the ROC curve: how often a piece that was asked for with this word has more of its tags than a piece
@@ -40,12 +40,13 @@ def main() -> None:
     parser.add_argument("--model", default="mini")
     parser.add_argument("--video", default="examples/landscape.mp4")
     parser.add_argument("--pieces", type=int, default=2, help="for each word")
+    parser.add_argument("--no-prompt", action="store_true", help="without audio prompts")
     given = parser.parse_args()
     scorer, ear, analysis = openvmas.load(given.model), Musicnn(), openvmas.analyze(given.video)
     heard = []  # [word, piece, tag]
     for word in WORDS:
         plans = [openvmas.plan(analysis, text=word, seed=seed) for seed in range(given.pieces)]
-        blocks = [scorer.compose(plan, analysis, seed=seed, candidates=1) for seed, plan in enumerate(plans)]
+        blocks = [scorer.compose(plan, analysis, seed=seed, candidates=1, no_prompt=given.no_prompt) for seed, plan in enumerate(plans)]
         waves = [np.concatenate(list(piece), axis=1).mean(0) for piece in blocks]
         heard.append([ear.embed(wave, SAMPLE_RATE_OUT).logits.mean(0) for wave in waves])
     tags = [[ear.classes.index(tag) for tag in group] for group in WORDS.values()]

@@ -28,8 +28,8 @@ T = TypeVar("T")
 def option(default: Any, help: str, **metadata: Any) -> Any:
     """A dataclass field with its help sentence; mutable defaults are given as a factory (`list`, `tuple`).
 
-    metadata: `min` and `max` (inclusive), `choices`, `is_later` (see `Options.flat`); for the command line `metavar`,
-    `flags` (further spellings) and `envvar`.
+    metadata: `min` and `max` (inclusive), `choices`, `is_later` (see `Options.flat`), `is_local` (names a file, so
+    that no page may set it); for the command line `metavar`, `flags` (further spellings) and `envvar`.
     """
     info = {"help": help, **metadata}
     if callable(default):
@@ -69,10 +69,10 @@ class GenerateOptions:
     top_k: int = option(100, "Sample from the k most likely codes only; 0 means all.", min=0, max=1024)
     top_p: float = option(0.95, "Sample from the smallest set of codes with this much probability.", min=0.1, max=1)
     like: str | None = option(
-        None, "A recording that the music should sound like (model mini only).", metavar="PATH", is_later=True
+        None, "A recording that the music should sound like (model mini only).", metavar="PATH", is_later=True, is_local=True
     )
     like_at: float | None = option(
-        None, "Where in that recording, s; its fullest seconds if left out.", min=0, is_later=True
+        None, "Where in that recording, s; its fullest seconds if left out.", min=0, is_later=True, is_local=True
     )
     no_prompt: bool = option(False, "Write without an audio prompt (model mini only).", is_later=True)
 

@@ -17,6 +17,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from free_music import check_track, read_copyright
+from free_music import FreeTrack, check_track, read_copyright
 from music_tags import FITTED_AXES, RawWindows, Tagger, fit_ridge, fit_tagger, measure, unit
 
 from openvmas.codec.runtime import CodecRunner
@@ -45,6 +46,8 @@ PENALTY = 30.0  # of the mood regression
 CONFIDENT = 0.35  # of the beat grid
 VOICES = ("Singing", "Rapping", "Speech", "Child singing", "Male singing", "Female singing")  # YAMNet's classes
 MAX_VOICE = 0.15  # probability of any of them
+# Excerpts are passed on themselves, so only of tracks under a licence made for works of art, not under the GPL alone.
+FREE = re.compile(r"CC-BY(?!-NC|-ND|-SA-NC)|CC0|public-domain|Expat")
 EXTREMES = 2  # prompts at each end of every axis
 
 
@@ -162,10 +165,13 @@ def main() -> None:
     found = collect(rows, given.candidates, given.model)
     tagger, axes = fit(found, Yamnet().classes)
     tagger.save(given.candidates)
-    chosen = cover(np.clip(axes, -3, 3), given.count)
+    tracks = {path: track_of(row["track"], path, given.packages) for row, path, _ in found}
+    free = [i for i, (_, path, _) in enumerate(found) if FREE.search(tracks[path].licence)]
+    chosen = [free[i] for i in cover(np.clip(axes[free], -3, 3), given.count)]
     prompts, entries, table = [], [], [["prompt", "track", "start_s", "author", "title", "licence"]]
     for i in sorted(chosen):
-        prompt, entry, line = as_prompt(*found[i], axes[i], given.packages)
+        row, path, part = found[i]
+        prompt, entry, line = as_prompt(row["track"], tracks[path], part, axes[i])
         prompts.append(prompt)
         entries.append(entry)
         table.append(line)
@@ -190,25 +196,27 @@ def register(bank: Path, version: str | None) -> None:
         )  # fmt: skip
 
 
+def track_of(name: str, path: Path, packages: Path) -> FreeTrack:
+    """Author, title and licence of a track."""
+    package = name.split("/")[0]
+    text = (packages / package / f"usr/share/doc/{package}/copyright").read_text("utf-8", "replace")
+    return check_track(path, packages, package, read_copyright(text)) or FreeTrack(name, package, 0.0, "", "", "", "")
+
+
 def as_prompt(
-    row: dict[str, str], path: Path, part: dict[str, np.ndarray], axes: np.ndarray, packages: Path
+    name: str, track: FreeTrack, part: dict[str, np.ndarray], axes: np.ndarray
 ) -> tuple[AudioPrompt, dict[str, Any], list[str]]:
     """A candidate as a prompt, as an entry of the bank, and as a line of the table."""
-    package = row["track"].split("/")[0]
-    text = (packages / package / f"usr/share/doc/{package}/copyright").read_text("utf-8", "replace")
-    track = check_track(path, packages, package, read_copyright(text))
-    author, title, licence = (track.author, track.title, track.licence) if track else ("", "", "")
     start, n, tempo = float(part["start"]), STEPS / 50, float(part["tempo"])
     beats, downbeats = ([round(float(b), 3) for b in part[k] if -2 <= b <= n + 2] for k in ("beats", "downbeats"))
-    name = hashlib.sha256(f"{row['track']} {start:.2f}".encode()).hexdigest()[:8]
-    entry = {"name": name, "track": row["track"], "start": round(start, 2), "licence": licence}
+    key = hashlib.sha256(f"{name} {start:.2f}".encode()).hexdigest()[:8]
+    entry = {"name": key, "track": name, "start": round(start, 2), "licence": track.licence}
     entry |= {"tempo": round(tempo, 2), "beats": beats, "downbeats": downbeats}
     events = Events(Fraction(50), *(part[k].astype(np.float32) for k in ("accents", "energy", "novelty")))
     condition = condition_of(events, np.array(beats), np.array(downbeats), axes)
-    prompt = AudioPrompt(
-        name, part["codes"], condition, tempo, axes, float(events.energy.mean()), row["track"], licence
-    )
-    return prompt, entry, [name, row["track"], f"{start:.2f}", author, title, licence]
+    energy = float(events.energy.mean())
+    prompt = AudioPrompt(key, part["codes"], condition, tempo, axes, energy, name, track.licence)
+    return prompt, entry, [key, name, f"{start:.2f}", track.author, track.title, track.licence]
 
 
 if __name__ == "__main__":

@@ -230,4 +230,4 @@ def test_who_cannot_sound_like_a_recording_says_so(capsys: pytest.CaptureFixture
 
 def test_a_page_cannot_name_files_of_the_server() -> None:
     names = {item.name for item in describe_options()}
-    assert "like" not in names and {"like_at", "temperature"} <= names
+    assert not {"like", "like_at"} & names and {"no_prompt", "temperature"} <= names

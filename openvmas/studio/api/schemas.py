@@ -43,8 +43,8 @@ def whole(value: Any) -> Any:
 
 
 def offered(group: type) -> list[dataclasses.Field[Any]]:
-    """The options of a group that a page may set: none that names a file."""
-    return [item for item in dataclasses.fields(group) if item.metadata.get("metavar") != "PATH"]
+    """The options of a group that a page may set: none that is about a file of this machine."""
+    return [item for item in dataclasses.fields(group) if not item.metadata.get("is_local")]
 
 
 def options_body(name: str, *groups: str) -> type[RequestBody]:
