@@ -46,7 +46,8 @@ def main() -> None:
     heard = []  # [word, piece, tag]
     for word in WORDS:
         plans = [openvmas.plan(analysis, text=word, seed=seed) for seed in range(given.pieces)]
-        blocks = [scorer.compose(plan, analysis, seed=seed, candidates=1, no_prompt=given.no_prompt) for seed, plan in enumerate(plans)]
+        options = {"candidates": 1, "no_prompt": given.no_prompt}
+        blocks = [scorer.compose(plan, analysis, seed=seed, **options) for seed, plan in enumerate(plans)]
         waves = [np.concatenate(list(piece), axis=1).mean(0) for piece in blocks]
         heard.append([ear.embed(wave, SAMPLE_RATE_OUT).logits.mean(0) for wave in waves])
     tags = [[ear.classes.index(tag) for tag in group] for group in WORDS.values()]

@@ -61,9 +61,9 @@ class GenerateOptions:
     candidates: int = option(
         2, "How many continuations are written at once; every few seconds the best is kept.", min=1, max=16
     )
-    guidance: float = option(3.0, "How strongly the music follows mood and style (1 = no extra).", min=0, max=10)
+    guidance: float = option(2.0, "How strongly the music follows mood and style (1 = no extra).", min=0, max=10)
     event_guidance: float = option(
-        3.0, "How strongly the music follows cuts and moves (1 = no extra, 0 = ignore them).", min=0, max=10
+        2.0, "How strongly the music follows cuts and moves (1 = no extra, 0 = ignore them).", min=0, max=10
     )
     temperature: float = option(1.0, "Randomness of sampling; lower is safer, higher is more varied.", min=0.1, max=2)
     top_k: int = option(100, "Sample from the k most likely codes only; 0 means all.", min=0, max=1024)
