@@ -79,7 +79,7 @@ def is_being_written(target: Path) -> bool:
         name is not None
         and (name[1], name[3]) == (_machine(), _digest(target.name))
         and int(name[2]) != os.getpid()
-        and _is_alive(int(name[2]))
+        and is_alive(int(name[2]))
         for name in found
     )
 
@@ -96,7 +96,7 @@ def sweep(folder: str | Path) -> None:
         return
     for name in names:
         found = _NAME.match(name)
-        if found is None or found[1] != _machine() or _is_alive(int(found[2])):
+        if found is None or found[1] != _machine() or is_alive(int(found[2])):
             continue
         path = Path(folder, name)
         if path.is_dir() and not path.is_symlink():
@@ -116,7 +116,8 @@ def _machine() -> str:
     return hashlib.sha256(where.encode()).hexdigest()[:6]
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Whether a process of this machine runs; one that has ended counts as dead even before it is collected."""
     if sys.platform == "win32":
         import ctypes
 
@@ -132,7 +133,10 @@ def _is_alive(process: int) -> bool:
         return False
     except OSError:  # it lives, and is another user's
         return True
-    return True
+    try:  # in a container there may be nobody who collects the dead
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
+    except (OSError, IndexError):  # not Linux
+        return True
 
 
 def write_bytes(target: Path, data: bytes) -> None:

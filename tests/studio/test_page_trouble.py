@@ -267,9 +267,9 @@ def test_settings_come_back_and_platforms_set_the_loudness(
         page.locator("#tab-Sound").click()
         page.wait_for_selector("[data-key=loudness]")
         assert page.get_by_label("Loudness", exact=True).input_value() == "-23"
-        assert page.get_by_label("Follow cuts and moves").input_value() == "3.25"
+        assert page.get_by_label("Follow cuts and moves").input_value() == "2.25"
         told = look.from_api(page, f"projects/{look.project_of(page)}").json()
-        assert told["settings"] == {"loudness": -23, "event_guidance": 3.25}
+        assert told["settings"] == {"loudness": -23, "event_guidance": 2.25}
 
 
 def test_a_small_screen_and_keys_alone_are_enough(browser: Browser, studio: RunningStudio, project: str) -> None:

@@ -9,7 +9,6 @@ is listed.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -43,6 +42,7 @@ from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.suites.cache import Cache
 from openvmas.eval.suites.suite import MAX_SEEDS, Clip, Suite
 from openvmas.eval.systems.system import Setting, System, file_name, open_system
+from openvmas.files import is_alive
 from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
 
 TIMEOUT = 1800.0  # s for one job
@@ -285,12 +285,9 @@ def row_of(
 def clear(results: Path) -> None:
     """Remove unfinished work of runs that were killed, not that of a run beside this one."""
     for left in results.glob(f"*/{SCRATCH}*"):
-        try:
-            os.kill(int(left.name.removeprefix(SCRATCH).split("-")[0]), 0)
-        except (ProcessLookupError, ValueError):
+        number = left.name.removeprefix(SCRATCH).split("-")[0]
+        if not number.isdecimal() or not is_alive(int(number)):
             shutil.rmtree(left, ignore_errors=True)
-        except PermissionError:  # somebody else's process, which is alive
-            continue
 
 
 def check(
