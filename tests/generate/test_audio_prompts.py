@@ -18,7 +18,7 @@ from openvmas.generate.composer import ModelComposer
 from openvmas.media.audio import write_wav
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE, GenerateOptions
-from openvmas.studio.api.schemas import describe_options
+from openvmas.studio.api.schemas import JobOptions, check_options, describe_options
 from openvmas.symbolic.composer import SymbolicComposer
 from openvmas.timeline import Events
 from tests.cli.test_cli import main
@@ -226,6 +226,11 @@ def test_who_cannot_sound_like_a_recording_says_so(capsys: pytest.CaptureFixture
         SymbolicComposer(find_weights("symbolic")).prepare(GenerateOptions(like="song.mp3"))
     assert main(["score", "examples/city.mp4", "--like", "missing.mp3", "--quiet"]) == 2
     assert "missing.mp3" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_a_page_may_leave_the_prompt_out_and_take_that_back(value: bool) -> None:
+    assert check_options(JobOptions(no_prompt=value), ("generate",)) == {"no_prompt": value}
 
 
 def test_a_page_cannot_name_files_of_the_server() -> None:

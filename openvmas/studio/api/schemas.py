@@ -87,7 +87,8 @@ def check_options(sent: BaseModel, groups: Collection[str]) -> dict[str, Any]:
         if name not in allowed:
             raise OptionError(f"{name} cannot be set here; the options are {', '.join(sorted(allowed))}.")
     flat = Options.of(**given).flat()
-    return {name: flat[name] for name in given}
+    # `flat` leaves out options that were added later where they have their default.
+    return {name: flat.get(name, value) for name, value in given.items()}
 
 
 def describe_options() -> list[OptionInfo]:
