@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from openvmas.cli.terminal import catch, restore
+
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
-_HANDED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def guarded(command: Callable[[], int], complain: Callable[[str], None], folders: Iterable[str | Path] = ()) -> int:
@@ -34,17 +35,12 @@ def guarded(command: Callable[[], int], complain: Callable[[str], None], folders
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signum)
 
-    numbers = [getattr(signal, name) for name in _HANDED_ON]
-    before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler != signal.SIG_IGN:
-            signal.signal(number, hand_on)
+    before = catch(hand_on)
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
         os.close(writer)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)
         threading.Thread(target=_end_with_parent, args=(reader,), daemon=True).start()
         return command()
     children.append(child)
@@ -56,10 +52,9 @@ def guarded(command: Callable[[], int], complain: Callable[[str], None], folders
         children.clear()
     finally:
         os.close(writer)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)
     code = os.waitstatus_to_exitcode(status)
-    return code if code >= 0 else _explain(-code, complain, folders)
+    return code if code >= 0 else _explain(-code, -code in before, complain, folders)
 
 
 def _end_with_parent(reader: int) -> None:
@@ -67,13 +62,13 @@ def _end_with_parent(reader: int) -> None:
     os._exit(1)
 
 
-def _explain(number: int, complain: Callable[[str], None], folders: Iterable[str | Path]) -> int:
+def _explain(number: int, is_handed_on: bool, complain: Callable[[str], None], folders: Iterable[str | Path]) -> int:
     from openvmas.files import sweep
 
     for folder in {Path(folder) for folder in folders}:
         sweep(folder)
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    if name in _HANDED_ON:
+    if is_handed_on:
         complain("interrupted; nothing was left behind.")
         return 130
     if name in CRASHES:

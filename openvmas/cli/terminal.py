@@ -83,14 +83,20 @@ def cancel() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def catch() -> dict[int, Any]:
+def catch(handle: Callable[[int, FrameType | None], None] = stop) -> dict[int, Any]:
     """Handle the signals that are not ignored (`nohup`), and return the handlers that they had."""
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     for number, handler in before.items():
         if handler != signal.SIG_IGN:
-            signal.signal(number, stop)
+            signal.signal(number, handle)
     return before
+
+
+def restore(before: dict[int, Any]) -> None:
+    """Give signals the handlers back that `catch` returned."""
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -103,8 +109,7 @@ def stoppable() -> Iterator[None]:
     finally:
         cancel()
         _came.clear()
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        restore(before)
 
 
 Report = Callable[[str, float], None]  # stage, and how much of it is done (0 to 1)

@@ -111,22 +111,21 @@ class PromptBank:
         return self._data["axes"].astype(np.float32) / AXIS_SCALE
 
     def of(self, condition: Condition, seed: int) -> AudioPrompt:
-        """A prompt for what a condition asks for; the same seed gives the same one."""
-        with np.errstate(all="ignore"), warnings.catch_warnings():
+        """A prompt for what a condition of one step or more asks for; the same seed gives the same one."""
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # of axes that are not conditioned at any step
-            means = np.nanmean(condition.semantics, axis=0) if condition.n_steps else np.full(len(AXES), np.nan)
+            means = np.nanmean(condition.semantics, axis=0)
         asked = {axis: float(mean) for axis, mean in zip(AXES, means, strict=True) if np.isfinite(mean)}
         periods = np.diff(condition.beats)
         tempo = 60 / float(np.median(periods)) if len(periods) else 0.0
-        energy = float(condition.events.energy.mean()) if condition.n_steps else 0.5
-        return self.choose(asked, tempo, energy, seed)
+        return self.choose(asked, tempo, float(condition.events.energy.mean()), seed)
 
     @cached_property
     def _tempi(self) -> np.ndarray:
         return np.array([row["tempo"] for row in self._rows])
 
     def distances(self, asked: dict[str, float], tempo: float, energy: float) -> np.ndarray:
-        """How badly each prompt fits: [N], 0 is best.
+        """Distances of all prompts from what is asked for: [N], 0 is best.
 
         asked: axis → standard deviations; tempo: BPM, 0 where there is none; energy: in [0, 1].
         """

@@ -76,7 +76,7 @@ class MotionTracker:
 
 @dataclass(frozen=True)
 class Levels:
-    """What of frames [F, h, w] is compared, prepared once for both neighbours.
+    """Frames [F, h, w] in the forms in which they are compared, prepared once for both neighbours.
 
     coarse: [F, h / 2, w / 2] float32 grey levels; spectrum: of the windowed coarse frames; plain_coarse, plain_fine:
     coarse and full size without the slow changes of light. Sides are cut to whole blocks; width: before that.
@@ -193,7 +193,7 @@ def mismatch(first: Levels, second: Levels) -> np.ndarray:
 
 
 def structure(frames: np.ndarray) -> Levels:
-    """What `mismatch` compares of frames [n, h, w, 3] uint8 RGB; exposure does not count."""
+    """Structure of frames [n, h, w, 3] uint8 RGB, for `mismatch`; exposure does not count."""
     return Levels.of(_even_out(luma(frames)))
 
 

@@ -24,6 +24,18 @@ EVERY = Fraction(1000)  # frames/s, more than any clip has
 _PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts"}
 
 
+def with_attachment(source: Path, target: Path) -> Path:
+    """The picture of a clip, and a font attached to it."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as result:
+        copy = result.add_stream_from_template(given.streams.video[0], opaque=True)
+        result.add_attachment("letters.ttf", "application/x-truetype-font", b"abc" * 100)
+        for packet in given.demux():
+            if packet.size:
+                packet.stream = copy
+                result.mux(packet)
+    return target
+
+
 def clicks(seconds: float, *times: float, channels: int = 2) -> np.ndarray:
     """Silence with a click of 2 ms at each time (s): [C, L] float32 at 48 kHz."""
     wave = np.zeros((channels, round(seconds * 48_000)), dtype=np.float32)

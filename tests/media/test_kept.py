@@ -28,6 +28,7 @@ from tests.media.odd_clips import (
     payloads,
     remux,
     times,
+    with_attachment,
     with_entry_boxes,
 )  # fmt: skip
 
@@ -179,14 +180,7 @@ def test_covers(tmp_path: Path) -> None:
 
 
 def test_attachments_in_an_mp4_are_named(tmp_path: Path) -> None:
-    clip = tmp_path / "clip.mkv"
-    with av.open(str(make_clip(tmp_path / "a.mkv"))) as given, av.open(str(clip), "w") as result:
-        copy = result.add_stream_from_template(given.streams.video[0], opaque=True)
-        result.add_attachment("letters.ttf", "application/x-truetype-font", b"abc" * 100)
-        for packet in given.demux():
-            if packet.size:
-                packet.stream = copy
-                result.mux(packet)
+    clip = with_attachment(make_clip(tmp_path / "a.mkv"), tmp_path / "clip.mkv")
     report = mux_original(clip, tmp_path / "out.mp4")
     assert report.dropped == ("attachment stream 1 (the container cannot hold it)",)
     assert frames(tmp_path / "out.mp4") == list(range(30))

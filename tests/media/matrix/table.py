@@ -19,7 +19,7 @@ from openvmas.media.probe import open_media, probe
 from tests.media.clips import make_clip
 from tests.media.matrix.cases import CHAPTERS, DOLBY, SPHERE, full_box
 from tests.media.matrix.compare import read_facts
-from tests.media.odd_clips import frames, mux_original, remux, with_edits, with_entry_boxes
+from tests.media.odd_clips import frames, mux_original, remux, with_attachment, with_edits, with_entry_boxes
 
 EXTENSIONS = (".mp4", ".mov", ".mkv", ".webm")
 N_FRAMES = 10
@@ -66,15 +66,7 @@ def plain(folder: Path, codec: str, kind: str = "mp4", **how: Any) -> Path:
 
 
 def attached(folder: Path, codec: str) -> Path:
-    target = folder / "clip.mkv"
-    with av.open(str(plain(folder, codec, "mkv"))) as given, av.open(str(target), "w") as result:
-        copy = result.add_stream_from_template(given.streams.video[0], opaque=True)
-        result.add_attachment("letters.ttf", "application/x-truetype-font", b"abc" * 100)
-        for packet in given.demux():
-            if packet.size:
-                packet.stream = copy
-                result.mux(packet)
-    return target
+    return with_attachment(plain(folder, codec, "mkv"), folder / "clip.mkv")
 
 
 def edited(*edits: tuple[int, float]) -> Build:
