@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,22 +63,33 @@ class CodecStream:
         self._codes = np.zeros((n_codebooks or sizes["n_codebooks"], 0), np.int64)
         self._context = 0  # how many of those codes are decoded already and kept as history
         self._tail = np.zeros(self._window_length - self._hop)
+        self._ahead: np.ndarray | None = None  # frames that more codes may change, None where they are not known
         self._skip = (self._window_length - self._hop) // 2  # the first frame reaches back before the beginning
 
     def push(self, codes: np.ndarray, is_last: bool = False) -> np.ndarray:
         """Take codes [K, n] (n may be 0); return what is finished by now: [L] float32 at the codec's rate."""
         self._codes = np.concatenate([self._codes, codes], axis=1)
         end = self._codes.shape[1] - (0 if is_last else self._look_ahead)
-        wave = np.zeros(0)
+        wave, self._ahead = np.zeros(0), None
         if end > self._context:
-            frames = self._engine.decode_frames(self._codes)[self._context : end]
-            wave = self._overlap_add(frames)
+            frames = self._engine.decode_frames(self._codes)
+            wave = self._overlap_add(frames[self._context : end])
+            self._ahead = frames[end:]
             keep = max(0, end - self._history)
             self._codes = self._codes[:, keep:]
             self._context = end - keep
         if is_last:
             wave = np.concatenate([wave, self._tail[self._skip : (self._window_length - self._hop) // 2]])
         return wave.astype(np.float32)
+
+    def fork(self) -> CodecStream:
+        """A stream that stands where this one stands and goes on by itself."""
+        return copy(self)
+
+    def rest(self) -> np.ndarray:
+        """What would follow if no more codes came: [L] float32. The stream stays where it is."""
+        ahead = self._engine.decode_frames(self._codes)[self._context :] if self._ahead is None else self._ahead
+        return self.fork()._overlap_add(ahead).astype(np.float32)
 
     def _overlap_add(self, frames: np.ndarray) -> np.ndarray:
         spectrum = frames[:, 0::2] + 1j * frames[:, 1::2]

@@ -34,7 +34,7 @@ HIDDEN = -1e9  # mask value of a slot that may not be seen
 CONDITION_MARGIN = 32  # steps; more than half the width of the condition's kernel
 CONDITION_CHUNK = 500  # steps encoded at once: what is heard first waits for no more
 FREE = -1  # a token that the model writes
-TURN_EVERY = 8  # steps after which pinned keys are rotated
+TURN_EVERY = 16  # steps after which pinned keys are rotated
 PINNED = 200  # steps of an audio prompt that stay in view
 
 
@@ -57,6 +57,14 @@ class Ring:
         taken.keys, taken.values = self.keys.take(rows, axis=1), self.values.take(rows, axis=1)
         taken.mask = self.mask.copy()
         return taken
+
+    @staticmethod
+    def join(rings: Sequence[Ring]) -> Ring:
+        """The rows of rings that stand at the same step, as one ring."""
+        joined = copy(rings[0])
+        joined.keys = np.concatenate([ring.keys for ring in rings], axis=1)
+        joined.values = np.concatenate([ring.values for ring in rings], axis=1)
+        return joined
 
     def write(self, position: int, keys: np.ndarray, values: np.ndarray) -> None:
         """Put new keys and values [n_layers, B, G, d] where the oldest ones were that are not pinned."""
@@ -100,9 +108,19 @@ class State:
     wide: Ring
     call: BoundStep | None = None
 
+    @property
+    def batch(self) -> int:
+        return self.narrow.keys.shape[1]
+
     def take(self, rows: Sequence[int] | np.ndarray) -> State:
         """The state of these rows of the batch, as one of its own."""
         return State(self.position, self.narrow.take(rows), self.wide.take(rows))
+
+    @staticmethod
+    def join(states: Sequence[State]) -> State:
+        """The rows of states that stand at the same step, as one state."""
+        narrow, wide = (Ring.join([getattr(state, kind) for state in states]) for kind in ("narrow", "wide"))
+        return State(states[0].position, narrow, wide)
 
 
 class BoundStep:
@@ -231,22 +249,39 @@ def delay_template(codes: np.ndarray, empty: int) -> np.ndarray:
     return delay(codes.astype(np.int16), empty)
 
 
+@dataclass
+class Part:
+    """Pieces whose branches are decoded together.
+
+    Rows of the state: all pieces of the first branch, then all of the next. tokens: [n, K] of the last step.
+    """
+
+    state: State
+    tokens: np.ndarray
+    generators: list[np.random.Generator]
+
+    def take(self, pieces: Sequence[int] | np.ndarray) -> Part:
+        """These pieces as a part of their own, without random streams."""
+        n = len(self.tokens)
+        rows_of_branches = np.arange(0, self.state.batch, n)[:, None] + np.asarray(pieces)
+        return Part(self.state.take(rows_of_branches.ravel()), self.tokens[pieces], [])
+
+
 class BatchDecoder:
     """N pieces of one condition from step `start` on; each draws from a random stream of its own.
 
-    prompt: tokens [K] of the step before `start` (the empty token at the beginning). threads: step the branches side by
-    side. log_likelihood: [N, K] of the codes that were given at the last step, nats, under the condition without
-    guidance; 0 where none was.
+    prompt: the tokens [K] of the step before `start`, or music that is read first and kept in view; nothing at the
+    beginning of a piece. threads: decode pieces side by side, which changes no number. log_likelihood: [N, K, S] of the
+    codes that were given at the last `advance`, nats, under the condition without guidance; 0 where none was.
     """
 
     def __init__(
-        self, engine: Engine, condition: Condition, options: GenerateOptions, n: int, prompt: np.ndarray,
-        start: int = 0, threads: ThreadPool | None = None, audio: AudioPrompt | None = None,
+        self, engine: Engine, condition: Condition, options: GenerateOptions, n: int, start: int = 0,
+        prompt: np.ndarray | AudioPrompt | None = None, threads: ThreadPool | None = None,
     ) -> None:  # fmt: skip
         self.n, self.first = n, start  # first: the step of the oldest tokens that are kept
-        self._threads = threads or ThreadPool(1)
-        self.log_likelihood = np.zeros((n, len(prompt)))
-        branches = plan_branches(options)
+        self._engine, self._options, self._threads = engine, options, threads or ThreadPool(1)
+        branches, sizes = plan_branches(options), engine.sizes
         self._conditions = [
             rows(engine.encode_condition(condition, b.use_events, b.use_meaning, start)) for b in branches
         ]
@@ -254,74 +289,101 @@ class BatchDecoder:
         self._picture = rows(engine.encode_picture(condition, start))
         # The picture is left out with the events: what it says is mostly when something happens.
         self._uses_picture = np.array([b.use_events for b in branches], np.float32)[:, None]
-        self._vectors = np.zeros((len(branches), engine.sizes["width"]), np.float32)
-        self._engine, self._options = engine, options
-        # Branches that are stepped together have one state; how they are shared out changes no number.
-        self._parts = np.array_split(np.arange(len(branches)), min(self._threads.n, len(branches)))
-        self._states = [engine.start(len(part) * n, start) for part in self._parts]
-        self._tokens = np.tile(prompt.astype(np.int64), (n, 1))
-        if audio is not None:
-            self._read(audio)
+        self._vectors = np.zeros((len(branches), sizes["width"]), np.float32)
+        self.log_likelihood = np.zeros((n, sizes["n_codebooks"], 0))
         self._log: list[np.ndarray] = []
-        self._generators = spawn_generators(options.seed, n)
+        if isinstance(prompt, AudioPrompt):
+            only = self._read(prompt)
+        else:
+            tokens = np.full(sizes["n_codebooks"], sizes["codebook_size"]) if prompt is None else prompt
+            only = Part(engine.start(len(branches), start), tokens[None].astype(np.int64), [])
+        self._share_out(only, spawn_generators(options.seed, n))
 
-    def _read(self, audio: AudioPrompt) -> None:
-        """Read an audio prompt and keep its end in view."""
-        reader = BatchDecoder(self._engine, audio.condition, self._options, 1, self._tokens[0], threads=self._threads)
-        tokens = delay_template(audio.codes, self._engine.sizes["codebook_size"])
-        for step in range(audio.n_steps):
-            reader.step(tokens[:, step])
-        for state in reader._states:
-            state.wide.pin(min(PINNED, audio.n_steps, len(state.wide.mask) * 2 // 3), state.position)
-        self._states = [
-            state.take(np.repeat(np.arange(len(part)), self.n))
-            for part, state in zip(self._parts, reader._states, strict=True)
-        ]
-        self._tokens = np.repeat(reader._tokens, self.n, axis=0)
+    def _read(self, audio: AudioPrompt) -> Part:
+        """A piece that has read an audio prompt and keeps its end in view."""
+        reader = BatchDecoder(self._engine, audio.condition, self._options, 1, threads=self._threads)
+        reader.advance(delay_template(audio.codes, self._engine.sizes["codebook_size"])[:, : audio.n_steps])
+        (part,) = reader._parts
+        part.state.wide.pin(min(PINNED, audio.n_steps, len(part.state.wide.mask) * 2 // 3), part.state.position)
+        return part
 
-    def step(self, given: np.ndarray) -> None:
-        """Decode the next step's tokens; given: [N, K] or [K], FREE where the model writes."""
-        # After the last step of the condition only the later codebooks are finished.
-        vectors = [next(rows_of, None) for rows_of in self._conditions]
-        if vectors[0] is not None:
-            picture = next(self._picture, np.float32(0))
-            self._vectors = np.stack(vectors) + self._uses_picture * picture  # pyright: ignore
-        logits = np.concatenate(self._threads.map(self._step_part, range(len(self._parts))))
-        given = np.broadcast_to(given, self._tokens.shape).astype(np.int64)
-        self.log_likelihood = log_likelihood(logits[0], given)
-        if (given == FREE).any():
-            sampled = sample((logits * self._weights).sum(0), self._options, self._generators)
-            given = np.where(given == FREE, sampled, given)
-        self._tokens = given
-        self._log.append(given)
+    def _share_out(self, only: Part, generators: list[np.random.Generator]) -> None:
+        """Let all pieces go on from a part with one piece."""
+        shares = np.array_split(np.arange(len(generators)), min(self._threads.n, len(generators)))
+        self._parts = [only.take(np.zeros(len(share), np.int64)) for share in shares]
+        for part, share in zip(self._parts, shares, strict=True):
+            part.generators = [generators[i] for i in share]
 
-    def _step_part(self, i: int) -> np.ndarray:
-        """Logits [branches of part i, N, K, V]."""
-        part, n = self._parts[i], self.n
-        tokens, vectors = np.tile(self._tokens, (len(part), 1)), np.repeat(self._vectors[part], n, axis=0)
-        logits = self._engine.step(self._states[i], tokens, vectors)
-        return logits.reshape(len(part), n, *logits.shape[1:])
+    def advance(self, given: np.ndarray) -> None:
+        """Decode the next S steps; given: [N, K, S] or [K, S], FREE where the model writes."""
+        given = np.broadcast_to(given, (self.n, *given.shape[-2:])).astype(np.int64)
+        vectors = self._next_vectors(given.shape[2])
+        if self.n == 1 and not (given == FREE).any():  # nothing is drawn, so its branches need not wait for each other
+            (part,) = self._parts
+            states = [part.state.take([i]) for i in range(part.state.batch)]
+            branches = [Part(state, part.tokens, part.generators) for state in states]
+            work = [(branch, given, vectors[:, i : i + 1]) for i, branch in enumerate(branches)]
+            done = self._threads.map(self._decode, work)[:1]
+            self._parts = [Part(State.join(states), branches[0].tokens, part.generators)]
+        else:
+            groups = np.split(given, np.cumsum([len(part.tokens) for part in self._parts])[:-1])
+            work = [(part, group, vectors) for part, group in zip(self._parts, groups, strict=True)]
+            done = self._threads.map(self._decode, work)
+        self._log.append(np.concatenate([written for written, _ in done]))
+        self.log_likelihood = np.concatenate([likelihood for _, likelihood in done])
+
+    def _next_vectors(self, n: int) -> np.ndarray:
+        """What the branches are conditioned on at the next n steps: [n, branches, D]."""
+        found = np.empty((n, *self._vectors.shape), np.float32)
+        for step in range(n):
+            # After the last step of the condition only the later codebooks are finished.
+            vectors = [next(rows_of, None) for rows_of in self._conditions]
+            if vectors[0] is not None:
+                picture = next(self._picture, np.float32(0))
+                self._vectors = np.stack(vectors) + self._uses_picture * picture  # pyright: ignore
+            found[step] = self._vectors
+        return found
+
+    def _decode(self, work: tuple[Part, np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and log-likelihoods [n, K, S]; work: a part, given tokens [n, K, S] and vectors [S, branches, D]."""
+        part, written, vectors = work[0], work[1].copy(), work[2]
+        n, n_branches = len(part.tokens), vectors.shape[1]
+        likelihood, vectors = np.zeros(written.shape), np.repeat(vectors, n, axis=1)
+        for step in range(written.shape[2]):
+            logits = self._engine.step(part.state, np.tile(part.tokens, (n_branches, 1)), vectors[step])
+            logits = logits.reshape(n_branches, n, *logits.shape[1:])
+            tokens = written[:, :, step]
+            is_free = tokens == FREE
+            if not is_free.all():
+                likelihood[:, :, step] = log_likelihood(logits[0], tokens)
+            if is_free.any():
+                sampled = sample((logits * self._weights).sum(0), self._options, part.generators)
+                tokens[is_free] = sampled[is_free]
+            part.tokens = tokens
+        return written, likelihood
 
     def codes(self) -> np.ndarray:
         """Finished codes of each piece from step `first` on: [N, K, n]."""
-        return undelay(np.stack(self._log, axis=2))
+        return undelay(np.concatenate(self._log, axis=2))
 
     def fork_from(self, winner: int, n: int | None = None) -> None:
         """Let all pieces (n of them from now on) go on from what the winner has written."""
-        n = n or self.n
-        self._states = [
-            state.take(np.repeat(np.arange(winner, len(part) * self.n, self.n), n))
-            for part, state in zip(self._parts, self._states, strict=True)
-        ]
-        self._tokens = np.repeat(self._tokens[winner : winner + 1], n, axis=0)
+        generators = [generator for part in self._parts for generator in part.generators]
+        first, n = 0, n or self.n
+        for part in self._parts:
+            if winner < first + len(part.tokens):
+                break
+            first += len(part.tokens)
         self._log = [np.repeat(tokens[winner : winner + 1], n, axis=0) for tokens in self._log]
         if n != self.n:
-            self.n, self._generators = n, spawn_generators(self._options.seed, n)
+            self.n, generators = n, spawn_generators(self._options.seed, n)
+        self._share_out(part.take([winner - first]), generators)
 
     def drop_before(self, first: int) -> None:
         """Keep only tokens from step `first` on."""
-        drop = max(0, first - self.first)
-        self._log, self.first = self._log[drop:], self.first + drop
+        if first > self.first:
+            self._log = [np.concatenate(self._log, axis=2)[:, :, first - self.first :]]
+            self.first = first
 
 
 def spawn_generators(seed: int, n: int) -> list[np.random.Generator]:
@@ -381,22 +443,19 @@ def plan_branches(options: GenerateOptions) -> list[Branch]:
 
 def sample(logits: np.ndarray, options: GenerateOptions, generators: list[np.random.Generator]) -> np.ndarray:
     """Tokens [N, K] (int64) from guided logits [N, K, V]; piece n draws from generators[n] alone."""
-    n_entries = logits.shape[-1]
-    logits = logits / options.temperature
+    n, n_codebooks, n_entries = logits.shape
+    kept = logits.reshape(-1, n_entries) / options.temperature
+    each = np.arange(len(kept))[:, None]
     # The k greatest first, then in order: sorting all entries took longer than the rest of sampling together.
-    order = np.broadcast_to(np.arange(n_entries), logits.shape)
+    order = np.broadcast_to(np.arange(n_entries), kept.shape)
     if 0 < options.top_k < n_entries:
-        order = np.argpartition(logits, n_entries - options.top_k, axis=-1)[..., -options.top_k :]
-    ranks = np.argsort(-np.take_along_axis(logits, order, axis=-1), axis=-1, kind="stable")
-    order = np.take_along_axis(order, ranks, axis=-1)
-    kept = np.take_along_axis(logits, order, axis=-1).astype(np.float64)
-    probability = np.exp(kept - kept[..., :1])
-    probability /= probability.sum(-1, keepdims=True)
-    before = np.cumsum(probability, axis=-1) - probability
-    probability[before >= options.top_p] = 0
-    mass = np.cumsum(probability, axis=-1)
-    draws = np.stack([generator.random(logits.shape[1]) for generator in generators])
-    choice = (draws[..., None] * mass[..., -1:] >= mass).sum(-1)
-    tokens = np.take_along_axis(order, np.minimum(choice, order.shape[-1] - 1)[..., None], axis=-1)[..., 0]
-    assert tokens.max(initial=0) < n_entries
-    return tokens.astype(np.int64)
+        order = np.argpartition(kept, n_entries - options.top_k, axis=1)[:, -options.top_k :]
+    order = order[each, np.argsort(-kept[each, order], axis=1, kind="stable")]
+    kept = kept[each, order].astype(np.float64)
+    probability = np.exp(kept - kept[:, :1])
+    mass = probability.cumsum(axis=1)
+    probability[mass - probability >= options.top_p * mass[:, -1:]] = 0
+    mass = probability.cumsum(axis=1)
+    draws = np.concatenate([generator.random(n_codebooks) for generator in generators])
+    choice = (draws[:, None] * mass[:, -1:] >= mass).sum(1)
+    return order[each[:, 0], np.minimum(choice, order.shape[1] - 1)].reshape(n, n_codebooks)

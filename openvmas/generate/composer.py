@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,19 +25,30 @@ from openvmas.processes.threads import ThreadPool
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.timeline import Clock
 
-CHUNK = 75  # codec steps that are decoded at once, whatever the choices were: the same codes give the same sound
-FIRST_CHUNKS = (64, *16 * (25,))  # at the beginning somebody waits: a second of sound, then all that is there by then
-HISTORY = 40  # steps before a segment that are decoded with it; at least the codec's history
+HISTORY = 40  # steps of sound before a segment that are measured with it
 RELEASE = 2.5  # s, at most; over it the music dies away before the picture ends
 SIDE_DB = -9.0  # level of the decorrelated side signal against the middle
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Codes [K, n] that are final, and how they were chosen among the candidates (None if there was but one)."""
+    """Codes [K, n] that are final, their sound as far as it is, and how they were chosen among the candidates, if so.
+
+    wave: [L] at the codec's rate; it ends a little before the codes do, except at the end of the piece.
+    """
 
     codes: np.ndarray
+    wave: np.ndarray
     choice: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A candidate's sound at the codec's rate: finished, and as it would go on if nothing more came."""
+
+    stream: CodecStream
+    wave: np.ndarray
+    rest: np.ndarray
 
 
 class ModelComposer(Composer):
@@ -49,7 +60,7 @@ class ModelComposer(Composer):
         self.judge = CandidateJudge(self.engine)
         self._recordings: dict[tuple[str, float | None], AudioPrompt] = {}
 
-    @cached_property
+    @functools.cached_property
     def bank(self) -> PromptBank | None:
         """The audio prompts that came with the model."""
         return PromptBank(self.weights.file("prompts")) if "prompts" in self.weights.files else None
@@ -83,16 +94,18 @@ class ModelComposer(Composer):
 
     def _compose(self, piece: Piece, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
         choices: list[dict[str, Any]] = []
-
-        def noted(segments: Iterator[Segment]) -> Iterator[np.ndarray]:
-            for segment in segments:
-                if segment.choice is not None:
-                    choices.append(segment.choice)
-                yield segment.codes
-
         meter = AudioMeter(self.judge.sample_rate)
         audio = self.prompt_for(condition, options)
-        yield from self._sound(piece.keep_codes(noted(self.write(condition, options, audio))), condition, meter)
+
+        def waves() -> Iterator[np.ndarray]:
+            for segment in self.write(condition, options, audio):
+                piece.keep(segment.codes)
+                meter.push(segment.wave)
+                if segment.choice is not None:
+                    choices.append(segment.choice)
+                yield segment.wave
+
+        yield from finish(waves(), condition, self.judge.sample_rate)
         if piece.codes is not None:
             if audio is not None:
                 piece.report["audio_prompt"] = audio.describe()
@@ -105,7 +118,13 @@ class ModelComposer(Composer):
     def render(self, codes: np.ndarray, condition: Condition) -> Piece:
         """The piece that `compose` gave, or would give, for codes [K, T] of the condition. Raises ModelError."""
         self.check(condition, codes)
-        return Piece(self._sound(iter([codes]), condition), codes=codes)
+
+        def waves() -> Iterator[np.ndarray]:
+            stream = CodecStream(self.engine)
+            for first, final in itertools.pairwise(self._borders(condition)):
+                yield stream.push(codes[:, first:final].astype(np.int64), final == condition.n_steps)
+
+        return Piece(finish(waves(), condition, self.judge.sample_rate), codes=codes)
 
     def inpaint(
         self,
@@ -144,86 +163,63 @@ class ModelComposer(Composer):
                 f"{size - 1} are needed; compose the piece again."
             )
 
+    def _borders(self, condition: Condition) -> list[int]:
+        """Steps at which one segment ends and the next begins, with beginning and end of the piece.
+
+        Whatever was chosen, sound is decoded from one to the next, so that the same codes give the same sound.
+        """
+        behind = self.engine.sizes["n_codebooks"] - 1  # steps until the last codebook of a step is written
+        return [0, *(choice + 1 - behind for choice in plan_choices(condition)), condition.n_steps]
+
     def write(
         self, condition: Condition, options: GenerateOptions, audio: AudioPrompt | None = None
     ) -> Iterator[Segment]:
-        """Codes as they become final; audio: what is read first and kept in view."""
-        sizes = self.engine.sizes
-        n, n_codebooks, empty = options.candidates, sizes["n_codebooks"], sizes["codebook_size"]
-        given = delay_template(np.full((n_codebooks, condition.n_steps), FREE), empty)
+        """Codes and sound as they become final; audio: what is read first and kept in view."""
+        n, n_codebooks = options.candidates, self.engine.sizes["n_codebooks"]
+        given = delay_template(np.full((n_codebooks, condition.n_steps), FREE), self.engine.sizes["codebook_size"])
         if audio is not None:
             for k in range(1, n_codebooks):
                 given[k, :k] = audio.codes[k, -k:]  # the prompt's last codes are due after its last step
-        # A single piece's steps are too short to share out.
-        threads = self.threads if n > 1 else None
-        nothing = np.full(n_codebooks, empty)
-        decoder = BatchDecoder(self.engine, condition, options, n, nothing, threads=threads, audio=audio)
-        total = given.shape[1]
-        choices = {*plan_choices(condition, n == 1), total - 1}
-        final, level = 0, FIRST_LEVEL  # codes before step `final` are given out
-        for step in range(total):
-            decoder.step(given[:, step])
-            if step not in choices:
-                continue
-            codes, winner, choice = decoder.codes(), 0, None
+        decoder = BatchDecoder(self.engine, condition, options, n, prompt=audio, threads=self.threads)
+        stream, past, level, step, n_heard = CodecStream(self.engine), np.zeros(0, np.float32), FIRST_LEVEL, 0, 0
+        for first, final in itertools.pairwise(self._borders(condition)):
+            decoder.advance(given[:, step : final + n_codebooks - 1])
+            step = final + n_codebooks - 1
+            codes, is_last = decoder.codes(), final == condition.n_steps
+            found = self.threads.map(functools.partial(go_on, stream, is_last=is_last), codes)
+            winner, choice = 0, None
             if n > 1:
-                waves = self.threads.map(self.judge.decode, codes)
+                begun = (n_heard - len(past)) / self.engine.sizes["hop_length"]
                 judgements = [
-                    self.judge.judge(wave, rows, decoder.first, final, condition, level)
-                    for wave, rows in zip(waves, codes, strict=True)
+                    self.judge.judge(np.concatenate([past, way.wave, way.rest]), rows, begun, first, condition, level)
+                    for way, rows in zip(found, codes, strict=True)
                 ]
                 winner = max(range(n), key=lambda i: judgements[i].value)
                 level += 0.3 * (judgements[winner].level_error if not judgements[winner].failures else 0.0)
                 values = [judgement.value for judgement in judgements]
-                choice = describe_choice(final / float(condition.rate), judgements, values, winner)
+                choice = describe_choice(first / float(condition.rate), judgements, values, winner)
                 decoder.fork_from(winner)
-            yield Segment(codes[winner, :, final - decoder.first :], choice)
-            final = decoder.first + codes.shape[2]
-            decoder.drop_before(final - HISTORY)
-
-    def _sound(
-        self, chunks: Iterator[np.ndarray], condition: Condition, meter: AudioMeter | None = None
-    ) -> Iterator[np.ndarray]:
-        """Blocks [2, n] at 48 kHz, together as long as the condition, of codes [K, n] as they come."""
-        n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(Fraction(condition.n_steps) / condition.rate)
-        ends = bool(np.isfinite(condition.time_left).all()) if condition.n_steps else False
-        waves = self._decode(rechunk(chunks, CHUNK, FIRST_CHUNKS))
-        yield from finish(metered(waves, meter), n_samples, self.judge.sample_rate, ends)
-
-    def _decode(self, chunks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        """Chunks of mono wave at the codec's rate, of chunks of codes [K, n]."""
-        stream = CodecStream(self.engine)
-        for chunk in chunks:
-            wave = stream.push(chunk.astype(np.int64))
-            if len(wave):
-                yield wave
-        yield stream.push(np.zeros((self.engine.sizes["n_codebooks"], 0), np.int64), is_last=True)
+            decoder.drop_before(final)
+            stream, wave = found[winner].stream, found[winner].wave
+            n_heard += len(wave)
+            past = np.concatenate([past, wave])[-HISTORY * self.engine.sizes["hop_length"] :]
+            yield Segment(codes[winner], wave, choice)
 
 
-def rechunk(chunks: Iterator[np.ndarray], size: int, first: tuple[int, ...] = ()) -> Iterator[np.ndarray]:
-    """Codes regrouped in chunks [K, size], the first ones of the sizes that are given; the last is shorter."""
-    left: np.ndarray | None = None
-    sizes = itertools.chain(first, itertools.repeat(size))
-    due = next(sizes)
-    for chunk in chunks:
-        left = chunk if left is None else np.concatenate([left, chunk], axis=1)
-        while left.shape[1] >= due:
-            yield left[:, :due]
-            left, due = left[:, due:], next(sizes)
-    if left is not None and left.shape[1]:
-        yield left
+def go_on(stream: CodecStream, codes: np.ndarray, is_last: bool) -> Continuation:
+    """The sound of codes [K, n] after what the stream has decoded so far; the stream stays where it is."""
+    own = stream.fork()
+    wave = own.push(codes.astype(np.int64), is_last)
+    return Continuation(own, wave, own.rest())
 
 
-def metered(waves: Iterator[np.ndarray], meter: AudioMeter | None) -> Iterator[np.ndarray]:
-    """Pass waves on, each also measured by the meter."""
-    for wave in waves:
-        if meter is not None:
-            meter.push(wave)
-        yield wave
+def finish(waves: Iterator[np.ndarray], condition: Condition, sample_rate: int) -> Iterator[np.ndarray]:
+    """Mono wave at the codec's rate → stereo [2, n] at 48 kHz, together as long as the condition.
 
-
-def finish(waves: Iterator[np.ndarray], n_samples: int, sample_rate: int, ends: bool) -> Iterator[np.ndarray]:
-    """Mono wave at the codec's rate → stereo at 48 kHz, cut to n_samples, dying away at the end if it `ends`."""
+    It dies away at the end of a condition that has one.
+    """
+    n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(Fraction(condition.n_steps) / condition.rate)
+    ends = bool(np.isfinite(condition.time_left).all()) if condition.n_steps else False
     resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE_OUT, 1, dtype="float32", quality="HQ")
     width = Widener()
     release = min(round(RELEASE * SAMPLE_RATE_OUT), n_samples // 4)

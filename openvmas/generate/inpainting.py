@@ -25,6 +25,7 @@ from openvmas.settings import GenerateOptions
 HISTORY = 150  # steps before a segment that are decoded with it: its border is judged against what came before
 TAIL = 100  # kept steps after the part that candidates read
 SLACK = 25  # steps before the end of the part in which a candidate may return to the kept music
+AT_ONCE = 25  # steps between two reports of progress, which may end the work
 AROUND = 400  # steps to each side among which the borders are ranked at last
 LEAST_CANDIDATES = 6
 REGRET = 30.0  # nats of kept music's likelihood lost that count as much as one unit of a judgement
@@ -53,9 +54,9 @@ def inpaint(
     """The piece with other music in steps [start, end); all others are as they were.
 
     codes: [K, T] of the piece; condition: of the whole of it, with what is asked of the part now. The part's last half
-    second may return to the old codes early, where that is heard least. progress: is called at each step with the
-    share that is done; what it raises ends the work. Raises OptionError for a span that is empty or not inside the
-    piece.
+    second may return to the old codes early, where that is heard least. progress: is called every half second of music
+    with the share that is done; what it raises ends the work. Raises OptionError for a span that is empty or not inside
+    the piece.
     """
     n_steps = condition.n_steps
     if not 0 <= start < end <= n_steps:
@@ -90,25 +91,31 @@ class _Inpainter:
         self.written = codes[:, start:start]
 
     def write(self) -> Iterator[float]:
-        """Write it; yields the share that is done, after each step."""
+        """Write it; yields the share that is done, every half second of music."""
         given = self._given()
         total = self.last + len(self.codes) - 1
-        choices = [*plan_choices(self.condition, False, self.start, self.end), total - 1]
-        lost, fluent = np.zeros(len(given)), self._read_kept(total)
+        choices = [*plan_choices(self.condition, self.start, self.end), total - 1]
+        begin = int(self.returns.min()) if self.end < self.last else total
+        lost, fluent = np.zeros(len(given)), self._read_kept(begin, total)
         prompt = self._prompt(self.first)
-        decoder = BatchDecoder(self.engine, self.condition, self.options, 1, prompt, self.first, self.threads)
+        decoder = BatchDecoder(self.engine, self.condition, self.options, 1, self.first, prompt, self.threads)
         level = self._level()
-        for step in range(self.first, total):
+        step, borders = self.first, sorted({self.start, begin, *(choice + 1 for choice in choices)})
+        while step < total:
             if step == self.start:
                 decoder.fork_from(0, len(given))
-            decoder.step(given[: decoder.n, :, step])
-            if step in fluent:
-                is_code = (given[:, :, step] != FREE) & (given[:, :, step] != self.empty)
-                lost += np.where(is_code, fluent[step] - decoder.log_likelihood, 0).sum(1)
-            if step in choices:
-                winner = self._choose(decoder, level, lost / REGRET if step == choices[-1] else 0 * lost)
+            end = min(step + AT_ONCE, next(border for border in borders if border > step))
+            tokens = given[: decoder.n, :, step:end]
+            decoder.advance(tokens)
+            if step >= begin:
+                is_code = (tokens != FREE) & (tokens != self.empty)
+                missing = fluent[:, step - begin : end - begin] - decoder.log_likelihood
+                lost += np.where(is_code, missing, 0).sum((1, 2))
+            step = end
+            if step - 1 in choices:
+                winner = self._choose(decoder, level, lost / REGRET if step == total else 0 * lost)
                 decoder.fork_from(winner)
-            yield (step + 1 - self.first) / (total - self.first)
+            yield (step - self.first) / (total - self.first)
 
     def seams(self, codes: np.ndarray) -> list[Seam]:
         """Ranks of the changes at both borders among those of the music around them; times in s of the piece."""
@@ -133,20 +140,13 @@ class _Inpainter:
             candidates.append(delay_template(free, self.empty))
         return np.stack(candidates)
 
-    def _read_kept(self, total: int) -> dict[int, np.ndarray]:
-        """Log-likelihood [K] of the old codes at the steps around the return, read after what was there before."""
-        begin = int(self.returns.min())
-        if self.end == self.last:
-            return {}
+    def _read_kept(self, begin: int, total: int) -> np.ndarray:
+        """Log-likelihood [K, n] of the old codes at the steps from `begin` on, read after what was there before."""
         first = max(0, begin - self.engine.sizes["narrow"])
         unguided = replace(self.options, guidance=1.0, event_guidance=1.0)
-        decoder = BatchDecoder(self.engine, self.condition, unguided, 1, self._prompt(first), first)
-        tokens, found = delay_template(self.codes, self.empty), {}
-        for step in range(first, total):
-            decoder.step(tokens[:, step])
-            if step >= begin:
-                found[step] = decoder.log_likelihood[0]
-        return found
+        decoder = BatchDecoder(self.engine, self.condition, unguided, 1, first, self._prompt(first))
+        decoder.advance(delay_template(self.codes, self.empty)[:, first:total])
+        return decoder.log_likelihood[0, :, begin - first :]
 
     def _level(self) -> float:
         """dB that an energy of ENERGY_MEAN has in the music around, as `steering.judge` wants it."""
@@ -165,7 +165,8 @@ class _Inpainter:
         judgements, values, written = [], [], decoder.codes()
         waves = self.threads.map(self.judge.decode, written)
         for wave, codes, back, cost in zip(waves, written, self.returns, lost, strict=True):
-            judgement = self.judge.judge(wave, codes, decoder.first, final, self.condition, level)
+            new = codes[:, final - decoder.first :]
+            judgement = self.judge.judge(wave, new, decoder.first, final, self.condition, level)
             reached = decoder.first + codes.shape[1]
             joins = [
                 (step - decoder.first) / self.rate for step in (self.start, back) if final <= step < reached and step

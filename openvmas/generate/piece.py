@@ -54,10 +54,14 @@ class Piece(Iterator[np.ndarray]):
         """Codes [K, T] uint16 written so far by a composer that writes codes, else None."""
         return np.concatenate(self._codes, axis=1) if self._codes else None
 
+    def keep(self, codes: np.ndarray) -> None:
+        """Remember codes [K, n] that come next."""
+        self._codes.append(codes.astype(np.uint16))
+
     def keep_codes(self, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Pass chunks [K, n] on, each remembered when it passes."""
         for chunk in chunks:
-            self._codes.append(chunk.astype(np.uint16))
+            self.keep(chunk)
             yield chunk
 
 

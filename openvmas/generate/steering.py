@@ -19,7 +19,7 @@ from openvmas.music.onsets import ONSET_RATE, moving_max, onset_strength
 from openvmas.music.sync import energy_correlation, sync_z
 
 SHORTEST, LONGEST = 75, 150  # steps between choices
-# And between the first ones, because somebody waits: a second of sound can be decoded then (composer.FIRST_CHUNKS), and
+# And between the first ones, because somebody waits: a second of sound is there then, and
 # what comes next is there before it has been played.
 FIRST = ((68, 100), (50, 75), (75, 100), (75, 100))
 SETTLED = 20  # steps after an accent until it is fully decoded and may be judged
@@ -55,7 +55,7 @@ class Judgement:
         return self.accents - abs(self.level_error) / 16 - 5 * len(self.failures)
 
 
-def plan_choices(condition: Condition, is_single: bool, start: int = 0, end: int | None = None) -> list[int]:
+def plan_choices(condition: Condition, start: int = 0, end: int | None = None) -> list[int]:
     """After which steps from `start` to `end` a choice is made: never soon after an accent, so each can be judged."""
     accents = np.flatnonzero(condition.events.accents > 0)
     choices, last, end = [], start, condition.n_steps if end is None else end
@@ -64,7 +64,7 @@ def plan_choices(condition: Condition, is_single: bool, start: int = 0, end: int
         possible = np.arange(last + shortest, last + longest + 1)
         before = np.searchsorted(accents, possible, side="right") - 1
         since = np.where(before >= 0, possible - np.append(accents, -SETTLED)[before], LONGEST)
-        last = last + shortest if is_single else int(possible[np.argmax(np.minimum(since, SETTLED))])
+        last = int(possible[np.argmax(np.minimum(since, SETTLED))])
         choices.append(last)
     return choices
 
@@ -111,7 +111,7 @@ def judge(
 
 
 class CandidateJudge:
-    """Decodes candidates with one model's codec and judges them."""
+    """Decodes music with one model's codec and judges it."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self.sample_rate = engine, int(engine.sizes["sample_rate"])
@@ -121,11 +121,11 @@ class CandidateJudge:
         return CodecStream(self._engine).push(codes.astype(np.int64), is_last=True)
 
     def judge(
-        self, wave: np.ndarray, codes: np.ndarray, first: int, final: int, condition: Condition, level: float
+        self, wave: np.ndarray, codes: np.ndarray, first: float, final: int, condition: Condition, level: float
     ) -> Judgement:
-        """Judge what comes after step `final` in codes [K, n], which begin at step `first`, and their wave."""
+        """Judge what comes from step `final` on: codes [K, n] from there, wave [L] from step `first`, or in it, on."""
         rate = float(condition.rate)
-        return judge(wave, codes[0, final - first :], self.sample_rate, final / rate, first / rate, condition, level)
+        return judge(wave, codes[0], self.sample_rate, final / rate, first / rate, condition, level)
 
 
 def is_stuck(codes: np.ndarray) -> bool:

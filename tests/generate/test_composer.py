@@ -102,7 +102,7 @@ def test_work_is_shared_out_in_order(monkeypatch):
 def test_choices_keep_away_from_accents():
     condition = make_condition(2000)
     accents = np.flatnonzero(condition.events.accents)
-    choices = plan_choices(condition, is_single=False)
+    choices = plan_choices(condition)
     gaps = np.diff([0, *choices])
     bounds = [*FIRST, *[(SHORTEST, LONGEST)] * (len(gaps) - len(FIRST))]
     assert all(low <= gap <= high for gap, (low, high) in zip(gaps, bounds, strict=True))
@@ -235,12 +235,13 @@ def test_widening_keeps_the_mono_sum_and_the_bass_in_the_middle():
 def test_finish_resamples_and_dies_away():
     time = np.arange(32_000 * 4) / 32_000
     tone = np.sin(2 * np.pi * 440 * time).astype(np.float32)
-    stereo = join(finish(iter(np.split(tone, 8)), 4 * 48_000, 32_000, ends=True))
+    stereo = join(finish(iter(np.split(tone, 8)), make_condition(200), 32_000))
     assert stereo.shape == (2, 4 * 48_000)
     middle = stereo.sum(0)[48_000:96_000] / 2
     assert np.argmax(np.abs(np.fft.rfft(middle))) == 440
     assert np.abs(stereo[:, -100:]).max() < 1e-3
-    straight = join(finish(iter([tone]), 4 * 48_000, 32_000, ends=False))
+    condition = dataclasses.replace(make_condition(200), time_left=np.full(200, np.inf))
+    straight = join(finish(iter([tone]), condition, 32_000))
     assert np.abs(straight[:, -4800:]).max() > 0.5
 
 

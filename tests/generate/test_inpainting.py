@@ -7,7 +7,7 @@ import pytest
 
 from openvmas.errors import ModelError, OptionError
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template, log_likelihood
-from openvmas.generate.composer import CHUNK, ModelComposer, rechunk
+from openvmas.generate.composer import ModelComposer
 from openvmas.generate.inpainting import SLACK, TAIL
 from openvmas.music.seams import find_seams
 from openvmas.pretrained import find_weights
@@ -56,17 +56,13 @@ def test_raising_from_progress_ends_the_work(composer, codes):
 def test_the_part_is_what_the_decoder_would_have_gone_on_with(composer, codes):
     """Reading the kept music gives the state that writing it had left: the next tokens have the same likelihoods."""
     condition, given = make_condition(PIECE), delay_template(codes, 64)
-    whole = BatchDecoder(composer.engine, condition, PLAIN, 1, np.full(4, 64))
-    expected = []
-    for step in range(PIECE):
-        whole.step(given[:, step])
-        expected.append(whole.log_likelihood[0])
+    whole = BatchDecoder(composer.engine, condition, PLAIN, 1)
+    whole.advance(given[:, :PIECE])
+    expected = whole.log_likelihood[0]
     # Two of four layers see 24 steps, two 8: after 60 steps nothing before counts any more.
-    late = BatchDecoder(composer.engine, condition, PLAIN, 1, given[:, 99], 100)
-    for step in range(100, PIECE):
-        late.step(given[:, step])
-        if step >= 160:
-            assert np.allclose(late.log_likelihood[0], expected[step], atol=2e-2)
+    late = BatchDecoder(composer.engine, condition, PLAIN, 1, 100, given[:, 99])
+    late.advance(given[:, 100:PIECE])
+    assert np.allclose(late.log_likelihood[0, :, 60:], expected[:, 160:], atol=2e-2)
 
 
 def test_candidates_return_to_the_kept_music_within_the_slack(composer, codes):
@@ -98,16 +94,6 @@ def test_rendering_codes_gives_the_blocks_of_the_stream(composer, candidates):
     rendered = list(composer.render(codes, condition))
     assert [b.shape for b in rendered] == [b.shape for b in blocks]
     assert all(np.array_equal(a, b) for a, b in zip(blocks, rendered, strict=True))
-
-
-def test_chunks_are_even_whatever_came():
-    codes = np.arange(400).reshape(2, 200)
-    parts = list(rechunk(iter(np.split(codes, [3, 90, 91, 199], axis=1)), CHUNK))
-    assert [part.shape[1] for part in parts] == [75, 75, 50]
-    assert np.array_equal(np.concatenate(parts, axis=1), codes)
-    parts = list(rechunk(iter(np.split(codes, [150], axis=1)), CHUNK, (60, 20)))
-    assert [part.shape[1] for part in parts] == [60, 20, 75, 45]
-    assert np.array_equal(np.concatenate(parts, axis=1), codes)
 
 
 def test_given_cells_follow_the_delay_and_count_only_as_codes():

@@ -5,7 +5,6 @@ The studio is the real one; its workers write sines at a chosen pace, so that on
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 from playwright.sync_api import APIResponse, Browser, Page, Route
 
-from openvmas.generate.composer import CHUNK, FIRST_CHUNKS
 from openvmas.generate.steering import plan_choices
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.planner import make_plan
@@ -465,17 +463,10 @@ def block_times(seed: int, pace: float) -> list[float]:
     cuts = np.cumsum(chance.uniform(0.3, 2.5, 200) * chance.uniform(0.5, 2))
     cuts = tuple(cuts[cuts < 59])
     analysis = make_analysis(60, cuts=cuts, beats=cuts)
-    choices = plan_choices(build_condition(make_plan(analysis, PlanOptions()), analysis), is_single=False)
-    sizes = itertools.chain(FIRST_CHUNKS, itertools.repeat(CHUNK))
-    decoded, due = 0, next(sizes)
     times: list[float] = []
-    for step in [*choices, 3000]:
-        final = step - 3 if step < 3000 else step  # the delay pattern holds some back
-        while final - decoded >= min(due, 3000 - decoded) > 0:
-            decoded += min(due, 3000 - decoded)
-            # What the codec looks ahead and the resampler holds back.
-            seconds = (decoded - 10) / 50 if decoded < 3000 else 60.0
-            times += [step / 50 / pace] * (int(seconds + 1e-9) - len(times))
-            due = next(sizes)
+    for step in [*plan_choices(build_condition(make_plan(analysis, PlanOptions()), analysis)), 3000]:
+        # What the delay pattern, the codec's look-ahead and the resampler hold back.
+        seconds = (step - 3 - 10) / 50 if step < 3000 else 60.0
+        times += [step / 50 / pace] * (int(seconds + 1e-9) - len(times))
     assert len(times) == 60
     return times
