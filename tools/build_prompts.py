@@ -29,11 +29,14 @@ from free_music import FreeTrack, check_track, read_copyright
 from music_tags import FITTED_AXES, RawWindows, Tagger, fit_ridge, fit_tagger, measure, unit
 
 from openvmas.codec.runtime import CodecRunner
+from openvmas.codec.stream import CodecStream
 from openvmas.files import write_npz, write_text
 from openvmas.generate.audio_prompts import STEPS, AudioPrompt, condition_of, pack
 from openvmas.hub.taggers import SAMPLE_RATE as TAG_RATE
 from openvmas.hub.taggers import Yamnet, log_mel
 from openvmas.music.analysis import analyze_music
+from openvmas.music.beats import take_chroma
+from openvmas.music.onsets import take_spectrogram
 from openvmas.pretrained import MANIFEST, find_weights, write_manifest
 from openvmas.timeline import Events
 from openvmas.train.codec.corpus import find_files, is_held_out
@@ -168,10 +171,12 @@ def main() -> None:
     tracks = {path: track_of(row["track"], path, given.packages) for row, path, _ in found}
     free = [i for i, (_, path, _) in enumerate(found) if FREE.search(tracks[path].licence)]
     chosen = [free[i] for i in cover(np.clip(axes[free], -3, 3), given.count)]
+    codec = CodecRunner(find_weights(given.model), threads=1)
     prompts, entries, table = [], [], [["prompt", "track", "start_s", "author", "title", "licence"]]
     for i in sorted(chosen):
         row, path, part = found[i]
-        prompt, entry, line = as_prompt(row["track"], tracks[path], part, axes[i])
+        chroma = chroma_of(part["codes"], codec)
+        prompt, entry, line = as_prompt(row["track"], tracks[path], part, axes[i], chroma)
         prompts.append(prompt)
         entries.append(entry)
         table.append(line)
@@ -182,6 +187,13 @@ def main() -> None:
     register(given.out, given.version)
     size = given.out.stat().st_size / 1e6
     print(f"{len(found)} candidates of {len(rows)} tracks, {len(chosen)} prompts, {size:.2f} MB")
+
+
+def chroma_of(codes: np.ndarray, runner: CodecRunner) -> np.ndarray:
+    """Strength of the 12 pitch classes in codes [4, n]: [12], of unit length, or zeros."""
+    wave = CodecStream(runner, len(codes)).push(codes.astype(np.int64), is_last=True)
+    total = take_chroma(take_spectrogram(wave, runner.sample_rate)).sum(0)
+    return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
 def register(bank: Path, version: str | None) -> None:
@@ -204,7 +216,7 @@ def track_of(name: str, path: Path, packages: Path) -> FreeTrack:
 
 
 def as_prompt(
-    name: str, track: FreeTrack, part: dict[str, np.ndarray], axes: np.ndarray
+    name: str, track: FreeTrack, part: dict[str, np.ndarray], axes: np.ndarray, chroma: np.ndarray
 ) -> tuple[AudioPrompt, dict[str, Any], list[str]]:
     """A candidate as a prompt, as an entry of the bank, and as a line of the table."""
     start, n, tempo = float(part["start"]), STEPS / 50, float(part["tempo"])
@@ -215,7 +227,7 @@ def as_prompt(
     events = Events(Fraction(50), *(part[k].astype(np.float32) for k in ("accents", "energy", "novelty")))
     condition = condition_of(events, np.array(beats), np.array(downbeats), axes)
     energy = float(events.energy.mean())
-    prompt = AudioPrompt(key, part["codes"], condition, tempo, axes, energy, name, track.licence)
+    prompt = AudioPrompt(key, part["codes"], condition, tempo, axes, energy, name, track.licence, chroma)
     return prompt, entry, [key, name, f"{start:.2f}", track.author, track.title, track.licence]
 
 

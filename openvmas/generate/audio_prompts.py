@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 
 from openvmas.condition import AXES, Condition
 from openvmas.errors import InputError, ModelError
+from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
@@ -36,6 +37,9 @@ TEMPO_WEIGHT, ENERGY_WEIGHT = 60.0, 4.0  # beside mean squared distances of axes
 NO_TEMPO = 0.2  # octaves that a prompt without beats counts as off
 STRONG = 1.5  # standard deviations from which an axis that is asked for has its full weight
 REACH = 2.5  # standard deviations, beyond which more is no more
+KEY_WEIGHT = 8.0  # of unlike pitch classes, where music goes on from another prompt
+APART = 2.0  # standard deviations, over all axes together, from which sections have prompts of their own
+SHORTEST = 5.0  # s that a section with a prompt of its own lasts at least
 UNASKED = 0.5  # weight of the mean over all axes: a prompt should not be extreme where nobody asked for it
 
 
@@ -45,6 +49,7 @@ class AudioPrompt:
 
     codes: [K, n]. condition: its own curves, beats and axes. tempo: BPM, 0 where there is none. axes: [len(AXES)] in
     standard deviations, NaN where unknown. energy: mean, in [0, 1]. source: track and time; licence: of the track.
+    chroma: strength of the 12 pitch classes, C first, of unit length; zeros where unknown.
     """
 
     name: str
@@ -55,6 +60,7 @@ class AudioPrompt:
     energy: float
     source: str
     licence: str
+    chroma: np.ndarray = field(default_factory=lambda: np.zeros(12, np.float32))
 
     @property
     def n_steps(self) -> int:
@@ -63,6 +69,18 @@ class AudioPrompt:
     def describe(self) -> dict[str, Any]:
         """Where it comes from, for reports."""
         return {"name": self.name, "source": self.source, "licence": self.licence, "tempo": round(self.tempo, 1)}
+
+
+@dataclass(frozen=True)
+class Cue:
+    """From which step on which prompt is kept in view."""
+
+    step: int
+    prompt: AudioPrompt
+
+    def describe(self) -> dict[str, Any]:
+        """For reports; start in s."""
+        return {"start": round(self.step / float(CONTROL_RATE), 2), **self.prompt.describe()}
 
 
 def condition_of(events: Events, beats: np.ndarray, downbeats: np.ndarray, axes: np.ndarray) -> Condition:
@@ -102,13 +120,45 @@ class PromptBank:
         condition = condition_of(Events(CONTROL_RATE, accents, energy, novelty), beats, downbeats, axes)
         source = f"{row['track']} at {row['start']:.1f} s"
         return AudioPrompt(
-            row["name"], codes, condition, row["tempo"], axes, float(energy.mean()), source, row["licence"]
-        )
+            row["name"], codes, condition, row["tempo"], axes, float(energy.mean()), source, row["licence"],
+            self.chroma[index],
+        )  # fmt: skip
 
     @cached_property
     def axes(self) -> np.ndarray:
         """[N, len(AXES)] in standard deviations."""
         return self._data["axes"].astype(np.float32) / AXIS_SCALE
+
+    @cached_property
+    def chroma(self) -> np.ndarray:
+        """[N, 12], each of unit length."""
+        chroma = self._data["chroma"].astype(np.float32)
+        return chroma / np.maximum(np.linalg.norm(chroma, axis=1, keepdims=True), 1)
+
+    def cues(self, plan: ScorePlan, condition: Condition, seed: int) -> list[Cue]:
+        """Prompts for the sections of a plan, the first from step 0 on.
+
+        Sections that ask for much the same share one, so it comes back with them; another goes on in a near key.
+        """
+        kinds: list[tuple[np.ndarray, AudioPrompt]] = []
+        found: list[Cue] = []
+        for section in plan.sections:
+            start, end = (round(float(time * condition.rate)) for time in (section.start, section.end))
+            asked = plan.semantics(section)
+            place = np.array([asked.get(axis, 0.0) for axis in AXES])
+            apart = [float(np.linalg.norm(place - other)) for other, _ in kinds]
+            if kinds and min(apart) < APART:
+                prompt = kinds[int(np.argmin(apart))][1]
+            elif kinds and section.end - section.start < SHORTEST:
+                continue
+            else:
+                before = found[-1].prompt if found else None
+                energy = float(condition.events.energy[start : max(end, start + 1)].mean())
+                prompt = self.choose(asked, plan.tempo, energy, seed, before)
+                kinds.append((place, prompt))
+            if not found or found[-1].prompt is not prompt:
+                found.append(Cue(start if found else 0, prompt))
+        return found
 
     def of(self, condition: Condition, seed: int) -> AudioPrompt:
         """A prompt for what a condition of one step or more asks for; the same seed gives the same one."""
@@ -140,9 +190,16 @@ class PromptBank:
         mean = self._data["energy"].mean(1) / CURVE_SCALE
         return found + ENERGY_WEIGHT * (mean - energy) ** 2
 
-    def choose(self, asked: dict[str, float], tempo: float, energy: float, seed: int) -> AudioPrompt:
-        """One of the prompts that fit best, by lot: the better it fits, the likelier."""
+    def choose(
+        self, asked: dict[str, float], tempo: float, energy: float, seed: int, before: AudioPrompt | None = None
+    ) -> AudioPrompt:
+        """One of the prompts that fit best, by lot: the better it fits, the likelier.
+
+        before: the prompt of the music that it goes on from, in whose key or a near one it should be.
+        """
         distances = self.distances(asked, tempo, energy)
+        if before is not None:
+            distances = distances + KEY_WEIGHT * (1 - self.chroma @ before.chroma)
         order = np.argsort(distances, kind="stable")[:BEST]
         share = np.exp(-(distances[order] - distances[order[0]]))
         return self[int(np.random.default_rng((seed, 7)).choice(order, p=share / share.sum()))]
@@ -210,5 +267,6 @@ def pack(prompts: list[AudioPrompt], rows: list[dict[str, Any]]) -> dict[str, np
         "energy": np.stack([np.round(e.energy[::ENERGY_EVERY] * CURVE_SCALE) for e in events]).astype(np.uint8),
         "novelty": np.stack([np.round(e.novelty[::NOVELTY_EVERY] * CURVE_SCALE) for e in events]).astype(np.uint8),
         "axes": np.stack([np.clip(np.round(p.axes * AXIS_SCALE), -127, 127) for p in prompts]).astype(np.int8),
+        "chroma": np.stack([np.round(p.chroma * CURVE_SCALE) for p in prompts]).astype(np.uint8),
         "rows": np.frombuffer(json.dumps(rows).encode(), np.uint8),
     }

@@ -35,7 +35,8 @@ CONDITION_MARGIN = 32  # steps; more than half the width of the condition's kern
 CONDITION_CHUNK = 500  # steps encoded at once: what is heard first waits for no more
 FREE = -1  # a token that the model writes
 TURN_EVERY = 16  # steps after which pinned keys are rotated
-PINNED = 200  # steps of an audio prompt that stay in view
+READ = 264  # steps of an audio prompt that are read: more cost time and are not heard (docs/LOG.md)
+PINNED = 200  # of which these stay in view
 
 
 class Ring:
@@ -84,16 +85,33 @@ class Ring:
         self.keys[:], self.values[:], self.mask[:] = self.keys[..., order], self.values[..., order, :], self.mask[order]
         self.n_pinned, self._since, self._turned = n, 0, 0
 
+    def replace_pinned(self, other: Ring, position: int, end: int, frequency: np.ndarray) -> None:
+        """Keep the pinned steps of another ring, of as many, in place of the own ones.
+
+        other: of one piece, and pinned at step `end`; position: of this ring. frequency: [d / 2] radians a step.
+        """
+        assert self.n_pinned == other.n_pinned
+        pinned = slice(0, self.n_pinned)
+        moved = rotate(other.keys[..., pinned], position - self._since + self._turned - end, frequency)
+        n_pieces = self.keys.shape[1] // other.keys.shape[1]
+        self.keys[..., pinned] = np.repeat(moved, n_pieces, axis=1)
+        self.values[..., pinned, :] = np.repeat(other.values[..., pinned, :], n_pieces, axis=1)
+
     def turn(self, frequency: np.ndarray) -> None:
         """Rotate pinned keys so that they stay right behind the other steps; frequency: [d / 2] radians a step."""
         steps = self._since - (len(self.mask) - self.n_pinned) - self._turned
         if not self.n_pinned or steps < TURN_EVERY:
             return
         self._turned += steps
-        half, pinned = len(frequency), slice(0, self.n_pinned)
-        cosine, sine = (f(steps * frequency).astype(np.float32)[:, None] for f in (np.cos, np.sin))
-        a, b = self.keys[..., :half, pinned].copy(), self.keys[..., half:, pinned].copy()
-        self.keys[..., :half, pinned], self.keys[..., half:, pinned] = a * cosine - b * sine, a * sine + b * cosine
+        pinned = slice(0, self.n_pinned)
+        self.keys[..., pinned] = rotate(self.keys[..., pinned], steps, frequency)
+
+
+def rotate(keys: np.ndarray, steps: int, frequency: np.ndarray) -> np.ndarray:
+    """Keys [..., d, n] as they are `steps` later (rotary positions); frequency: [d / 2] radians a step."""
+    cosine, sine = (f(steps * frequency).astype(np.float32)[:, None] for f in (np.cos, np.sin))
+    a, b = np.split(keys, 2, axis=-2)
+    return np.concatenate([a * cosine - b * sine, a * sine + b * cosine], axis=-2)
 
 
 @dataclass
@@ -175,7 +193,7 @@ class Engine:
 
             self._picture = PictureEncoder(weights, 1)
         half = self.sizes["head_width"] // 2
-        self._frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
+        self.frequency = 10_000.0 ** (-np.arange(half, dtype=np.float64) / half)
 
     def use_decoder(self, path: str | os.PathLike[str]) -> None:
         """Step with another graph of the same decoder. Raises ModelError for one of a model up to 0.3."""
@@ -229,13 +247,13 @@ class Engine:
         """
         if state.call is None:
             state.call = BoundStep(self._decoder, state, self.sizes)
-        call, angle = state.call, state.position * self._frequency
+        call, angle = state.call, state.position * self.frequency
         call.tokens[:], call.condition[:] = tokens, condition
         call.cosine[:], call.sine[:] = np.cos(angle), np.sin(angle)
         keys, values = call.run()
         state.narrow.write(state.position, keys, values)
         state.wide.write(state.position, keys, values)
-        state.wide.turn(self._frequency)
+        state.wide.turn(self.frequency)
         state.position += 1
         return call.logits.copy()
 
@@ -299,10 +317,24 @@ class BatchDecoder:
             only = Part(engine.start(len(branches), start), tokens[None].astype(np.int64), [])
         self._share_out(only, spawn_generators(options.seed, n))
 
+    @property
+    def keeps_prompt(self) -> bool:
+        """Whether an audio prompt is kept in view."""
+        return bool(self._parts[0].state.wide.n_pinned)
+
+    def change_prompt(self, audio: AudioPrompt) -> None:
+        """Keep another audio prompt in view from now on; the music so far stays in view, too."""
+        new = self._read(audio).state
+        for part in self._parts:
+            state = part.state
+            state.wide.replace_pinned(new.wide, state.position, new.position, self._engine.frequency)
+
     def _read(self, audio: AudioPrompt) -> Part:
         """A piece that has read an audio prompt and keeps its end in view."""
-        reader = BatchDecoder(self._engine, audio.condition, self._options, 1, threads=self._threads)
-        reader.advance(delay_template(audio.codes, self._engine.sizes["codebook_size"])[:, : audio.n_steps])
+        tokens, start = delay_template(audio.codes, self._engine.sizes["codebook_size"]), max(0, audio.n_steps - READ)
+        before = tokens[:, start - 1] if start else None
+        reader = BatchDecoder(self._engine, audio.condition, self._options, 1, start, before, self._threads)
+        reader.advance(tokens[:, start : audio.n_steps])
         (part,) = reader._parts
         part.state.wide.pin(min(PINNED, audio.n_steps, len(part.state.wide.mask) * 2 // 3), part.state.position)
         return part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -15,7 +15,7 @@ import soxr
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.audio_prompts import AudioPrompt, PromptBank, read_recording
+from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, read_recording
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
@@ -26,6 +26,7 @@ from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.timeline import Clock
 
 HISTORY = 40  # steps of sound before a segment that are measured with it
+CUE_EARLY = 25  # steps before a section's beginning at which its audio prompt may come into view
 RELEASE = 2.5  # s, at most; over it the music dies away before the picture ends
 SIDE_DB = -9.0  # level of the decorrelated side signal against the middle
 
@@ -72,14 +73,21 @@ class ModelComposer(Composer):
                 options.like, options.like_at, self.weights
             )
 
-    def prompt_for(self, condition: Condition, options: GenerateOptions) -> AudioPrompt | None:
-        """The audio prompt that a piece begins from, if any: the user's own, or one that fits. Raises InputError."""
+    def cues_for(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> list[Cue]:
+        """The audio prompts that a piece begins from and goes on with: the user's own, or such as fit.
+
+        Raises InputError.
+        """
         if options.no_prompt or not condition.n_steps:
-            return None
+            return []
         if options.like is not None:
             self.prepare(options)
-            return self._recordings[options.like, options.like_at]
-        return self.bank.of(condition, options.seed) if self.bank is not None else None
+            return [Cue(0, self._recordings[options.like, options.like_at])]
+        if self.bank is None:
+            return []
+        if plan is None:
+            return [Cue(0, self.bank.of(condition, options.seed))]
+        return self.bank.cues(plan, condition, options.seed)
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """A piece of stereo blocks; they come while the rest is being written.
@@ -89,16 +97,17 @@ class ModelComposer(Composer):
         """
         self.check(condition)
         piece = Piece()
-        piece.blocks = self._compose(piece, condition, options)
+        piece.blocks = self._compose(piece, condition, self.cues_for(condition, plan, options), options)
         return piece
 
-    def _compose(self, piece: Piece, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
+    def _compose(
+        self, piece: Piece, condition: Condition, cues: list[Cue], options: GenerateOptions
+    ) -> Iterator[np.ndarray]:
         choices: list[dict[str, Any]] = []
         meter = AudioMeter(self.judge.sample_rate)
-        audio = self.prompt_for(condition, options)
 
         def waves() -> Iterator[np.ndarray]:
-            for segment in self.write(condition, options, audio):
+            for segment in self.write(condition, options, cues):
                 piece.keep(segment.codes)
                 meter.push(segment.wave)
                 if segment.choice is not None:
@@ -107,8 +116,7 @@ class ModelComposer(Composer):
 
         yield from finish(waves(), condition, self.judge.sample_rate)
         if piece.codes is not None:
-            if audio is not None:
-                piece.report["audio_prompt"] = audio.describe()
+            piece.report["audio_prompts"] = [cue.describe() for cue in cues]
             measures = meter.measure(piece.codes, condition)
             piece.report["candidates"] = options.candidates
             piece.report["music"] = {**vars(measures), "failures": measures.failures}
@@ -171,18 +179,19 @@ class ModelComposer(Composer):
         behind = self.engine.sizes["n_codebooks"] - 1  # steps until the last codebook of a step is written
         return [0, *(choice + 1 - behind for choice in plan_choices(condition)), condition.n_steps]
 
-    def write(
-        self, condition: Condition, options: GenerateOptions, audio: AudioPrompt | None = None
-    ) -> Iterator[Segment]:
-        """Codes and sound as they become final; audio: what is read first and kept in view."""
+    def write(self, condition: Condition, options: GenerateOptions, cues: Sequence[Cue] = ()) -> Iterator[Segment]:
+        """Codes and sound as they become final; cues: audio prompts, of which the first is read first."""
         n, n_codebooks = options.candidates, self.engine.sizes["n_codebooks"]
         given = delay_template(np.full((n_codebooks, condition.n_steps), FREE), self.engine.sizes["codebook_size"])
+        audio, later = cues[0].prompt if cues else None, list(cues[1:])
         if audio is not None:
             for k in range(1, n_codebooks):
                 given[k, :k] = audio.codes[k, -k:]  # the prompt's last codes are due after its last step
         decoder = BatchDecoder(self.engine, condition, options, n, prompt=audio, threads=self.threads)
         stream, past, level, step, n_heard = CodecStream(self.engine), np.zeros(0, np.float32), FIRST_LEVEL, 0, 0
         for first, final in itertools.pairwise(self._borders(condition)):
+            if later and later[0].step <= first + CUE_EARLY:
+                decoder.change_prompt(later.pop(0).prompt)
             decoder.advance(given[:, step : final + n_codebooks - 1])
             step = final + n_codebooks - 1
             codes, is_last = decoder.codes(), final == condition.n_steps

@@ -27,6 +27,7 @@ from openvmas.media.loudness import (
     integrated_loudness,
     speech_spans,
 )
+from openvmas.processes.threads import ThreadPool, count_threads, read_ahead
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.timeline import Clock
 
@@ -62,15 +63,20 @@ def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
     assert isinstance(decoder, AudioCodecContext)
     decoder.extradata = encoder.extradata
     meter = PeakMeter(2)
-    heard: list[np.ndarray] = []
-    for frame in itertools.chain(sound_frames(blocks, sample_format(codec)), [None]):
-        for packet in encoder.encode(frame):
-            heard.extend(to_channels(decoded, 2) for decoded in decoder.decode(packet))
-        if len(heard) >= 64:
-            meter.add(np.concatenate(heard, axis=1))
-            heard = []
-    heard.extend(to_channels(decoded, 2) for decoded in decoder.decode(None))
-    meter.add(np.concatenate([np.zeros((2, 0), dtype=np.float32), *heard], axis=1))
+
+    def decoded() -> Iterator[np.ndarray]:
+        heard: list[np.ndarray] = []
+        for frame in itertools.chain(sound_frames(blocks, sample_format(codec)), [None]):
+            for packet in encoder.encode(frame):
+                heard.extend(to_channels(part, 2) for part in decoder.decode(packet))
+            if len(heard) >= 64:
+                yield np.concatenate(heard, axis=1)
+                heard = []
+        heard.extend(to_channels(part, 2) for part in decoder.decode(None))
+        yield np.concatenate([np.zeros((2, 0), dtype=np.float32), *heard], axis=1)
+
+    for wave in read_ahead(decoded(), depth=4):
+        meter.add(wave)
     meter.finish()
     return meter.true_peak
 
@@ -158,16 +164,15 @@ def _mix(
     codec: str | None,
     tell: Callable[[float], None],
 ) -> MixReport:
+    sources = [music] if original is None or options.replace_audio else [music, original]
     with tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=output.parent) as folder:
-        tune = _laid(music, n_samples, Path(folder) / "music")
-        music_lufs = integrated_loudness(tune.blocks(), SAMPLE_RATE_OUT)
-        tell(0.2)
-        kept, original_lufs = None, None
-        if original is not None and not options.replace_audio:
-            kept = _laid(original, n_samples, Path(folder) / "original")
-            original_lufs = integrated_loudness(kept.blocks(), SAMPLE_RATE_OUT)
-            if original_lufs < _SILENT_LUFS:
-                kept = None
+        laid = [Path(folder) / name for name in ("music", "original")]
+        (tune, music_lufs), *others = ThreadPool(min(2, count_threads())).map(
+            lambda i: _measure(sources[i], n_samples, laid[i]), range(len(sources))
+        )
+        kept, original_lufs = others[0] if others else (None, None)
+        if original_lufs is not None and original_lufs < _SILENT_LUFS:
+            kept = None
         tell(0.4)
         spans = speech_spans(speech) if kept is not None and speech is not None else ()
         music_gain_db = 0.0
@@ -215,6 +220,12 @@ class _Laid:
         return (self.span(i, min(i + BLOCK, self._n_samples)) for i in range(0, self._n_samples, BLOCK))
 
 
+def _measure(source: Source, n_samples: int, scratch: Path) -> tuple[_Laid, float]:
+    """A source laid out, and its loudness in LUFS."""
+    laid = _laid(source, n_samples, scratch)
+    return laid, integrated_loudness(laid.blocks(), SAMPLE_RATE_OUT)
+
+
 def _laid(source: Source, n_samples: int, scratch: Path) -> _Laid:
     if isinstance(source, np.ndarray):
         wave = np.atleast_2d(source)
@@ -251,23 +262,45 @@ def _sum(tune: _Laid, kept: _Laid | None, music_gain_db: float, duck: Duck, n_sa
         yield wave
 
 
+class _Levels:
+    """Loudness and true peak of a stereo stream, measured side by side."""
+
+    def __init__(self) -> None:
+        self._loudness, self._peak = LoudnessMeter(SAMPLE_RATE_OUT, 2), PeakMeter(2)
+        self._threads = ThreadPool(min(2, count_threads()))
+
+    def add(self, block: np.ndarray) -> np.ndarray:
+        """The next block [2, n]; returns the envelope of its peaks (see `PeakMeter.add`)."""
+        return self._threads.map(lambda add: add(block), [self._peak.add, self._loudness.add])[0]
+
+    def finish(self) -> np.ndarray:
+        """The envelope of the last samples."""
+        return self._peak.finish()
+
+    @property
+    def loudness_lufs(self) -> float:
+        return self._loudness.integrated()
+
+    @property
+    def true_peak(self) -> float:
+        return self._peak.true_peak
+
+
 class _Premix:
     """The sum on disk with its loudness and the true peak of every hop: [H] float32."""
 
     def __init__(self, path: Path, blocks: Iterable[np.ndarray], n_samples: int) -> None:
         self.path = path
         self.n_samples = n_samples
-        loudness, meter = LoudnessMeter(SAMPLE_RATE_OUT, 2), PeakMeter(2)
+        levels = _Levels()
         self.peaks = np.zeros(-(-n_samples // HOP), dtype=np.float32)
         done = 0
         with path.open("wb") as file:
             for block in blocks:
-                loudness.add(block)
-                done = self._note(meter.add(block), done)
+                done = self._note(levels.add(block), done)
                 file.write(np.ascontiguousarray(block.T).tobytes())
-        self._note(meter.finish(), done)
-        self.loudness_lufs = loudness.integrated()
-        self.true_peak = meter.true_peak
+        self._note(levels.finish(), done)
+        self.loudness_lufs, self.true_peak = levels.loudness_lufs, levels.true_peak
 
     def _note(self, envelope: np.ndarray, done: int) -> int:
         """Put an envelope, `DELAY` samples late, into the hops' peaks."""
@@ -341,15 +374,14 @@ def _slope(before: _Finish | None, now: _Finish) -> float:
 def _render(premix: _Premix, gain_db: float, ceiling_db: float, output: Path) -> _Finish:
     gain = 10 ** (gain_db / 20)
     limiter = LimiterGain(premix.peaks, gain, 10 ** (ceiling_db / 20))
-    loudness, meter = LoudnessMeter(SAMPLE_RATE_OUT, 2), PeakMeter(2)
+    levels = _Levels()
 
     def blocks() -> Iterator[np.ndarray]:
         for start, wave in premix.blocks():
             out = wave * (np.float32(gain) * limiter.samples(start, start + wave.shape[1]))
-            loudness.add(out)
-            meter.add(out)
+            levels.add(out)
             yield out
 
     write_wav(output, blocks(), SAMPLE_RATE_OUT)
-    meter.finish()
-    return _Finish(gain_db, loudness.integrated(), meter.true_peak, None, limiter.max_reduction_db)
+    levels.finish()
+    return _Finish(gain_db, levels.loudness_lufs, levels.true_peak, None, limiter.max_reduction_db)

@@ -46,6 +46,7 @@ from openvmas.media.packets import (
 )
 from openvmas.media.probe import VideoInfo, is_cover, open_media
 from openvmas.media.video import has_coded_order, shown_times
+from openvmas.processes.threads import read_ahead
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.timeline import Clock
 
@@ -53,6 +54,7 @@ MUSIC_TITLE = "Music (OpenVMAS)"
 _MAIN, _ALONE = -2, -1  # places of the soundtrack and of the music alone among streams that are encoded
 _LATE = 1  # s; a file in which nothing happens before has the clock of a recorder
 _AHEAD = Fraction(1, 2)  # s that sound is written ahead of the picture
+_SOUND_AHEAD = 200  # frames of sound that are encoded before they are written
 _ITUNES_TAGS = {
     "title", "artist", "album_artist", "composer", "album", "date", "comment", "genre", "copyright", "grouping",
     "lyrics", "description", "synopsis", "show", "episode_id", "network", "keywords", "creation_time",
@@ -315,6 +317,15 @@ class _Writer:
         self._copies[stream.index] = copy
 
     def run(self, progress: Callable[[float], None]) -> None:
+        """Write all packets."""
+        self._result.start_encoding()  # here, because sound is then encoded in other threads
+        try:
+            self._run(progress)
+        finally:
+            for sound in self._sounds:
+                sound.close()
+
+    def _run(self, progress: Callable[[float], None]) -> None:
         for packet in packets(self._source, clock=self._clock):
             copy = self._copies.get(packet.stream_index)
             if copy is None:
@@ -417,17 +428,24 @@ class _Sound:
             stream.metadata["language"] = language_for(result.format.name, words["language"])
         self._stream = stream
         start = Clock(Fraction(SAMPLE_RATE_OUT)).index(start_time)
-        self._frames: Iterator[av.AudioFrame] | None = sound_frames(wav.blocks(), sample_format(codec), start)
+        self._encoded = read_ahead(self._encode(sound_frames(wav.blocks(), sample_format(codec), start)), _SOUND_AHEAD)
+
+    def _encode(self, frames: Iterator[av.AudioFrame]) -> Iterator[tuple[int, list[av.Packet]]]:
+        """Time of each frame, in samples, with the packets that it finished."""
+        for frame in frames:
+            yield frame.pts or 0, self._stream.encode(frame)
+        yield 0, self._stream.encode(None)
 
     def until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Packets of the sound up to a time of the file, s; None: all that is left."""
-        while self._frames is not None:
-            frame = next(self._frames, None)
-            yield from self._stream.encode(frame)
-            if frame is None:
-                self._frames = None
-            elif time is not None and (frame.pts or 0) >= time * SAMPLE_RATE_OUT:
+        for now, ready in self._encoded:
+            yield from ready
+            if time is not None and now >= time * SAMPLE_RATE_OUT:
                 return
+
+    def close(self) -> None:
+        """Stop encoding."""
+        self._encoded.close()
 
 
 def _tag(metadata: Mapping[str, str], name: str) -> str | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,7 +13,7 @@ import numpy as np
 
 from openvmas.errors import OptionError
 
-R = TypeVar("R")
+R, T = TypeVar("R"), TypeVar("T")
 MAX_THREADS = 3  # as many branches as guidance can have
 
 
@@ -44,3 +46,44 @@ def count_threads() -> int:
 def share_of_cores(n: int) -> dict[str, str]:
     """The environment of one of n processes that work side by side: its threads do not take the others' cores."""
     return {**os.environ, "OPENVMAS_THREADS": str(max(1, count_threads() // n))}
+
+
+def read_ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
+    """Pass items on, made up to `depth` ahead in another thread; errors come through in their place.
+
+    Closing it ends the thread.
+    """
+    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(maxsize=depth)
+    is_stopped = threading.Event()
+
+    def offer(kind: str, item: T | BaseException | None) -> None:
+        while not is_stopped.is_set():
+            try:
+                return ready.put((kind, item), timeout=0.2)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                offer("item", item)
+                if is_stopped.is_set():
+                    return
+            offer("end", None)
+        except BaseException as error:  # handed to the reader, who raises it
+            offer("error", error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, item = ready.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                assert isinstance(item, BaseException)
+                raise item
+            yield item  # pyright: ignore[reportReturnType]
+    finally:
+        is_stopped.set()
+        thread.join()

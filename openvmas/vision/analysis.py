@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import queue
-import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from openvmas.errors import InputError
 from openvmas.files import write_npz
 from openvmas.media.video import FrameChunk, FrameRequest, probe, read_frames
+from openvmas.processes.threads import read_ahead
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Clock, Events, peak_offset
 from openvmas.vision.backbone import Backbone, picture_size
@@ -394,7 +393,7 @@ def analyze(
     finder, tracker, extractor = ShotFinder(), MotionTracker(), _Extractor(n_threads)
     consumers: list[FrameConsumer] = [finder, tracker, extractor, *(consumer for _, consumer in others)]
     # Small chunks and many of them ahead: neither decoding nor looking waits long for the other.
-    chunks: Iterable[FrameChunk] = _read_ahead(read_frames(path, requests, info=info, chunk=32), depth=16)
+    chunks: Iterable[FrameChunk] = read_ahead(read_frames(path, requests, info=info, chunk=32), depth=16)
     shown, due = 0.0, 0.0  # s of the video, and by the clock
     for chunk in chunks:
         consumers[chunk.request].push(chunk.times, chunk.frames)
@@ -469,41 +468,3 @@ def assemble(
         classes=np.concatenate(found.classes),
         looks=looks,
     )
-
-
-def _read_ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """Pass items on, made up to `depth` ahead in another thread; errors come through in their place."""
-    ready: queue.Queue[tuple[str, T | BaseException | None]] = queue.Queue(maxsize=depth)
-    is_stopped = threading.Event()
-
-    def offer(kind: str, item: T | BaseException | None) -> None:
-        while not is_stopped.is_set():
-            try:
-                return ready.put((kind, item), timeout=0.2)
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                offer("item", item)
-                if is_stopped.is_set():
-                    return
-            offer("end", None)
-        except BaseException as error:  # handed to the reader, who raises it
-            offer("error", error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while True:
-            kind, item = ready.get()
-            if kind == "end":
-                return
-            if kind == "error":
-                assert isinstance(item, BaseException)
-                raise item
-            yield item  # pyright: ignore[reportReturnType]
-    finally:
-        is_stopped.set()
-        thread.join()

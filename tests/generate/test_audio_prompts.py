@@ -12,17 +12,20 @@ import pytest
 from openvmas.condition import AXES
 from openvmas.errors import InputError, ModelError, OptionError
 from openvmas.files import write_npz
-from openvmas.generate.audio_prompts import STEPS, AudioPrompt, PromptBank, condition_of, pack, read_recording
+from openvmas.generate.audio_prompts import STEPS, AudioPrompt, Cue, PromptBank, condition_of, pack, read_recording
 from openvmas.generate.batch_decoder import HIDDEN, TURN_EVERY, Ring
 from openvmas.generate.composer import ModelComposer
 from openvmas.media.audio import write_wav
+from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import Section
 from openvmas.pretrained import find_weights
-from openvmas.settings import CONTROL_RATE, GenerateOptions
+from openvmas.settings import CONTROL_RATE, GenerateOptions, PlanOptions
 from openvmas.studio.api.schemas import JobOptions, check_options, describe_options
 from openvmas.symbolic.composer import SymbolicComposer
 from openvmas.timeline import Events
 from tests.cli.test_cli import main
 from tests.generate.made import export_debug, make_condition
+from tests.planning.made import make_analysis
 
 RATE = 32_000
 
@@ -52,9 +55,12 @@ def composer(tmp_path_factory: pytest.TempPathFactory) -> ModelComposer:
     return ModelComposer(find_weights(export_debug(tmp_path_factory.mktemp("debug"))))
 
 
-def codes_of(composer: ModelComposer, audio: AudioPrompt | None, n: int = 120, **options: int) -> np.ndarray:
+def codes_of(
+    composer: ModelComposer, audio: AudioPrompt | None, n: int = 120, later: tuple[Cue, ...] = (), **options: int
+) -> np.ndarray:
     given = GenerateOptions(**{"candidates": 1, **options})
-    return np.concatenate([part.codes for part in composer.write(make_condition(n), given, audio)], axis=1)
+    cues = [] if audio is None else [Cue(0, audio), *later]
+    return np.concatenate([part.codes for part in composer.write(make_condition(n), given, cues)], axis=1)
 
 
 def rotated(keys: np.ndarray, position: int, frequency: np.ndarray) -> np.ndarray:
@@ -94,6 +100,55 @@ def test_pinned_keys_travel_along_at_distances_of_the_window() -> None:
             if np.allclose(ring.keys[0, 0, 0, :, n - 1], rotated(keys[last - 1], last - 1 + lag, frequency), atol=1e-3)
         ]  # fmt: skip
         assert any(0 <= (position - (size - n)) - (last - 1 + lag) < TURN_EVERY for lag in lags)
+
+
+def test_another_prompt_takes_the_place_of_the_first_in_every_piece() -> None:
+    rng, size, n = np.random.default_rng(0), 24, 8
+    frequency = 10_000.0 ** (-np.arange(2) / 2)
+    keys, values = rng.normal(size=(2, 100, 4)), rng.normal(size=(2, 100, 4))
+
+    def read(which: int, end: int, batch: int) -> Ring:
+        ring = Ring([0], batch=batch, groups=1, head_width=4, window=size + 1)
+        for position in range(end):
+            key = rotated(keys[which, position], position, frequency)
+            ring.write(position, np.tile(key, (1, batch, 1, 1)), np.tile(values[which, position], (1, batch, 1, 1)))
+        ring.pin(n, end)
+        return ring
+
+    ring, other = read(0, 30, 4), read(1, 50, 2)
+    for position in range(30, 77):
+        ring.write(position, np.zeros((1, 4, 1, 4)), np.zeros((1, 4, 1, 4)))
+        ring.turn(frequency)
+    lag = ring._turned
+    assert lag >= TURN_EVERY and np.allclose(ring.keys[0, 0, 0, :, n - 1], rotated(keys[0, 29], 29 + lag, frequency))
+    ring.replace_pinned(other, 77, 50, frequency)
+    for row in range(4):
+        assert np.allclose(ring.keys[0, row, 0, :, n - 1], rotated(keys[1, 49], 29 + lag, frequency), atol=1e-3)
+        assert np.allclose(ring.values[0, row, 0, :n], values[1, 42:50], atol=1e-6)
+
+
+def test_sections_that_ask_for_something_else_have_another_prompt(composer: ModelComposer, tmp_path: Path) -> None:
+    prompts = [make_prompt(i, axis=axis) for i, axis in enumerate(("rock", "rock", "ambient", "piano"))]
+    for prompt, pitch in zip(prompts, (0, 7, 6, 0), strict=True):
+        prompt.chroma[pitch] = 1.0
+    bank = PromptBank(write_bank(tmp_path / "prompts.npz", prompts))
+    words = ("rock", "rock", "piano", "rock", "piano")
+    sections = tuple(Section(6.0 * i, 6.0 * i + 6, text=word) for i, word in enumerate(words))
+    plan = dataclasses.replace(make_plan(make_analysis(30), PlanOptions()), sections=sections)
+    found = bank.cues(plan, make_condition(1500), seed=0)
+    assert [cue.step for cue in found] == [0, 600, 900, 1200]
+    assert [cue.prompt.axes.argmax() for cue in found] == [AXES.index(words[i]) for i in (0, 2, 3, 4)]
+    assert found[0].prompt is found[2].prompt and found[1].prompt is found[3].prompt, (
+        "they come back with their sections"
+    )
+    tied = PromptBank(write_bank(tmp_path / "tied.npz", [prompts[0], *prompts[:2]]))
+    chosen = [tied.choose({"rock": 2.0}, 120, 0.5, seed, before=prompts[1]).chroma.argmax() for seed in range(20)]
+    assert set(chosen) == {7}, "in the key of what was there before"
+    one, two = (
+        codes_of(composer, prompts[0], n=500),
+        codes_of(composer, prompts[0], n=500, later=(Cue(250, prompts[3]),)),
+    )
+    assert np.array_equal(one[:, :200], two[:, :200]) and not np.array_equal(one[:, 300:], two[:, 300:])
 
 
 def test_pins_before_the_window_is_full() -> None:
@@ -195,9 +250,9 @@ def test_no_music_is_copied_from_the_recording(tmp_path: Path) -> None:
     composer = ModelComposer(find_weights("mini"))
     options = GenerateOptions(candidates=1, like=str(tmp_path / "mine.wav"))
     condition = make_condition(500)
-    audio = composer.prompt_for(condition, options)
-    assert audio is not None
-    codes = np.concatenate([part.codes for part in composer.write(condition, options, audio)], axis=1)
+    (cue,) = composer.cues_for(condition, None, options)
+    audio = cue.prompt
+    codes = np.concatenate([part.codes for part in composer.write(condition, options, [cue])], axis=1)
     longest = 0
     for shift in range(-audio.n_steps + 1, codes.shape[1]):
         low, high = max(0, shift), min(codes.shape[1], shift + audio.n_steps)
@@ -214,11 +269,11 @@ def test_the_report_names_the_prompt(tmp_path: Path, composer: ModelComposer) ->
     piece = prompted.compose(make_condition(100), None, GenerateOptions(candidates=1))
     for _ in piece:
         pass
-    assert piece.report["audio_prompt"]["licence"] == "CC0"
+    assert [cue["licence"] for cue in piece.report["audio_prompts"]] == ["CC0"]
     plain = prompted.compose(make_condition(100), None, GenerateOptions(candidates=1, no_prompt=True))
     for _ in plain:
         pass
-    assert "audio_prompt" not in plain.report
+    assert plain.report["audio_prompts"] == []
 
 
 def test_who_cannot_sound_like_a_recording_says_so(capsys: pytest.CaptureFixture[str]) -> None:
