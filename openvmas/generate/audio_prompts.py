@@ -33,7 +33,9 @@ SINCE = 30.0  # s since the beginning of its track that a prompt is said to lie
 ENERGY_EVERY, NOVELTY_EVERY = 5, 25  # steps between the values of the curves that a bank keeps
 AXIS_SCALE, CURVE_SCALE = 32, 255  # of the whole numbers that a bank keeps
 BEST = 24  # prompts that fit best, among which the seed chooses
-TEMPO_WEIGHT, ENERGY_WEIGHT = 60.0, 4.0  # beside mean squared distances of axes in standard deviations
+SHARPNESS, WORDED = 1.0, 6.0  # by how much likelier it chooses what fits better: for what pictures say, and for words
+NAMED = 1.0  # standard deviations from which an axis is really meant: a prompt may have more of it, but not less
+TEMPO_WEIGHT, ENERGY_WEIGHT = 10.0, 4.0  # beside mean squared distances of axes in standard deviations
 NO_TEMPO = 0.2  # octaves that a prompt without beats counts as off
 STRONG = 1.5  # standard deviations from which an axis that is asked for has its full weight
 REACH = 2.5  # standard deviations, beyond which more is no more
@@ -73,14 +75,16 @@ class AudioPrompt:
 
 @dataclass(frozen=True)
 class Cue:
-    """From which step on which prompt is kept in view."""
+    """From which step on which prompt is kept in view, and the axes for which it was chosen."""
 
     step: int
     prompt: AudioPrompt
+    reasons: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """For reports; start in s."""
-        return {"start": round(self.step / float(CONTROL_RATE), 2), **self.prompt.describe()}
+        start = round(self.step / float(CONTROL_RATE), 2)
+        return {"start": start, **self.prompt.describe(), "chosen_for": list(self.reasons)}
 
 
 def condition_of(events: Events, beats: np.ndarray, downbeats: np.ndarray, axes: np.ndarray) -> Condition:
@@ -154,10 +158,11 @@ class PromptBank:
             else:
                 before = found[-1].prompt if found else None
                 energy = float(condition.events.energy[start : max(end, start + 1)].mean())
-                prompt = self.choose(asked, plan.tempo, energy, seed, before)
+                has_words = bool(plan.text or plan.mood or section.text or section.mood)
+                prompt = self.choose(asked, plan.tempo, energy, seed, before, WORDED if has_words else SHARPNESS)
                 kinds.append((place, prompt))
             if not found or found[-1].prompt is not prompt:
-                found.append(Cue(start if found else 0, prompt))
+                found.append(Cue(start if found else 0, prompt, agreements(asked, prompt)))
         return found
 
     def of(self, condition: Condition, seed: int) -> AudioPrompt:
@@ -181,7 +186,8 @@ class PromptBank:
         """
         target = np.clip([asked.get(axis, 0.0) for axis in AXES], -REACH, REACH)
         weights = np.minimum(1, np.abs(target) / STRONG) ** 2
-        apart = (np.clip(self.axes, -REACH, REACH) - target) ** 2
+        more = np.clip(self.axes, -REACH, REACH) - target
+        apart = np.where((np.abs(target) >= NAMED) & (more * target > 0), 0, more) ** 2
         found = apart @ weights / max(1.0, weights.sum()) + UNASKED * apart.mean(1)
         if tempo:
             octaves = np.log2(np.maximum(self._tempi, 1) / tempo)
@@ -191,7 +197,13 @@ class PromptBank:
         return found + ENERGY_WEIGHT * (mean - energy) ** 2
 
     def choose(
-        self, asked: dict[str, float], tempo: float, energy: float, seed: int, before: AudioPrompt | None = None
+        self,
+        asked: dict[str, float],
+        tempo: float,
+        energy: float,
+        seed: int,
+        before: AudioPrompt | None = None,
+        sharpness: float = SHARPNESS,
     ) -> AudioPrompt:
         """One of the prompts that fit best, by lot: the better it fits, the likelier.
 
@@ -201,8 +213,15 @@ class PromptBank:
         if before is not None:
             distances = distances + KEY_WEIGHT * (1 - self.chroma @ before.chroma)
         order = np.argsort(distances, kind="stable")[:BEST]
-        share = np.exp(-(distances[order] - distances[order[0]]))
+        share = np.exp(-sharpness * (distances[order] - distances[order[0]]))
         return self[int(np.random.default_rng((seed, 7)).choice(order, p=share / share.sum()))]
+
+
+def agreements(asked: dict[str, float], prompt: AudioPrompt, most: int = 3) -> tuple[str, ...]:
+    """The axes that are asked for and that the prompt has, the strongest first, as words such as "less drums"."""
+    both = {axis: value for axis, value in asked.items() if value * prompt.axes[AXES.index(axis)] > 0}
+    strongest = sorted(both, key=lambda axis: -abs(both[axis]))[:most]
+    return tuple(axis if both[axis] > 0 else f"less {axis}" for axis in strongest)
 
 
 def read_recording(path: str | Path, at: float | None, weights: Weights) -> AudioPrompt:

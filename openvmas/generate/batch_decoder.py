@@ -267,6 +267,14 @@ def delay_template(codes: np.ndarray, empty: int) -> np.ndarray:
     return delay(codes.astype(np.int16), empty)
 
 
+def go_on_from(audio: AudioPrompt, given: np.ndarray) -> np.ndarray:
+    """Tokens [..., K, S] of a piece with a prompt's last codes where they are due after the prompt's last step."""
+    given = given.copy()
+    for k in range(1, given.shape[-2]):
+        given[..., k, :k] = audio.codes[k, -k:]
+    return given
+
+
 @dataclass
 class Part:
     """Pieces whose branches are decoded together.

@@ -16,13 +16,13 @@ from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
 from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, read_recording
-from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template
+from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template, go_on_from
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.processes.threads import ThreadPool
-from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
+from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.timeline import Clock
 
 HISTORY = 40  # steps of sound before a segment that are measured with it
@@ -121,7 +121,7 @@ class ModelComposer(Composer):
             piece.report["candidates"] = options.candidates
             piece.report["music"] = {**vars(measures), "failures": measures.failures}
             piece.report["choices"] = choices
-            piece.report["reason"] = explain(measures, choices, options.candidates)
+            piece.report["reason"] = " ".join([explain(measures, choices, options.candidates), *map(tell, cues)])
 
     def render(self, codes: np.ndarray, condition: Condition) -> Piece:
         """The piece that `compose` gave, or would give, for codes [K, T] of the condition. Raises ModelError."""
@@ -185,8 +185,7 @@ class ModelComposer(Composer):
         given = delay_template(np.full((n_codebooks, condition.n_steps), FREE), self.engine.sizes["codebook_size"])
         audio, later = cues[0].prompt if cues else None, list(cues[1:])
         if audio is not None:
-            for k in range(1, n_codebooks):
-                given[k, :k] = audio.codes[k, -k:]  # the prompt's last codes are due after its last step
+            given = go_on_from(audio, given)
         decoder = BatchDecoder(self.engine, condition, options, n, prompt=audio, threads=self.threads)
         stream, past, level, step, n_heard = CodecStream(self.engine), np.zeros(0, np.float32), FIRST_LEVEL, 0, 0
         for first, final in itertools.pairwise(self._borders(condition)):
@@ -213,6 +212,14 @@ class ModelComposer(Composer):
             n_heard += len(wave)
             past = np.concatenate([past, wave])[-HISTORY * self.engine.sizes["hop_length"] :]
             yield Segment(codes[winner], wave, choice)
+
+
+def tell(cue: Cue) -> str:
+    """One sentence on an audio prompt."""
+    chosen = f", chosen for {', '.join(cue.reasons)}" if cue.reasons else ""
+    licence = f" ({cue.prompt.licence})" if cue.prompt.licence else ""
+    begins = "It begins" if not cue.step else f"From {cue.step / float(CONTROL_RATE):.1f} s on it goes on"
+    return f"{begins} from an audio prompt, {cue.prompt.source}{licence}{chosen}."
 
 
 def go_on(stream: CodecStream, codes: np.ndarray, is_last: bool) -> Continuation:

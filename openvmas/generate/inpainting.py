@@ -1,9 +1,10 @@
 """A part of a piece written again so that its borders cannot be heard.
 
-The decoder first reads the music before the part, as far back as it sees, and then writes candidates. What comes after
-the part is kept, and a causal model does not know it; so each candidate reads on into the kept music, and what that
-music loses in likelihood against its own beginning says how abrupt the return is. Candidates return to the kept music
-at different moments of the part's last half second, and the sound around both borders is measured (music.seams).
+The decoder first reads the music before the part, as far back as it sees, and then writes candidates; where there is
+little before it, it first reads what comes after the part, as an audio prompt. What comes after the part is kept, and a
+causal model does not know it; so each candidate reads on into the kept music, and what that music loses in likelihood
+against its own beginning says how abrupt the return is. Candidates return to the kept music at different moments of the
+part's last half second, and the sound around both borders is measured (music.seams).
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.errors import OptionError
-from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template
+from openvmas.generate.audio_prompts import AudioPrompt, condition_of
+from openvmas.generate.batch_decoder import FREE, READ, BatchDecoder, Engine, delay_template, go_on_from
 from openvmas.generate.steering import FIRST_LEVEL, CandidateJudge, describe_choice, plan_choices
 from openvmas.music.seams import Seam, find_seams
 from openvmas.processes.threads import ThreadPool
 from openvmas.settings import GenerateOptions
+from openvmas.timeline import Events
 
 HISTORY = 150  # steps before a segment that are decoded with it: its border is judged against what came before
 TAIL = 100  # kept steps after the part that candidates read
@@ -97,7 +100,10 @@ class _Inpainter:
         choices = [*plan_choices(self.condition, self.start, self.end), total - 1]
         begin = int(self.returns.min()) if self.end < self.last else total
         lost, fluent = np.zeros(len(given)), self._read_kept(begin, total)
-        prompt = self._prompt(self.first)
+        audio = self._later_music()
+        if audio is not None:
+            given = go_on_from(audio, given)
+        prompt = self._prompt(self.first) if audio is None else audio
         decoder = BatchDecoder(self.engine, self.condition, self.options, 1, self.first, prompt, self.threads)
         level = self._level()
         step, borders = self.first, sorted({self.start, begin, *(choice + 1 for choice in choices)})
@@ -124,6 +130,19 @@ class _Inpainter:
         wave = self.judge.decode(codes[:, low:high])
         found = find_seams(wave, self.judge.sample_rate, [(step - low) / self.rate for step in borders])
         return [replace(seam, time=step / self.rate) for seam, step in zip(found, borders, strict=True)]
+
+    def _later_music(self) -> AudioPrompt | None:
+        """The music after the part, where there is little before it and more of it after it."""
+        n = min(READ, self.condition.n_steps - self.end)
+        if self.first or n <= self.start:
+            return None
+        there, events = slice(self.end, self.end + n), self.condition.events
+        curves = Events(events.rate, events.accents[there], events.energy[there], events.novelty[there])
+        beats, downbeats = (times - self.end / self.rate for times in (self.condition.beats, self.condition.downbeats))
+        axes = self.condition.semantics[self.end]
+        condition = condition_of(curves, beats, downbeats, axes)
+        energy = float(curves.energy.mean())
+        return AudioPrompt("own", self.codes[:, there], condition, 0.0, axes, energy, "the piece itself", "")
 
     def _prompt(self, step: int) -> np.ndarray:
         """The piece's tokens [K] at the step before `step`."""

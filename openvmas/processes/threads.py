@@ -13,7 +13,8 @@ import numpy as np
 
 from openvmas.errors import OptionError
 
-R, T = TypeVar("R"), TypeVar("T")
+R = TypeVar("R")
+T = TypeVar("T")
 MAX_THREADS = 3  # as many branches as guidance can have
 
 

@@ -65,6 +65,18 @@ def test_the_part_is_what_the_decoder_would_have_gone_on_with(composer, codes):
     assert np.allclose(late.log_likelihood[0, :, 60:], expected[:, 160:], atol=2e-2)
 
 
+def test_a_new_beginning_knows_the_music_after_it(composer, codes):
+    condition = make_condition(PIECE)
+
+    def beginning(of: np.ndarray) -> np.ndarray:
+        return composer.inpaint(of, 0, 20, condition, None, GenerateOptions(candidates=1, seed=4)).codes[:, :12]
+
+    other = codes.copy()
+    other[:, 200:] = (other[:, 200:] + 1) % 64  # farther away than what candidates read of the kept music
+    assert np.array_equal(beginning(codes), beginning(codes))
+    assert not np.array_equal(beginning(codes), beginning(other))
+
+
 def test_candidates_return_to_the_kept_music_within_the_slack(composer, codes):
     options = GenerateOptions(candidates=2, guidance=1, seed=3)
     new = composer.inpaint(codes, 60, 200, make_condition(PIECE), None, options).codes
