@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import av
 import numpy as np
 
 from openvmas import __version__
@@ -354,9 +355,10 @@ def deliver(
             original = None
             if prepared.speech is not None:
                 original = read_audio_blocks(info.path, SAMPLE_RATE_OUT, CHANNELS, info=info)
+            packets: list[av.Packet] = []
             mixed = mix(
                 files.music, original, info.duration, options.mix, prepared.speech,
-                output=files.mixed, codec=sound_codec(files.video), progress=progress,
+                output=files.mixed, codec=sound_codec(files.video), packets=packets, progress=progress,
             )  # fmt: skip
             music_alone = mix_alone(files, mixed, info, options)
             kept = mix_others(files, prepared, options, Path(scratch))
@@ -368,7 +370,7 @@ def deliver(
             chosen = {name: value for name, value in options.flat().items() if name in names}
             muxed = mux(
                 info.path, info, files.mixed, files.video,
-                music=music_alone if options.mix.separate_track else None, kept_audio=kept,
+                music=music_alone if options.mix.separate_track else None, kept_audio=kept, encoded=packets,
                 metadata=provenance | {"options": chosen}, overwrite=True, progress=progress,
             )  # fmt: skip
         making = describe_making(prepared, piece.report, mixed, muxed, stages)

@@ -50,8 +50,11 @@ def sound_frames(blocks: Iterable[np.ndarray], sample_format: str, start: int = 
             yield frame
 
 
-def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
-    """True peak, dBTP, of blocks [2, n] at 48 kHz after "aac" or "opus" as finished files have it."""
+def encoded_peak(blocks: Iterable[np.ndarray], codec: str, packets: list[av.Packet] | None = None) -> float:
+    """True peak, dBTP, of blocks [2, n] at 48 kHz after "aac" or "opus" as finished files have it.
+
+    packets: is filled with the encoded packets, if given.
+    """
     name, bit_rate = ENCODERS[codec]
     encoder = av.CodecContext.create(name, "w")
     assert isinstance(encoder, AudioCodecContext)
@@ -68,6 +71,8 @@ def encoded_peak(blocks: Iterable[np.ndarray], codec: str) -> float:
         heard: list[np.ndarray] = []
         for frame in itertools.chain(sound_frames(blocks, sample_format(codec)), [None]):
             for packet in encoder.encode(frame):
+                if packets is not None:
+                    packets.append(packet)
                 heard.extend(to_channels(part, 2) for part in decoder.decode(packet))
             if len(heard) >= 64:
                 yield np.concatenate(heard, axis=1)
@@ -96,6 +101,7 @@ _LOUDNESS_TOLERANCE = 0.1  # LU
 _PEAK_TOLERANCE = 0.02  # dB
 _CODEC_HEADROOM = 0.5  # dB that the limiter leaves at first, as lossy codecs raise peaks; more if they raised them more
 _ROUNDS = 6
+KEPT_SECONDS = 900  # of encoded sound that may be in memory, 32 kB each
 
 Source = np.ndarray | str | Path | Iterable[np.ndarray]
 
@@ -133,6 +139,7 @@ def mix(
     *,
     output: str | Path,
     codec: str | None = None,
+    packets: list[av.Packet] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> MixReport:
     """Mix to a 48 kHz stereo float WAV file of exactly `Clock(48000).count(duration)` samples: the smallest number
@@ -141,12 +148,15 @@ def mix(
     music, original: wave [C, L], blocks [C, n], or the path of a WAV file of `write_wav`, all at 48 kHz, C 1 or 2, on
     the picture's clock; shorter ones are followed by silence, longer ones cut. speech: probability of speech in the
     original [T] at 50 Hz. codec: "aac" or "opus" if the finished file will have it: peaks are then held after it, too.
-    Memory grows by 8 kB per second of sound only. Raises InputError (not 48 kHz), OutputError.
+    packets: is filled with the mix in that codec, so that it need not be encoded again; stays empty for more than
+    KEPT_SECONDS. Without it memory grows by 8 kB per second of sound only. Raises InputError (not 48 kHz), OutputError.
     """
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(duration)
     output = Path(output)
     try:
-        return _mix(music, original, n_samples, options, speech, output, codec, progress or (lambda done: None))
+        return _mix(
+            music, original, n_samples, options, speech, output, codec, packets, progress or (lambda done: None)
+        )
     except OSError as error:
         folder = output.parent.absolute()
         raise OutputError(
@@ -162,6 +172,7 @@ def _mix(
     speech: np.ndarray | None,
     output: Path,
     codec: str | None,
+    packets: list[av.Packet] | None,
     tell: Callable[[float], None],
 ) -> MixReport:
     sources = [music] if original is None or options.replace_audio else [music, original]
@@ -181,7 +192,7 @@ def _mix(
         summed = _sum(tune, kept, music_gain_db, Duck(spans, options.duck), n_samples)
         premix = _Premix(Path(folder) / "premix", summed, n_samples)
         tell(0.6)
-        finish = _finish(premix, options, output, codec)
+        finish = _finish(premix, options, output, codec, packets)
         tell(1.0)
     return MixReport(
         sample_rate=SAMPLE_RATE_OUT,
@@ -330,13 +341,18 @@ class _Finish:
     max_limiting_db: float
 
 
-def _finish(premix: _Premix, options: MixOptions, output: Path, codec: str | None) -> _Finish:
+def _finish(
+    premix: _Premix, options: MixOptions, output: Path, codec: str | None, packets: list[av.Packet] | None
+) -> _Finish:
     """One static gain and the limiter, repeated until loudness and peaks, also behind the codec, are as asked."""
     ceiling = options.true_peak - (_CODEC_HEADROOM if codec else _PEAK_TOLERANCE)
     gain_db = options.loudness - premix.loudness_lufs if premix.loudness_lufs > SILENCE else 0.0
     done = _settle(premix, gain_db, options, ceiling, output)
     for attempt in range(_ROUNDS if codec else 0):
-        heard = encoded_peak(WavReader(output).blocks(BLOCK), str(codec))
+        if packets is not None:
+            packets.clear()
+        is_kept = premix.n_samples <= KEPT_SECONDS * SAMPLE_RATE_OUT
+        heard = encoded_peak(WavReader(output).blocks(BLOCK), str(codec), packets if is_kept else None)
         done = dataclasses.replace(done, encoded_true_peak=heard)
         if heard <= options.true_peak or attempt == _ROUNDS - 1:
             break

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -88,13 +88,15 @@ def mux(
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     kept_audio: Mapping[int, str | Path | None] | None = None,
+    encoded: Sequence[av.Packet] = (),
     progress: Callable[[float], None] | None = None,
 ) -> MuxReport:
     """Write the finished video: every picture packet of the input with its times, and the soundtrack from its start.
 
     soundtrack, music: WAV files of `write_wav`, 48 kHz stereo; `music` becomes a second audio track. metadata: is
     written as JSON into the comment tag (behind the user's own comment), see `read_provenance`. kept_audio: indexes
-    of the input's other audio streams that follow the soundtrack, each as it is (None) or as a WAV file. Subtitles,
+    of the input's other audio streams that follow the soundtrack, each as it is (None) or as a WAV file. encoded: the
+    soundtrack's packets as `mix` gave them, if it did. Subtitles,
     covers, attachments, chapters, edit lists and tags are kept where the container can hold them. The file appears only
     when it is whole.
     Raises InputError, OutputError.
@@ -117,7 +119,7 @@ def mux(
         with open_media(video_path, ignores_edits=bool(edits)) as source:
             options = _muxer_options(name, source, info)
             with av.open(f"file:{partial}", "w", format=name, container_options=options) as result:
-                writer = _Writer(source, result, info, sounds, tag, kept, bool(edits))
+                writer = _Writer(source, result, info, sounds, tag, kept, bool(edits), encoded)
                 _copy_tags(source, result, metadata, origin(source, info))
                 if any(words.startswith("timecode ") for words in writer.dropped):
                     for key in [key for key in result.metadata if key.lower() == "timecode"]:
@@ -225,6 +227,7 @@ class _Writer:
         tag: str,
         kept: Mapping[int, Any],
         has_edits: bool,
+        encoded: Sequence[av.Packet],
     ) -> None:
         self.n_packets = 0
         self.dropped: list[str] = []
@@ -251,7 +254,8 @@ class _Writer:
             if spoken >= 0:
                 names = ("language",) if index == _MAIN else ("title", "language")
                 words = {k: v for k, v in source.streams[spoken].metadata.items() if k.lower() in names}
-            self._sounds.append(_Sound(result, wav, start, codec, words, is_default=index == _MAIN))
+            packets = encoded if index == _MAIN else ()
+            self._sounds.append(_Sound(result, wav, start, codec, words, packets, is_default=index == _MAIN))
         # Titles of chapters are a track of an mp4; FFmpeg writes it again from the chapters.
         chapter_text = read_chapter_tracks(info.path) if info.container.startswith("mov") else frozenset()
         for stream in source.streams:
@@ -413,6 +417,7 @@ class _Sound:
         start_time: Fraction,
         codec: str,
         words: Mapping[str, str],
+        encoded: Sequence[av.Packet],
         *,
         is_default: bool,
     ) -> None:
@@ -428,24 +433,35 @@ class _Sound:
             stream.metadata["language"] = language_for(result.format.name, words["language"])
         self._stream = stream
         start = Clock(Fraction(SAMPLE_RATE_OUT)).index(start_time)
-        self._encoded = read_ahead(self._encode(sound_frames(wav.blocks(), sample_format(codec), start)), _SOUND_AHEAD)
+        self._packets: Generator[av.Packet, None, None] = (
+            self._move(encoded, start)
+            if encoded
+            else read_ahead(self._encode(sound_frames(wav.blocks(), sample_format(codec), start)), _SOUND_AHEAD)
+        )
 
-    def _encode(self, frames: Iterator[av.AudioFrame]) -> Iterator[tuple[int, list[av.Packet]]]:
-        """Time of each frame, in samples, with the packets that it finished."""
+    def _encode(self, frames: Iterator[av.AudioFrame]) -> Iterator[av.Packet]:
         for frame in frames:
-            yield frame.pts or 0, self._stream.encode(frame)
-        yield 0, self._stream.encode(None)
+            yield from self._stream.encode(frame)
+        yield from self._stream.encode(None)
+
+    def _move(self, encoded: Sequence[av.Packet], start: int) -> Generator[av.Packet, None, None]:
+        """Packets that begin at 0, as this track's from `start` on, in samples."""
+        for packet in encoded:
+            packet.pts, packet.dts = (packet.pts or 0) + start, (packet.dts or 0) + start
+            packet.stream = self._stream
+            yield packet
 
     def until(self, time: Fraction | None) -> Iterator[av.Packet]:
         """Packets of the sound up to a time of the file, s; None: all that is left."""
-        for now, ready in self._encoded:
-            yield from ready
-            if time is not None and now >= time * SAMPLE_RATE_OUT:
+        for packet in self._packets:
+            is_enough = time is not None and (packet.pts or 0) >= time * SAMPLE_RATE_OUT
+            yield packet
+            if is_enough:
                 return
 
     def close(self) -> None:
         """Stop encoding."""
-        self._encoded.close()
+        self._packets.close()
 
 
 def _tag(metadata: Mapping[str, str], name: str) -> str | None:
