@@ -31,7 +31,8 @@ from music_tags import FITTED_AXES, RawWindows, Tagger, fit_ridge, fit_tagger, m
 from openvmas.codec.runtime import CodecRunner
 from openvmas.codec.stream import CodecStream
 from openvmas.files import write_npz, write_text
-from openvmas.generate.audio_prompts import STEPS, AudioPrompt, condition_of, pack
+from openvmas.generate.audio_prompts import STEPS, AudioPrompt, condition_of
+from openvmas.generate.recordings import pack
 from openvmas.hub.taggers import SAMPLE_RATE as TAG_RATE
 from openvmas.hub.taggers import Yamnet, log_mel
 from openvmas.music.analysis import analyze_music

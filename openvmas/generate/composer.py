@@ -15,7 +15,7 @@ import soxr
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, read_recording
+from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template, go_on_from
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
@@ -69,6 +69,8 @@ class ModelComposer(Composer):
     def prepare(self, options: GenerateOptions) -> None:
         """Read what options name. Raises InputError."""
         if options.like is not None and (options.like, options.like_at) not in self._recordings:
+            from openvmas.generate.recordings import read_recording  # whoever gives none does not load it
+
             self._recordings[options.like, options.like_at] = read_recording(
                 options.like, options.like_at, self.weights
             )

@@ -12,9 +12,10 @@ import pytest
 from openvmas.condition import AXES
 from openvmas.errors import InputError, ModelError, OptionError
 from openvmas.files import write_npz
-from openvmas.generate.audio_prompts import STEPS, AudioPrompt, Cue, PromptBank, condition_of, pack, read_recording
+from openvmas.generate.audio_prompts import STEPS, AudioPrompt, Cue, PromptBank, condition_of
 from openvmas.generate.batch_decoder import HIDDEN, TURN_EVERY, Ring
 from openvmas.generate.composer import ModelComposer
+from openvmas.generate.recordings import pack, read_recording
 from openvmas.media.audio import write_wav
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import Section
