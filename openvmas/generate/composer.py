@@ -18,13 +18,22 @@ from openvmas.errors import ModelError
 from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template, go_on_from
 from openvmas.generate.piece import Composer, Piece
-from openvmas.generate.steering import FIRST_LEVEL, AudioMeter, CandidateJudge, describe_choice, explain, plan_choices
+from openvmas.generate.steering import (
+    FIRST_LEVEL,
+    AudioMeter,
+    CandidateJudge,
+    Judgement,
+    describe_choice,
+    explain,
+    plan_choices,
+)
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.processes.threads import ThreadPool
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.timeline import Clock
 
+NOTHING = np.zeros(0, np.float32)
 HISTORY = 40  # steps of sound before a segment that are measured with it
 CUE_EARLY = 25  # steps before a section's beginning at which its audio prompt may come into view
 RELEASE = 2.5  # s, at most; over it the music dies away before the picture ends
@@ -44,12 +53,28 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Continuation:
-    """A candidate's sound at the codec's rate: finished, and as it would go on if nothing more came."""
+class Sound:
+    """The sound of a piece as far as it has come, at the codec's rate.
+
+    wave: what the last codes finished; past: what lies before it, HISTORY steps at most, and n_before the samples
+    before that.
+    """
 
     stream: CodecStream
+    past: np.ndarray
     wave: np.ndarray
-    rest: np.ndarray
+    n_before: int = 0
+
+    def go_on(self, codes: np.ndarray, is_last: bool, n_past: int) -> Sound:
+        """The sound after more codes [K, n], with n_past samples kept before theirs; this one stays as it is."""
+        stream, joined = self.stream.fork(), np.concatenate([self.past, self.wave])
+        past = joined[max(0, len(joined) - n_past) :]
+        wave = stream.push(codes.astype(np.int64), is_last)
+        return Sound(stream, past, wave, self.n_before + len(joined) - len(past))
+
+    def recent(self) -> np.ndarray:
+        """past, wave and what would follow if no more codes came: [L]."""
+        return np.concatenate([self.past, self.wave, self.stream.rest()])
 
 
 class ModelComposer(Composer):
@@ -189,31 +214,34 @@ class ModelComposer(Composer):
         if audio is not None:
             given = go_on_from(audio, given)
         decoder = BatchDecoder(self.engine, condition, options, n, prompt=audio, threads=self.threads)
-        stream, past, level, step, n_heard = CodecStream(self.engine), np.zeros(0, np.float32), FIRST_LEVEL, 0, 0
+        sound, level, step = Sound(CodecStream(self.engine), NOTHING, NOTHING), FIRST_LEVEL, 0
         for first, final in itertools.pairwise(self._borders(condition)):
             if later and later[0].step <= first + CUE_EARLY:
                 decoder.change_prompt(later.pop(0).prompt)
             decoder.advance(given[:, step : final + n_codebooks - 1])
-            step = final + n_codebooks - 1
-            codes, is_last = decoder.codes(), final == condition.n_steps
-            found = self.threads.map(functools.partial(go_on, stream, is_last=is_last), codes)
-            winner, choice = 0, None
-            if n > 1:
-                begun = (n_heard - len(past)) / self.engine.sizes["hop_length"]
-                judgements = [
-                    self.judge.judge(np.concatenate([past, way.wave, way.rest]), rows, begun, first, condition, level)
-                    for way, rows in zip(found, codes, strict=True)
-                ]
-                winner = max(range(n), key=lambda i: judgements[i].value)
-                level += 0.3 * (judgements[winner].level_error if not judgements[winner].failures else 0.0)
+            step, codes = final + n_codebooks - 1, decoder.codes()
+            hear = functools.partial(self._hear, sound, first, final, condition, level if n > 1 else None)
+            found, winner, choice = self.threads.map(hear, codes), 0, None
+            judgements = [judgement for _, judgement in found if judgement is not None]
+            if judgements:
                 values = [judgement.value for judgement in judgements]
+                winner = int(np.argmax(values))
+                level += 0.3 * (judgements[winner].level_error if not judgements[winner].failures else 0.0)
                 choice = describe_choice(first / float(condition.rate), judgements, values, winner)
                 decoder.fork_from(winner)
             decoder.drop_before(final)
-            stream, wave = found[winner].stream, found[winner].wave
-            n_heard += len(wave)
-            past = np.concatenate([past, wave])[-HISTORY * self.engine.sizes["hop_length"] :]
-            yield Segment(codes[winner], wave, choice)
+            sound = found[winner][0]
+            yield Segment(codes[winner], sound.wave, choice)
+
+    def _hear(
+        self, sound: Sound, first: int, final: int, condition: Condition, level: float | None, codes: np.ndarray
+    ) -> tuple[Sound, Judgement | None]:
+        """The sound after codes [K, n] of steps first to final, and what it is worth; None where level is."""
+        hop = self.engine.sizes["hop_length"]
+        now = sound.go_on(codes, final == condition.n_steps, HISTORY * hop)
+        if level is None:
+            return now, None
+        return now, self.judge.judge(now.recent(), codes, now.n_before / hop, first, condition, level)
 
 
 def tell(cue: Cue) -> str:
@@ -222,13 +250,6 @@ def tell(cue: Cue) -> str:
     licence = f" ({cue.prompt.licence})" if cue.prompt.licence else ""
     begins = "It begins" if not cue.step else f"From {cue.step / float(CONTROL_RATE):.1f} s on it goes on"
     return f"{begins} from an audio prompt, {cue.prompt.source}{licence}{chosen}."
-
-
-def go_on(stream: CodecStream, codes: np.ndarray, is_last: bool) -> Continuation:
-    """The sound of codes [K, n] after what the stream has decoded so far; the stream stays where it is."""
-    own = stream.fork()
-    wave = own.push(codes.astype(np.int64), is_last)
-    return Continuation(own, wave, own.rest())
 
 
 def finish(waves: Iterator[np.ndarray], condition: Condition, sample_rate: int) -> Iterator[np.ndarray]:
