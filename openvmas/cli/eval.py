@@ -174,6 +174,38 @@ def run(
 
 @eval.command()
 @click.argument("suite", metavar="SUITE")
+@click.argument("folder", metavar="DIR")
+@click.option("--media", metavar="DIR", help="Folder of the suite's media. [default: corpora beside its folder]")
+@click.option("--limit", type=int, metavar="NUMBER", help="Number of clips, evenly from the whole suite.")
+@click.option("--overwrite", is_flag=True, help="Replace existing output files.")
+@click.option("--quiet", is_flag=True, help="Print no progress, only errors.")
+def clips(suite: str, folder: str, media: str | None, limit: int | None, overwrite: bool, quiet: bool) -> int:
+    """Write the silent, cut videos of a suite into a folder, for the script of another system, with a list of them.
+
+    Its music, one file a clip of the same name, is then compared with `eval run --systems ours,folder:DIR`.
+    """
+    from openvmas.errors import InputError
+    from openvmas.eval.suites.cache import Cache
+    from openvmas.eval.suites.excerpt import write_clips
+    from openvmas.eval.suites.suite import describe_coverage, evenly_spaced, read_suite
+
+    def say(text: str) -> None:
+        if not quiet or text.startswith("left out"):
+            click.echo(text, err=True)
+
+    found = read_suite(suite, media)
+    for line in describe_coverage(found):
+        say(line)
+    chosen = found.clips if limit is None else evenly_spaced(found.clips, limit)
+    if not chosen:
+        raise InputError(f"{suite}: none of its clips is on disk; run `openvmas eval build {suite}`.")
+    n = write_clips(chosen, Cache(), Path(folder), overwrite, say)
+    click.echo(f"{Path(folder) / 'clips.csv'}: {n} clips")
+    return 0 if n == len(chosen) else 2
+
+
+@eval.command()
+@click.argument("suite", metavar="SUITE")
 @click.argument("media", metavar="[DIR]", required=False)
 def build(suite: str, media: str | None) -> int:
     """Build what is missing of a suite, by the commands that it names; DIR is where its media go."""

@@ -40,7 +40,7 @@ from openvmas.eval.embedders.registry import check_name, open_embedder, sees_pic
 from openvmas.eval.metrics.measure_table import MEASURES, base
 from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.suites.cache import Cache
-from openvmas.eval.suites.suite import MAX_SEEDS, Clip, Suite
+from openvmas.eval.suites.suite import MAX_SEEDS, Clip, Suite, evenly_spaced
 from openvmas.eval.systems.system import Setting, System, file_name, open_system
 from openvmas.files import is_alive
 from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
@@ -306,14 +306,6 @@ def check(
         raise OptionError(f"seeds cannot be {n_seeds}; give a number from 1 to {MAX_SEEDS}.")
     if not 1 <= timeout <= 86_400:
         raise OptionError(f"timeout cannot be {timeout:g}; give seconds from 1 to 86400.")
-
-
-def evenly_spaced(clips: tuple[Clip, ...], limit: int) -> tuple[Clip, ...]:
-    """So many clips evenly from the whole suite, in their order. Raises OptionError."""
-    if limit < 1:
-        raise OptionError(f"limit cannot be {limit}; give the number of clips.")
-    n = min(limit, len(clips))
-    return tuple(clips[i * len(clips) // n] for i in range(n))
 
 
 def have_results(clips: tuple[Clip, ...], systems: dict[str, System], results: Path) -> tuple[Clip, ...]:

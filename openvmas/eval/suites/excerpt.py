@@ -6,8 +6,11 @@ analyzed once.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -18,9 +21,10 @@ import av
 import numpy as np
 from av.error import FFmpegError
 
-from openvmas.errors import InputError
+from openvmas.errors import InputError, OutputError
 from openvmas.eval.suites.cache import Cache
 from openvmas.eval.suites.suite import Clip
+from openvmas.files import atomic_path, explain_write_errors, write_text
 from openvmas.media.audio import Audio, read_audio
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.music.analysis import MusicAnalysis, analyze_music
@@ -99,12 +103,20 @@ class Excerpt:
         if self.clip.music is None:
             return None
         info = probe(self.clip.video) if self.clip.music == self.clip.video else None
-        audio = read_audio(self.clip.music, info=info)
-        rate, start = audio.sample_rate, round(self.music_start * audio.sample_rate)
-        end = start + math.ceil(self.duration * rate)
-        wave = np.nan_to_num(audio.wave[:, start:end], nan=0.0, posinf=0.0, neginf=0.0)
-        if wave.shape[1] < SHORTEST * rate:
+        found = self.under_picture(read_audio(self.clip.music, info=info), self.music_start)
+        if found.wave.shape[1] < SHORTEST * found.sample_rate:
             raise InputError(f"{self.clip.music} holds no music for {self.clip.name}; correct the suite.")
+        return found
+
+    def under_picture(self, audio: Audio, start: float) -> Audio:
+        """The part of a longer sound that lies under the clip: [C, L]; faded out where the sound goes on after it.
+
+        start: s of the sound at which the clip begins. True music and finished files of others are cut by this alone,
+        so that the same file is the same sound whatever it is entered as.
+        """
+        rate, first = audio.sample_rate, round(start * audio.sample_rate)
+        end = first + math.ceil(self.duration * rate)
+        wave = np.nan_to_num(audio.wave[:, first:end], nan=0.0, posinf=0.0, neginf=0.0)
         goes_on = audio.wave.shape[1] > end + rate // 2
         return Audio(fade_out(wave, rate) if goes_on else wave, rate)
 
@@ -117,6 +129,54 @@ class Excerpt:
         kind = f"music-{self.cache.key(self.clip.music)[:16] if self.clip.music else ''}-{VERSION}.npz"
         place = self.cache.file(self.key, kind, lambda path: analyze_music(audio.wave, audio.sample_rate).save(path))
         return MusicAnalysis.load(place)
+
+
+def write_clips(
+    clips: Sequence[Clip], cache: Cache, folder: Path, is_replaced: bool, say: Callable[[str], None]
+) -> int:
+    """Write NAME.mp4 of every clip into the folder, as systems are given it, and clips.csv that lists them.
+
+    The list has name, file, seconds and caption of each. Nothing is encoded again: packets are those that `eval run`
+    measures. Clips that cannot be cut are said and left out. Returns how many were written. Raises OutputError for
+    files that are there already unless is_replaced.
+    """
+    listing = folder / "clips.csv"
+    targets = {clip.name: folder / f"{clip.name}.mp4" for clip in clips}
+    there = next((path for path in (*targets.values(), listing) if path.exists()), None)
+    if there is not None and not is_replaced:
+        raise OutputError(f"{there} exists already; give --overwrite to replace it or name another folder.")
+    rows = []
+    with explain_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, clip in enumerate(clips, 1):
+            try:
+                excerpt = prepare(clip, cache)
+            except InputError as error:
+                say(f"left out {clip.name}: {error}")
+                continue
+            with atomic_path(targets[clip.name], ".mp4") as hidden:
+                copy_picture(excerpt.video, hidden)
+            rows.append([clip.name, targets[clip.name].name, f"{float(excerpt.duration):.3f}", clip.caption or ""])
+            say(f"clip {number} of {len(clips)}: {clip.name}, {float(excerpt.duration):.1f} s")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerows([["name", "file", "seconds", "caption"], *rows])
+        write_text(listing, text.getvalue())
+    return len(rows)
+
+
+def copy_picture(source: Path, target: Path) -> None:
+    """The packets of a cut file in a container by the target's ending."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as made:
+        stream = given.streams.video[0]
+        copied = made.add_stream_from_template(stream, opaque=True)
+        packets = [packet for packet in given.demux(stream) if packet.size and packet.pts is not None]
+        # Matroska says only when a frame is shown; MP4 wants to know too when it is decoded, which is never later.
+        times = sorted(int(packet.pts or 0) for packet in packets)
+        early = max((time - int(packet.pts or 0) for time, packet in zip(times, packets, strict=True)), default=0)
+        for time, packet in zip(times, packets, strict=True):
+            packet.dts, packet.stream = time - early, copied
+            made.mux(packet)
 
 
 def prepare(clip: Clip, cache: Cache) -> Excerpt:

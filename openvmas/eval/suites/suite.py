@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openvmas.errors import InputError, OpenVMASError
+from openvmas.errors import InputError, OpenVMASError, OptionError
 from openvmas.eval.suites.datasets import DATASETS, MediaIndex, Row
 from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from openvmas.settings import read_toml
@@ -219,6 +219,14 @@ def build(suite: Suite, say: Callable[[str], None] = lambda text: None) -> None:
                     f"{covered.source} could not be built: `{step}` ended with code {done.returncode}; "
                     "mend what it says above and run this again."
                 )
+
+
+def evenly_spaced(clips: tuple[Clip, ...], limit: int) -> tuple[Clip, ...]:
+    """So many clips evenly from the whole suite, in their order. Raises OptionError."""
+    if limit < 1:
+        raise OptionError(f"limit cannot be {limit}; give the number of clips.")
+    n = min(limit, len(clips))
+    return tuple(clips[i * len(clips) // n] for i in range(n))
 
 
 def describe_coverage(suite: Suite) -> list[str]:

@@ -36,6 +36,7 @@ from openvmas.settings import read_toml
 
 LEAST = 0.1  # s, of sound that counts as an answer
 TIMEOUT = 600.0  # s
+END_SLACK = 1.0  # s that a sound may end before its video and still be that of the whole
 KEYS = {"command", "output", "timeout", "folder", "version", "says", "environment"}
 
 
@@ -48,7 +49,11 @@ def read_answer(path: Path, who: str) -> Audio:
 
 
 class Folder(System):
-    """Published outputs: the file with the name of the clip, as `eval folder` pairs them."""
+    """Published outputs: the file with the name of the clip, as `eval folder` pairs them.
+
+    What goes on after the clip is cut and faded out as the true music is. A file that was made for the whole video, of
+    which the clip is a part, counts from where the clip begins.
+    """
 
     known = frozenset({"folder"})
     is_random = False
@@ -59,7 +64,13 @@ class Folder(System):
         self._files = {clip_name(path.name): path for path in reversed(media_files(self._folder))}
 
     def describe(self) -> str:
-        return f"finished files of {self._folder.name}"
+        return (
+            f"finished files of {self._folder.name}, cut and faded out where they go on after the clip, as the true "
+            "music is"
+        )
+
+    def version(self) -> str:
+        return f"{super().version()} cut"  # before, files were measured whole
 
     def _find(self, task: Task) -> Path:
         clip = task.excerpt.clip
@@ -71,11 +82,24 @@ class Folder(System):
         )
 
     def key(self, task: Task) -> str:
-        found = hashlib.sha256(self._find(task).read_bytes()).hexdigest()
+        path = self._find(task)
+        found = f"{hashlib.sha256(path.read_bytes()).hexdigest()} {path.name}"
         return hashlib.sha256(f"{task.excerpt.key} {found} {self.version()}".encode()).hexdigest()
 
     def make(self, task: Task) -> Audio:
-        return read_answer(self._find(task), self.spec)
+        path = self._find(task)
+        audio = read_answer(path, self.spec)
+        return task.excerpt.under_picture(audio, self._start(clip_name(path.name), audio, task))
+
+    def _start(self, name: str, audio: Audio, task: Task) -> float:
+        """Second of the file at which the clip begins.
+
+        The name tells a file for the clip from one for the whole video; where both have one name the length tells.
+        """
+        clip, start = task.excerpt.clip, task.excerpt.music_start
+        is_whole = audio.duration > start + float(task.excerpt.duration) - END_SLACK
+        is_for_video = name == clip.video.stem
+        return start if is_for_video and is_whole else 0.0
 
 
 class Command(System):
