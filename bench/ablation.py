@@ -35,6 +35,7 @@ from openvmas.train.decoder import decoder_trainer
 from openvmas.train.decoder.examples import Examples, read_packed
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_trainer import JointModel, JointRecipe
+from openvmas.train.joint.material import PackedMaterial
 from openvmas.train.joint.pairs import RATE, TEST_ROUND, PairPool, TrainingClip, coarsen, collate
 from openvmas.train.logs import sample_codes
 from openvmas.train.loop import RunOptions
@@ -101,7 +102,7 @@ def train_variant(given: Given, name: str, seed: int) -> tuple[Path, JointRecipe
     base = train_base(given, recipe.drop_events < 1)
     if not is_done(folder, recipe.steps):
         options = joint_trainer.JointOptions(time_limit=1e9, start_from=str(base))
-        joint_trainer.train(*given.packed, given.pools, folder, recipe, options)
+        joint_trainer.train(PackedMaterial(*given.packed, given.pools), folder, recipe, options)
     return folder, recipe
 
 

@@ -12,8 +12,9 @@ import soxr
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
 from openvmas.eval.suites.media_files import read_sound
-from openvmas.train.joint.joint_trainer import picture_condition
-from openvmas.train.joint.pairs import TrainingClip, crop_picture, events_as_planned
+from openvmas.train.joint.curated_pairs import crop_picture
+from openvmas.train.joint.material import picture_condition
+from openvmas.train.joint.pairs import TrainingClip, events_as_planned
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 SPAN = 400  # steps, 8 s

@@ -77,6 +77,11 @@ def find_weights(name_or_path: str | Path) -> Weights:
     """
     folder = folder_of(name_or_path)
     if not is_weights(folder):
+        if (folder / "config.json").is_file():  # as `transformers` saves models
+            raise ModelError(
+                f"{folder} holds the weights of another program, which cannot score videos here; MusicGen's can be "
+                "compared with `eval run --systems musicgen:folder=DIR` and trained on with `train joint --start-from`."
+            )
         presets = ", ".join(list_presets()) or "none"
         raise ModelError(
             f"there is no model called {name_or_path}; presets here: {presets}; or give a folder that holds {MANIFEST}."

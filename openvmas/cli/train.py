@@ -103,10 +103,11 @@ add_trainer(
     "decoder.decoder_trainer:DecoderRecipe", "loop:RunOptions",
 )  # fmt: skip
 add_trainer(
-    "joint", "EXAMPLES",
+    "joint", "DATA",
     """Train decoder, video encoder and alignment together into the folder RUN; goes on after a stop.
 
-    EXAMPLES: a folder of `train examples pack`. Several GPUs: torchrun --nproc-per-node 8 -m openvmas train joint ...
+    DATA: a folder of `train examples pack` with pictures by --bank or --pools, or a set of `openvmas data build`, whose
+    videos are learned from with their own music and measured on the split valid. Several GPUs: torchrun --nproc-per-node 8 -m openvmas train joint ...
     """,
     "joint.joint_model:JointRecipe", "joint.joint_trainer:JointOptions",
 )  # fmt: skip
@@ -183,7 +184,8 @@ add(
     examples, "encode", "decoder.examples:encode_all", "WAVES EXAMPLES CODEC",
     """Encode every track of WAVES into the folder EXAMPLES; may be started twice to share the work.
 
-    CODEC: a codec.pt, or a preset or folder of exported weights.
+    CODEC: a codec.pt, a preset or folder of exported weights, or a folder with EnCodec (MusicGen's too). It is written
+    down beside the codes and travels with them.
     """,
     "decoder.examples:EncodeOptions",
 )  # fmt: skip
@@ -214,11 +216,11 @@ add(
     "joint.align:AlignOptions",
 )  # fmt: skip
 add(
-    train, "export", "export.export_model:export_files", "CODEC.pt|- DECODER.pt|- FOLDER",
+    train, "export", "export.export_model:export_files", "CODEC|- DECODER.pt|- FOLDER",
     """Write checkpoints as ONNX graphs into FOLDER, which then scores videos and encodes sound.
 
-    CODEC.pt or DECODER.pt as -: the codec or decoder of the model in FOLDER stays as it is. With - - only the alignment
-    of the run in --joint is written.
+    CODEC: a codec.pt, or a preset or folder of exported weights, whose codec is copied. - stands for the codec or
+    decoder of the model in FOLDER, which stays as it is. With - - only the alignment of the run in --joint is written.
     """,
     "export.export_model:ExportOptions",
 )  # fmt: skip

@@ -91,6 +91,7 @@ class MusicGenDecoder(nn.Module):
     def __init__(self, config: MusicGenConfig) -> None:
         super().__init__()
         self.config = config
+        self.codec: dict[str, Any] | None = None  # whose codes it reads, if known: as `Decoder.codec`
         self.condition = ConditionEncoder(config)  # pyright: ignore[reportArgumentType]  # the sizes it reads are there
         self.embedding = nn.Embedding(config.n_codebooks * (config.codebook_size + 1), config.width)
         self.text_in = nn.Linear(config.text_width, config.width) if config.text_width else nn.Identity()
@@ -211,6 +212,7 @@ def open_decoder(path: str | Path) -> Decoder | MusicGenDecoder:
             return load_decoder(str(path))
         decoder = MusicGenDecoder(MusicGenConfig(**data["config"]))
         decoder.load_state_dict(data["weights"])
+        decoder.codec = data.get("codec")
     except Exception as error:  # zip and pickle share no narrower base class
         raise ModelError(f"{path} is no decoder; give a decoder.pt or a folder of MusicGen.") from error
     return decoder.eval()

@@ -10,6 +10,7 @@ of its own.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -161,6 +162,7 @@ class Decoder(nn.Module):
     def __init__(self, config: DecoderConfig) -> None:
         super().__init__()
         self.config = config
+        self.codec: dict[str, Any] | None = None  # whose codes it learned (train.codec.identity), if known
         self.condition = ConditionEncoder(config)
         # One table for all codebooks; each has codebook_size entries and the empty token.
         self.embedding = nn.Embedding(config.n_codebooks * (config.codebook_size + 1), config.width)
@@ -249,8 +251,8 @@ class CachedDecoder:
 
 
 def save_decoder(decoder: Decoder, path: str) -> None:
-    """Weights and sizes in one file."""
-    torch.save({"config": asdict(decoder.config), "weights": decoder.state_dict()}, path)
+    """Weights, sizes and the codec whose codes they are for in one file."""
+    torch.save({"config": asdict(decoder.config), "weights": decoder.state_dict(), "codec": decoder.codec}, path)
 
 
 def load_decoder(path: str) -> Decoder:
@@ -258,4 +260,5 @@ def load_decoder(path: str) -> Decoder:
     data = torch.load(path, map_location="cpu", weights_only=True)
     decoder = Decoder(DecoderConfig(**data["config"]))
     decoder.load_state_dict(data["weights"])
+    decoder.codec = data.get("codec")  # checkpoints from before 0.6 do not say
     return decoder.eval()

@@ -329,7 +329,9 @@ def test_finished_files_of_others(setting: Setting, task: Task, tmp_path: Path) 
     wave = np.linspace(-0.5, 0.5, 2 * RATE, dtype=np.float32)[None]
     write_wav(published / "clip.scored.wav", wave, RATE)
     system = open_system(f"folder:{published}", setting)
-    assert np.allclose(system.make(task).wave, wave) and system.describe().startswith("finished files of published, cut")
+    assert np.allclose(system.make(task).wave, wave) and system.describe().startswith(
+        "finished files of published, cut"
+    )
     before = system.key(task)
     write_wav(published / "clip.scored.wav", -wave, RATE)
     assert open_system(f"folder:{published}", setting).key(task) != before

@@ -15,6 +15,7 @@ import torch
 
 from openvmas.train.distributed import World, join_world
 from openvmas.train.joint import joint_trainer
+from openvmas.train.joint.material import PackedMaterial
 from tests.train.made import TINY, make_bank, make_examples
 
 SHARED = replace(TINY, batch=16, share_music=0.5, share_montage=0.5, test_pairs=4)
@@ -44,7 +45,7 @@ def run(folder: Path, sharding: str = "ddp", parts: int = 1, stop: int = 0, worl
     joint_trainer.update_ema = update_or_stop
     torch.nn.Dropout.forward = lambda self, x: x  # every process draws masks of its own
     try:
-        joint_trainer.train(examples, examples, (bank, bank), folder, recipe, options, world=world)
+        joint_trainer.train(PackedMaterial(examples, examples, (bank, bank)), folder, recipe, options, world)
     except LeaveError:
         pass
     finally:

@@ -23,6 +23,7 @@ from openvmas.train.decoder.examples import Examples
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
 from openvmas.train.joint.joint_trainer import JointOptions, evaluate, train
+from openvmas.train.joint.material import PackedMaterial
 from openvmas.train.joint.pairs import (
     TEST_ROUND,
     MontagePairs,
@@ -259,7 +260,7 @@ def test_eight_pairs_are_learned_by_heart(examples, bank):
 
 
 def run(examples: Examples, bank: Bank, folder: Path, recipe: JointRecipe = TINY) -> dict[str, Any]:
-    train(examples, examples, (bank, bank), folder, recipe, JointOptions(float("inf")))
+    train(PackedMaterial(examples, examples, (bank, bank)), folder, recipe, JointOptions(float("inf")))
     return torch.load(folder / "last.pt", weights_only=True)
 
 

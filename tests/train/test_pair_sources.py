@@ -17,8 +17,10 @@ from openvmas.data.stages.packed import pack_codes, pack_curve, pack_events, pac
 from openvmas.errors import InputError
 from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
+from openvmas.train.codec.identity import CodecIdentity
 from openvmas.train.decoder.examples import Example, Examples
-from openvmas.train.joint.pairs import MontagePairs, PairPool, PooledPairs, ShardPairs, WeakPairs, coarsen
+from openvmas.train.joint.curated_pairs import CuratedMusic, CuratedPairs
+from openvmas.train.joint.pairs import MontagePairs, PairPool, PooledPairs, WeakPairs, coarsen
 from tests.data.made_sets import make_record, write_work
 from tests.train import made as made_up
 
@@ -107,7 +109,14 @@ def make_shards(folder: Path) -> tuple[Path, Events, np.ndarray, np.ndarray]:
         **pack_events(events, "seen"), **pack_events(Events(CONTROL_RATE, *seen[:, ::-1]), "heard"),
     }  # fmt: skip
     record = make_record(0).with_facts(
-        "features", n_steps=300, duration=6.0, confidence=0.9, codebook_size=1024, codec="mini 0.3", codec_sha256="abc"
+        "features",
+        n_steps=300,
+        duration=6.0,
+        confidence=0.9,
+        codebook_size=1024,
+        codec="mini 0.3",
+        codec_sha256="abc",
+        n_codebooks=8,
     )
     made.append((type(record)(**{**vars(record), "arrays": tuple(sorted(arrays))}), arrays))
     work = write_work(folder / "work", made)
@@ -118,7 +127,8 @@ def make_shards(folder: Path) -> tuple[Path, Events, np.ndarray, np.ndarray]:
 
 def test_real_pairs_come_out_of_shards_as_they_went_in(tmp_path: Path) -> None:
     folder, events, codes, features = make_shards(tmp_path)
-    source = ShardPairs(folder, "abc", fps=1.0)
+    source = CuratedPairs(folder, fps=1.0)
+    assert source.codec == CodecIdentity("mini 0.3", "abc", 8, 1024) and source.feature_width == 16
     for seed in range(5):
         clip = source.draw(np.random.default_rng(seed), STEPS, 100)
         start = next(i for i in range(201) if np.array_equal(codes[:, i : i + 100], clip.codes))
@@ -130,8 +140,13 @@ def test_real_pairs_come_out_of_shards_as_they_went_in(tmp_path: Path) -> None:
         nearest = features[np.abs(start / 50 + np.arange(3)[:, None] - np.arange(6)).argmin(1)]
         assert clip.features is not None
         np.testing.assert_allclose(clip.features, nearest, atol=0.4)  # kept in four bits
-    with pytest.raises(InputError, match="not of this decoder's codec"):
-        ShardPairs(folder, "other").draw(np.random.default_rng(0), STEPS, 100)
+    with pytest.raises(InputError, match="are of the codec mini"):
+        CuratedPairs(folder, CodecIdentity("other", "def", 4, 1024))
+    music = CuratedMusic(folder).draw(np.random.default_rng(3), STEPS, 100)
+    start = next(i for i in range(201) if np.array_equal(codes[:, i : i + 100], music.codes))
+    assert music.features is None and music.condition.n_steps == STEPS and start >= 0
+    with pytest.raises(InputError, match="no records in valid"):
+        CuratedPairs(folder, split="valid")
     with pytest.raises(InputError, match="shorter crops"):
         source.draw(np.random.default_rng(0), 500, 497)
 

@@ -24,6 +24,7 @@ from openvmas.train.distributed import World, reduce_and_clip_gradients
 from openvmas.train.joint import joint_trainer
 from openvmas.train.joint.joint_model import JointModel, add_gradients
 from openvmas.train.joint.joint_trainer import JointOptions
+from openvmas.train.joint.material import PackedMaterial
 from openvmas.train.joint.pairs import MontagePairs, Music, collate
 from openvmas.train.logs import sample_codes
 from openvmas.train.loop import Run, lr_factor
@@ -144,7 +145,7 @@ def test_tensorboard_has_curves_pictures_and_sound(tmp_path):
     save_codec(Codec(CODEC_PRESETS["debug"]), str(tmp_path / "codec.pt"))
     options = JointOptions(math.inf, log_every=1, tensorboard=True, codec=str(tmp_path / "codec.pt"))
     recipe = replace(TINY, steps=2, test_pairs=2)
-    joint_trainer.train(examples, examples, (bank, bank), tmp_path / "run", recipe, options)
+    joint_trainer.train(PackedMaterial(examples, examples, (bank, bank)), tmp_path / "run", recipe, options)
     found = EventAccumulator(str(tmp_path / "run" / "tensorboard"), size_guidance={"audio": 0, "images": 0})
     found.Reload()
     steps = losses_of(tmp_path / "run")

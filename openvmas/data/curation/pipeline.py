@@ -29,6 +29,7 @@ import numpy as np
 
 from openvmas.data.curation.recipe import Recipe, make_stage
 from openvmas.data.curation.record import Drop, Record, drop_line, read_records
+from openvmas.data.curation.set_media import keep_places
 from openvmas.data.curation.set_splits import make_set
 from openvmas.data.curation.stage_runner import Job, Outcome, StagePool, refuse
 from openvmas.data.report.funnel import Funnel, count_funnel
@@ -239,6 +240,7 @@ def build(
     with locked(work):
         progress("listing the sources")
         n_pieces = list_input(recipe, work)
+        keep_places(recipe, output)
         task = ShardTask(recipe, work.absolute(), workers)
         missing = [index for index in range(n_pieces) if not is_done(work, index, task.key(index))]
         progress(f"{len(missing)} of {n_pieces} pieces to do")

@@ -32,7 +32,9 @@ class Clips:
         self.shards = [str(name) for name in shards]
         self.offset, self.size = (np.array(table[name], np.int64) for name in ("offset", "size"))
         if not len(self.offset):
-            raise InputError(f"{folder} has no records in {split}; choose another split.")
+            raise InputError(
+                f"{folder} has no records in {split}; choose another split, or build the set with a larger share for it ([sets.split])."
+            )
 
     def __len__(self) -> int:
         return len(self.offset)

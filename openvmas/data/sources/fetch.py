@@ -308,6 +308,15 @@ class Fetcher:
         write_text(path, json.dumps(asdict(found), sort_keys=True))
 
 
+def fetched_file(folder: Path, address: str) -> Path | None:
+    """The file that a `Fetcher` of this folder keeps of an address; None where there is none."""
+    try:
+        name = json.loads((folder / f"{key_of(address)}.json").read_text(encoding="utf-8"))["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder / name if name and (folder / name).is_file() else None
+
+
 def key_of(address: str) -> str:
     """Name of an address's files."""
     return hashlib.sha256(address.encode()).hexdigest()[:24]

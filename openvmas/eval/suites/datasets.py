@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openvmas.data.curation.record import read_records
+from openvmas.data.curation.set_media import find_media
 from openvmas.errors import InputError
 from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES
 
@@ -194,6 +196,19 @@ DATASETS: dict[str, Callable[[Path], list[Row]]] = {
     "disco-mv": disco_mv,
     "musiccaps": musiccaps,
 }
+
+
+def curated_set(folder: Path, split: str) -> list[Row]:
+    """The videos of a split of a set of `openvmas data build`; those whose file is gone have no video."""
+    rows = []
+    for record in read_records(folder / "set.jsonl"):
+        if record.kind == "video" and record.facts.get("split.name") == split:
+            video = find_media(folder, record)
+            name = f"{Path(record.origin.uri).stem}-{record.id[:6]}"
+            # A name that no file has, so that nothing is taken for it.
+            found = str(video.absolute()) if video else f"{name} is gone"
+            rows.append(Row(name=name, video=found, start=record.start, end=record.end, split=split))
+    return rows
 
 
 def youtube_ids(text: str) -> tuple[str, ...]:

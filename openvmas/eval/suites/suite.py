@@ -9,12 +9,18 @@ seed_clips = 12            # on so many clips, evenly from the suite
 [[sources]]
 name = "montage"
 list = "table"             # or v2m-bench, symmv, bgm909, disco-mv, musiccaps (eval.suites.datasets), or folder
-path = "{media}/montage/manifest.csv"     # of the list; not for a folder
+path = "{media}/montage/manifest.csv"     # of the list; not for a folder or set
 media = "{media}/montage"  # where videos lie; {media} is what --media names, other paths are beside this file
 music = "own"              # the true music: the video's sound, or "none", or a folder of sounds of the same names
 split = "test"             # only rows of this split
 limit = 40
 count = 40                 # how many there are when all is built
+
+[[sources]]
+name = "mine"
+list = "set"               # a set of `openvmas data build`: the videos of one of its splits with their own music
+media = "../my-set"        # its folder
+split = "test"
 
 [[sources.build]]          # steps of `openvmas eval build`, in their order
 command = ["{python}", "../tools/build_montage.py", "..."]
@@ -31,13 +37,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from openvmas.data.curation.record import SPLITS
 from openvmas.errors import InputError, OpenVMASError, OptionError
-from openvmas.eval.suites.datasets import DATASETS, MediaIndex, Row
+from openvmas.eval.suites.datasets import DATASETS, MediaIndex, Row, curated_set
 from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES
 from openvmas.settings import read_toml
 
 SEED_CLIPS, MAX_SEEDS = 12, 100
 MEDIA = "corpora"  # beside the folder of the suite, where --media is left out
+FOLDERS = ("folder", "set")  # kinds of lists that are the folder of their media
+SET_FILE = "set.jsonl"  # of a finished set
 KEYS = {"name", "list", "path", "media", "music", "split", "limit", "count", "build"}
 
 
@@ -100,8 +109,13 @@ class Suite:
 
 
 def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
-    """Read a suite and find its media. media: the folder for {media}. Raises InputError."""
+    """Read a suite and find its media. media: the folder for {media}. Raises InputError.
+
+    path: the TOML file, or SET/SPLIT of a set of `openvmas data build`, whose videos of that split are the suite.
+    """
     path = Path(path)
+    if is_split(path):
+        return suite_of_set(path)
     data = read_toml(path, "a suite in TOML such as suites/open.toml")
     head, sources = data.get("suite", {}), data.get("sources", [])
     if not isinstance(head, dict) or not isinstance(sources, list) or not sources:
@@ -128,6 +142,25 @@ def read_suite(path: str | Path, media: str | Path | None = None) -> Suite:
     return Suite(str(head.get("name") or path.stem), path, tuple(clips), tuple(coverage), **counts)
 
 
+def is_split(path: Path) -> bool:
+    """Whether a path is SET/train, SET/valid or SET/test of a finished set."""
+    return path.name in SPLITS and not path.exists() and (path.parent / SET_FILE).is_file()
+
+
+def suite_of_set(path: Path) -> Suite:
+    """The videos of a split with their own music, as far as their files are still there. Raises InputError."""
+    rows = curated_set(path.parent, path.name)
+    if not rows:
+        raise InputError(
+            f"{path.parent} has no videos in {path.name}; choose another split, or build the set with a larger share "
+            "for it ([sets.split])."
+        )
+    base = path.parent.absolute()
+    clips, missing = find_clips(rows, path.name, base, "own", SuitePaths(path, base, base), None)
+    covered = SourceCoverage(path.name, len(rows), len(clips), tuple(missing), ())
+    return Suite(f"{base.name}-{path.name}", path, tuple(clips), (covered,))
+
+
 @dataclass(frozen=True)
 class SuitePaths:
     """Where paths of a suite lead. suite: its file; base: its folder; media: for {media}."""
@@ -149,17 +182,21 @@ def read_source(source: dict[str, Any], place: SuitePaths, length: float | None)
     """The clips of one source. Raises InputError."""
     name, kind = str(source.get("name", "")), str(source.get("list", "folder"))
     unknown = next((key for key in source if key not in KEYS), None)
-    if not name or unknown or kind not in ("folder", *DATASETS):
+    if not name or unknown or kind not in (*FOLDERS, *DATASETS):
         what = f"the key {unknown}" if unknown else f"list = {kind!r}" if name else "a source without a name"
         raise InputError(f"{place.suite}: {what} is not known; see the documentation of suites for the keys.")
-    if "media" not in source or (kind != "folder" and "path" not in source):
-        raise InputError(f"{place.suite}: source {name} needs media, and path unless it is a folder; add them.")
+    if "media" not in source or (kind not in FOLDERS and "path" not in source):
+        raise InputError(
+            f"{place.suite}: source {name} needs media, and path unless it is a folder or a set; add them."
+        )
     folder = place.path(str(source["media"]))
-    listing = folder if kind == "folder" else place.path(str(source["path"]))
+    listing = folder if kind in FOLDERS else place.path(str(source["path"]))
     rows: list[Row] = []
     if kind == "folder":
         videos = sorted(p for p in folder.glob("*") if p.suffix.lower() in VIDEO_SUFFIXES) if folder.is_dir() else []
         rows = [Row(name=video.stem, video=video.name) for video in videos]
+    elif kind == "set":
+        rows = curated_set(folder, str(source.get("split", "test"))) if (folder / SET_FILE).is_file() else []
     elif listing.is_file():
         rows = DATASETS[kind](listing)
     if source.get("split"):

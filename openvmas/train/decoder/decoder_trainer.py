@@ -118,9 +118,14 @@ def train(examples: Examples, held_out: Examples, run_folder: Path, recipe: Deco
     """
     torch.manual_seed(recipe.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    decoder = (
-        load_decoder(options.start_from).train() if options.start_from else Decoder(DECODER_PRESETS[recipe.preset])
-    ).to(device)
+    sizes, codec = DECODER_PRESETS[recipe.preset], examples.codec
+    new = Decoder(codec.fit(sizes) if codec else sizes) if not options.start_from else None
+    decoder = (new or load_decoder(str(options.start_from)).train()).to(device)
+    if codec:
+        codec.check_decoder(decoder, options.start_from or recipe.preset)
+        decoder.codec = codec.as_dict()
+    for music in (examples, held_out):
+        music.check_codes(decoder.config.n_codebooks, decoder.config.codebook_size)
     averaged = copy.deepcopy(decoder)
     optimizers = loop.make_optimizers(decoder, [decoder.layers], recipe.learning_rate, recipe.weight_decay)
     generator = np.random.default_rng(99)

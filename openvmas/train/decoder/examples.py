@@ -1,7 +1,7 @@
 """Training examples of the decoder: codes of a track and everything a condition is made of, all from the music itself.
 
     openvmas train examples listen WAVES EXAMPLES          # curves, beats (needs no codec)
-    openvmas train examples encode WAVES EXAMPLES CODEC    # codes, by codec.pt or a preset
+    openvmas train examples encode WAVES EXAMPLES CODEC    # codes, by codec.pt, a preset or EnCodec
     openvmas train examples pack WAVES EXAMPLES TAGS OUT   # all that training reads, in two files
 
 The first two skip what is there already, so several processes share the work. `Examples` then draws crops of codes with
@@ -11,6 +11,7 @@ their conditions.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -21,12 +22,13 @@ import numpy as np
 
 from openvmas.codec.runtime import CodecRunner
 from openvmas.condition import AXES, Condition
-from openvmas.errors import InputError
+from openvmas.errors import InputError, ModelError
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE, option
 from openvmas.timeline import Events
 from openvmas.train.codec.corpus import EXCLUDED_ALBUMS, SAMPLE_RATE, Track, read_index
+from openvmas.train.codec.identity import CodecIdentity, has_encodec, keep_identity, read_identity
 
 MAX_SINGING, MAX_SPEECH = 0.35, 0.15  # shares of a track; the model is to write instrumental music
 GRID_CONFIDENCE = 0.35  # below it a beat grid is a guess, and the condition says that there is none
@@ -104,13 +106,15 @@ def encode_all(
 ) -> None:
     """Codes [K, T] of every track as uint16, as if each had gone through the codec in one piece.
 
-    codec: a checkpoint (.pt), or a preset or folder of exported weights, which needs no PyTorch.
+    codec: a checkpoint (.pt), or a preset or folder of exported weights, which needs no PyTorch, or a folder that holds
+    EnCodec (of MusicGen too). Raises InputError if codes of another codec are there.
     """
     import soxr
 
     encode, semitones = encoder_of(str(codec), seconds), (options or EncodeOptions()).semitones
     folder = codes_folder(examples, semitones)
     folder.mkdir(parents=True, exist_ok=True)
+    keep_identity(folder, codec)
     for track in read_index(waves):
         path = folder / f"{key_of(track)}.npy"
         if path.exists() or not is_usable(track) or (semitones and track.is_held_out):
@@ -125,15 +129,13 @@ def encode_all(
 
 def encoder_of(codec: str, seconds: int = 60) -> Callable[[np.ndarray], np.ndarray]:
     """A function from a wave [L] to codes [K, L // hop_length]. seconds: pieces that a checkpoint takes."""
-    if not codec.endswith(".pt"):
+    if not codec.endswith(".pt") and not has_encodec(codec):
         runner = CodecRunner(find_weights(codec), threads=1)
         return lambda wave: runner.encode(wave[: len(wave) // runner.hop_length * runner.hop_length])
     import torch
 
-    from openvmas.codec.autoencoder import load_codec
-
-    network = load_codec(codec)
-    hop, margin = network.config.hop_length, 50
+    encode_piece, hop = open_network(codec)
+    margin = 50
     piece = seconds * SAMPLE_RATE // hop
 
     def encode(wave: np.ndarray) -> np.ndarray:
@@ -141,13 +143,40 @@ def encoder_of(codec: str, seconds: int = 60) -> Callable[[np.ndarray], np.ndarr
         parts = []
         for start in range(0, n_steps, piece):  # overlapping, so that no piece has an edge inside a track
             first, last = max(0, start - margin), min(n_steps, start + piece + margin)
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                latent = network.encode_latent(torch.from_numpy(wave[None, first * hop : last * hop])).float()
-            codes = network.quantizer.encode(latent)[0, :, start - first : start - first + min(piece, n_steps - start)]
-            parts.append(codes.numpy())
+            codes = encode_piece(torch.from_numpy(wave[None, first * hop : last * hop]))
+            parts.append(codes[0, :, start - first : start - first + min(piece, n_steps - start)].numpy())
         return np.concatenate(parts, axis=1)
 
     return encode
+
+
+def open_network(codec: str) -> tuple[Callable[[Any], Any], int]:
+    """A function from a wave [1, L] to codes [1, K, T], as tensors, and the samples per step; of a codec.pt or EnCodec.
+
+    Raises ModelError for a codec of another rate than training has.
+    """
+    import torch
+
+    if has_encodec(codec):
+        from openvmas.hub.encodec import load_encodec
+
+        foreign = load_encodec(codec)
+        if foreign.config.sample_rate != SAMPLE_RATE or foreign.config.frame_rate != CONTROL_RATE:
+            raise ModelError(
+                f"the EnCodec in {codec} has {foreign.config.sample_rate} Hz and {float(foreign.config.frame_rate):g} "
+                f"steps a second, and training has {SAMPLE_RATE} Hz and {float(CONTROL_RATE):g}; give encodec_32khz."
+            )
+        return foreign.encode, foreign.config.hop_length
+    from openvmas.codec.autoencoder import load_codec
+
+    network = load_codec(codec)
+
+    def encode(wave: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latent = network.encode_latent(wave).float()
+        return network.quantizer.encode(latent)
+
+    return encode, network.config.hop_length
 
 
 @dataclass(frozen=True)
@@ -167,11 +196,14 @@ class Example:
 class Examples:
     """Random crops of codes [K, T] with their Condition.
 
-    n_pieces: how many pieces there are if the examples hold several copies of them, one set after the other.
+    n_pieces: how many pieces there are if the examples hold several copies of them, one set after the other. codec:
+    that of the codes, None where it is not recorded (packed before 0.6).
     """
 
-    def __init__(self, examples: list[Example], n_pieces: int | None = None) -> None:
-        self.examples, self.n_pieces = examples, n_pieces or len(examples)
+    def __init__(
+        self, examples: list[Example], n_pieces: int | None = None, codec: CodecIdentity | None = None
+    ) -> None:
+        self.examples, self.n_pieces, self.codec = examples, n_pieces or len(examples), codec
         self.has_endings = any(example.has_ending for example in examples)
         self.ends = np.cumsum([example.codes.shape[1] for example in examples])
 
@@ -205,7 +237,7 @@ class Examples:
                     20 * np.log10(tail / whole) < ENDING_DB,
                 )
             )  # fmt: skip
-        return cls(found)
+        return cls(found, codec=read_identity(codes_folder(examples, semitones)))
 
     def save(self, path: Path, n_codebooks: int) -> None:
         """One NPZ file with everything; curves are rounded to 1 / 255."""
@@ -218,6 +250,8 @@ class Examples:
         arrays = {name: np.concatenate(rows) for name, rows in lists.items()}
         counts = {f"n_{name}": np.array([len(row) for row in rows]) for name, rows in lists.items()}
         everything: dict[str, Any] = {**arrays, **counts, "has_ending": np.array([x.has_ending for x in self.examples])}
+        if self.codec:
+            everything["codec"] = np.array(json.dumps(self.codec.as_dict()))
         np.savez_compressed(path, **everything)
 
     @classmethod
@@ -229,6 +263,7 @@ class Examples:
             rows = {name: np.split(data[name], np.cumsum(data[f"n_{name}"])[:-1]) for name in (*_RAGGED, *CURVE_NAMES)}
             codes = np.split(data["codes"], np.cumsum(data["n_codes"])[:-1])
             endings = data["has_ending"].tolist()
+            codec = CodecIdentity.read(json.loads(str(data["codec"]))) if "codec" in data.files else None
         examples = []
         for i, (steps, has_ending) in enumerate(zip(codes, endings, strict=True)):
             curves = (rows[name][i].astype(np.float32) / 255 for name in CURVE_NAMES)
@@ -239,7 +274,17 @@ class Examples:
                     rows["axis_times"][i], rows["axes"][i].astype(np.float32), has_ending,
                 )
             )  # fmt: skip
-        return cls(examples)
+        return cls(examples, codec=codec)
+
+    def check_codes(self, n_codebooks: int, codebook_size: int) -> None:
+        """Raises InputError where a decoder of these sizes cannot read the codes."""
+        held = min((len(example.codes) for example in self.examples), default=n_codebooks)
+        largest = max((int(example.codes.max()) for example in self.examples if example.codes.size), default=0)
+        if held < n_codebooks or largest >= codebook_size:
+            raise InputError(
+                f"the music is packed with {held} codebooks and entries up to {largest}, but the decoder reads "
+                f"{n_codebooks} codebooks of {codebook_size} entries; pack codes of the codec that it is for."
+            )
 
     def choose(self, generator: np.random.Generator, n_steps: int) -> tuple[int, int]:
         """An example and a first step, at random; beginnings and endings come more often than by chance."""
@@ -265,12 +310,21 @@ class Examples:
 
 def read_packed(folder: Path) -> tuple[Examples, Examples]:
     """Training and held-out music in a folder of `pack_all`. Raises InputError if one of them is not there."""
+    if (folder / "set.jsonl").is_file():
+        raise InputError(
+            f"{folder} is a set of `openvmas data build`; give it to `openvmas train joint`, or here a folder of "
+            "`openvmas train examples pack`."
+        )
     paths = sorted(folder.glob("music*.npz")) or [folder / "music.npz"]
     found = [Examples.load(path) for path in paths]
     # Packs of one corpus at other pitches hold the same tracks in the same order.
     n_pieces = len(found[0].examples) if len({len(part.examples) for part in found}) == 1 else None
-    music = Examples([example for part in found for example in part.examples], n_pieces)
-    return music, Examples.load(folder / "held-out.npz")
+    held_out = Examples.load(folder / "held-out.npz")
+    for path, part in zip([*paths[1:], folder / "held-out.npz"], [*found[1:], held_out], strict=True):
+        if found[0].codec:
+            found[0].codec.require(part.codec, str(path), "pack all of them again from the same codes.")
+    music = Examples([example for part in found for example in part.examples], n_pieces, found[0].codec)
+    return music, held_out
 
 
 def condition_of(example: Example, start: int, n_steps: int, generator: np.random.Generator | None = None) -> Condition:

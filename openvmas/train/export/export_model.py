@@ -16,6 +16,7 @@ spans about as long as a clip in training; `generate.picture_encoder` and `gener
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +30,21 @@ from torch import Tensor, nn
 from openvmas.codec.autoencoder import Codec, load_codec
 from openvmas.codec.stream import read_codebooks
 from openvmas.errors import ModelError, OptionError
+from openvmas.hub.musicgen import MusicGenDecoder, open_decoder
 from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding, TimedMusic, unconditioned_hidden
 from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
 from openvmas.model.video_encoder import VideoEncoder, load_video_encoder
 from openvmas.pretrained import Weights, find_weights, hash_file, write_manifest
 from openvmas.settings import option
+from openvmas.train.codec.identity import CodecIdentity, hash_codebooks
 from openvmas.train.export.onnx_files import PARTS, StepGraph, compress, export_graph, quantize
 
 UNSTATED = "unstated"  # licence of weights of which nobody has said it
 DECODER_FILES = {"decoder": "decoder.onnx", "condition": "condition.onnx"}
+CODEC_SIZES = (
+    "sample_rate", "hop_length", "window_length", "codebook_size", "codec_codebooks", "codec_look_ahead",
+    "codec_history", "encoder_look_ahead", "encoder_history",
+)  # fmt: skip
 CODEC_FILES = {"codec": "codec.onnx", "codec_encoder": "codec_encoder.onnx", "codebooks": "codebooks.npz"}
 VIDEO_FILES = {"video_encoder": "video_encoder.onnx"}
 JOINT_FILES = {**VIDEO_FILES, "music_embedding": "music_embedding.onnx"}
@@ -105,6 +112,13 @@ def export_codec(codec: Codec, folder: Path) -> dict[str, int]:
     }
 
 
+def copy_codec(weights: Weights, folder: Path) -> dict[str, Any]:
+    """Copy the codec of an exported model as it is; returns its sizes for the manifest. Raises ModelError."""
+    for role, name in CODEC_FILES.items():
+        shutil.copyfile(weights.file(role), folder / name)
+    return {name: weights.sizes[name] for name in CODEC_SIZES}
+
+
 def decoder_sizes(config: DecoderConfig) -> dict[str, Any]:
     """Sizes of a decoder for the manifest."""
     names = ("n_codebooks", "codebook_size", "n_layers", "narrow", "wide", "n_groups", "width", "head_width")
@@ -125,10 +139,10 @@ def export_step(decoder: Decoder, path: Path, bits: int) -> None:
         quantize(path, path, bits)
 
 
-def export(codec: Codec | None, decoder: Decoder | None, folder: Path, options: ExportOptions) -> Path:
+def export(codec: Codec | Weights | None, decoder: Decoder | None, folder: Path, options: ExportOptions) -> Path:
     """Write the files of a model; returns the manifest's path.
 
-    With only a codec or only a decoder, the folder must hold a model, of which the rest and the name stay as they are.
+    codec: a network, or an exported model whose codec is copied. With only a codec or only a decoder, the folder must hold a model, of which the rest and the name stay as they are.
     A decoder of a joint run (`options.joint`) brings the video encoder along; pictures and music are compared by the
     alignment of both together, or by weights of their own, which are written where there is neither codec nor decoder.
     Raises ModelError where the parts do not fit, OptionError where there is nothing to write.
@@ -139,12 +153,13 @@ def export(codec: Codec | None, decoder: Decoder | None, folder: Path, options: 
     model = find_weights(folder) if (codec is None) != (decoder is None) else None
     files: dict[str, str] = {}
     sizes: dict[str, Any] = {}
+    check_language(codec or model, decoder)
     if model:
         check_fit(model, codec, decoder)
         files, sizes = {role: path.name for role, path in model.files.items()}, dict(model.sizes)
     folder.mkdir(parents=True, exist_ok=True)
     if codec:
-        sizes |= export_codec(codec, folder)
+        sizes |= copy_codec(codec, folder) if isinstance(codec, Weights) else export_codec(codec, folder)
         files |= CODEC_FILES
     if decoder:
         for role in JOINT_FILES.keys() & files.keys():
@@ -156,7 +171,8 @@ def export(codec: Codec | None, decoder: Decoder | None, folder: Path, options: 
         sizes |= export_video(load_sides(run)[0], folder, options.span, options.bits)
         files |= VIDEO_FILES
     elif run and not model:
-        codes_of = folder / CODEC_FILES["codebooks"] if codec else find_weights(options.codes_of).file("codebooks")
+        codes_of = folder / CODEC_FILES["codebooks"] if codec else None
+        codes_of = codes_of or find_weights(options.codes_of).file("codebooks")
         sizes |= export_sides(run, folder, codes_of, options.span, options.bits)
         files |= JOINT_FILES
     version = options.version or (model.version if model else "0.1")
@@ -164,7 +180,23 @@ def export(codec: Codec | None, decoder: Decoder | None, folder: Path, options: 
     return write_manifest(folder, name=name, version=version, licence=licence, files=files, sizes=sizes)
 
 
-def check_fit(model: Weights, codec: Codec | None, decoder: Decoder | None) -> None:
+def check_language(codec: Codec | Weights | None, decoder: Decoder | None) -> None:
+    """Raises ModelError where the codec is not the one whose codes the decoder learned, if it says which that is."""
+    known = CodecIdentity.read(decoder.codec) if decoder else None
+    if codec is None or known is None:
+        return
+    if isinstance(codec, Weights):
+        name, sha256 = f"{codec.name} {codec.version}", hash_file(codec.file("codebooks"))
+    else:
+        name, sha256 = "the one given", hash_codebooks(codec.quantizer.codebooks.detach().numpy())
+    if sha256 != known.sha256:
+        raise ModelError(
+            f"this decoder learned codes of the codec {known.name} ({known.sha256[:8]}), but the codec here is {name} "
+            f"({sha256[:8]}); export it with the codec of its examples."
+        )
+
+
+def check_fit(model: Weights, codec: Codec | Weights | None, decoder: Decoder | None) -> None:
     """Raises ModelError where a codec or decoder cannot take the place of a model's own."""
     sizes, folder = model.sizes, model.folder
     if decoder:
@@ -175,15 +207,18 @@ def check_fit(model: Weights, codec: Codec | None, decoder: Decoder | None) -> N
                     f"{getattr(decoder.config, name)}; export both."
                 )
     if codec:
+        is_copied = isinstance(codec, Weights)
         for name in ("sample_rate", "hop_length", "codebook_size"):
-            if sizes[name] != getattr(codec.config, name):
+            has = codec.sizes[name] if is_copied else getattr(codec.config, name)
+            if sizes[name] != has:
                 raise ModelError(
                     f"the decoder in {folder} was trained for {name} {sizes[name]}, but this codec has "
-                    f"{getattr(codec.config, name)}; train a decoder on this codec's codes and export both."
+                    f"{has}; train a decoder on this codec's codes and export both."
                 )
         if "codebooks" in model.files:
             before = read_codebooks(model)[: sizes["n_codebooks"]]
-            if not np.array_equal(before, codec.quantizer.codebooks[: len(before)].detach().half().float().numpy()):
+            books = read_codebooks(codec) if is_copied else codec.quantizer.codebooks.detach().half().float().numpy()
+            if not np.array_equal(before, books[: len(before)]):
                 raise ModelError(
                     f"the decoder in {folder} was trained for other codebooks; train one on this codec's codes and "
                     "export both."
@@ -299,7 +334,18 @@ def export_video(video: VideoSide, folder: Path, span: int, bits: int) -> dict[s
 
 
 def export_files(codec: Path, decoder: Path, folder: Path, options: ExportOptions) -> Iterator[str]:
-    """Export checkpoints, and keep what "-" stands for; yields the manifest's path. Raises ModelError, OptionError."""
-    made = None if str(codec) == "-" else load_codec(str(codec))
-    whole = None if str(decoder) == "-" else load_decoder(str(decoder))
-    yield str(export(made, whole, folder, options))
+    """Export checkpoints, copy the codec of a preset or folder, and keep what "-" stands for; yields the manifest's path. Raises ModelError, OptionError."""
+    made: Codec | Weights | None = None
+    if str(codec) != "-":
+        made = load_codec(str(codec)) if codec.suffix == ".pt" else find_weights(codec)
+    yield str(export(made, None if str(decoder) == "-" else open_own(decoder), folder, options))
+
+
+def open_own(path: Path) -> Decoder:
+    """The decoder of a checkpoint. Raises ModelError for one of MusicGen's architecture, which is not exported."""
+    if path.is_dir() or isinstance(found := open_decoder(path), MusicGenDecoder):
+        raise ModelError(
+            f"{path} is a decoder of MusicGen's architecture, which is not exported: scoring runs our own decoder "
+            "alone; compare it by `openvmas eval run --systems musicgen:folder=DIR`, or train a decoder of a preset."
+        )
+    return found

@@ -21,6 +21,7 @@ from openvmas.codec.autoencoder import Codec, CodecConfig, save_codec
 from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderConfig, save_decoder
 from openvmas.pretrained import Weights, find_weights
+from openvmas.train.codec.identity import identify
 from openvmas.train.export.onnx_files import PARTS, unpack_blocks
 
 
@@ -144,5 +145,7 @@ def import_files(model: Path, folder: Path) -> Iterator[str]:
     weights = find_weights(str(model))
     folder.mkdir(parents=True, exist_ok=True)
     save_codec(import_codec(weights), str(folder / "codec.pt"))
-    save_decoder(import_decoder(weights), str(folder / "decoder.pt"))
+    decoder = import_decoder(weights)
+    decoder.codec = identify(model).as_dict()
+    save_decoder(decoder, str(folder / "decoder.pt"))
     yield f"{folder}: codec.pt, decoder.pt"

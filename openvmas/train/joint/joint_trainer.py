@@ -2,6 +2,7 @@
 
     openvmas train joint EXAMPLES RUN --bank BANK.npz --time-limit 3600
     openvmas train joint EXAMPLES RUN --bank BANK.npz --recipe recipes/train/joint-mini.toml
+    openvmas train joint SET RUN                        # a set of openvmas data build: its videos and their music
     torchrun --nproc-per-node 8 -m openvmas train joint EXAMPLES RUN --bank BANK.npz --sharding fsdp2
 
 Every step is one batch mixed from the sources by their shares. Each part can be left out to see what it is for:
@@ -23,55 +24,44 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from openvmas.codec.runtime import CodecRunner
-from openvmas.condition import Condition
 from openvmas.data.montage.bank import Bank
 from openvmas.errors import InputError, OptionError
-from openvmas.hub.musicgen import open_decoder
+from openvmas.hub.musicgen import MusicGenDecoder, open_decoder
 from openvmas.model.alignment import retrieval_ranks
-from openvmas.model.decoder import DecoderConfig, save_decoder
+from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, save_decoder
 from openvmas.model.video_encoder import save_video_encoder
-from openvmas.pretrained import find_weights
-from openvmas.settings import CONTROL_RATE, option
+from openvmas.settings import option
 from openvmas.train import distributed
-from openvmas.train.decoder.examples import Examples, read_packed
+from openvmas.train.codec.identity import CodecIdentity, has_encodec, identify
+from openvmas.train.decoder.examples import read_packed
 from openvmas.train.distributed import SHARDINGS, World
+from openvmas.train.joint.curated_pairs import CuratedPairs, is_set
 from openvmas.train.joint.joint_model import EVERYTHING, JointModel, JointRecipe, add_gradients
-from openvmas.train.joint.pairs import (
-    ClipSource,
-    MontagePairs,
-    Music,
-    PairBatch,
-    PairPool,
-    PooledPairs,
-    ShardPairs,
-    TrainingClip,
-    WeakPairs,
-    collate,
-    counts_of,
-    draw_distinct,
-    events_as_planned,
-    split_bank,
-)
+from openvmas.train.joint.material import CuratedMaterial, Material, PackedMaterial, Pictures
+from openvmas.train.joint.pairs import ClipSource, PairBatch, PairPool, collate, counts_of, split_bank
 from openvmas.train.logs import Board, show_pair
 from openvmas.train.loop import RunOptions, draw_ahead, ema_decay, lr_factor, make_optimizers, set_lr, update_ema
 
 
 @dataclass(frozen=True)
 class JointOptions(RunOptions):
-    """Settings of a joint run on machines, and its pictures; of these either `bank` or `pools` is needed."""
+    """Settings of a joint run on machines, and pictures for packed music, of which `bank` or `pools` is needed."""
 
     sharding: str = option(
         "ddp", "Over several processes: each has the whole model (ddp) or a share of it (fsdp2).", choices=SHARDINGS
     )
     bank: str | None = option(None, "Pictures, from tools/build_montage.py bank.", metavar="PATH")
     pools: str | None = option(None, "Folder of pairs computed before, by openvmas train pairs.", metavar="DIR")
-    shards: str | None = option(None, "Set made by openvmas data build: videos with their own music.", metavar="DIR")
-    codes_of: str = option("mini", "Preset or folder whose codec made the codes of --shards.", metavar="MODEL")
+    shards: str | None = option(
+        None, "Set made by openvmas data build, beside packed music: videos with their own music.", metavar="DIR"
+    )
+    codes_of: str | None = option(
+        None, "Preset, folder or codec.pt that made the packed codes, where these do not say (packed before 0.6).",
+        metavar="MODEL",
+    )  # fmt: skip
 
 
 RECIPE, OPTIONS = JointRecipe, JointOptions
-Pictures = tuple[Bank, Bank] | tuple[PairPool, PairPool]
 
 
 @torch.no_grad()
@@ -118,35 +108,6 @@ def draw_keep(generator: np.random.Generator, recipe: JointRecipe, n: int, n_pai
     return torch.from_numpy(keep.astype(np.float32))
 
 
-def picture_condition(condition: Condition, curves: np.ndarray) -> Condition:
-    """A condition with a picture's curves [S, 4] and nothing that only the music knows."""
-    nothing, endless = np.full_like(condition.semantics, np.nan), np.full_like(condition.time_left, np.inf)
-    since = 10 + np.arange(len(curves)) / float(CONTROL_RATE)  # a beginning is often silent
-    return Condition(events_as_planned(curves), np.zeros(0), np.zeros(0), nothing, endless, since)
-
-
-def test_clips(held_out: Examples, pool: PairPool, recipe: JointRecipe, n_codebooks: int) -> list[TrainingClip]:
-    """The clips of a pool, always the same, with the conditions of `picture_condition`."""
-    source = PooledPairs(held_out, pool, recipe.fps, recipe.events_fps, picture_events=1.0)
-    clips = [source.clip_of_row(row, n_codebooks) for row in range(len(pool))]
-    return [replace(clip, condition=picture_condition(clip.condition, clip.curves)) for clip in clips]
-
-
-def pairs_of(
-    examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, config: DecoderConfig
-) -> tuple[ClipSource, list[TrainingClip]]:
-    """The source of pairs, and the held-out pairs that are measured on. Raises InputError."""
-    n_steps, (training, testing) = recipe.steps_per_crop, pictures
-    if isinstance(training, PairPool) and isinstance(testing, PairPool):
-        source = PooledPairs(examples, training, recipe.fps, recipe.events_fps)
-        return source, test_clips(held_out, testing, recipe, config.n_codebooks)[: recipe.test_pairs]
-    if recipe.events_fps or not isinstance(training, Bank) or not isinstance(testing, Bank):
-        raise InputError("--events-fps needs pairs from a pool; give --pools in place of --bank.")
-    test_source = MontagePairs(held_out, testing, n_steps, recipe.fps, 99, picture_events=1.0)
-    source = MontagePairs(examples, training, n_steps, recipe.fps, recipe.seed)
-    return source, draw_distinct(test_source, recipe.test_pairs, n_steps, config, 99)
-
-
 class Batches:
     """This process's share of every batch, by seed and step alone: with any number of processes the whole is the same.
 
@@ -158,8 +119,8 @@ class Batches:
         self, sources: Sequence[tuple[ClipSource, int]], recipe: JointRecipe, world: World, *sizes: Any
     ) -> None:
         clips = [source for source, count in sources for _ in range(count)]
-        music = [i for i, source in enumerate(clips) if isinstance(source, Music)]
-        pairs = [i for i, source in enumerate(clips) if not isinstance(source, Music)]
+        music = [i for i, source in enumerate(clips) if source.is_music]
+        pairs = [i for i, source in enumerate(clips) if not source.is_music]
         for what, rows in (("pairs", pairs), ("clips of music", music)):
             if len(rows) % (world.size * recipe.accumulate):
                 raise InputError(
@@ -186,25 +147,39 @@ class Batches:
 
 
 def open_batches(
-    examples: Examples, held_out: Examples, pictures: Pictures, recipe: JointRecipe, world: World,
-    config: DecoderConfig, real: ClipSource | None = None,
-) -> tuple[Batches, list[PairBatch]]:  # fmt: skip
+    material: Material, recipe: JointRecipe, world: World, config: DecoderConfig
+) -> tuple[Batches, list[PairBatch]]:
     """Training batches, and the batches that are measured on, which all processes have. Raises InputError."""
-    pairs, found = pairs_of(examples, held_out, pictures, recipe, config)
-    shares = {"share_music": Music(examples), "share_montage": pairs}
-    if recipe.share_real:
-        if real is None:
-            raise InputError("--share-real needs videos with music; give a curated set with --shards.")
-        shares["share_real"] = real
-    if recipe.share_weak:
-        if not isinstance(pictures[0], Bank):
-            raise InputError("--share-weak chooses pictures itself; give --bank in place of --pools.")
-        shares["share_weak"] = WeakPairs(examples, pictures[0], recipe.fps)
-    counts = counts_of([getattr(recipe, name) for name in shares], recipe.batch)
-    sources: list[tuple[ClipSource, int]] = list(zip(shares.values(), counts, strict=True))
-    sizes = config, recipe.fps, pictures[0].features.shape[-1]
+    sources, shares = material.sources(recipe), material.shares(recipe)
+    found = material.tests(recipe, config)
+    counts = counts_of([shares[name] for name in sources], recipe.batch)
+    mixed: list[tuple[ClipSource, int]] = list(zip(sources.values(), counts, strict=True))
+    sizes = config, recipe.fps, material.feature_width
     chunks = [found[i : i + recipe.batch] for i in range(0, len(found), recipe.batch)]
-    return Batches(sources, recipe, world, *sizes), [collate(chunk, *sizes).to(world.device) for chunk in chunks]
+    return Batches(mixed, recipe, world, *sizes), [collate(chunk, *sizes).to(world.device) for chunk in chunks]
+
+
+def begin_decoder(recipe: JointRecipe, start_from: str | None, material: Material) -> Any:
+    """The decoder that a run begins with, of the sizes of its codes. Raises InputError where it cannot read them.
+
+    start_from: a decoder.pt or a folder of MusicGen, which keeps to the codec that it was trained for; None for a new
+    one.
+    """
+    codec = material.codec
+    if start_from is None:
+        sizes = DECODER_PRESETS[recipe.preset]
+        decoder: Any = Decoder(codec.fit(sizes) if codec else sizes)
+    else:
+        decoder = open_decoder(start_from).train()
+        if Path(start_from).is_dir() and has_encodec(start_from):
+            decoder.codec = identify(start_from).as_dict()
+    if codec:
+        codec.check_decoder(decoder, start_from or recipe.preset)
+        if isinstance(decoder, MusicGenDecoder) and (own := CodecIdentity.read(decoder.codec)):
+            own.require(codec, "this music", f"encode it with `train examples encode WAVES EXAMPLES {start_from}`.")
+        decoder.codec = codec.as_dict()
+    material.check_codes(decoder.config)
+    return decoder
 
 
 def save_parts(averaged: torch.nn.Module, plain: JointModel, folder: Path, is_first: bool) -> None:
@@ -226,18 +201,16 @@ def save_parts(averaged: torch.nn.Module, plain: JointModel, folder: Path, is_fi
 
 
 def train(
-    examples: Examples, held_out: Examples, pictures: Pictures, run_folder: Path, recipe: JointRecipe,
-    options: JointOptions, world: World | None = None, real: ClipSource | None = None,
-) -> None:  # fmt: skip
+    material: Material, run_folder: Path, recipe: JointRecipe, options: JointOptions, world: World | None = None
+) -> None:
     """Train until the steps or the time run out; the learning rate follows whichever comes first.
 
-    pictures: to train on, and held out. world: the processes that train together (`distributed.join_world`); alone if
-    None. real: videos with music.
+    world: the processes that train together (`distributed.join_world`); alone if None. Raises InputError.
     """
     world = world or World(device="cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
-    decoder = open_decoder(options.start_from).train() if options.start_from else None
-    whole = JointModel(recipe, decoder, pictures[0].features.shape[-1]).to(world.device)
+    decoder = begin_decoder(recipe, options.start_from, material)
+    whole = JointModel(recipe, decoder, material.feature_width).to(world.device)
     averaged = copy.deepcopy(whole)
     is_sharded = world.size > 1 and options.sharding == "fsdp2"
     plain = copy.deepcopy(averaged) if is_sharded else averaged
@@ -247,7 +220,7 @@ def train(
     optimizers = make_optimizers(whole, whole.learned_layers, recipe.learning_rate, recipe.weight_decay)
     run = distributed.SharedRun(run_folder, recipe.steps, options.time_limit, world, whole, averaged, **optimizers)
     is_mixed = recipe.precision == "bf16" or (recipe.precision == "auto" and world.device != "cpu")
-    drawn, tests = open_batches(examples, held_out, pictures, recipe, world, whole.decoder.config, real)
+    drawn, tests = open_batches(material, recipe, world, whole.decoder.config)
     board = Board(run_folder, run.step) if options.tensorboard and world.is_first else None
     batches = draw_ahead(drawn.draw, run.step, options.loaders)
 
@@ -277,10 +250,17 @@ def train(
     run.train(step, partial(evaluate, averaged, tests), recipe.save_every, options.log_every, write, board)
 
 
-def run_training(data: Path, run_folder: Path, recipe: JointRecipe, options: JointOptions) -> None:
-    """Train on a folder of `openvmas train examples pack`. Raises InputError, OptionError."""
+def open_material(data: Path, recipe: JointRecipe, options: JointOptions) -> Material:
+    """What is in the folders that the options name. Raises InputError, OptionError, ModelError."""
+    if is_set(data):
+        if options.bank or options.pools or options.shards:
+            raise OptionError(
+                f"{data} is a set of `openvmas data build`, which has its own pictures; leave out --bank, --pools and "
+                "--shards, or give a folder of `train examples pack` in its place and the set with --shards."
+            )
+        return CuratedMaterial(data, recipe.fps)
     if (options.bank is None) == (options.pools is None):
-        raise OptionError("joint training needs pictures; give either --bank or --pools.")
+        raise OptionError("joint training needs pictures; give either --bank or --pools, or a set of videos as data.")
     pictures: Pictures
     if options.pools:
         pictures = PairPool.load(Path(options.pools) / "train.npz"), PairPool.load(Path(options.pools) / "test.npz")
@@ -288,7 +268,16 @@ def run_training(data: Path, run_folder: Path, recipe: JointRecipe, options: Joi
         pictures = split_bank(Bank.load(Path(str(options.bank))))
     (music, held_out), real = read_packed(data), None
     if options.shards:
-        codec = CodecRunner(find_weights(options.codes_of), threads=1)
-        real = ShardPairs(Path(options.shards), codec.codebooks_sha256, recipe.fps)
+        codec = music.codec or (identify(options.codes_of) if options.codes_of else None)
+        real = CuratedPairs(Path(options.shards), codec, recipe.fps)
+    return PackedMaterial(music, held_out, pictures, real)
+
+
+def run_training(data: Path, run_folder: Path, recipe: JointRecipe, options: JointOptions) -> None:
+    """Train on a folder of `openvmas train examples pack` or a set of `openvmas data build`.
+
+    Raises InputError, OptionError.
+    """
+    material = open_material(data, recipe, options)
     with distributed.join_world() as world:
-        train(music, held_out, pictures, run_folder, recipe, options, world, real)
+        train(material, run_folder, recipe, options, world)

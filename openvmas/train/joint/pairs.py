@@ -2,19 +2,18 @@
 
 `Music` has no picture: its own imperfect curves stand in for one. `MontagePairs` plans a music video for a span of a
 track (`data.montage.editor`) and takes curves and features from the plan: nothing is rendered. `PooledPairs` reads such
-pairs from a `PairPool` that was drawn once: 50 ms each are saved. `ShardPairs` are videos with their own music, and
-`WeakPairs` music with pictures that only fit its tags. A recipe mixes them by their shares.
+pairs from a `PairPool` that was drawn once: 50 ms each are saved. `WeakPairs` is music with pictures that only fit its
+tags. Videos with their own music are in `curated_pairs`. A recipe mixes them by their shares.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -25,8 +24,6 @@ from openvmas.data.montage.bank import Bank
 from openvmas.data.montage.curves import analyze_montage
 from openvmas.data.montage.editor import Montage, Montages
 from openvmas.data.montage.music_clips import MusicClip, match
-from openvmas.data.shards.loader import Clips
-from openvmas.data.stages.packed import unpack_codes, unpack_curve, unpack_events, unpack_features
 from openvmas.errors import InputError
 from openvmas.generate.pattern import delay
 from openvmas.model.decoder import DecoderConfig
@@ -35,14 +32,10 @@ from openvmas.planning.conditioning import LEAST_ACCENT
 from openvmas.settings import CONTROL_RATE, option
 from openvmas.timeline import Events
 from openvmas.train.decoder.decoder_trainer import Batch
-from openvmas.train.decoder.examples import CURVE_NAMES, GRID_CONFIDENCE, Example, Examples, condition_of, read_packed
+from openvmas.train.decoder.examples import CURVE_NAMES, Example, Examples, condition_of, read_packed
 
 RATE = float(CONTROL_RATE)
 ROOM = 0.1  # s that a montage is longer than its clip: its length is rounded down to a whole frame
-ARRAYS = (
-    "codes", "features", "feature_times", "motion", "beats", "downbeats",
-    *(f"{side}_{name}" for side in ("seen", "heard") for name in ("accent_steps", "accents", "energy", "novelty")),
-)  # fmt: skip
 SHARPNESS = 0.2  # temperature of the choice of pictures by tags
 WEAK_SHOT = 4.0  # s, on average, that a picture of a weak pair stays
 TEST_ROUND = 64  # test pairs among which a picture must find its own music
@@ -77,7 +70,9 @@ class PictureSpan:
 
 
 class ClipSource(Protocol):
-    """A source of clips without end."""
+    """A source of clips without end. is_music: its clips have no picture."""
+
+    is_music: ClassVar[bool]
 
     def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
         """A clip of n_steps with n_codes steps of codes, decided by the generator alone."""
@@ -86,6 +81,8 @@ class ClipSource(Protocol):
 
 class Music:
     """Crops of tracks without a picture."""
+
+    is_music: ClassVar[bool] = True
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
@@ -104,6 +101,8 @@ class MontagePairs:
     n_steps: of a clip. fps: features per second. picture_events: in this share of the clips the condition has the
     picture's accents, energy and novelty, else the music's own. Raises InputError if no track is long enough.
     """
+
+    is_music: ClassVar[bool] = False
 
     def __init__(
         self, examples: Examples, bank: Bank, n_steps: int, fps: float = 2.0, seed: int = 0,
@@ -337,76 +336,14 @@ def write_pools(packed: Path, bank: Path, folder: Path, options: PoolOptions) ->
         yield f"{name}: {len(pool)} pairs of {n_steps / RATE:.1f} s"
 
 
-class ShardPairs:
-    """Clips of a curated set (`openvmas data build`), read where they lie: nothing but an index is in memory.
-
-    codebooks_sha256: of the codec that the decoder is trained for. fps, picture_events: as for `MontagePairs`; features
-    are the nearest that were kept. Raises InputError if the set has no pairs with codes of that codec.
-    """
-
-    def __init__(
-        self, folder: Path, codebooks_sha256: str, fps: float = 2.0, split: str = "train", picture_events: float = 0.5
-    ) -> None:
-        self.clips, self.codebooks_sha256 = Clips(folder, split, ARRAYS), codebooks_sha256
-        self.fps, self.picture_events, self.folder = fps, picture_events, folder
-
-    def draw(self, generator: np.random.Generator, n_steps: int, n_codes: int) -> TrainingClip:
-        for _ in range(200):
-            number = int(generator.integers(len(self.clips)))
-            found = self.clips[number]
-            every = found["record"].facts.items()
-            facts = {name.removeprefix("features."): value for name, value in every if name.startswith("features.")}
-            if "features" not in found or "codes" not in found or facts.get("n_steps", 0) < n_codes:
-                continue
-            if facts["codec_sha256"] != self.codebooks_sha256:
-                raise InputError(
-                    f"the codes in {self.folder} are of {facts['codec']}, not of this decoder's codec; build the set "
-                    "again with it."
-                )
-            example, events, motion = example_of(found, facts)
-            start = int(generator.integers(facts["n_steps"] - n_codes + 1))
-            views = unpack_features(found["features"]), found["feature_times"]
-            picture = crop_picture(events, motion, views, start, n_steps, self.fps)
-            piece = int(hashlib.sha256(found["__key__"].encode()).hexdigest()[:15], 16)
-            return clip_of_pair(example, picture, piece, generator, n_codes, self.picture_events)
-        raise InputError(
-            f"{self.folder} has hardly any video of {n_codes / RATE:.1f} s with codes; take shorter crops."
-        )
-
-
-def example_of(found: dict[str, Any], facts: dict[str, Any]) -> tuple[Example, Events, np.ndarray]:
-    """A record's music as an example without tags, and its picture's events and motion at CONTROL_RATE."""
-    n_steps, duration = facts["n_steps"], facts["duration"]
-    has_grid = facts["confidence"] >= GRID_CONFIDENCE
-    beats, downbeats = (found[name].astype(float) if has_grid else np.zeros(0) for name in ("beats", "downbeats"))
-    codes = unpack_codes(found["codes"], n_steps, facts["codebook_size"])
-    events, pictured = (unpack_events(found, side, duration) for side in ("heard", "seen"))
-    example = Example(codes, events, beats, downbeats, np.zeros(0), np.zeros((0, 0)), has_ending=False)
-    return example, pictured, unpack_curve(found["motion"], pictured.n_steps)
-
-
-def crop_picture(
-    events: Events, motion: np.ndarray, views: tuple[np.ndarray, np.ndarray], start: int, n_steps: int, fps: float
-) -> PictureSpan:  # fmt: skip
-    """A span of n_steps from start of a picture; its last values are repeated where it ends earlier.
-
-    views: features [N, W] and their times [N], s, of which the nearest are taken for each frame at fps.
-    """
-    places = np.minimum(start + np.arange(n_steps), events.n_steps - 1)
-    inside = start + np.arange(n_steps) < events.n_steps
-    accents, energy, novelty = (getattr(events, name)[places] for name in CURVE_NAMES)
-    cut = Events(events.rate, np.where(inside, accents, 0).astype(np.float32), energy, novelty)
-    times, (features, kept) = start / RATE + np.arange(frame_count(n_steps, fps)) / fps, views
-    nearest = np.abs(times[:, None] - kept).argmin(1)
-    return PictureSpan(0, start, curves_of(cut, motion[places]), features[nearest].astype(np.float32))
-
-
 class WeakPairs:
     """Music with pictures that are chosen by its tags alone: meaning without timing, as in a tagged library.
 
     Pictures of the bank whose mood fits stay for some seconds each; what they do and when is unknown, so the curves of
     the picture are empty. Raises InputError if no example has tags.
     """
+
+    is_music: ClassVar[bool] = False
 
     def __init__(self, examples: Examples, bank: Bank, fps: float = 2.0) -> None:
         self.examples, self.bank, self.fps = examples, bank, fps
