@@ -34,12 +34,13 @@ def build(recipe: str, output: str | None, workers: int, ray: str | None, quiet:
         raise OptionError(f"workers cannot be {workers}; give a number from 0 to {MAX_WORKERS}.")
 
     def say(text: str) -> None:
-        if not quiet:
+        if not quiet or text.startswith("note:"):
             click.echo(text, err=True)
 
     made = build_set(read_recipe(recipe), Path(output) if output else None, workers, ray, say)
     click.echo(made.funnel.table())
-    click.echo(f"{made.output}: {made.funnel.n_kept:,} records")
+    sizes = ", ".join(f"{name} {made.splits.get(name, 0):,}" for name in ("train", "valid", "test"))
+    click.echo(f"{made.output}: {made.funnel.n_kept:,} records ({sizes})")
     return 0
 
 

@@ -107,7 +107,9 @@ add_trainer(
     """Train decoder, video encoder and alignment together into the folder RUN; goes on after a stop.
 
     DATA: a folder of `train examples pack` with pictures by --bank or --pools, or a set of `openvmas data build`, whose
-    videos are learned from with their own music and measured on the split valid. Several GPUs: torchrun --nproc-per-node 8 -m openvmas train joint ...
+    videos are learned from with their own music and measured on the split valid.
+
+    Several GPUs: torchrun --nproc-per-node 8 -m openvmas train joint ...
     """,
     "joint.joint_model:JointRecipe", "joint.joint_trainer:JointOptions",
 )  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openvmas.data.curation.record import read_catalogue, read_records
-from openvmas.data.curation.set_splits import Split, make_set
+from openvmas.data.curation.set_splits import Split, describe_splits, make_set
 from openvmas.data.duplicates import picture_print, sound_print
 from openvmas.data.duplicates.groups import ArrayFile, Duplicates, Groups, KeyTable
 from openvmas.errors import InputError, OptionError
@@ -229,7 +229,8 @@ def test_copies_of_both_are_dropped_and_of_one_kept_together(tmp_path):
     assert found.cluster[[3, 20, 21, 22]].tolist() == [3] * 4
     assert len(set(found.cluster.tolist())) == 25 - 3
     split = Split()(found, work, work / "scratch")
-    assert len(set(split.cluster.tolist())) == 25 - 3 - 1 and split.cluster[23] == split.cluster[24]
+    assert len(set(split.group.tolist())) == 25 - 3 - 1 and split.group[23] == split.group[24]
+    assert split.cluster.tolist() == found.cluster.tolist()  # parts of a file are no duplicates of each other
     any_of = Duplicates(alike="any")(read_catalogue(work), work, work / "scratch")
     copies = np.flatnonzero(any_of.copy_of >= 0).tolist()
     assert len(copies) == 3 and set(copies) < {3, 20, 21, 22}  # among equals the smallest hash stays
@@ -272,6 +273,26 @@ def test_a_set_is_written_whole_with_its_drops(tmp_path):
     make_set(work, tmp_path / "out", (Duplicates(), Split(valid=0.3, test=0.3)))
     assert (tmp_path / "out" / "set.jsonl").read_bytes() == first
     assert not list(tmp_path.rglob("*.part")) and not list(work.glob("scratch-*"))
+
+
+def test_a_split_that_chains_is_said_and_collections_are_optional(tmp_path):
+    """Subfolders that near-duplicates tie together are one group, whatever shares were asked for."""
+    made = [with_prints(make_record(i, collection=f"folder {i % 3}"), make_peaks(i), make_words(i)) for i in range(20)]
+    for number, (original, folder) in enumerate(((0, 1), (3, 2)), 20):  # a copy of folder 0's in each of the others
+        copy = with_prints(make_record(number, collection=f"folder {folder}"), make_peaks(original), make_words(number))
+        made.append(copy)
+    work = write_work(tmp_path / "work", made)
+    stages = (Duplicates(), Split(valid=0.2, test=0.2))
+    counts = make_set(work, tmp_path / "out", stages)
+    assert counts["largest"] == len(made) and sum(counts[name] > 0 for name in ("train", "valid", "test")) == 1
+    said = describe_splits(counts, stages)
+    assert "22 of 22 records are held together" in said[-1] and "by_collection = false" in said[-1]
+    assert sum("is empty, though" in line for line in said) == 2
+    stages = (Duplicates(), Split(valid=0.2, test=0.2, by_collection=False))
+    counts = make_set(work, tmp_path / "out", stages)
+    assert counts["largest"] == 2 and describe_splits(counts, stages) == [] and counts["valid"] and counts["test"]
+    records = list(read_records(tmp_path / "out" / "set.jsonl"))
+    assert len({r.facts["split.group"] for r in records}) == len({r.facts["duplicates.cluster"] for r in records}) == 20
 
 
 def splits_of(work, split):

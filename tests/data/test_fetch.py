@@ -117,7 +117,7 @@ def test_files_come_whole_and_failures_are_named(tmp_path: Path, server: tuple[s
         "gone.mp4": ("gone", "HTTP 404"),
         "away.mp4": ("refused", "HTTP 302"),
         "endless.mp4": ("too large", "more than 2 MB"),
-        "secret.mp4": ("refused", "the host's robots.txt forbids it"),
+        "secret.mp4": ("not asked", "the host's robots.txt forbids it"),
     }
     assert ("/private/secret.mp4", None) not in seen.asked
     n_asked = len(seen.asked)
@@ -228,3 +228,15 @@ def test_a_manifest_becomes_a_set_and_says_what_has_rotted(
     kept = [json.loads(line) for line in (tmp_path / "list" / "set.jsonl").read_text().splitlines()]
     assert [(k["origin"]["uri"], k["origin"]["licence"], k["end"]) for k in kept] == [(f"{host}/a.mp4", "CC0-1.0", 1.0)]
     assert not list((tmp_path / "list" / "work" / "media").glob("*.mp4")), "fetched files are not kept"
+
+
+def test_a_row_without_a_licence_is_not_kept_by_that_of_another_row(
+    tmp_path: Path, server: tuple[str, Seen], capsys: pytest.CaptureFixture[str]
+) -> None:
+    host, _ = server
+    (tmp_path / "list.csv").write_text(f"url,license,start,end\n{host}/a.mp4,CC0,0,1\n{host}/a.mp4,,1,2\n")
+    (tmp_path / "list.toml").write_text(RECIPE)
+    assert main(["data", "build", str(tmp_path / "list.toml"), "--quiet", "--workers", "1"]) == 0
+    kept = [json.loads(line) for line in (tmp_path / "list" / "set.jsonl").read_text().splitlines()]
+    assert [(k["origin"]["licence"], k["end"]) for k in kept] == [("CC0-1.0", 1.0)]
+    assert "link rot: 0 of 2" in capsys.readouterr().out  # our own decision says nothing about the list

@@ -22,6 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ import numpy as np
 from openvmas.data.curation.recipe import Recipe, make_stage
 from openvmas.data.curation.record import Drop, Record, drop_line, read_records
 from openvmas.data.curation.set_media import keep_places
-from openvmas.data.curation.set_splits import make_set
+from openvmas.data.curation.set_splits import describe_splits, make_set
 from openvmas.data.curation.stage_runner import Job, Outcome, StagePool, refuse
 from openvmas.data.report.funnel import Funnel, count_funnel
 from openvmas.data.sources.fetch import Fetcher
@@ -58,8 +59,10 @@ class ShardTask:
         with StagePool(self.recipe.stages, self.recipe.limits, self.work / "scratch", self.n_workers) as pool:
             return self.run(index, pool)
 
-    def run(self, index: int, pool: StagePool) -> dict[str, bytes]:
-        """Work on a piece with the processes of a pool."""
+    def run(
+        self, index: int, pool: StagePool, say: Callable[[int, int], None] = lambda done, n: None
+    ) -> dict[str, bytes]:
+        """Work on a piece with the processes of a pool. say: is told after every record how many are done, of all."""
         records = read_input(self.work, index)
         key = self.key(index)
         folder = self.work / "partial" / f"{index:05d}-{key[:16]}"
@@ -70,6 +73,7 @@ class ShardTask:
                     journal.add(job)
             for outcome in pool.run(job for job in self._prepare(records, journal, folder) if isinstance(job, Job)):
                 journal.add(outcome)
+                say(len(journal.outcomes), len(records))
             outcomes = [journal.outcomes[place] for place in range(len(records))]
             return shard_files(index, key, outcomes, folder)
 
@@ -89,6 +93,10 @@ class ShardTask:
                 place = places[record.origin.source]
                 is_remote = is_address(record.origin.uri)
                 found = fetcher.result(record) if is_remote else (record, local_path(record, place))
+                # Another row of the same address may have had it fetched under a licence that this row does not state.
+                if is_remote and not isinstance(found, Drop):
+                    problem = refusal(found[0].origin, self.recipe.licences, True)
+                    found = Drop(record, "licence", "licence", problem) if problem else found
             if isinstance(found, Drop):
                 yield refuse(index, found)
             else:
@@ -211,12 +219,16 @@ def is_done(work: Path, index: int, key: str) -> bool:
 
 @dataclass(frozen=True)
 class Built:
-    """Result of a build. n_pieces: of the input; n_made: how many of them this run worked on."""
+    """Result of a build. n_pieces: of the input; n_made: how many of them this run worked on.
+
+    splits: number of records of each.
+    """
 
     output: Path
     funnel: Funnel
     n_pieces: int
     n_made: int
+    splits: dict[str, int]
 
 
 def build(
@@ -252,7 +264,8 @@ def build(
                 fetch_piece(task, fetcher, index)
             run_on_ray(replace(task, n_workers=1), missing, ray, progress)
         funnel = finish(task, n_pieces, output, progress)
-    return Built(output, funnel, n_pieces, len(missing))
+    splits = json.loads((output / "manifest.json").read_text(encoding="utf-8"))["splits"]
+    return Built(output, funnel, n_pieces, len(missing), {name: found["records"] for name, found in splits.items()})
 
 
 def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> Funnel:
@@ -273,7 +286,9 @@ def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> 
     if not (is_there and marker.read_text(encoding="utf-8") == key):
         marker.unlink(missing_ok=True)
         progress("near-duplicates and split")
-        make_set(work, output, stages)
+        counts = make_set(work, output, stages)
+        for line in describe_splits(counts, stages):
+            progress(line)
         progress("writing shards")
         write_shards(output, work)
         funnel = count_funnel(work, names)
@@ -314,7 +329,8 @@ def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, fetcher: F
             fetching.pop().result()
             later = missing[place + 1 : place + 2]
             fetching = [ahead.submit(fetch_piece, task, fetcher, next_index) for next_index in later]
-            keep_files(task.work, task.run(index, pool))
+            name = f"piece {place + 1} of {len(missing)}"
+            keep_files(task.work, task.run(index, pool, partial(_say_record, progress, name)))
             if not recipe.fetch.keep:
                 # Other spans of the same file.
                 needed = {record.origin.uri for next_index in later for record in read_input(task.work, next_index)}
@@ -322,6 +338,10 @@ def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, fetcher: F
                     if is_address(record.origin.uri) and record.origin.uri not in needed:
                         fetcher.forget_file(record)
             progress(f"{place + 1} of {len(missing)} pieces done")
+
+
+def _say_record(progress: Progress, name: str, done: int, n: int) -> None:
+    progress(f"{name}: {done} of {n} records")
 
 
 def run_on_ray(task: ShardTask, pieces: Sequence[int], address: str, progress: Progress = lambda text: None) -> int:

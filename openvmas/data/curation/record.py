@@ -98,7 +98,8 @@ class Catalogue:
 
     ids, parent, collection, sha256, content: [N] uint64 hashes of a record's name, its file, what it is split with, the
     file's bytes and the bytes with the span; 0 where not known. kind: [N] index into KINDS. quality: [N] pixels.
-    seconds: [N] length. cluster: [N] int64, equal for what must not be separated. copy_of: [N] int64, the record that
+    seconds: [N] length. cluster: [N] int64, equal for near-duplicates. group: [N] int64, equal for what must not be
+    separated. copy_of: [N] int64, the record that
     one repeats, or -1. split: [N] index into SPLITS.
     """
 
@@ -113,6 +114,7 @@ class Catalogue:
     has_sound: np.ndarray
     has_picture: np.ndarray
     cluster: np.ndarray
+    group: np.ndarray
     copy_of: np.ndarray
     split: np.ndarray
 
@@ -133,7 +135,7 @@ def read_catalogue(work: Path) -> Catalogue:
     _, first, place = np.unique(columns["ids"], return_index=True, return_inverse=True)
     first = first[place]  # a list may name one thing twice: the first stays
     copy_of = np.where(first == np.arange(n), -1, first)
-    return Catalogue(**columns, cluster=first, copy_of=copy_of, split=np.zeros(n, np.uint8))
+    return Catalogue(**columns, cluster=first, group=first, copy_of=copy_of, split=np.zeros(n, np.uint8))
 
 
 def walk(work: Path) -> Iterator[tuple[Record, Arrays]]:

@@ -19,6 +19,7 @@ from openvmas.files import atomic_path
 from openvmas.settings import option
 
 NO_SPLIT = 255
+LARGE_GROUP = 1 / 3  # of all records: a group above it makes shares that nobody asked for
 
 
 class SetStage(Protocol):
@@ -40,7 +41,9 @@ class Split:
 
     valid: float = option(0.02, "Share of clusters for validation.", min=0, max=1)
     test: float = option(0.02, "Share of clusters for tests.", min=0, max=1)
-    by_collection: bool = option(True, "Keep albums, channels and folders together, not only files.")
+    by_collection: bool = option(
+        True, "Keep albums, channels and subfolders together, not only files and near-duplicates."
+    )
     seed: str = option("", "Another text gives another split.")
     previous: str = option("", "The set.jsonl of an older build of this set, whose splits are kept.")
     name: ClassVar[str] = "split"
@@ -50,7 +53,7 @@ class Split:
             raise OptionError("valid and test are more than 1 together; give smaller shares.")
 
     def __call__(self, catalogue: Catalogue, work: Path, scratch: Path) -> Catalogue:
-        """Fill `split`, and `cluster` with what is kept together. Raises InputError for a bad `previous`."""
+        """Fill `split`, and `group` with what is kept together. Raises InputError for a bad `previous`."""
         n = len(catalogue)
         together = Groups(n)
         for column in (catalogue.cluster.astype(np.uint64) + np.uint64(1), catalogue.parent, catalogue.sha256):
@@ -70,7 +73,7 @@ class Split:
             before = self._before(catalogue)
             for code in (1, 2, 0):  # the last one written wins: train
                 split[roots[before == code]] = code
-        return replace(catalogue, cluster=roots, split=split[roots].astype(np.uint8))
+        return replace(catalogue, group=roots, split=split[roots].astype(np.uint8))
 
     def _before(self, catalogue: Catalogue) -> np.ndarray:
         """Earlier split of each record: [N], NO_SPLIT where it was not there."""
@@ -96,15 +99,16 @@ SET_STAGES: dict[str, type] = {stage.name: stage for stage in (Duplicates, Split
 def make_set(work: Path, output: Path, stages: Iterable[SetStage] = (Duplicates(), Split())) -> Counter[str]:
     """Run set stages over a work folder; write `set.jsonl` and, into the work folder, `drops-set.jsonl`.
 
-    Both appear whole or not at all. Records of the set get the facts `split.name` and `duplicates.cluster`. Gives the
-    number of records of each split and of `copies`. Raises InputError.
+    Both appear whole or not at all. Records of the set get the facts `split.name`, `split.group` (what was kept
+    together) and `duplicates.cluster` (near-duplicates of each other). Gives the number of records of each split and of
+    `copies`, and of the largest group as `largest`. Raises InputError.
     """
     catalogue = read_catalogue(work)
     for stage in stages:
         catalogue = stage(catalogue, work, work / f"scratch-{stage.name}")
     output.mkdir(parents=True, exist_ok=True)
     targets = [output / "set.jsonl", work / "drops-set.jsonl"]
-    clusters = _cluster_names(catalogue)
+    clusters, groups = _names(catalogue, catalogue.cluster), _names(catalogue, catalogue.group)
     best = catalogue.copy_of[catalogue.copy_of >= 0]
     kept_names = dict.fromkeys(best.tolist(), "")
     for number, (record, _) in enumerate(walk(work)):
@@ -122,15 +126,39 @@ def make_set(work: Path, output: Path, stages: Iterable[SetStage] = (Duplicates(
                 continue
             split = SPLITS[catalogue.split[number]]
             counts[split] += 1
-            record = record.with_facts("duplicates", cluster=f"{clusters[number]:016x}").with_facts(
-                Split.name, name=split
-            )
+            record = record.with_facts("duplicates", cluster=f"{clusters[number]:016x}")
+            record = record.with_facts(Split.name, name=split, group=f"{groups[number]:016x}")
             kept.write(record.to_json() + "\n")
+    is_kept = catalogue.copy_of < 0
+    counts["largest"] = int(np.unique(catalogue.group[is_kept], return_counts=True)[1].max(initial=0))
     return counts
 
 
-def _cluster_names(catalogue: Catalogue) -> np.ndarray:
-    """A name for each record's cluster that does not depend on the order of records: [N] uint64."""
+def describe_splits(counts: Counter[str], stages: Iterable[SetStage]) -> list[str]:
+    """Sentences about what came of the split: what is empty though it was asked for, what is held together too much."""
+    found = [stage for stage in stages if isinstance(stage, Split)]
+    n = sum(counts[name] for name in SPLITS)
+    lines = []
+    for stage in found if n else ():
+        asked = {"train": 1 - stage.valid - stage.test, "valid": stage.valid, "test": stage.test}
+        for name, share in asked.items():
+            if share > 1e-9 and not counts[name]:
+                lines.append(
+                    f"note: {name} is empty, though {share:.0%} was asked for; take a larger share or another seed in "
+                    "[sets.split]."
+                )
+        if counts["largest"] > n * LARGE_GROUP and n > 2:
+            why = "files, collections (subfolders, channels, albums)" if stage.by_collection else "files"
+            remedy = "by_collection = false in [sets.split] splits by files and near-duplicates alone"
+            lines.append(
+                f"note: {counts['largest']:,} of {n:,} records are held together by {why} and near-duplicates, and "
+                f"go to one split{'; ' + remedy if stage.by_collection else ''}."
+            )
+    return lines
+
+
+def _names(catalogue: Catalogue, roots: np.ndarray) -> np.ndarray:
+    """A name for the cluster or group of each record that does not depend on the order of records: [N] uint64."""
     names = np.full(len(catalogue), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(names, catalogue.cluster, catalogue.ids)
-    return names[catalogue.cluster]
+    np.minimum.at(names, roots, catalogue.ids)
+    return names[roots]

@@ -33,7 +33,8 @@ class Clips:
         self.offset, self.size = (np.array(table[name], np.int64) for name in ("offset", "size"))
         if not len(self.offset):
             raise InputError(
-                f"{folder} has no records in {split}; choose another split, or build the set with a larger share for it ([sets.split])."
+                f"{folder} has no records in {split}; choose another split, or build the set with a larger share for "
+                "it ([sets.split])."
             )
 
     def __len__(self) -> int:

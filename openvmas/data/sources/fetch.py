@@ -35,8 +35,10 @@ from openvmas.errors import InputError
 from openvmas.files import write_text
 
 STAGE = "fetch"
-# Reasons of drops. All but the last two count as link rot against the published list.
-GONE, UNREACHABLE, REFUSED, LICENCE, TOO_LARGE = "gone", "unreachable", "refused", "licence", "too large"
+# Reasons of drops. The first three count as link rot against the published list: the host has the file no more or does
+# not give it; the others are our own decision, and say nothing about the list.
+GONE, UNREACHABLE, REFUSED = "gone", "unreachable", "refused"
+LICENCE, TOO_LARGE, NOT_ASKED = "licence", "too large", "not asked"
 LINK_ROT = (GONE, UNREACHABLE, REFUSED)
 _GONE_WORDS = ("unavailable", "removed", "private video", "does not exist", "terminated", "404", "410", "not available")
 _REFUSED_WORDS = ("sign in", "confirm your age", "403", "members-only", "drm", "copyright")
@@ -70,7 +72,7 @@ def check_host(address: str, options: FetchOptions) -> None:
     """Raises FetchError unless it is HTTP to a public host: a list must not reach into the user's own network."""
     parts = urlsplit(address)
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
-        raise FetchError("refused", "not an HTTP address", True)
+        raise FetchError(NOT_ASKED, "not an HTTP address", True)
     if options.private_hosts:
         return
     try:
@@ -79,7 +81,7 @@ def check_host(address: str, options: FetchOptions) -> None:
         raise FetchError("unreachable", f"its host is not known ({error})", False) from error
     for *_, place in found:
         if not ipaddress.ip_address(str(place[0]).partition("%")[0]).is_global:
-            raise FetchError("refused", "the host is in a private network; see private_hosts", True)
+            raise FetchError(NOT_ASKED, "the host is in a private network; see private_hosts", True)
 
 
 def is_allowed(address: str, options: FetchOptions, known: dict[str, Any]) -> None:
@@ -96,7 +98,7 @@ def is_allowed(address: str, options: FetchOptions, known: dict[str, Any]) -> No
             rules.parse([])  # none: everything is allowed (RFC 9309, 2.3.1.3)
         known[host] = rules
     if not known[host].can_fetch(AGENT, address):
-        raise FetchError("refused", "the host's robots.txt forbids it", True)
+        raise FetchError(NOT_ASKED, "the host's robots.txt forbids it", True)
 
 
 def download(address: str, target: Path, options: FetchOptions) -> None:
@@ -311,7 +313,7 @@ class Fetcher:
 def fetched_file(folder: Path, address: str) -> Path | None:
     """The file that a `Fetcher` of this folder keeps of an address; None where there is none."""
     try:
-        name = json.loads((folder / f"{key_of(address)}.json").read_text(encoding="utf-8"))["file"]
+        name = json.loads((folder / f"{key_of(address)}.fetched.json").read_text(encoding="utf-8"))["file"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder / name if name and (folder / name).is_file() else None

@@ -167,7 +167,9 @@ def _list_tar(place: Place, path: Path) -> Iterator[Record]:
                 elif ending.lower().rpartition(".")[2] in ENDINGS[place.kind]:
                     archive, name = _readable(path.name), _readable(member.name)
                     facts: dict[str, Any] = {"tar.offset": member.offset_data, "tar.size": member.size}
-                    origin = {"collection": archive, "title": name}
+                    # A tar is a portion of a pile and says nothing of what belongs together; a folder inside does.
+                    inside = str(PurePosixPath(name).parent)
+                    origin = {"collection": "" if inside == "." else inside, "title": name}
                     waiting.append(_record(place, f"{archive}!{name}", origin, facts))
                 tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # else all members stay in memory
     except (tarfile.TarError, OSError, EOFError) as error:

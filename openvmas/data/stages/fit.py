@@ -26,7 +26,11 @@ Similarity = Callable[[np.ndarray, np.ndarray, np.ndarray, int], float]
 
 @dataclass(frozen=True)
 class Fit:
-    """Refuses music that answers its picture no better than chance.
+    """Marks how well music answers its picture, and refuses what does no better than chance where that is asked.
+
+    What is refused by a measure cannot be judged by it later: `eval run` prints the same z. So by default records are
+    only marked (`fit.z`, and `fit.agrees` where enough happens), and a recipe that wants the well-cut ones says
+    `is_refused = true`.
 
     The measure is `music.sync.sync_z`: onset strength at visual beats against circular shifts, in standard deviations
     of chance. It grows with the square root of the length. Real music videos average about +1.3 on clips of half a
@@ -34,6 +38,7 @@ class Fit:
     music need not follow the cuts takes less.
     """
 
+    is_refused: bool = option(False, "Refuse pictures whose music agrees less than min_sync_z; else only mark them.")
     min_sync_z: float = option(1.45, "Least agreement of events, standard deviations beyond chance.", min=-100, max=100)
     min_beats: int = option(6, "With fewer visual beats nothing can be said.", min=1)
     keep_undecided: bool = option(True, "Keep pictures with so few events that nothing can be said.")
@@ -51,9 +56,11 @@ class Fit:
         is_decided = found.n_beats >= self.min_beats
         if not is_decided and not self.keep_undecided:
             return Drop(record, self.name, "too few events", f"{found.n_beats} visual beats")
-        if is_decided and found.z < self.min_sync_z:
+        if self.is_refused and is_decided and found.z < self.min_sync_z:
             return Drop(record, self.name, "no agreement", f"z {found.z:.1f} over {found.n_beats} visual beats")
         record = record.with_facts(self.name, z=round(found.z, 2), n_beats=found.n_beats)
+        if is_decided:
+            record = record.with_facts(self.name, agrees=bool(found.z >= self.min_sync_z))
         if not self.model:
             return record
         similarity = load_similarity(self.model)(

@@ -142,9 +142,10 @@ def export_step(decoder: Decoder, path: Path, bits: int) -> None:
 def export(codec: Codec | Weights | None, decoder: Decoder | None, folder: Path, options: ExportOptions) -> Path:
     """Write the files of a model; returns the manifest's path.
 
-    codec: a network, or an exported model whose codec is copied. With only a codec or only a decoder, the folder must hold a model, of which the rest and the name stay as they are.
-    A decoder of a joint run (`options.joint`) brings the video encoder along; pictures and music are compared by the
-    alignment of both together, or by weights of their own, which are written where there is neither codec nor decoder.
+    codec: a network, or an exported model whose codec is copied. With only a codec or only a decoder, the folder must
+    hold a model, of which the rest and the name stay as they are. A decoder of a joint run (`options.joint`) brings the
+    video encoder along; pictures and music are compared by the alignment of both together, or by weights of their own,
+    which are written where there is neither codec nor decoder.
     Raises ModelError where the parts do not fit, OptionError where there is nothing to write.
     """
     run = Path(options.joint) if options.joint else None
@@ -334,7 +335,10 @@ def export_video(video: VideoSide, folder: Path, span: int, bits: int) -> dict[s
 
 
 def export_files(codec: Path, decoder: Path, folder: Path, options: ExportOptions) -> Iterator[str]:
-    """Export checkpoints, copy the codec of a preset or folder, and keep what "-" stands for; yields the manifest's path. Raises ModelError, OptionError."""
+    """Export checkpoints, copy a preset's codec, and keep what "-" stands for; yields the manifest's path.
+
+    Raises ModelError, OptionError.
+    """
     made: Codec | Weights | None = None
     if str(codec) != "-":
         made = load_codec(str(codec)) if codec.suffix == ".pt" else find_weights(codec)

@@ -178,7 +178,8 @@ def begin_decoder(recipe: JointRecipe, start_from: str | None, material: Materia
         if isinstance(decoder, MusicGenDecoder) and (own := CodecIdentity.read(decoder.codec)):
             own.require(codec, "this music", f"encode it with `train examples encode WAVES EXAMPLES {start_from}`.")
         decoder.codec = codec.as_dict()
-    material.check_codes(decoder.config)
+    sizes: Any = decoder.config  # MusicGen's have the same names
+    material.check_codes(sizes)
     return decoder
 
 
