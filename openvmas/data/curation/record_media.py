@@ -121,7 +121,7 @@ class Media:
     def audio(self) -> np.ndarray:
         """The span's sound, mono at 32 kHz: [L] float32."""
         return self._of_span(
-            "audio", self._mix_down, lambda whole: self._cut_sound(Audio(whole.audio(), SAMPLE_RATE)).wave
+            "audio", self._mix_down, lambda whole: self._cut_sound(Audio(whole.audio()[None], SAMPLE_RATE)).wave[0]
         )
 
     def music(self) -> MusicAnalysis:
@@ -226,7 +226,7 @@ class Media:
 
     def _cut_sound(self, sound: Audio) -> Audio:
         first = round(self.offset * sound.sample_rate)
-        return Audio(sound.wave[..., first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
+        return Audio(sound.wave[:, first : first + round(self.duration * sound.sample_rate)], sound.sample_rate)
 
     def _watched(self) -> tuple[Watched, float]:
         """The one decoding of all frames, and where in it the span begins, s."""
