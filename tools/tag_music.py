@@ -3,7 +3,9 @@
     python tools/tag_music.py LISTING.csv ROOT OUT
 
 LISTING has a column `track` (package/path) and, for some rows, valence, energy, danceability and acousticness, to which
-the mood axes are fitted; ROOT holds one unpacked package per folder. Writes OUT/raw/*.npz (kept: a second run goes on
+the mood axes are fitted (docs/tracks.csv has them for 306 tracks); ROOT holds one unpacked package per folder. Where
+fewer than LEAST_LABELLED tracks with labels are there, the tagger that was fitted to all of them is used
+(tools/music_tagger, see docs/data-card.md). Writes OUT/raw/*.npz (kept: a second run goes on
 where the first stopped), OUT/tags.npz (tracks [M], start [M + 1], times [N], axes [N, len(AXES)] float16: the windows
 of track i are rows start[i] to start[i + 1]), OUT/axes.json and OUT/axes.npz (see music_tags.Tagger).
 """
@@ -18,15 +20,18 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from music_tags import FITTED_AXES, RawWindows, cross_validate, fit_ridge, fit_tagger, measure, unit
+from music_tags import FITTED_AXES, RawWindows, Ridge, Tagger, cross_validate, fit_ridge, fit_tagger, measure, unit
 
 from openvmas.condition import AXES
+from openvmas.errors import InputError
 from openvmas.hub.taggers import SAMPLE_RATE, Yamnet, log_mel
 from openvmas.train.codec.corpus import find_files
 
 LEFT_OUT = ("drascula", "trackballs")  # licences with limits
 SHORTEST = 20.0  # s
 PENALTY = 30.0
+LEAST_LABELLED = 100  # tracks, to fit moods to; fewer would make other axes than the shipped weights know
+TAGGER = Path(__file__).resolve().parent / "music_tagger"  # fitted to the labels of docs/tracks.csv
 
 
 def raw_path(folder: Path, track: str) -> Path:
@@ -72,21 +77,41 @@ def fit_all(rows: list, folder: Path) -> None:
     names = [row["track"] for row, _ in rows if raw_path(folder, row["track"]).exists()]
     labels = {row["track"]: row for row, _ in rows}
     tracks = [RawWindows.load(raw_path(folder, name)) for name in names]
-    labelled = [i for i, name in enumerate(names) if all(labels[name][column] for column in FITTED_AXES.values())]
-    x = np.stack([unit(tracks[i].embeddings).mean(0) for i in labelled])
-    y = np.array([[float(labels[names[i]][column]) for column in FITTED_AXES.values()] for i in labelled])
-    albums = np.array([names[i].split("/", 1)[0] for i in labelled])
-    r = cross_validate(x, y, albums, penalty=PENALTY)
-    print("r across albums:", dict(zip(FITTED_AXES, r.round(3).tolist(), strict=True)))
-    tagger = fit_tagger(tracks, fit_ridge(x, y, penalty=PENALTY), Yamnet().classes)
+    if not names:
+        raise InputError(f"no track of {SHORTEST:g} s and more could be tagged; check the listing and its packages.")
+    labelled = [i for i, name in enumerate(names) if all(labels[name].get(c) for c in FITTED_AXES.values())]
+    if len(labelled) >= LEAST_LABELLED:
+        tagger = fit_tagger(tracks, fit_moods(names, tracks, labels, labelled), Yamnet().classes)
+        tagger.save(folder)
+    else:
+        tagger = Tagger.load(TAGGER)
+        print(f"{len(labelled)} tracks have mood labels: axes are those of {TAGGER.name}")
     axes = [tagger.axes(windows).astype(np.float16) for windows in tracks]
     start = np.concatenate([[0], np.cumsum([len(part) for part in axes])])
     times = np.concatenate([windows.times for windows in tracks])
     np.savez_compressed(
         folder / "tags.npz", tracks=np.array(names), start=start, times=times, axes=np.concatenate(axes), names=AXES
     )
-    tagger.save(folder)
     print(f"{len(names)} tracks, {start[-1]} windows, {len(labelled)} labelled")
+
+
+def fit_moods(names: list[str], tracks: list[RawWindows], labels: dict[str, dict], labelled: list[int]) -> Ridge:
+    """The regression of moods on the mean embedding of a track, cross-validated over albums."""
+    x = np.stack([unit(tracks[i].embeddings).mean(0) for i in labelled])
+    y = np.array([[float(labels[names[i]][column]) for column in FITTED_AXES.values()] for i in labelled])
+    albums = np.array([names[i].split("/", 1)[0] for i in labelled])
+    r = cross_validate(x, y, albums, penalty=PENALTY)
+    print("r across albums:", dict(zip(FITTED_AXES, r.round(3).tolist(), strict=True)))
+    return fit_ridge(x, y, penalty=PENALTY)
+
+
+def tag(listing: Path, root: Path, folder: Path) -> None:
+    """All of it; goes on where it was stopped. Raises InputError."""
+    rows = [
+        (row, path) for row, path in find_files(listing, root) if not any(name in row["track"] for name in LEFT_OUT)
+    ]
+    measure_all(rows, folder)
+    fit_all(rows, folder)
 
 
 def main() -> None:
@@ -95,13 +120,7 @@ def main() -> None:
     parser.add_argument("root", type=Path)
     parser.add_argument("out", type=Path)
     arguments = parser.parse_args()
-    rows = [
-        (row, path)
-        for row, path in find_files(arguments.listing, arguments.root)
-        if not any(name in row["track"] for name in LEFT_OUT)
-    ]
-    measure_all(rows, arguments.out)
-    fit_all(rows, arguments.out)
+    tag(arguments.listing, arguments.root, arguments.out)
 
 
 if __name__ == "__main__":

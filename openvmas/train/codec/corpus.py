@@ -70,13 +70,18 @@ def is_held_out(name: str, album: str) -> bool:
     return album in HELD_OUT_ALBUMS or int(hashlib.sha256(name.encode()).hexdigest(), 16) % 20 == 0
 
 
-def find_files(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
-    """Rows of a listing and the file of each, which may lie anywhere below its package. Raises InputError."""
+def read_listing(listing: Path) -> list[dict[str, str]]:
+    """Rows of a table of tracks, such as docs/tracks.csv. Raises InputError."""
     rows = list(csv.DictReader(listing.read_text(encoding="utf-8").splitlines())) if listing.is_file() else []
     if not rows or not {"track", "singing_share", "speech_share"} <= rows[0].keys():
         raise InputError(f"{listing} is no listing; give a CSV with the columns track, singing_share, speech_share.")
+    return rows
+
+
+def find_files(listing: Path, root: Path) -> list[tuple[dict[str, str], Path]]:
+    """Rows of a listing and the file of each, which may lie anywhere below its package. Raises InputError."""
     found = []
-    for row in rows:
+    for row in read_listing(listing):
         album, base = row["track"].split("/", 1)
         path = root / album / base
         if not path.exists():
