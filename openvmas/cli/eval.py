@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from openvmas.cli.options import extra_needed, reserve, write
-from openvmas.errors import ModelError
+from openvmas.errors import InputError, ModelError
 
 
 @click.group()
@@ -47,7 +47,7 @@ def folder(
 
     with extra_needed("the figures need"):
         from openvmas.eval.benchmark import folder_measures as measures
-        from openvmas.eval.benchmark import set_measures
+        from openvmas.eval.benchmark import set_measures, small_samples
         from openvmas.eval.reports.folder_tables import as_json, page
 
     def say(text: str) -> None:
@@ -63,6 +63,11 @@ def folder(
         paths = [Path(name) for name in (folder, reference) if name]
         for path in paths:
             media_files(path)
+        if reference and len(media_files(paths[1])) < set_measures.MIN_FILES:
+            raise InputError(
+                f"{reference} holds one file, and neither distances nor tests can be told from one piece of music; "
+                f"give a reference of {small_samples.FEW_FILES} files or more."
+            )
         try:
             found = [measure(path) for path in paths]
         except ModelError as error:
@@ -79,6 +84,7 @@ def folder(
         parts: dict[str, Any] = {"summary": measures.summarise(made), "variety": variety}
         if real:
             parts |= {"reference": real, "compared": set_measures.compare(real, made)}
+            parts["halves"] = small_samples.halves(real)
             parts["pairs"] = measures.pair(real, made)
         text = page(made, embedder=known, **parts)
         write(targets, text, as_json(made, embedder=known, **parts))
@@ -184,7 +190,6 @@ def clips(suite: str, folder: str, media: str | None, limit: int | None, overwri
 
     Its music, one file a clip of the same name, is then compared with `eval run --systems ours,folder:DIR`.
     """
-    from openvmas.errors import InputError
     from openvmas.eval.suites.cache import Cache
     from openvmas.eval.suites.excerpt import write_clips
     from openvmas.eval.suites.suite import describe_coverage, evenly_spaced, read_suite

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import click
 
@@ -30,6 +30,15 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
+RESUMED = frozenset({"data", "eval", "train"})  # groups of commands that go on where they were stopped
+EXTRAS = {  # packages that only some commands import, by the extra of pyproject.toml that brings them
+    "train": ("torch", "onnx", "onnx_ir", "tensorboard", "matplotlib", "soundfile"),
+    "data": ("pyarrow",),
+    "eval": ("scipy", "mir_eval"),
+    "hub": ("transformers", "safetensors"),
+    "ray": ("ray",),
+    "web": ("fastapi", "uvicorn"),
+}
 
 
 class Commands(click.Group):
@@ -200,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             complain(str(error))
             return error.exit_code
         except (KeyboardInterrupt, click.Abort):
-            complain("interrupted; nothing was left behind.")
+            complain(f"interrupted; {what_is_left(arguments)}.")
             return 130
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush does not fail
@@ -208,11 +217,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 2
         except Exception as error:
             if has_come():  # modules that are interrupted while they load say that they are broken
-                complain("interrupted; nothing was left behind.")
+                complain(f"interrupted; {what_is_left(arguments)}.")
                 return 130
             if "--debug" in arguments:
                 raise
+            if extra := missing_extra(error):
+                complain(f"{extra.package} is not installed; run: pip install 'openvmas[{extra.name}]'.")
+                return 2
             complain(
                 f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it."
             )
             return 1
+
+
+class Extra(NamedTuple):
+    """A package that is missing, and the extra of openvmas that brings it."""
+
+    package: str
+    name: str
+
+
+def missing_extra(error: Exception) -> Extra | None:
+    """What is not installed where an import failed for want of a package of an extra; None for any other error."""
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    package = (error.name or "").partition(".")[0]
+    name = next((extra for extra, packages in EXTRAS.items() if package in packages), None)
+    return Extra(package, name) if name else None
+
+
+def what_is_left(arguments: Sequence[str]) -> str:
+    """What an interrupted command leaves behind: long ones keep finished work and go on with it."""
+    if arguments[:1] and arguments[0] in RESUMED:
+        return "finished work stays, and the same command goes on with it"
+    return "nothing was left behind"

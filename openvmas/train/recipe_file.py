@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from openvmas.errors import OptionError
+from openvmas.files import write_text
 from openvmas.settings import nearest, read_table, read_toml
 
 # Every module has RECIPE and OPTIONS, its dataclasses, and run_training(data, folder, recipe, options).
@@ -28,6 +29,8 @@ TRAINERS = {
 }
 OLD_NAMES = {"model": "decoder"}  # in recipes from before 0.5
 TABLES = ("recipe", "run")
+RECIPE = "recipe.json"  # in the folder of a run: the settings that it was begun with
+MAY_CHANGE = frozenset({"steps", "save_every", "test_pairs", "accumulate", "compile"})  # what learning does not hang on
 MAX_DEPTH = 8  # recipes that may be like one another in a row
 
 
@@ -77,10 +80,36 @@ def run_trainer(trainer: str, data: Path, folder: Path, recipe: Path | None, giv
         own = {name: value for name, value in given.items() if name in names}
         made.append(read_table(group, {**table, **own}, "the recipe"))
     settings, options = made
+    check_run(folder, settings)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "recipe.json").write_text(json.dumps(asdict(settings), indent=1))
+    write_text(folder / RECIPE, json.dumps(asdict(settings), indent=1))
     torch.set_num_threads(options.threads)
     importlib.import_module(TRAINERS[trainer]).run_training(data, folder, settings, options)
+
+
+def check_run(folder: Path, settings: Any) -> None:
+    """Raises OptionError where a run that was begun would go on with other settings than it was begun with.
+
+    How long it runs, how often it measures and in how many parts a batch is computed may change.
+    """
+    if not any((folder / name).exists() for name in ("last.pt", "log.jsonl")):
+        return
+    try:
+        before = json.loads((folder / RECIPE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    now = json.loads(json.dumps(asdict(settings)))
+    changed = [name for name in now if name in before and before[name] != now[name] and name not in MAY_CHANGE]
+    if changed:
+        was = ", ".join(f"{name} {before[name]}, not {now[name]}" for name in changed)
+        raise OptionError(
+            f"{folder} was begun with {was}; give it the settings that it had, or begin another run"
+            + (f" from its weights with --start-from {folder / 'decoder.pt'}." if _has_start(settings) else ".")
+        )
+
+
+def _has_start(settings: Any) -> bool:
+    return "preset" in {item.name for item in fields(settings)}
 
 
 def _read(path: Path, depth: int) -> RecipeFile:

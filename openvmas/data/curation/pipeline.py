@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import hashlib
 import importlib
+import importlib.util
 import io
 import itertools
 import json
@@ -242,6 +243,8 @@ def build(
 
     n_workers: 0 takes the recipe's. ray: address of a cluster whose nodes see the same folders. Raises OpenVMASError.
     """
+    if importlib.util.find_spec("pyarrow") is None:  # it writes the index at the very end
+        raise OptionError("a set needs pyarrow; run: pip install 'openvmas[data]'.")
     output = output or recipe.output
     work = output / "work"
     try:

@@ -12,10 +12,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from openvmas.errors import InputError, OptionError
+from openvmas.eval.benchmark import set_measures
 from openvmas.eval.benchmark.folder_measures import (
     MeasuredFile,
     MeasuredFolder,
@@ -57,8 +58,8 @@ RESTATED = frozenset({"retrieval_r1", "retrieval_r5", "retrieval_rank"})  # not 
 class SystemResult:
     """One row of the table. says: what it is; made: by name of the clip; failures: sentences by name of the clip.
 
-    summary: mean with its interval and number of clips; sets: by embedder, then measure; selects_by_similarity: it
-    chooses by the similarity that measures.
+    summary: mean with its interval and number of clips; sets: by embedder, then measure; patches: by embedder, those
+    that count in distances and all that sound; selects_by_similarity: it chooses by the similarity that measures.
     """
 
     spec: str
@@ -68,6 +69,7 @@ class SystemResult:
     summary: dict[str, tuple[Interval, int]]
     sets: dict[str, dict[str, Interval]]
     selects_by_similarity: bool = False
+    patches: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def folder(self) -> MeasuredFolder:
@@ -102,6 +104,15 @@ class RunResult:
     judge: str
     seeds: tuple[int, int]
     others: tuple[str, ...] = ()
+    reference: ReferenceSize | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceSize:
+    """Number of clips with true music, and by embedder how far halves of it lie apart (`small_samples.halves`)."""
+
+    n_files: int
+    halves: dict[str, Interval]
 
 
 def run(
@@ -153,7 +164,10 @@ def run(
     n_kept = sum(not item.is_new for spec in specs for item in made[spec].values())
     n_again, wall = (n_seeds, len(again)) if takes else (1, 0), time.monotonic() - began
     of_run = tuple(embedders), seed, wall, n_kept, judge, n_again, others
-    return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run)
+    of_reference = {embedder: found.sets for embedder, found in sets.get(REFERENCE, {}).items()}
+    own = {embedder: found["frechet_halves"] for embedder, found in of_reference.items() if "frechet_halves" in found}
+    size = ReferenceSize(len(made[REFERENCE]), own) if made[REFERENCE] else None
+    return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run, size)
 
 
 def open_pool(n: int, setting: WorkerSettings, timeout: float) -> WorkerPool:
@@ -224,8 +238,9 @@ class RunStages:
     def compare(self, made: MadeMusic, takes: Takes, embedders: Sequence[str]) -> dict[str, dict[str, Compared]]:
         """Measures of whole sets, by system and embedder; of the reference itself only what needs no other set."""
         keys = {spec: tuple((name, item.sound) for name, item in found.items()) for spec, found in made.items()}
+        is_single = len(keys[REFERENCE]) < set_measures.MIN_FILES  # one piece is no set to be near to
         jobs = [
-            Compare(spec, name, found, () if spec == REFERENCE else keys[REFERENCE], takes.get(spec, ()))
+            Compare(spec, name, found, () if spec == REFERENCE or is_single else keys[REFERENCE], takes.get(spec, ()))
             for spec, found in keys.items()
             for name in embedders
             if found
@@ -278,7 +293,8 @@ def row_of(
         tags = {f"{m}:{e}": value for e, answer in compared.items() for m, value in answer.clips.get(name, {}).items()}
         found[name] = replace(item, values={**item.values, **fits.get(name, {}), **tags})
     sets = {embedder: answer.sets for embedder, answer in compared.items()}
-    row = SystemResult(system.spec, system.describe(), found, failures, {}, sets, system.selects_by_similarity)
+    patches = {embedder: answer.patches for embedder, answer in compared.items()}
+    row = SystemResult(system.spec, system.describe(), found, failures, {}, sets, system.selects_by_similarity, patches)
     return replace(row, summary=summarise(row.folder))
 
 

@@ -20,6 +20,7 @@ from openvmas.eval.suites.media_files import clip_name
 MAX_PATCHES = 1500  # of a folder, for distances
 MAX_GROUPS = 12  # of files, left out one at a time for intervals of distances
 MIN_PATCHES = 6
+MIN_FILES = 2  # of a reference: distances from one piece would say how much all music is that piece
 MIN_CLIPS = 3  # for measures of styles and tags
 
 

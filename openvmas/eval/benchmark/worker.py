@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from openvmas.errors import InputError
-from openvmas.eval.benchmark import folder_measures, set_measures
+from openvmas.eval.benchmark import folder_measures, set_measures, small_samples
 from openvmas.eval.benchmark.folder_measures import MeasuredFile, MeasuredFolder
 from openvmas.eval.embedders.cross_modal_similarity import EmbeddingSimilarity, LearnedSimilarity, count_steps
 from openvmas.eval.embedders.registry import open_embedder, sees_pictures, weights_key
@@ -35,6 +35,7 @@ from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio, read_audio
 
 VERSION = 2  # of what is measured here: another number makes the cache forget
+SET_VERSION = 3  # the same of whole sets
 ENDING = ".flac"
 SCRATCH = ".making-"  # how folders of unfinished work begin; then the process that asked for it
 FULL_SCALE = 2**15
@@ -101,10 +102,11 @@ class Compare:
 
 @dataclass(frozen=True)
 class Compared:
-    """sets: of all music, by measure. clips: by name of the clip and measure."""
+    """sets: of all music, by measure. clips: by name of the clip and measure. patches: counted, and all."""
 
     sets: dict[str, Interval]
     clips: dict[str, dict[str, float]]
+    patches: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -256,12 +258,16 @@ class Worker:
             takes = [[self._sound(job.embedder, key, None) for key in video] for video in job.takes]
             sets = set_measures.evaluate(reference, made, classes, takes)
             clips = set_measures.agreement(reference, made, classes) if reference else {}
-            return {"sets": {name: asdict(interval) for name, interval in sets.items()}, "clips": clips}
+            if reference is None and (own := small_samples.halves(made)):
+                sets["frechet_halves"] = own
+            patches = small_samples.count_patches(made)
+            return {"sets": {n: asdict(item) for n, item in sets.items()}, "clips": clips, "patches": patches}
 
         parts = json.dumps([job.made, job.reference, job.takes])
-        kind = f"set-{weights_key(job.embedder)}-{VERSION}-{folder_measures.EMBEDDING_VERSION}"
+        kind = f"set-{weights_key(job.embedder)}-{SET_VERSION}-{folder_measures.EMBEDDING_VERSION}"
         found: dict[str, Any] = self._cache.values(hashlib.sha256(parts.encode()).hexdigest(), kind, describe)
-        return Compared({name: Interval(**item) for name, item in found["sets"].items()}, found["clips"])
+        sets = {name: Interval(**item) for name, item in found["sets"].items()}
+        return Compared(sets, found["clips"], (found["patches"][0], found["patches"][1]))
 
 
 def processor_seconds() -> float:

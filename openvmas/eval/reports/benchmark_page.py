@@ -10,6 +10,7 @@ from typing import Any
 
 from openvmas import __version__
 from openvmas.errors import InputError
+from openvmas.eval.benchmark import small_samples
 from openvmas.eval.benchmark.folder_measures import Pairing
 from openvmas.eval.benchmark.run import RunResult, SystemResult
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
@@ -91,6 +92,7 @@ def in_short(result: RunResult, command: str) -> str:
         f"{len(result.clips)} clips of the suite {result.suite.name}, by `{command}`:",
         first_table(result),
         NOTE + (" †: chosen by the very similarity that judges here." if chosen else ""),
+        *cautions(result),
     ])  # fmt: skip
 
 
@@ -136,7 +138,19 @@ def set_tables(result: RunResult) -> list[str]:
             if rows:
                 head = ["system", *(heading(name) for name in names)]
                 parts.append(f"### {group}, {label(embedder)}\n\n" + table(head, rows))
+        if any(known.values()):
+            used = {s.spec: s.patches[embedder] for s in result.systems if embedder in s.patches}
+            parts.append(small_samples.about_patches(used))
     return parts
+
+
+def cautions(result: RunResult) -> list[str]:
+    """What the numbers of clips mean for distances and tests, where there is something to say."""
+    found = [small_samples.about_tests(result.pairs.values())]
+    if result.reference is not None and result.embedders:
+        own = {label(embedder): item for embedder, item in result.reference.halves.items()}
+        found.insert(0, small_samples.about_reference(result.reference.n_files, own))
+    return [text for text in found if text]
 
 
 def advantage(name: str, pairing: Pairing) -> float:
@@ -241,7 +255,14 @@ def about(result: RunResult, command: str) -> str:
 def page(result: RunResult, command: str) -> str:
     """The whole page as Markdown. command: that makes it."""
     parts = [f"# Systems compared on {result.suite.name}", about(result, command), "## Result", first_table(result)]
-    parts += [NOTE, disadvantages(result), "## All measures", *set_tables(result), *group_tables(result)]
+    parts += [
+        NOTE,
+        *cautions(result),
+        disadvantages(result),
+        "## All measures",
+        *set_tables(result),
+        *group_tables(result),
+    ]
     tests = pair_tables(result)
     parts += ["## All tests", *tests] if tests else []
     return "\n\n".join([*parts, failures(result)]) + "\n"
@@ -253,6 +274,7 @@ def as_json(result: RunResult, command: str) -> dict[str, Any]:
         "made_by": f"OpenVMAS {__version__}", "command": command, "suite": result.suite.name, "seed": result.seed,
         "judge": result.judge, "other_judges": result.others, "seeds": {"n": result.seeds[0], "clips": result.seeds[1]},
         "clips": [clip.name for clip in result.clips], "broken": result.broken,
+        "cautions": cautions(result),
         "coverage": {c.source: {"listed": c.listed, "found": c.found} for c in result.suite.coverage},
         "systems": [
             {
@@ -260,6 +282,7 @@ def as_json(result: RunResult, command: str) -> dict[str, Any]:
                 "cpu_seconds_per_second": s.cost,
                 "summary": {name: asdict(interval) | {"clips": n} for name, (interval, n) in s.summary.items()},
                 "sets": s.sets,
+                "patches": {e: {"used": n, "of": of} for e, (n, of) in s.patches.items()},
                 "clips": {name: {"wall": m.wall, "cpu": m.cpu, "values": m.values} for name, m in s.made.items()},
             }
             for s in result.systems

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from openvmas import __version__
+from openvmas.eval.benchmark import small_samples
 from openvmas.eval.benchmark.folder_measures import MeasuredFolder, Pairing
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
@@ -71,8 +72,9 @@ def page(
     compared: Mapping[str, Interval] | None = None,
     pairs: Mapping[str, Pairing] | None = None,
     embedder: str | None = None,
+    halves: Interval | None = None,
 ) -> str:
-    """All tables of one run as Markdown."""
+    """All tables of one run as Markdown. halves: of the reference (`small_samples.halves`)."""
     who = label(embedder or "")
     parts = [f"## {estimated.path.name or estimated.path}: {len(estimated.files)} files", summary_table(summary)]
     if estimated.broken:
@@ -83,8 +85,10 @@ def page(
         name = reference.path.name or str(reference.path)
         if compared:
             parts += [f"### Distance from {name}, {len(reference.files)} files ({who})", interval_table(compared)]
+            parts.append(small_samples.about_reference(len(reference.files), {who: halves} if halves else {}))
         if pairs:
             parts += [f"### Clips of the same name in {name} (reference)", pair_table(pairs)]
+            parts += [text for text in [small_samples.about_tests(pairs.values())] if text]
         elif pairs is not None:
             parts.append(f"No two clips of {name} have the names of clips here, so nothing is compared in pairs.")
     if "similarity" in summary:
@@ -92,6 +96,9 @@ def page(
             "Similarity is that of `openvmas.similarity`; ranks are among the music of this folder, and by chance half "
             "of the other music fits less." + (f" {OTHERS}" if f"similarity:{embedder}" in summary else "")
         )
+    if variety or compared:
+        folders = [folder for folder in (estimated, reference) if folder is not None]
+        parts.append(small_samples.about_patches({str(f.path.name): small_samples.count_patches(f) for f in folders}))
     parts.append(
         "Intervals: bootstrap over files (BCa), of whole sets jackknife over files; p: paired permutation test with "
         "Holm's correction; d: Cohen's d of the differences; delta: Cliff's. An empty cell: nothing can be said."
@@ -107,6 +114,7 @@ def as_json(
     compared: Mapping[str, Interval] | None = None,
     pairs: Mapping[str, Pairing] | None = None,
     embedder: str | None = None,
+    halves: Interval | None = None,
 ) -> dict[str, Any]:
     """Everything of `page` and the figures of every file, as plain values; what cannot be said is None."""
     found: dict[str, Any] = {
@@ -124,6 +132,7 @@ def as_json(
             "reference_files": {file.name: file.values for file in reference.files},
             "reference_broken": reference.broken,
             "distances": compared or {},
+            "reference_halves": halves,
             "pairs": pairs or {},
         }
     return plain(found)
