@@ -40,15 +40,36 @@ class MusicEmbedding(nn.Module):
         self.dropout = nn.Dropout(0.3)
         self.to_embedding = nn.Linear(n_queries * width, embedding)
 
-    def forward(self, hidden: Tensor, n_steps: Tensor | None = None) -> Tensor:
-        """hidden [B, S, D]; n_steps [B]: how many steps are valid (default all)."""
+    def forward(self, hidden: Tensor, n_steps: Tensor | None = None, chance: Tensor | None = None) -> Tensor:
+        """hidden [B, S, D]; n_steps [B]: how many steps are valid (default all).
+
+        chance [B]: seed of each clip's dropout in training; if left out PyTorch's own generator draws.
+        """
         x = normalize(hidden)
         scores = torch.tanh(self.to_keys(x)) @ self.queries.T
         if n_steps is not None:
             past_end = torch.arange(hidden.shape[1], device=hidden.device) >= n_steps[:, None]
             scores = scores.masked_fill(past_end[..., None], -1e9)
         pooled = scores.softmax(1).to(x.dtype).transpose(1, 2) @ x
-        return F.normalize(self.to_embedding(self.dropout(pooled.flatten(1))).float(), dim=-1)
+        kept = pooled.flatten(1)
+        if chance is None:
+            kept = self.dropout(kept)
+        elif self.training:
+            share = self.dropout.p
+            kept = kept * (uniform(chance, kept.shape[1]) >= share) / (1 - share)
+        return F.normalize(self.to_embedding(kept).float(), dim=-1)
+
+
+def uniform(seeds: Tensor, n: int) -> Tensor:
+    """Numbers in [0, 1) by seed and place alone: seeds [B] int64 → [B, n] float64.
+
+    A generator's numbers depend on which other clips a process has; these do not, so that any number of processes drops
+    the same. The mixing is that of SplitMix64 (Steele et al. 2014); integers wrap around.
+    """
+    x = seeds[:, None] * 0x5851F42D4C957F2D + torch.arange(1, n + 1, device=seeds.device) * -0x61C8864680B583EB
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        x = (x ^ (x >> shift & (1 << 64 - shift) - 1)) * factor
+    return (x >> 11 & (1 << 53) - 1).double() / (1 << 53)
 
 
 class TimedEmbedding(nn.Module):

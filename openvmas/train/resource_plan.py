@@ -137,7 +137,7 @@ def blank_batch(config: Any, recipe: JointRecipe, n: int, feature_width: int) ->
         curves=torch.zeros(n, steps, config.n_curves), semantics=torch.zeros(n, steps, 2 * config.n_axes),
         onsets=torch.zeros(n, steps), picture=torch.zeros(n, steps, 4),
         features=torch.zeros(n, frames, feature_width), has_features=torch.ones(n),
-        pieces=torch.zeros(n, dtype=torch.int64),
+        pieces=torch.zeros(n, dtype=torch.int64), chance=torch.zeros(n, dtype=torch.int64),
     )  # fmt: skip
 
 

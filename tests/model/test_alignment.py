@@ -28,6 +28,7 @@ from openvmas.model.alignment import (
     retrieval_ranks,
     timed_loss,
     unconditioned_hidden,
+    uniform,
 )
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
 
@@ -289,3 +290,17 @@ def test_timed_loss_tells_when_even_with_one_clip() -> None:
 
 def moments_at(embedded: torch.Tensor, shift: int) -> torch.Tensor:
     return embedded.unflatten(1, (3, 40)).roll(-shift, dims=-1)
+
+
+def test_dropout_by_the_seed_of_a_clip_does_not_know_its_neighbours() -> None:
+    """The masks of several processes together are those of one."""
+    seeds = torch.tensor([3, -5, 2**62 - 1, 3])
+    found = uniform(seeds, 4000)
+    assert torch.equal(found[0], found[3]) and torch.equal(found[1:2], uniform(seeds[1:2], 4000))
+    assert found.min() >= 0 and found.max() < 1
+    assert abs(found.mean() - 0.5) < 0.02 and abs(found.var() - 1 / 12) < 0.005
+    assert abs(torch.corrcoef(found[:3]) - torch.eye(3)).max() < 0.06
+    pool, hidden = MusicEmbedding(12, 6).train(), torch.randn(4, 20, 12)
+    torch.testing.assert_close(pool(hidden, chance=seeds)[2:], pool(hidden[2:], chance=seeds[2:]))
+    assert not torch.allclose(pool(hidden[:1], chance=seeds[:1]), pool(hidden[:1], chance=seeds[1:2]))
+    torch.testing.assert_close(pool.eval()(hidden, chance=seeds), pool(hidden))

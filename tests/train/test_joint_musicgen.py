@@ -28,6 +28,7 @@ def make_batch() -> PairBatch:
         features=torch.randn(B, FRAMES, WIDTH, generator=generator),
         has_features=torch.tensor([1.0] * PAIRS + [0.0] * (B - PAIRS)),
         pieces=torch.arange(B),
+        chance=torch.arange(B),
     )
 
 

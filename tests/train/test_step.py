@@ -53,7 +53,6 @@ def gradients(clips, parts: int, stand_in: float) -> tuple[float, dict[str, torc
     for name in ("video", "music"):  # negatives of an earlier batch
         getattr(model.queue, name)[:3] = torch.nn.functional.normalize(torch.randn(3, 16), dim=1)
     model.queue.count.fill_(3)
-    model.music.dropout.p = 0.0  # its masks are of each part's own
     batch = collate(clips, model.decoder.config, 2.0, WIDTH)
     keep = (torch.rand(3, len(clips)) > 0.3).float()
     losses = add_gradients(model, model, batch, keep, batch.n_pairs, recipe, World(), nullcontext())

@@ -193,7 +193,9 @@ class JointModel(nn.Module):
             assert self.video is not None
             seen = self.video(batch.features, batch.picture, has_features=batch.has_features)
             hidden = self.decoder.hidden(batch.tokens[:n_uncond], uncond)
-            return PassOutput(nothing, nothing, nothing, nothing, self.embeddings(seen, hidden, n_pairs, recipe))
+            return PassOutput(
+                nothing, nothing, nothing, nothing, self.embeddings(seen, hidden, batch.chance, n_pairs, recipe)
+            )
         condition, seen = self.cond(batch, keep)
         n = len(batch.tokens)
         tokens = torch.cat([batch.tokens, batch.tokens[:n_uncond]])
@@ -206,21 +208,24 @@ class JointModel(nn.Module):
             onset = alignment.onset_loss(self.onsets(hidden[:n]), (batch.onsets > 0).float(), weights.beats)
         embeddings, reading = PairEmbeddings(), nothing
         if seen is not None and n_uncond:
-            embeddings = self.embeddings(seen, hidden[n:], n_pairs, recipe)
+            embeddings = self.embeddings(seen, hidden[n:], batch.chance, n_pairs, recipe)
             if recipe.timed_weight:
                 is_onset = (batch.onsets[:n_uncond] > 0).float()
                 reading = alignment.onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
 
-    def embeddings(self, seen: Encoded, hidden: Tensor, n_pairs: int, recipe: JointRecipe) -> PairEmbeddings:
-        """Embeddings of both sides. seen: of all clips.
+    def embeddings(
+        self, seen: Encoded, hidden: Tensor, chance: Tensor, n_pairs: int, recipe: JointRecipe
+    ) -> PairEmbeddings:
+        """Embeddings of both sides. seen, chance (seeds [B]): of all clips.
 
         hidden [n, S, D]: unconditional states of the first n clips, as their music may not know their picture.
         """
         found = PairEmbeddings()
         if (recipe.contrastive_weight and n_pairs) or recipe.stand_in_weight:
             video = seen.embedding[: len(hidden)].clone()  # FSDP2 wants no views out of a forward pass
-            found = found._replace(video=video, music=self.music(hidden), scale=self.temperature())
+            music = self.music(hidden, chance=chance[: len(hidden)])
+            found = found._replace(video=video, music=music, scale=self.temperature())
         if recipe.timed_weight and n_pairs:
             video, music = self.video_timed(seen.motion[:n_pairs]), self.music_timed(hidden[:n_pairs])
             found = found._replace(timed_video=video, timed_music=music, timed_scale=self.timed_temperature())
@@ -253,16 +258,15 @@ class JointModel(nn.Module):
 
 
 class BatchPart(NamedTuple):
-    """Some clips of a batch, those with a picture first. rows: their rows in the batch; seed: for dropout."""
+    """Some clips of a batch, those with a picture first. rows: their rows in the batch."""
 
     batch: PairBatch
     keep: Tensor
     rows: Tensor
     n_pairs: int
-    seed: int
 
 
-def split_batch(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int, seed: int) -> Iterator[BatchPart]:
+def split_batch(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int) -> Iterator[BatchPart]:
     """Parts of a batch with equal numbers of pairs and of music. keep [3, B]."""
     n, device = len(batch.tokens), batch.tokens.device
     n_music = n - n_pairs
@@ -271,25 +275,25 @@ def split_batch(batch: PairBatch, keep: Tensor, n_pairs: int, n_parts: int, seed
                   (n_pairs + i * n_music // n_parts, n_pairs + (i + 1) * n_music // n_parts))  # fmt: skip
         rows = torch.cat([torch.arange(*pair, device=device) for pair in bounds])
         part = PairBatch(**{name: value[rows] for name, value in vars(batch).items()})
-        yield BatchPart(part, keep[:, rows], rows, bounds[0][1] - bounds[0][0], seed * n_parts + i)
+        yield BatchPart(part, keep[:, rows], rows, bounds[0][1] - bounds[0][0])
 
 
 def add_gradients(
     model: Any, whole: JointModel, batch: PairBatch, keep: Tensor, n_pairs: int, recipe: JointRecipe, world: World,
-    autocast: AbstractContextManager[Any], step: int = 0,
+    autocast: AbstractContextManager[Any],
 ) -> Losses:  # fmt: skip
     """Add the gradients of this process's share of a batch to the parameters; returns the losses of the whole batch.
 
     model: a distributed wrapper of `whole`, or `whole` itself. Every process must have as many pairs and as much
-    music. Chance (dropout) is by seed, step, process and part alone, so that a resumed run does the same.
+    music. Chance (dropout) is by the seeds of the clips alone, so that a resumed run and another number of processes do
+    the same.
     """
     n = len(batch.tokens)
     n_uncond = whole.n_uncond(n, recipe)
     weights = whole.loss_weights(batch, n_uncond, recipe)
     # Wrappers take the mean over processes, so each scales its sum up.
     scaled = weights.tokens * (world.size / world.sum(weights.tokens.sum()))
-    seed = (recipe.seed * 1_000_003 + step) * world.size + world.rank
-    parts = list(split_batch(batch, keep, n_pairs, recipe.accumulate, seed))
+    parts = list(split_batch(batch, keep, n_pairs, recipe.accumulate))
     with autocast:
         given = contrast_parts(model, whole, parts, batch, n_pairs, recipe) if n_uncond and len(parts) > 1 else None
     likelihood = onset = reading = contrastive = torch.zeros((), device=batch.tokens.device)
@@ -300,7 +304,6 @@ def add_gradients(
         share = len(part.rows) / n
         # DDP sums over processes once; sharded gradients are summed at once, as a whole one may not fit.
         waiting = model.no_sync() if hasattr(model, "no_sync") and i < len(parts) - 1 else nullcontext()
-        torch.manual_seed(part.seed)
         with waiting:
             with autocast:
                 passed: PassOutput = model(
@@ -330,7 +333,6 @@ def contrast_parts(
     found: list[PairEmbeddings] = []
     with torch.no_grad():
         for part in parts:
-            torch.manual_seed(part.seed)  # the second pass draws the same dropout
             found.append(model(part.batch, part.keep, recipe, None, part.n_pairs, len(part.rows)).embeddings)
     order = torch.cat([part.rows for part in parts])
     leaves: dict[str, Tensor] = {}

@@ -140,7 +140,8 @@ class Batches:
         found = []
         for i in self.own:
             generator = np.random.default_rng((self.recipe.seed, step, i))
-            found.append(self.clips[i].draw(generator, n_steps, n_steps - config.n_codebooks + 1))
+            clip = self.clips[i].draw(generator, n_steps, n_steps - config.n_codebooks + 1)
+            found.append(replace(clip, chance=int(generator.integers(2**62))))
         generator = np.random.default_rng((self.recipe.seed, step))
         keep = draw_keep(generator, self.recipe, self.n_all, self.n_all_pairs)
         return collate(found, *self.sizes), keep[:, self.rows]
@@ -233,7 +234,7 @@ def train(
         autocast = torch.autocast(world.device.partition(":")[0], torch.bfloat16, enabled=is_mixed)
         for optimizer in optimizers.values():
             optimizer.zero_grad(set_to_none=True)
-        losses = add_gradients(model, whole, batch, keep, drawn.n_pairs, recipe, world, autocast, run.step)
+        losses = add_gradients(model, whole, batch, keep, drawn.n_pairs, recipe, world, autocast)
         norm = distributed.reduce_and_clip_gradients(whole, world, 1.0)
         for optimizer in optimizers.values():
             optimizer.step()

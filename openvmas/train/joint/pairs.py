@@ -47,7 +47,7 @@ class TrainingClip:
 
     condition: the condition of the decoder, S steps. onsets: [S] the music's accents as they are. curves: [S, 4] of the
     picture (model.video_encoder.PICTURE_CURVES), or what stands in for it. features: [F, W] of frames, or None.
-    piece: clips of the same piece have the same number.
+    piece: clips of the same piece have the same number. chance: seed of what is drawn for it later, such as dropout.
     """
 
     codes: np.ndarray
@@ -56,6 +56,7 @@ class TrainingClip:
     curves: np.ndarray
     features: np.ndarray | None
     piece: int
+    chance: int = 0
 
 
 @dataclass(frozen=True)
@@ -395,7 +396,7 @@ class PairBatch(Batch):
     """Tensors of clips, those with a picture first.
 
     onsets [B, S] of the music; picture [B, S, 4]; features [B, F, W], zeros without a picture; has_features [B] of 0 or
-    1; pieces [B].
+    1; pieces [B]; chance [B]: seeds of what is drawn for each clip.
     """
 
     onsets: Tensor
@@ -403,6 +404,7 @@ class PairBatch(Batch):
     features: Tensor
     has_features: Tensor
     pieces: Tensor
+    chance: Tensor
 
     @property
     def n_pairs(self) -> int:
@@ -423,6 +425,7 @@ def collate(clips: Sequence[TrainingClip], config: DecoderConfig, fps: float, fe
         "features": [nothing if clip.features is None else clip.features for clip in clips],
         "has_features": [np.float32(clip.features is not None) for clip in clips],
         "pieces": [np.int64(clip.piece) for clip in clips],
+        "chance": [np.int64(clip.chance) for clip in clips],
     }
     return PairBatch(**{name: torch.from_numpy(np.stack(values)) for name, values in rows.items()})
 
