@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ import pytest
 from openvmas.condition import AXES
 from openvmas.data.curation.set_splits import Split, make_set
 from openvmas.data.montage.bank import Bank
+from openvmas.data.shards.loader import Clips
 from openvmas.data.shards.tar_shards import write_shards
 from openvmas.data.stages.packed import pack_codes, pack_curve, pack_events, pack_features, pack_unit
 from openvmas.errors import InputError
@@ -163,3 +168,19 @@ def test_weak_pairs_mean_the_same_and_say_nothing_of_when() -> None:
                      for e in make_examples().examples])  # fmt: skip
     with pytest.raises(InputError, match="no track has tags"):
         WeakPairs(bare, make_bank())
+
+
+def test_the_reader_of_the_documentation_reads_a_set_with_plain_webdataset(tmp_path: Path) -> None:
+    folder, _, codes, features = make_shards(tmp_path)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "data" / "sets.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.S)
+    paths = [str(path) for path in sorted((folder / "shards").glob("*.tar"))]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split(maxsplit=1)[1].strip() == "(8, 300) (6, 16)"
+    head: dict[str, Any] = {}
+    exec(code[: code.index("for sample")].replace("import webdataset", ""), head)
+    found = Clips(folder)[0]
+    sample = {"json": json.loads(found["record"].to_json()), **{f"{name}.npy": found[name] for name in found}}
+    assert np.array_equal(head["codes_of"](sample), codes)
+    np.testing.assert_allclose(head["features_of"](sample), features, atol=0.4)
