@@ -1,33 +1,49 @@
-"""The stated mapping from what a picture shows to what music should be like: the rules of `concepts.toml`.
+"""The mapping from what a picture shows to what music should be like: a learned head, and stated rules beside it.
 
-Every rule has a cue in [0, 1] (or [-1, 1] where it has two sides) and the axes that it moves, in standard deviations.
-The effects of all rules are added and limited to [-2, 2]. It is to be replaced by what is learned from pairs.
+The head (`weights/picture_mood.npz`) is linear in what the backbone sees and in light and colour. It was learned from
+2,074 pictures that were labelled by looking (docs/pictures.md) and speaks on the axes on which it agrees with such
+labels better than the rules do. The rules of `concepts.toml` speak on the others, for motion and cutting on all, and
+they are the explanation. A rule has a cue in [0, 1] (or [-1, 1] where it has two sides) and the axes that it moves, in
+standard deviations. All effects are added and limited to [-2, 2].
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from openvmas.condition import AXES, MOOD_AXES
+from openvmas.condition import AXES, FEELING_AXES, MOOD_AXES, STYLE_AXES
+from openvmas.errors import ModelError
 from openvmas.vision.analysis import VideoAnalysis
-from openvmas.vision.backbone import N_CLASSES, read_class_names
+from openvmas.vision.backbone import N_CLASSES, N_FEATURES, read_class_names
 
+HEAD = Path(__file__).parent / "weights" / "picture_mood.npz"
 LIMIT = 2.0
 MIN_EFFECT = 0.35  # a style, feeling or instrument that moves less than this is not mentioned
+# A still says nothing of these, so the head, which learned from stills, leaves them to the rules.
+MOTION_CUES = ("lively", "fast_cutting", "still")
+PIECE = 4.0  # s, the longest span that is judged as one
+MEMORY = 4.0  # s, over which a mood lingers within a shot
+LOOKS = ("brightness", "saturation", "warmth", "contrast")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """When `cue` is 1 the axes move by these many standard deviations (and by minus that where it is -1)."""
+    """When `cue` is 1 the axes move by these many standard deviations (and by minus that where it is -1).
+
+    seen: what a viewer would call it when the cue is there; unseen: when it is on its other side ("" if it has none).
+    """
 
     cue: str
     sentence: str
     effects: dict[str, float]
+    seen: str
+    unseen: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +52,29 @@ class Mapping:
 
     concepts: dict[str, np.ndarray]
     rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A linear map. axes: the A names it speaks on; weights: [I, A] and bias: [A], to standard deviations."""
+
+    axes: tuple[str, ...]
+    weights: np.ndarray
+    bias: np.ndarray
+
+    def judge(self, features: np.ndarray, looks: np.ndarray) -> np.ndarray:
+        """Axes of spans: [N, A]. features: [N, 1280], means over each span; looks: [N, 4], in the order of LOOKS."""
+        inputs = np.concatenate([np.sqrt(np.maximum(features, 0)), look_terms(looks)], axis=1)
+        return inputs @ self.weights + self.bias
+
+
+@dataclass(frozen=True)
+class MoodCurve:
+    """The head's word over time. starts, ends: [P] s, pieces of shots one after the other; axes: [P, A]."""
+
+    starts: np.ndarray
+    ends: np.ndarray
+    axes: np.ndarray
 
 
 @functools.cache
@@ -53,19 +92,120 @@ def read_mapping() -> Mapping:
     return Mapping(concepts, tuple(Rule(**rule) for rule in table["rules"]))
 
 
+@functools.cache
+def read_head() -> Head:
+    """The head, read when the first picture is described. Raises ModelError if its file is damaged."""
+    try:
+        with np.load(HEAD) as data:
+            axes = tuple(str(axis) for axis in data["axes"])
+            return Head(axes, data["weights"].astype(np.float32), data["bias"].astype(np.float32))
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"The weights {HEAD.name} cannot be read ({error}); reinstall openvmas.") from error
+
+
+def look_terms(looks: np.ndarray) -> np.ndarray:
+    """Light and colour as the head is given them: [N, 14] of looks [N, 4], with squares, roots and products."""
+    light, colour, warmth, contrast = np.asarray(looks, np.float32).T
+    return np.stack(
+        [
+            *(light, colour, warmth, contrast, light**2, colour**2, warmth**2, contrast**2),
+            *(light * colour, light * contrast, colour * contrast, light * warmth),
+            *(np.sqrt(np.maximum(light, 0)), np.sqrt(np.maximum(colour, 0))),
+        ],
+        axis=1,
+    )
+
+
 def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
     """Semantics of the music that a span of a picture asks for: axis → value in [-2, 2], standard deviations.
 
     start, end: s. The mood axes are always there; styles, feelings and instruments only if the picture speaks for (or
-    against) them.
+    against) them. Analyses without the backbone's features are described by the rules alone.
     """
     values = cues(analysis, start, end)
-    total: dict[str, float] = {axis: 0.0 for axis in AXES}
+    learned = _learned(analysis, start, end)
+    total = dict.fromkeys(AXES, 0.0) | learned
+    for rule in read_mapping().rules:
+        for axis, weight in rule.effects.items():
+            if axis not in learned or rule.cue in MOTION_CUES:
+                total[axis] += weight * values[rule.cue]
+    return _mention(total)
+
+
+def describe_by_rules(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
+    """Semantics by the stated rules alone, as `describe` gives them."""
+    values = cues(analysis, start, end)
+    total = dict.fromkeys(AXES, 0.0)
     for rule in read_mapping().rules:
         for axis, weight in rule.effects.items():
             total[axis] += weight * values[rule.cue]
+    return _mention(total)
+
+
+def _mention(total: dict[str, float]) -> dict[str, float]:
     limited = {axis: round(float(np.clip(value, -LIMIT, LIMIT)), 3) for axis, value in total.items()}
     return {axis: value for axis, value in limited.items() if axis in MOOD_AXES or abs(value) >= MIN_EFFECT}
+
+
+def _learned(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
+    """The head's mean over a span: axis → standard deviations; nothing without features."""
+    curve = judge_over_time(analysis, start, end)
+    if not len(curve.axes):
+        return {}
+    shares = np.minimum(curve.ends, end) - np.maximum(curve.starts, start)
+    mean = np.average(curve.axes, axis=0, weights=np.maximum(shares, 1e-6))
+    return dict(zip(read_head().axes, mean.tolist(), strict=True))
+
+
+def judge_over_time(analysis: VideoAnalysis, start: float, end: float) -> MoodCurve:
+    """The mood of the picture between two moments (s), piece by piece: smooth within a shot, new after a cut.
+
+    Pieces are shots, in parts of at most PIECE. A shot of PIECE and more stands for itself; shorter ones take the more
+    of their neighbours the shorter they are, for what is seen for half a second is no mood. Empty without features.
+    """
+    width = analysis.features.shape[1] if analysis.features.ndim == 2 else 0
+    if width != N_FEATURES or not len(analysis.feature_times) or not np.any(analysis.features):
+        return MoodCurve(np.zeros(0), np.zeros(0), np.zeros((0, 0)))
+    edges, shots = _pieces(analysis)
+    first = int(np.clip(np.searchsorted(edges[1:], start, side="right"), 0, len(shots) - 1))
+    last = int(np.clip(np.searchsorted(edges[:-1], end, side="left"), first + 1, len(shots)))
+    low, high = max(first - 8, 0), min(last + 8, len(shots))  # what lies further away hardly counts
+    edges, shots = edges[low : high + 1], shots[low:high]
+    times = analysis.feature_times
+    looks = np.stack([analysis.looks[name] for name in LOOKS], axis=1)
+    features = np.zeros((len(shots), N_FEATURES), np.float32)
+    seen = np.zeros((len(shots), len(LOOKS)), np.float32)
+    for i, (a, b) in enumerate(itertools.pairwise(edges)):
+        rows = slice(*np.searchsorted(times, [a, b]))
+        if rows.start >= rows.stop:  # a shot between two looks at the picture
+            nearest = int(np.argmin(np.abs(times - (a + b) / 2)))
+            rows = slice(nearest, nearest + 1)
+        features[i] = analysis.features[rows].astype(np.float32).mean(axis=0)
+        seen[i] = looks[rows].mean(axis=0)
+    said = read_head().judge(features, seen)
+    kept = slice(first - low, last - low)
+    weights = _neighbours(edges, shots)[kept]
+    return MoodCurve(edges[:-1][kept], edges[1:][kept], weights @ said)
+
+
+def _pieces(analysis: VideoAnalysis) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [P + 1] of the pieces, s, and the number of the shot of each [P]."""
+    edges, shots = [0.0], []
+    for number, shot in enumerate(analysis.shots):
+        n = max(int(np.ceil((shot.end - shot.start) / PIECE)), 1)
+        edges += list(np.linspace(shot.start, shot.end, n + 1)[1:])
+        shots += [number] * n
+    return np.array(edges), np.array(shots)
+
+
+def _neighbours(edges: np.ndarray, shots: np.ndarray) -> np.ndarray:
+    """The weight of every piece in the mood of each: [P, P], rows sum to 1."""
+    lengths, middles = np.diff(edges), (edges[:-1] + edges[1:]) / 2
+    near = np.exp(-np.abs(middles[:, None] - middles) / MEMORY) * np.maximum(lengths, 1e-3)
+    own = np.array([lengths[shots == shot].sum() for shot in shots])
+    across = np.clip(1 - own / PIECE, 0, 1)[:, None]
+    weights = near * np.where(shots[:, None] == shots, 1.0, across)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 def explain(analysis: VideoAnalysis, start: float, end: float) -> list[str]:
@@ -75,6 +215,32 @@ def explain(analysis: VideoAnalysis, start: float, end: float) -> list[str]:
         ((abs(values[r.cue]), r) for r in read_mapping().rules if abs(values[r.cue]) >= 0.15), key=lambda p: -p[0]
     )
     return [f"{rule.cue} {values[rule.cue]:+.2f}: {rule.sentence}" for _, rule in spoken]
+
+
+def summarize(analysis: VideoAnalysis, start: float, end: float) -> str:
+    """What is seen in a span, and what it should sound like, in a few words: "sea, dim, slow: calm, sad, ambient"."""
+    values = cues(analysis, start, end)
+    strongest = sorted(read_mapping().rules, key=lambda rule: -abs(values[rule.cue]))
+    seen = [
+        word
+        for rule in strongest
+        if abs(values[rule.cue]) >= 0.3 and (word := rule.seen if values[rule.cue] > 0 else rule.unseen)
+    ]
+    said = describe(analysis, start, end)
+    mood = [
+        word
+        for axis, low, high in (("arousal", "calm", "lively"), ("valence", "gloomy", "cheerful"))
+        if abs(said[axis]) >= 0.5 and (word := high if said[axis] > 0 else low)
+    ]
+    styles = style_words(said)
+    shown = ", ".join(dict.fromkeys(seen[:3])) or "nothing in particular"
+    return f"{shown}: {', '.join([*mood, *styles]) or 'neutral'}"
+
+
+def style_words(values: dict[str, float], n: int = 3) -> list[str]:
+    """The n styles and feelings that speak loudest, loudest first; fewer if fewer speak."""
+    spoken = {axis: values[axis] for axis in STYLE_AXES + FEELING_AXES if values.get(axis, 0.0) > 0}
+    return sorted(spoken, key=lambda axis: -spoken[axis])[:n]
 
 
 def cues(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
