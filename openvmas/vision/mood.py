@@ -29,6 +29,8 @@ MIN_EFFECT = 0.35  # a style, feeling or instrument that moves less than this is
 MOTION_CUES = ("lively", "fast_cutting", "still")
 PIECE = 4.0  # s, the longest span that is judged as one
 MEMORY = 4.0  # s, over which a mood lingers within a shot
+MIN_SEEN = 0.3  # a cue weaker than this is not named
+ALIKE = {"bright": "light", "dark": "light", "lively": "pace", "still": "pace"}  # cues with one word between them
 LOOKS = ("brightness", "saturation", "warmth", "contrast")
 
 
@@ -218,23 +220,23 @@ def explain(analysis: VideoAnalysis, start: float, end: float) -> list[str]:
 
 
 def summarize(analysis: VideoAnalysis, start: float, end: float) -> str:
-    """What is seen in a span, and what it should sound like, in a few words: "sea, dim, slow: calm, sad, ambient"."""
-    values = cues(analysis, start, end)
-    strongest = sorted(read_mapping().rules, key=lambda rule: -abs(values[rule.cue]))
-    seen = [
-        word
-        for rule in strongest
-        if abs(values[rule.cue]) >= 0.3 and (word := rule.seen if values[rule.cue] > 0 else rule.unseen)
-    ]
+    """What is seen in a span and what it asks for, in a few words: "sea, dim, slow: calm, tender, ambient"."""
+    values, mapping = cues(analysis, start, end), read_mapping()
+    # Things before looks, each the strongest first; light and pace are said once.
+    order = sorted(mapping.rules, key=lambda rule: (rule.cue not in mapping.concepts, -abs(values[rule.cue])))
+    seen: dict[str, str] = {}
+    for rule in order:
+        word = rule.seen if values[rule.cue] > 0 else rule.unseen
+        if word and abs(values[rule.cue]) >= MIN_SEEN:
+            seen.setdefault(ALIKE.get(rule.cue, rule.cue), word)
     said = describe(analysis, start, end)
     mood = [
         word
         for axis, low, high in (("arousal", "calm", "lively"), ("valence", "gloomy", "cheerful"))
         if abs(said[axis]) >= 0.5 and (word := high if said[axis] > 0 else low)
     ]
-    styles = style_words(said)
-    shown = ", ".join(dict.fromkeys(seen[:3])) or "nothing in particular"
-    return f"{shown}: {', '.join([*mood, *styles]) or 'neutral'}"
+    shown = ", ".join(list(seen.values())[:3]) or "nothing in particular"
+    return f"{shown}: {', '.join([*mood, *style_words(said)]) or 'neutral'}"
 
 
 def style_words(values: dict[str, float], n: int = 3) -> list[str]:
