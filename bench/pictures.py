@@ -65,7 +65,7 @@ def expected_weights(said: np.ndarray, labels: Labels) -> np.ndarray:
 
 def print_agreement(said: np.ndarray, rules: np.ndarray, seen: Seen, labels: Labels) -> None:
     apart = labels.is_test
-    trained = fit(seen, labels.targets, ~apart)(seen.inputs(2)[apart])
+    trained = fit(seen, labels.targets, labels.is_train)(seen.inputs(2)[apart])
     for i, axis in enumerate(("valence", "arousal")):
         told, sources = labels.targets[:, i], labels.sources
         for name, values in (("head", said[:, i]), ("rules", rules[:, i])):

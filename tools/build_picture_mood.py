@@ -1,10 +1,10 @@
-"""The head that tells from a picture what its music should be like (`openvmas/vision/weights/picture_mood.npz`).
+"""The head that tells what music a picture asks for (`openvmas/vision/weights/picture_mood.npz`).
 
     python tools/build_picture_mood.py look MEDIA SEEN.npz     # fetch the pictures (3 GB), see each: 10 minutes
     python tools/build_picture_mood.py train SEEN.npz          # 20 s; writes the weights into the package
 
-The labels are tools/pictures/labels.csv, made by looking at every picture on contact sheets (docs/pictures.md). The
-pictures come from Debian 12's packages and two wheels and are not kept in the repository.
+The labels are tools/pictures/labels.csv, made by looking at every picture (docs/data/pictures.md). The pictures
+come from Debian 12's packages and two wheels and are not kept in the repository.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def train(seen: Seen, labels: Labels) -> None:
         if is_better:
             chosen.append(i)
             gains.append(DEVIATION[axis] * min(r / SURE, 1.0) / said[:, i].std())
-    head = picture_labels.fit(seen, labels.targets, ~labels.is_test)
+    head = picture_labels.fit(seen, labels.targets, labels.is_train)
     weights, bias = head.weights[:, chosen] * gains, head.bias[chosen] * gains
     write_npz(
         HEAD,
@@ -154,7 +154,7 @@ def train(seen: Seen, labels: Labels) -> None:
             "bias": bias.astype(np.float32),
         },
     )
-    print(f"{HEAD.name}: {len(chosen)} axes, {HEAD.stat().st_size / 1000:.0f} KB, {(~labels.is_test).sum()} pictures")
+    print(f"{HEAD.name}: {len(chosen)} axes, {HEAD.stat().st_size / 1000:.0f} KB, {labels.is_train.sum()} pictures")
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from video_editor import Edit, Take
 
 SEED, N_CLIPS = 17, 60
 DURATION = 16.0  # s
-SIZE, FPS = (480, 270), Fraction(25)
+SIZE, FPS = (320, 180), Fraction(20)  # as much as the analysis looks at
 FEELS = ((1, -1.0), (1, 1.0), (0, -1.0), (0, 1.0))  # column and side: calm, exciting, sad, happy, in turn
 
 

@@ -31,7 +31,8 @@ class Labels:
 
     paths: below the media folder, beginning with the package; spans: [N, 2] s, NaN for stills. targets: [N, A] on
     LEARNED_AXES: valence and arousal in [-1, 1], weights of the style words, instruments 1 fits, -1 is wrong.
-    words: the three style words, best first. is_test: kept apart for clips that no head has seen.
+    words: the three style words, best first. is_train: what the shipped head learns from. is_test: kept apart for clips
+    that it has not seen (the rest is of the same game as some of these).
     """
 
     paths: tuple[str, ...]
@@ -40,6 +41,7 @@ class Labels:
     targets: np.ndarray
     words: tuple[tuple[str, ...], ...]
     no_music: np.ndarray
+    is_train: np.ndarray
     is_test: np.ndarray
 
     @property
@@ -69,6 +71,7 @@ def read_labels(path: Path) -> Labels:
         targets=targets,
         words=tuple(tuple(row["styles"].split()) for row in rows),
         no_music=np.array([row["no_music"] == "1" for row in rows]),
+        is_train=np.array([row["part"] == "train" for row in rows]),
         is_test=np.array([row["part"] == "test" for row in rows]),
     )
 
