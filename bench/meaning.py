@@ -25,7 +25,7 @@ from openvmas.hub.taggers import Musicnn, Yamnet
 from openvmas.planning.schema import ScorePlan, Section
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.vision.analysis import VideoAnalysis
-from openvmas.vision.mood import describe_by_rules
+from openvmas.vision.explanation import describe_by_rules
 
 LABELS = Path(__file__).resolve().parent.parent / "tools" / "pictures" / "clips.csv"
 # Question: column, at most this for one group, at least this for the other.

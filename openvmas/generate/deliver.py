@@ -290,16 +290,13 @@ def watched(
 
 def summarize(analysis: VideoAnalysis) -> dict[str, Any]:
     """An analysis without its curves and features, and each shot's mood in words, in types that JSON has."""
-    from openvmas.vision import mood  # here, so that writing a sidecar does not load the networks' files
+    from openvmas.vision.explanation import summarize as say  # here: a score does not load it
 
     return plain(
         {
             "duration": analysis.duration,
             "fps": analysis.fps,
-            "shots": [
-                dataclasses.asdict(shot) | {"mood": mood.summarize(analysis, shot.start, shot.end)}
-                for shot in analysis.shots
-            ],
+            "shots": [dataclasses.asdict(s) | {"mood": say(analysis, s.start, s.end)} for s in analysis.shots],
             "cuts": analysis.cuts,
             "flashes": analysis.flashes,
             "visual_beats": analysis.visual_beats,

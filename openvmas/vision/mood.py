@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.condition import AXES, FEELING_AXES, MOOD_AXES, STYLE_AXES
+from openvmas.condition import AXES, MOOD_AXES
 from openvmas.errors import ModelError
 from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.backbone import N_CLASSES, N_FEATURES, read_class_names
@@ -29,8 +29,6 @@ MIN_EFFECT = 0.35  # a style, feeling or instrument that moves less than this is
 MOTION_CUES = ("lively", "fast_cutting", "still")
 PIECE = 4.0  # s, the longest span that is judged as one
 MEMORY = 4.0  # s, over which a mood lingers within a shot
-MIN_SEEN = 0.3  # a cue weaker than this is not named
-ALIKE = {"bright": "light", "dark": "light", "lively": "pace", "still": "pace"}  # cues with one word between them
 LOOKS = ("brightness", "saturation", "warmth", "contrast")
 
 
@@ -124,27 +122,16 @@ def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, flo
     start, end: s. The mood axes are always there; styles, feelings and instruments only if the picture speaks for (or
     against) them. Analyses without the backbone's features are described by the rules alone.
     """
-    values = cues(analysis, start, end)
-    learned = _learned(analysis, start, end)
+    return add_rules(_learned(analysis, start, end), cues(analysis, start, end))
+
+
+def add_rules(learned: dict[str, float], values: dict[str, float]) -> dict[str, float]:
+    """What the head says (axis → standard deviations) with what the rules add to it for these cues."""
     total = dict.fromkeys(AXES, 0.0) | learned
     for rule in read_mapping().rules:
         for axis, weight in rule.effects.items():
             if axis not in learned or rule.cue in MOTION_CUES:
                 total[axis] += weight * values[rule.cue]
-    return _mention(total)
-
-
-def describe_by_rules(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
-    """Semantics by the stated rules alone, as `describe` gives them."""
-    values = cues(analysis, start, end)
-    total = dict.fromkeys(AXES, 0.0)
-    for rule in read_mapping().rules:
-        for axis, weight in rule.effects.items():
-            total[axis] += weight * values[rule.cue]
-    return _mention(total)
-
-
-def _mention(total: dict[str, float]) -> dict[str, float]:
     limited = {axis: round(float(np.clip(value, -LIMIT, LIMIT)), 3) for axis, value in total.items()}
     return {axis: value for axis, value in limited.items() if axis in MOOD_AXES or abs(value) >= MIN_EFFECT}
 
@@ -208,41 +195,6 @@ def _neighbours(edges: np.ndarray, shots: np.ndarray) -> np.ndarray:
     across = np.clip(1 - own / PIECE, 0, 1)[:, None]
     weights = near * np.where(shots[:, None] == shots, 1.0, across)
     return weights / weights.sum(axis=1, keepdims=True)
-
-
-def explain(analysis: VideoAnalysis, start: float, end: float) -> list[str]:
-    """The sentences of the rules that speak for this span, strongest cue first, with the cue's value."""
-    values = cues(analysis, start, end)
-    spoken = sorted(
-        ((abs(values[r.cue]), r) for r in read_mapping().rules if abs(values[r.cue]) >= 0.15), key=lambda p: -p[0]
-    )
-    return [f"{rule.cue} {values[rule.cue]:+.2f}: {rule.sentence}" for _, rule in spoken]
-
-
-def summarize(analysis: VideoAnalysis, start: float, end: float) -> str:
-    """What is seen in a span and what it asks for, in a few words: "sea, dim, slow: calm, tender, ambient"."""
-    values, mapping = cues(analysis, start, end), read_mapping()
-    # Things before looks, each the strongest first; light and pace are said once.
-    order = sorted(mapping.rules, key=lambda rule: (rule.cue not in mapping.concepts, -abs(values[rule.cue])))
-    seen: dict[str, str] = {}
-    for rule in order:
-        word = rule.seen if values[rule.cue] > 0 else rule.unseen
-        if word and abs(values[rule.cue]) >= MIN_SEEN:
-            seen.setdefault(ALIKE.get(rule.cue, rule.cue), word)
-    said = describe(analysis, start, end)
-    mood = [
-        word
-        for axis, low, high in (("arousal", "calm", "lively"), ("valence", "gloomy", "cheerful"))
-        if abs(said[axis]) >= 0.5 and (word := high if said[axis] > 0 else low)
-    ]
-    shown = ", ".join(list(seen.values())[:3]) or "nothing in particular"
-    return f"{shown}: {', '.join([*mood, *style_words(said)]) or 'neutral'}"
-
-
-def style_words(values: dict[str, float], n: int = 3) -> list[str]:
-    """The n styles and feelings that speak loudest, loudest first; fewer if fewer speak."""
-    spoken = {axis: values[axis] for axis in STYLE_AXES + FEELING_AXES if values.get(axis, 0.0) > 0}
-    return sorted(spoken, key=lambda axis: -spoken[axis])[:n]
 
 
 def cues(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:

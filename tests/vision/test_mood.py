@@ -10,7 +10,8 @@ from openvmas.settings import CONTROL_RATE
 from openvmas.timeline import Events
 from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
 from openvmas.vision.backbone import read_class_names
-from openvmas.vision.mood import cues, describe, explain, read_mapping
+from openvmas.vision.explanation import explain
+from openvmas.vision.mood import cues, describe, read_mapping
 
 
 def picture(

@@ -14,7 +14,8 @@ from openvmas.timeline import Events
 from openvmas.vision import mood
 from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
 from openvmas.vision.backbone import N_CLASSES, N_FEATURES
-from openvmas.vision.mood import describe, describe_by_rules, judge_over_time, look_terms, read_head, summarize
+from openvmas.vision.explanation import describe_by_rules, summarize
+from openvmas.vision.mood import describe, judge_over_time, look_terms, read_head
 
 
 def seen(features: np.ndarray, cuts=(), energy: float = 0.38, brightness: float = 0.42) -> VideoAnalysis:
