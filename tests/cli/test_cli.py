@@ -139,6 +139,7 @@ def test_analysis_as_json_and_as_npz(folder: Path) -> None:
     summary = json.loads((folder / "silent.analysis.json").read_text())
     assert summary["duration"] == 3.0
     assert (summary["shots"][0]["start"], summary["shots"][-1]["end"]) == (0.0, 3.0)
+    assert all(": " in shot["mood"] for shot in summary["shots"])  # what is seen, and what it asks for
     assert main(["analyze", "silent.mp4", "--quiet", "--output", "curves.npz"]) == 0
     from openvmas.vision.analysis import VideoAnalysis
 
