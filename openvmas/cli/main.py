@@ -103,14 +103,7 @@ def score_one(video: str, chosen: dict[str, Any], quiet: bool) -> None:
         model = scorer.load(chosen.get("model", OutputOptions().model))
         results = model.score_variations(video, progress, **chosen)
     for result in results:
-        note_unknown(result.report["unknown_words"], quiet)
         click.echo(describe(result))
-
-
-def note_unknown(words: Sequence[str], quiet: bool) -> None:
-    """Say which of the user's words changed nothing."""
-    if words and not quiet:
-        click.echo(f"note: these words are not in the list and changed nothing: {', '.join(words)}", err=True)
 
 
 def describe(result: ScoreResult) -> str:
@@ -120,6 +113,7 @@ def describe(result: ScoreResult) -> str:
     return (
         f"{result.path}: {report['duration']:.1f} s of music at {report['tempo']:.0f} BPM, "
         f"seed {report['options']['seed']}, made in {sum(report['seconds'].values()):.1f} s"
+        + (f"; heard as: {report['heard']}" if report["heard"] else "")
         + (f"; left out: {', '.join(dropped)}" if dropped else "")
     )
 
@@ -143,8 +137,8 @@ def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None,
         kept = scorer.open_plan(keep_from) if keep_from else None
         made = scorer.plan(video, progress, kept, **given(values))
         hidden.write_text(write_plan(made), encoding="utf-8")
-    note_unknown(made.unknown_words, quiet)
-    click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits")
+    heard = f"; heard as: {made.heard}" if made.heard else ""
+    click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits{heard}")
     return 0
 
 

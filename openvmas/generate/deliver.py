@@ -318,6 +318,7 @@ def describe_making(
         "tempo": float(prepared.plan.tempo),
         "plan": write_plan(prepared.plan),
         "fit": dataclasses.asdict(prepared.plan.fit),
+        "heard": prepared.plan.heard,
         "unknown_words": prepared.plan.unknown_words,
         "composer": composed,
         "mix": dataclasses.asdict(mixed),

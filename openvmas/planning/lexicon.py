@@ -1,4 +1,8 @@
-"""Text to semantics: what "very calm piano, no drums" says on the axes of `condition.AXES`, by `lexicon.toml`."""
+"""Text to semantics: what "very calm piano, no drums" says on the axes of `condition.AXES`.
+
+Exact words come from `lexicon.toml` and, for other languages, `translations.toml`; so do denials and their scope. What
+stands in neither is understood by learned words (`words`), which are loaded when a text has such a word.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,37 @@ import difflib
 import functools
 import re
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from importlib import resources
 
-from openvmas.condition import AXES
+from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.errors import PlanError
+from openvmas.planning.text import TextCondition
 
 LIMIT = 2.0  # values stay in [-LIMIT, LIMIT]
 NEGATION = -0.8  # "not sad" says less than "sad" does, and the contrary
 MAX_PHRASE = 3  # words in the longest lexicon entry
 SUFFIXES = ("ly", "ness", "es", "s", "ing", "ed", "er", "est", "ful", "y", "ic", "al", "ish")
-
-
-@dataclass(frozen=True)
-class TextCondition:
-    """A text's part of the condition.
-
-    axes: axis name → value in [-LIMIT, LIMIT]; only the axes that something is said about.
-    tempo: what the tempo words suggest, beats per minute, or None; is_tempo_exact where a number was given ("90 bpm").
-    beats_per_bar: what words such as waltz suggest, or None.
-    unknown: words that are in no lexicon, in the order of the text.
-    """
-
-    axes: dict[str, float]
-    tempo: float | None = None
-    is_tempo_exact: bool = False
-    beats_per_bar: int | None = None
-    unknown: tuple[str, ...] = ()
+LEARNED_DENIAL = -0.5  # the same of what is learned, which is less sure
+KNOWN_WEIGHT = 0.6  # of the lexicon's valence and arousal beside the learned ones, were all words but one known
+HEARD_AXIS = 0.2  # least value of valence and arousal, and
+HEARD_OTHER = 0.4  # of a style or feeling, that is taken from learned words
+HEARD_INSTRUMENT = 0.8  # instruments have their names in the lexicon, so others must be clear
+SAID_MOOD, SAID_VERY, SAID_AXIS = 0.45, 1.5, 0.6  # least values that are named
+MOOD_WORDS = {
+    "arousal": ("calm", "energetic"), "valence": ("sombre", "positive"), "danceability": ("undanceable", "danceable"),
+    "acousticness": ("synthetic", "acoustic"), "brightness": ("dark in tone", "bright in tone"),
+    "density": ("sparse", "dense"),
+}  # fmt: skip
+AXIS_WORDS = {"hip_hop": "hip hop", "game": "game music"}
+CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9d々"  # written without spaces between words
+CLAUSE = re.compile(r"[.,;:!?()\n、。，！？；：（）「」…¿¡]+(?!\d)")
+PREFERENCE = re.compile(
+    r"\b(?:(?:lieber|eher)\b(?P<a>[^,.;]+?)\bals\b|(?:plutôt|mieux)\b(?P<b>[^,.;]+?)\bque\b|"
+    r"(?:mejor|antes|más bien)\b(?P<c>[^,.;]+?)\bque\b|rather\b(?P<d>[^,.;]+?)\bthan\b)"
+)
+ELISION = re.compile(r"\b(?:l|d|n|j|qu|s|c|m|t)['’](?=\w\w)")  # French and Italian: l'orgue
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,19 @@ class Entry:
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Everything in `lexicon.toml`. entries: word or phrase → what it says; strengths: word → factor."""
+    """Everything in `lexicon.toml`. entries: word or phrase → what it says; strengths: word → factor.
+
+    translations: the same as entries for words of other languages.
+    """
 
     entries: dict[str, Entry]
+    translations: dict[str, Entry]
     strengths: dict[str, float]
+    sayings: dict[str, str]
     negations: frozenset[str]
+    negations_after: frozenset[str]
+    negations_beside: frozenset[str]
+    contraries: frozenset[str]
     resets: frozenset[str]
     fillers: frozenset[str]
 
@@ -58,87 +74,227 @@ class Lexicon:
         """The entry of the longest phrase that starts at words[i], and how many words it takes (at least 1)."""
         for n_words in range(min(MAX_PHRASE, len(words) - i), 0, -1):
             phrase = " ".join(words[i : i + n_words])
-            if phrase in self.entries:
-                return self.entries[phrase], n_words
+            if entry := self.entries.get(phrase) or self.translations.get(phrase):
+                return entry, n_words
         word = words[i]
-        if any(word in known for known in (self.fillers, self.negations, self.strengths, self.resets)):
+        if self.is_function(word):
             return None, 1
         return next((self.entries[stem] for stem in _stems(word) if stem in self.entries), None), 1
+
+    def is_function(self, word: str) -> bool:
+        """Whether a word only denies, strengthens or fills."""
+        groups = (self.fillers, self.negations, self.negations_after, self.strengths, self.resets, self.contraries)
+        return any(word in known for known in groups)
+
+    @functools.cached_property
+    def unspaced(self) -> re.Pattern[str]:
+        """The known words of languages without spaces, the longest first."""
+        known = [*self.translations, *self.strengths, *self.negations, *self.negations_after, *self.contraries]
+        known += [word for word in self.resets | self.fillers if len(word) > 1 or word in "和与の"]
+        found = {word for word in known if re.fullmatch(f"[{CJK}]+", word)}
+        return re.compile("|".join(sorted(found, key=lambda word: (-len(word), word))))
 
 
 @functools.cache
 def lexicon() -> Lexicon:
     """The lexicon, read when the first text is parsed."""
-    table = tomllib.loads((resources.files("openvmas.planning") / "lexicon.toml").read_text(encoding="utf-8"))
+    folder = resources.files("openvmas.planning")
+    table = tomllib.loads((folder / "lexicon.toml").read_text(encoding="utf-8"))
     entries: dict[str, Entry] = {}
     for row in table["entries"]:
         axes = {axis: float(value) for axis, value in row.get("axes", {}).items()}
         entry = Entry(axes, row.get("tempo"), row.get("beats_per_bar"))
         entries |= dict.fromkeys(row["words"].split(", "), entry)
-    words = (frozenset(table[name].split()) for name in ("negations", "resets", "fillers"))
-    return Lexicon(entries, table["strengths"], *words)
+    translations: dict[str, Entry] = {}
+    for language in tomllib.loads((folder / "translations.toml").read_text(encoding="utf-8")).values():
+        for word, others in language.items():
+            translations |= {other: entries[word] for other in others.split(", ")}
+    names = ("negations", "negations_after", "negations_beside", "contraries", "resets", "fillers")
+    words = (frozenset(table[name].split()) for name in names)
+    return Lexicon(entries, translations, table["strengths"], table["sayings"], *words)
+
+
+@dataclass(frozen=True)
+class _Item:
+    """A word or phrase of the text. entry: None where it is in no lexicon. sign: -1 where it is denied.
+
+    lead: words before it that say nothing by themselves.
+    """
+
+    text: str
+    entry: Entry | None
+    sign: int
+    strength: float = 1.0
+    lead: tuple[str, ...] = ()
 
 
 @dataclass
 class _Parse:
-    """Findings in a text so far. exact_tempos: given as numbers; tempos, metres: suggested by words."""
+    """Findings in a text so far. clauses: content words of each clause; tempos: given as numbers."""
 
-    axes: dict[str, float] = field(default_factory=dict)
+    clauses: list[list[_Item]] = field(default_factory=list)
     exact_tempos: list[float] = field(default_factory=list)
-    tempos: list[float] = field(default_factory=list)
-    metres: list[int] = field(default_factory=list)
-    unknown: dict[str, None] = field(default_factory=dict)
 
     def read_clause(self, words: list[str]) -> None:
         """Add what the words between two commas say; negations and strengths end with the clause."""
         known = lexicon()
-        sign, strength, i = 1.0, 1.0, 0
+        items: list[_Item] = []
+        sign, strength, i = 1, 1.0, 0
+        first, is_open = 0, False  # where the span begins that a later denial would reach; a denial without content
+        is_contrary, lead = False, []
         while i < len(words):
             word = words[i]
             tempo = _tempo_number(words, i)
             entry, n_words = known.find(words, i)
-            i += 2 if tempo is not None else n_words
+            stem = None if entry or n_words > 1 else _denied_stem(word)
             if tempo is not None:
                 self.exact_tempos.append(tempo)
+                n_words = 2
             elif entry is not None:
-                self.add(entry, sign * strength)
-                strength = 1.0
-            elif word in known.negations:
-                sign, strength = NEGATION, 1.0
+                items.append(_Item(" ".join(words[i : i + n_words]), entry, sign, strength, tuple(lead)))
+                strength, is_open, lead = 1.0, False, []
+            elif stem is not None:
+                items.append(_Item(stem, known.find([stem], 0)[0], -sign, strength, tuple(lead)))
+                strength, is_open, lead = 1.0, False, []
+            elif word in known.negations_after and len(items) > first and self._denies_before(words, i, items):
+                begin = len(items) - 1 if word in known.negations_beside else first
+                items[begin:] = [replace(item, sign=-item.sign) for item in items[begin:]]
+                first, sign, is_open = len(items), 1, False
+            elif word in known.negations or word in known.negations_after:
+                sign, strength, is_open = -1, 1.0, True
             elif word in known.resets:
-                sign, strength = 1.0, 1.0
+                sign, strength, first = 1, 1.0, first if is_open or not items else len(items)
             elif word in known.strengths:
                 # "not very sad" denies the strength more than the sadness
                 strength *= 0.5 if sign < 0 and known.strengths[word] > 1 else known.strengths[word]
+                lead.append(word)
+            elif word in known.contraries:
+                is_contrary = True
             elif word not in known.fillers:
-                self.unknown[word] = None
-                strength = 1.0
+                items.append(_Item(word, None, sign if strength > 0 else -sign, strength, tuple(lead)))
+                strength, is_open, lead = 1.0, False, []
+            else:
+                lead.append(word)
+            i += n_words
+        self._close(items, first, is_open, is_contrary)
 
-    def add(self, entry: Entry, strength: float) -> None:
-        """Add an entry's values, times strength; a negated word denies its main values and no tempo."""
-        largest = max(map(abs, entry.axes.values()), default=0.0)
-        for axis, value in entry.axes.items():
-            if strength > 0 or abs(value) >= 0.6 * largest:
-                self.axes[axis] = self.axes.get(axis, 0.0) + value * strength
-        if strength > 0:
-            self.tempos += [entry.tempo] if entry.tempo else []
-            self.metres += [entry.beats_per_bar] if entry.beats_per_bar else []
+    @staticmethod
+    def _denies_before(words: list[str], i: int, items: list[_Item]) -> bool:
+        """Whether words[i] denies what stands before it: that is known, or the denial is a word of its own."""
+        return items[-1].entry is not None or words[i] not in lexicon().negations_beside
+
+    def _close(self, items: list[_Item], first: int, is_open: bool, is_contrary: bool) -> None:
+        """End a clause. A denial with nothing after it denies what came before, in this clause or the last one."""
+        if is_open and len(items) > first:
+            items[first:] = [replace(item, sign=-1) for item in items[first:]]
+        elif (is_open or is_contrary) and not items and self.clauses:
+            before = self.clauses[-1]
+            if is_open or all(item.sign > 0 for item in before):
+                self.clauses[-1] = [replace(item, sign=-1) for item in before]
+        if items:
+            self.clauses.append(items)
+
+    @property
+    def items(self) -> list[_Item]:
+        return [item for clause in self.clauses for item in clause]
+
+    def known_axes(self) -> dict[str, float]:
+        """The sum of all entries; a negated word denies its main values."""
+        axes: dict[str, float] = {}
+        for item in self.items:
+            if item.entry is None:
+                continue
+            strength = item.strength * (1.0 if item.sign > 0 else NEGATION)
+            largest = max(map(abs, item.entry.axes.values()), default=0.0)
+            for axis, value in item.entry.axes.items():
+                if strength > 0 or abs(value) >= 0.6 * largest:
+                    axes[axis] = axes.get(axis, 0.0) + value * strength
+        return axes
+
+    def add_learned(self, axes: dict[str, float]) -> tuple[str, ...]:
+        """Add to the axes what the lexicon does not know, and return the words that say nothing to either."""
+        wanted = [item for item in self.items if item.sign > 0]
+        unread = [item for item in self.items if item.entry is None]
+        if not unread:
+            return ()
+        from openvmas.planning.words import axes_of, is_word, says_something  # only when a text needs them
+
+        self.clauses = [[item for item in clause if item.entry or is_word(item.text)] for clause in self.clauses]
+        wanted = [item for item in wanted if item.entry or is_word(item.text)]
+        strangers = [item for item in wanted if item.entry is None]
+        # One word that says nothing leaves what the lexicon knows of the others alone.
+        is_alone = len(strangers) == 1 < len(wanted)
+        if strangers and not (is_alone and not says_something(strangers[0].text)):
+            clauses = (_join(clause, 1) for clause in self.clauses)
+            heard: dict[str, float] = dict(zip(AXES, axes_of(", ".join(filter(None, clauses))), strict=True))
+            share = 1 - len(strangers) / len(self.items)  # of the words that the lexicon knows
+            _merge(axes, heard, share)
+        for clause in self.clauses:
+            denied = _join([item for item in clause if item.entry is None], -1)
+            if denied:
+                for axis, value in zip(AXES, axes_of(denied), strict=True):
+                    if abs(value) >= HEARD_OTHER and axis not in axes:
+                        axes[axis] = LEARNED_DENIAL * value
+        return tuple(dict.fromkeys(item.text for item in unread if not says_something(item.text)))
 
 
-def parse_text(text: str | None) -> TextCondition:
-    """The condition of a text, from its known words, their negations ("no drums") and strengths ("very calm")."""
+def _join(clause: list[_Item], sign: int) -> str:
+    """The words of a clause that are asked for (sign 1) or denied (-1), as they may have been written."""
+    text = " ".join(word for item in clause if item.sign == sign for word in (*item.lead, item.text))
+    return re.sub(rf"(?<=[{CJK}]) (?=[{CJK}])", "", text)
+
+
+def _merge(axes: dict[str, float], heard: dict[str, float], share: float) -> None:
+    """Add learned values to those of the lexicon. share: of the words that the lexicon knows, in [0, 1]."""
+    for axis, value in heard.items():
+        if axis in ("valence", "arousal"):
+            if axis in axes:
+                axes[axis] = KNOWN_WEIGHT * share * axes[axis] + (1 - KNOWN_WEIGHT * share) * value
+            elif abs(value) >= HEARD_AXIS:
+                axes[axis] = value
+        elif axis not in axes:
+            least = HEARD_INSTRUMENT if axis in INSTRUMENT_AXES else HEARD_OTHER
+            if abs(value) >= least:
+                axes[axis] = value
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_text(text: str | None, is_exact: bool = False) -> TextCondition:
+    """The condition of a text in any language, from its words, negations ("no drums") and strengths ("very calm").
+
+    is_exact: go by the lexicon alone, so that every other word is unknown. What is returned is shared between calls; do
+    not change it.
+    """
     found = _Parse()
-    for clause in re.split(r"[,.;:!?()\n]+(?!\d)", _plain(text or "")):
-        found.read_clause(clause.split())
-    limited = {axis: round(max(-LIMIT, min(LIMIT, found.axes[axis])), 3) for axis in AXES if axis in found.axes}
-    tempos = found.exact_tempos[-1:] or found.tempos
+    for clause in CLAUSE.split(_plain(text or "")):
+        found.read_clause(_divide(clause))
+    axes = found.known_axes()
+    strangers = tuple(dict.fromkeys(item.text for item in found.items if item.entry is None))
+    unknown = strangers if is_exact else found.add_learned(axes)
+    limited = {axis: round(max(-LIMIT, min(LIMIT, axes[axis])), 3) for axis in AXES if axis in axes}
+    said = [item.entry for item in found.items if item.entry is not None and item.sign > 0 and item.strength > 0]
+    tempos = found.exact_tempos[-1:] or [entry.tempo for entry in said if entry.tempo]
+    metres = [entry.beats_per_bar for entry in said if entry.beats_per_bar]
     return TextCondition(
         axes={axis: value for axis, value in limited.items() if value},  # what cancels out is not said
         tempo=sum(tempos) / len(tempos) if tempos else None,
         is_tempo_exact=bool(found.exact_tempos),
-        beats_per_bar=found.metres[-1] if found.metres else None,
-        unknown=tuple(found.unknown),
+        beats_per_bar=metres[-1] if metres else None,
+        unknown=tuple(_as_written(word, text or "") for word in unknown),
+        denied=tuple(dict.fromkeys(axis for item in found.items if item.sign < 0 for axis in _main_axes(item.entry))),
     )
+
+
+def _as_written(word: str, text: str) -> str:
+    """The word with the capitals that it has in the text."""
+    found = re.search(re.escape(word), text, re.IGNORECASE)
+    return found[0] if found else word
+
+
+def _main_axes(entry: Entry | None) -> list[str]:
+    """The axis of a style, feeling or instrument that an entry says most of, if it is such a word."""
+    named = {axis: value for axis, value in (entry.axes if entry else {}).items() if axis not in MOOD_AXES}
+    return [max(named, key=lambda axis: named[axis])] if named and max(named.values()) >= SAID_AXIS else []
 
 
 def parse_mood(mood: str | None) -> TextCondition:
@@ -146,7 +302,7 @@ def parse_mood(mood: str | None) -> TextCondition:
 
     Raises PlanError with the nearest moods if one is not.
     """
-    parsed = parse_text(mood)
+    parsed = parse_text(mood, is_exact=True)
     if mood is None or ((parsed.axes or parsed.tempo) and not parsed.unknown):
         return parsed
     word = parsed.unknown[0] if parsed.unknown else mood.strip()
@@ -154,11 +310,90 @@ def parse_mood(mood: str | None) -> TextCondition:
     raise PlanError(f"mood: {word!r} is not a mood known here; give another word, such as {', '.join(near)}.")
 
 
+def describe_text(text: str | None) -> str:
+    """What is understood of a text, in words: "calm, piano, no drums, 72 BPM; not understood: 'Tokyo'"."""
+    parsed = parse_text(text)
+    said = describe_axes(parsed.axes)
+    for axis in parsed.denied:
+        if parsed.axes.get(axis, 0.0) < 0:
+            said.append(f"{'no' if axis in INSTRUMENT_AXES else 'not'} {AXIS_WORDS.get(axis, axis)}")
+    less = (axis for axis in INSTRUMENT_AXES if parsed.axes.get(axis, 0.0) <= -SAID_AXIS and axis not in parsed.denied)
+    said += [f"less {AXIS_WORDS.get(axis, axis)}" for axis in less]
+    if parsed.tempo:
+        said.append(f"{parsed.tempo:.0f} BPM" if parsed.is_tempo_exact else f"about {parsed.tempo:.0f} BPM")
+    if parsed.beats_per_bar:
+        said.append(f"{parsed.beats_per_bar} beats to the bar")
+    unknown = ", ".join(f"'{word}'" for word in parsed.unknown)
+    return "; ".join(filter(None, [", ".join(said), unknown and f"not understood: {unknown}"]))
+
+
+def describe_axes(axes: Mapping[str, float]) -> list[str]:
+    """The clearest of the axes in words, moods first: "calm", "sad", "piano"."""
+    said: list[str] = []
+    for name, (low, high) in MOOD_WORDS.items():
+        value = axes.get(name, 0.0)
+        if abs(value) >= SAID_MOOD:
+            amount = "very " if abs(value) >= SAID_VERY else ""
+            said.append(amount + (high if value > 0 else low))
+    for kind, most in ((FEELING_AXES, 2), (STYLE_AXES, 2), (INSTRUMENT_AXES, 4)):
+        strongest = sorted((axis for axis in kind if axes.get(axis, 0.0) >= SAID_AXIS), key=lambda axis: -axes[axis])
+        said += [AXIS_WORDS.get(axis, axis) for axis in strongest[:most]]
+    return list(dict.fromkeys(said))
+
+
 def _plain(text: str) -> str:
     """Lower case, without apostrophes and what cannot be printed; hyphens and slashes opened up, commas kept."""
     text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
-    text = text.lower().replace("'", "").replace("’", "").replace("&", " and ")
-    return re.sub(r"[-_/\"“”*+|]+", " ", text)
+    text = (
+        ELISION.sub("", re.sub(r"\bn['’](?=\w)", "ne ", text.lower()))
+        .replace("'", "")
+        .replace("’", "")
+        .replace("&", " and ")
+    )
+    text = re.sub(r"[-_/\"“”*+|]+", " ", text)
+    text = PREFERENCE.sub(lambda found: f"{found['a'] or found['b'] or found['c'] or found['d']} without ", text)
+    return _sayings().sub(lambda found: lexicon().sayings[found[0]], text)
+
+
+@functools.cache
+def _sayings() -> re.Pattern[str]:
+    """The sayings of the lexicon; those of languages with spaces stand between other words."""
+    names = sorted(lexicon().sayings, key=lambda saying: -len(saying))
+    return re.compile("|".join(re.escape(name) if re.match(f"[{CJK}]", name) else rf"\b{name}\b" for name in names))
+
+
+def _divide(clause: str) -> list[str]:
+    """The words of a clause; where a language has no spaces, its known words and what lies between them."""
+    words: list[str] = []
+    for run in re.split(f"([{CJK}]+)", clause):
+        if not re.match(f"[{CJK}]", run):
+            words += re.sub(r"(\d)\s*(bpm)\b", r"\1 \2", run).split()
+            continue
+        end = 0
+        for found in lexicon().unspaced.finditer(run):
+            words += [run[end : found.start()]] * (found.start() > end) + [found[0]]
+            end = found.end()
+        words += [run[end:]] * (end < len(run))
+    return _join_strangers(words)
+
+
+def _join_strangers(words: list[str]) -> list[str]:
+    """The words, with particles and single signs of denial inside unknown text (雨の夜, 不安) joined to it again."""
+    known, joined = lexicon(), []
+    for i, word in enumerate(words):
+        is_cjk = bool(re.match(f"[{CJK}]", word))
+        after = words[i + 1] if i + 1 < len(words) else ""
+        if word in known.negations_beside and is_cjk:
+            before = joined[-1] if joined else ""
+            near = (after, before)
+            if not any(item in known.translations for item in near):
+                word = f"\0{word}"  # part of something longer
+        is_strange = is_cjk and not (word in known.translations or known.is_function(word))
+        if joined and is_strange and joined[-1][:1] == "\0":
+            joined[-1] += word.lstrip("\0")
+        else:
+            joined.append("\0" + word.lstrip("\0") if is_strange else word)
+    return [word.lstrip("\0") for word in joined]
 
 
 def _tempo_number(words: list[str], i: int) -> float | None:
@@ -166,6 +401,15 @@ def _tempo_number(words: list[str], i: int) -> float | None:
     if i + 1 < len(words) and words[i + 1] == "bpm" and re.fullmatch(r"\d{2,3}(\.\d+)?", words[i]):
         tempo = float(words[i])
         return tempo if 40 <= tempo <= 220 else None
+    return None
+
+
+def _denied_stem(word: str) -> str | None:
+    """The known word that a word says is missing: joyless → joy, angstfrei → angst; None where it is another word."""
+    for suffix in ("less", "frei", "los"):
+        stem = word.removesuffix(suffix)
+        if stem != word and len(stem) >= 3 and lexicon().find([stem], 0)[0] is not None:
+            return stem
     return None
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from openvmas.errors import PlanError
 from openvmas.planning.beat_grid import MAX_TEMPO, MIN_TEMPO, TempoConstraints, check_tempo, fit_grid
-from openvmas.planning.lexicon import TextCondition, parse_mood, parse_text
 from openvmas.planning.schema import JOINT, Hit, ScorePlan, Section
+from openvmas.planning.text import TextCondition, parse_mood, parse_text
 from openvmas.settings import PlanOptions
 
 if TYPE_CHECKING:

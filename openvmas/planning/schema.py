@@ -19,10 +19,14 @@ import yaml
 from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.errors import PlanError
 from openvmas.planning.beat_grid import MAX_TEMPO, MIN_TEMPO, Fit, Grid, TempoMark, lay_grid, lay_span, measure_fit
-from openvmas.planning.lexicon import parse_mood, parse_text
+from openvmas.planning.text import describe_text, parse_mood, parse_text
 
 KINDS = (STYLE_AXES, FEELING_AXES, INSTRUMENT_AXES)  # of these, naming one replaces the others
 NAMED = 0.5  # the value from which an axis counts as named
+MOOD_OF_FEELING = {
+    "happy": ("valence", 1), "funny": ("valence", 1), "sad": ("valence", -1), "angry": ("valence", -1),
+    "scary": ("valence", -1), "tender": ("arousal", -1), "exciting": ("arousal", 1),
+}  # fmt: skip
 MAX_SEED = 2**62
 MAX_AXIS = 3.0  # standard deviations that an axis may be set to
 JOINT = 0.001  # s, within which two sections count as meeting
@@ -139,9 +143,17 @@ class ScorePlan:
 
     @functools.cached_property
     def unknown_words(self) -> tuple[str, ...]:
-        """Words of the user that are in no lexicon and so change nothing."""
+        """Words of the user that say nothing that is known and so change nothing."""
         texts = [self.text, self.mood, *(section.text for section in self.sections)]
         return tuple(dict.fromkeys(word for text in texts for word in parse_text(text).unknown))
+
+    @functools.cached_property
+    def heard(self) -> str:
+        """What is understood of the user's words: "calm, piano, no drums, 72 BPM; not understood: 'Tokyo'", or ""."""
+        whole = describe_text(", ".join(filter(None, [self.text, self.mood])))
+        sections = [describe_text(section.text) for section in self.sections]
+        own = [f"section {i}: {said}" for i, said in enumerate(sections, start=1) if said]
+        return "; ".join(filter(None, [whole, *own]))
 
     def semantics(self, section: Section) -> dict[str, float]:
         """The sound that is asked of a section, axis → value.
@@ -160,6 +172,8 @@ def _agreeing(other: Mapping[str, float], asked: Mapping[str, float]) -> dict[st
     """Other values as far as they agree with what is asked: a style, feelings or instruments that are named replace the
     others of their kind, and the more the moods contradict each other, the less the rest counts."""
     replaced = {axis for kind in KINDS if any(asked.get(axis, 0) >= NAMED for axis in kind) for axis in kind}
+    # A feeling against the mood that is asked for is no compromise to make: a happy picture under sad words is dropped.
+    replaced |= {axis for axis, (mood, sign) in MOOD_OF_FEELING.items() if sign * asked.get(mood, 0.0) <= -NAMED}
     moods = {axis: asked[axis] for axis in (*MOOD_AXES, *FEELING_AXES) if axis in asked}
     opposed = sum(max(0.0, -value * other.get(axis, 0.0)) for axis, value in moods.items())
     trust = max(0.0, 1.0 - opposed / max(sum(value**2 for value in moods.values()), 1e-9))
@@ -309,8 +323,8 @@ def _summary(plan: ScorePlan) -> list[str]:
             f"{100 * fit.on_beat_chance:.0f} %), {100 * fit.on_downbeat:.0f} % on a downbeat (by chance "
             f"{100 * fit.on_downbeat_chance:.0f} %)."
         )
-    if plan.unknown_words:
-        lines.append(f"# Words that were not understood and change nothing: {' '.join(plan.unknown_words)}")
+    if plan.heard:
+        lines.append(f"# Your words were heard as: {plan.heard}")
     return lines
 
 

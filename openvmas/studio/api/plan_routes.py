@@ -26,7 +26,7 @@ from openvmas.vision.analysis import VideoAnalysis
 PLANNER_TIMEOUT_S = 20.0  # for others who plan at the moment
 # Fields that follow from the rest, or are not the user's to change; they may be sent back and are ignored.
 DERIVED = (
-    "version", "can_undo", "can_redo", "duration", "tempo", "beats", "downbeats", "unknown_words", "fit",
+    "version", "can_undo", "can_redo", "duration", "tempo", "beats", "downbeats", "heard", "unknown_words", "fit",
 )  # fmt: skip
 MAX_ITEMS = 20_000  # sections, hits, tempo marks or points of energy in one plan
 

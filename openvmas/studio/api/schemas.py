@@ -341,6 +341,7 @@ class Plan(BaseModel):
     tempo: float
     beats: list[Seconds]
     downbeats: list[Seconds]
+    heard: str
     unknown_words: list[str]
     fit: PlanFit
 

@@ -43,7 +43,7 @@ export class Inspector {
       textField("Words", plan.text, (text) => workspace.edit((now) => ({ ...now, text })), {
         key: "whole-text",
         placeholder: "calm piano, hopeful",
-        help: unknown(plan),
+        help: heard(plan),
       }),
       choiceField("Mood", plan.mood ?? "", moods, (mood) => workspace.edit((now) => ({ ...now, mood: mood || null })), {
         key: "whole-mood",
@@ -239,6 +239,6 @@ export class Inspector {
   }
 }
 
-function unknown(plan) {
-  return plan.unknown_words?.length ? `Not understood, so without effect: ${plan.unknown_words.join(", ")}.` : null;
+function heard(plan) {
+  return plan.heard ? `Heard as: ${plan.heard}.` : null;
 }

@@ -1,0 +1,132 @@
+"""Learned words: the axes of any text in sixteen languages, from static vectors of its subwords and small networks.
+
+The vectors are those of the universal sentence encoder (Yang et al. 2019, arXiv:1907.04307; multilingual v3,
+Apache-2.0), one for each subword, reduced to a few dimensions together with the networks, on phrases labelled by hand
+(`tools/words/`, `tools/build_words.py`). Word order is seen through a convolution over three subwords, and each subword
+has a learned weight, so that "sad" counts for more than "clown". Loaded when the first text needs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import unicodedata
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.condition import AXES
+
+PATH = Path(__file__).with_name("words.npz")
+SPACE = "▁"  # begins every subword that begins a word, as in SentencePiece (Kudo and Richardson 2018, arXiv:1808.06226)
+MAX_PIECE = 16  # characters in the longest subword
+UNKNOWN_SCORE = -28.0  # of a character that is no subword, against -8 to -16 of ordinary subwords
+MIN_LETTERS = 2.0  # of a subword on average: words in pieces no longer than that are no words (zork, qwertz)
+CLEAR_MOOD, CLEAR_OTHER = 0.5, 0.35  # from ordinary words: valence and arousal, other axes; what is less says nothing
+MAX_PIECES = 200  # of one text; what comes after them is left out
+CJK = "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9d"
+WORD = re.compile(rf"[{CJK}ー々]+|[^\W_{CJK}]+(?:['’][^\W_{CJK}]+)*")
+
+
+@dataclass(frozen=True)
+class WordModel:
+    """The subwords and the network.
+
+    hashes: [V] uint32, increasing, CRC-32 of each subword; scores: [V] their log probabilities; vectors: [V, D] int8.
+    layers: name → matrices of the networks, whose answers are averaged.
+    neutral: [len(AXES)], the mean answer to ordinary words.
+    """
+
+    hashes: np.ndarray
+    scores: np.ndarray
+    vectors: np.ndarray
+    layers: dict[str, np.ndarray]
+    neutral: np.ndarray
+
+    def split(self, text: str) -> list[int]:
+        """The subwords of a text, as rows of the vectors: the most probable division of each of its words."""
+        rows: list[int] = []
+        for word in WORD.findall(fold(text)):
+            rows += self._divide(SPACE + word)
+            if len(rows) >= MAX_PIECES:
+                break
+        return rows[:MAX_PIECES]
+
+    def _divide(self, word: str) -> list[int]:
+        """Viterbi search over the unigram model of subwords (Kudo 2018, arXiv:1804.10959)."""
+        word = word[: 4 * MAX_PIECE]
+        n = len(word)
+        spans = [(i, j) for i in range(n) for j in range(i + 1, min(i + MAX_PIECE, n) + 1)]
+        keys = np.array([zlib.crc32(word[i:j].encode()) for i, j in spans], np.uint32)
+        rows = np.searchsorted(self.hashes, keys)
+        rows[rows == len(self.hashes)] = 0
+        found = dict(zip(spans, np.where(self.hashes[rows] == keys, rows, -1).tolist(), strict=True))
+        best, back = [0.0] + [-np.inf] * n, [(0, -1)] * (n + 1)
+        for i in range(n):
+            for j in range(i + 1, min(i + MAX_PIECE, n) + 1):
+                row = found[i, j]
+                if row < 0 and j > i + 1:
+                    continue
+                score = best[i] + (float(self.scores[row]) if row >= 0 else UNKNOWN_SCORE)
+                if score > best[j]:
+                    best[j], back[j] = score, (i, row)
+        pieces, j = [], n
+        while j > 0:
+            j, row = back[j]
+            pieces.append(row)
+        return [row for row in reversed(pieces) if row >= 0]
+
+    def axes(self, text: str) -> np.ndarray:
+        """The value of every axis, [len(AXES)] in standard deviations; near 0 where the text says nothing."""
+        rows = self.split(text)
+        if not rows:
+            return np.zeros(len(AXES))
+        net = self.layers
+        x = self.vectors[rows].astype(np.float32) * net["scale"]
+        padded = np.pad(x, ((1, 1), (0, 0)))
+        windows = np.concatenate([padded[:-2], padded[1:-1], padded[2:]], axis=1)
+        # Networks come first: [H, T, hidden], [H, T, len(AXES)].
+        hidden = np.maximum(windows @ net["context"] + x @ net["word"] + net["bias"][:, None], 0.0)
+        values = hidden @ net["values"] + net["values_bias"][:, None]
+        # Columns of the weights: valence, arousal, and one for all other axes.
+        weights = np.exp(np.clip(hidden @ net["weights"] + net["weights_bias"][:, None], -6, 6))
+        weights = weights[..., [0, 1, *[2] * (len(AXES) - 2)]]
+        return ((weights * values).sum(1) / (weights.sum(1) + np.exp(net["prior"])[:, None])).mean(0)
+
+
+def fold(text: str) -> str:
+    """Lower case, with compatible characters made one (full and half width, ligatures)."""
+    return unicodedata.normalize("NFKC", text).lower()
+
+
+@functools.cache
+def word_model() -> WordModel:
+    """The shipped model, read once."""
+    with np.load(PATH, allow_pickle=False) as found:
+        arrays = {name: found[name] for name in found.files}
+    # Only the rows that a text needs are read from the disk.
+    vectors = np.load(PATH.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+    hashes, scores, neutral = (arrays.pop(name) for name in ("hashes", "scores", "neutral"))
+    return WordModel(hashes, scores.astype(np.float32) / -8.0, vectors, arrays, neutral)
+
+
+@functools.lru_cache(maxsize=512)
+def axes_of(text: str) -> tuple[float, ...]:
+    """The values of all AXES that the learned model gives to a text."""
+    return tuple(np.round(word_model().axes(text), 4).tolist())
+
+
+@functools.lru_cache(maxsize=2048)
+def is_word(text: str) -> bool:
+    """Whether a text can be words at all: not where its letters only fit small pieces."""
+    rows = word_model().split(text)
+    return bool(rows) and (bool(re.search(f"[{CJK}]", text)) or len(text) / len(rows) > MIN_LETTERS)
+
+
+@functools.lru_cache(maxsize=2048)
+def says_something(text: str) -> bool:
+    """Whether a text by itself says more of the music than ordinary words do."""
+    apart = np.abs(np.array(axes_of(text)) - word_model().neutral)
+    return is_word(text) and (apart[:2].max() >= CLEAR_MOOD or apart[2:].max() >= CLEAR_OTHER)
