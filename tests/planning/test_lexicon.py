@@ -31,7 +31,8 @@ def test_no_word_is_there_twice_and_no_field_is_unknown() -> None:
     table = tomllib.loads((Path(lexicon_module.__file__).with_name("lexicon.toml")).read_text(encoding="utf-8"))
     words = [word for entry in table["entries"] for word in entry["words"].split(", ")]
     assert len(words) == len(set(words)) == len(lexicon().entries)
-    assert set(table) == {"negations", "resets", "fillers", "strengths", "entries"}
+    words = {"negations", "negations_after", "negations_beside", "contraries", "resets", "fillers"}
+    assert set(table) == words | {"sayings", "strengths", "entries"}
     assert {name for entry in table["entries"] for name in entry} == {"words", "axes", "tempo", "beats_per_bar"}
 
 

@@ -205,7 +205,7 @@ def test_a_mood_may_be_words() -> None:
 
 def test_words_that_were_not_understood_are_said_in_the_file() -> None:
     text = write_plan(dataclasses.replace(PLAN, text="calm zork"))
-    assert "change nothing: zork" in text
+    assert "# Your words were heard as: calm" in text and "not understood: 'zork'" in text
     assert read_plan(text).unknown_words == ("zork",)
 
 
