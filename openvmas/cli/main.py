@@ -123,8 +123,17 @@ def describe(result: ScoreResult) -> str:
 @options_of(PlanOptions, GenerateOptions, only=(*PLAN_FIELDS, "seed"))
 @output_options("NAME.plan.yaml beside VIDEO")
 @click.option("--keep-from", metavar="PATH", help="Plan of the same video whose locked sections and own hits stay.")
+@click.option("--eyes", metavar="FOLDER", help="CLIP or SigLIP to judge the picture with, on disk (extra `hub`).")
 @quiet_option
-def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None, quiet: bool, **values: Any) -> int:
+def plan(
+    video: str,
+    output: str | None,
+    overwrite: bool,
+    keep_from: str | None,
+    eyes: str | None,
+    quiet: bool,
+    **values: Any,
+) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
@@ -135,7 +144,12 @@ def plan(video: str, output: str | None, overwrite: bool, keep_from: str | None,
     probe(video)
     with result_of(video, target, overwrite) as hidden, show_progress(Path(video).name, quiet) as progress:
         kept = scorer.open_plan(keep_from) if keep_from else None
-        made = scorer.plan(video, progress, kept, **given(values))
+        analysis = scorer.analyze(video, progress)
+        made = scorer.plan(analysis, None, kept, **given(values))
+        if eyes is not None:
+            from openvmas.hub.eyes import Eyes, see_plan  # PyTorch, for those who ask for it
+
+            made = see_plan(made, analysis, video, Eyes(eyes))
         hidden.write_text(write_plan(made), encoding="utf-8")
     heard = f"; heard as: {made.heard}" if made.heard else ""
     click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits{heard}")
