@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 import openvmas
+from openvmas.files import atomic_path
 from openvmas.hub.taggers import Musicnn, Yamnet
-from openvmas.planning.schema import ScorePlan, Section
+from openvmas.planning.schema import ScorePlan, Section, write_plan
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.explanation import describe_by_rules
@@ -109,6 +112,21 @@ def read_analysis(path: Path) -> VideoAnalysis:
     return VideoAnalysis.load(kept)
 
 
+def hear_clip(
+    scorer: openvmas.Scorer, ears: Ears, plan: ScorePlan, analysis: VideoAnalysis, seed: int, kept: Path
+) -> dict[str, list[float]]:
+    """What the taggers say of the music for a plan; kept in a folder by plan and seed, so that a long run goes on."""
+    name = hashlib.sha256(f"{scorer.weights.describe()} {seed} {write_plan(plan)}".encode()).hexdigest()[:16]
+    path = kept / f"{name}.heard.json"
+    if not path.exists():
+        blocks = scorer.compose(plan, analysis, seed=seed, candidates=1)
+        heard = ears.hear(np.concatenate(list(blocks), axis=1).mean(axis=0))
+        with atomic_path(path) as hidden:
+            hidden.write_text(json.dumps(heard), encoding="utf-8")
+    found: dict[str, list[float]] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clips", type=Path)
@@ -131,10 +149,8 @@ def main() -> None:
                 values.append(float(np.average([s.picture.get(column, 0) for s in plan.sections], weights=lengths)))
             if scorer is None or ears is None:
                 continue
-            pieces = []
-            for seed in range(given.seeds):
-                blocks = scorer.compose(plan, analysis, seed=100 * seed + number, candidates=1)
-                pieces.append(ears.hear(np.concatenate(list(blocks), axis=1).mean(axis=0)))
+            seeds = [100 * seed + number for seed in range(given.seeds)]
+            pieces = [hear_clip(scorer, ears, plan, analysis, seed, given.clips) for seed in seeds]
             heard.append({q: np.mean([piece[q] for piece in pieces], axis=0).tolist() for q in QUESTIONS})
         for question, (column, low, high) in QUESTIONS.items():
             label = np.array([float(row[column]) for row in rows])
