@@ -1,7 +1,7 @@
 """The mapping from what a picture shows to what music should be like: a learned head, and stated rules beside it.
 
 The head (`weights/picture_mood.npz`) is linear in what the backbone sees and in light and colour. It was learned from
-2,074 pictures that were labelled by looking (docs/data/pictures.md) and speaks on the axes on which it agrees with such
+1,540 pictures that were labelled by looking (docs/data/pictures.md) and speaks on the axes on which it agrees with such
 labels better than the rules do. The rules of `concepts.toml` speak on the others, for motion and cutting on all, and
 they are the explanation. A rule has a cue in [0, 1] (or [-1, 1] where it has two sides) and the axes that it moves, in
 standard deviations. All effects are added and limited to [-2, 2].
