@@ -29,11 +29,13 @@ class RunningStudio:
     terminal is kept there."""
 
     def __init__(
-        self, folder: Path, *arguments: str, is_real: bool = False, pace: float = 0.0, said: Path | None = None
-    ) -> None:
+        self, folder: Path, *arguments: str, is_real: bool = False, pace: float = 0.0, level: float = 1.0,
+        said: Path | None = None,
+    ) -> None:  # fmt: skip
         self.folder, self.port = folder, 0  # the system finds a free one; a studio started again keeps it
         self._arguments, self._is_real, self._said = arguments, is_real, said
-        self._environment = {**os.environ, "OPENVMAS_TEST_PACE": str(pace), "OMP_NUM_THREADS": "1"}
+        made = {"OPENVMAS_TEST_PACE": str(pace), "OPENVMAS_TEST_LEVEL": str(level), "OMP_NUM_THREADS": "1"}
+        self._environment = {**os.environ, **made}
         self.process: subprocess.Popen[str] | None = None
 
     @property

@@ -1,6 +1,6 @@
 """A worker of the studio with sines in place of the model: `python -m tests.studio.run_worker FOLDER`.
 
-OPENVMAS_TEST_PACE: seconds that each second of music takes. While there is a file FOLDER/hold, music stops before its
+OPENVMAS_TEST_PACE: seconds that each second of music takes; OPENVMAS_TEST_LEVEL: a gain on it. While there is a file FOLDER/hold, music stops before its
 last second (kit.held), so that tests can act on what is being written however busy the machine is.
 """
 
@@ -9,33 +9,60 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.generate import scorer
-from openvmas.settings import CONTROL_RATE, GenerateOptions
+from openvmas.generate.piece import Piece
+from openvmas.planning.schema import ScorePlan
+from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.queue import worker
 from tests.clips import SineComposer
 
 PACE = float(os.environ.get("OPENVMAS_TEST_PACE", "0"))
+LEVEL = np.float32(os.environ.get("OPENVMAS_TEST_LEVEL", "1"))
 
 
 class PacedComposer(SineComposer):
-    """Sines at a chosen speed; hold: the file that stops them."""
+    """Sines at a chosen speed and level, whose codes are their seed in each step; hold: the file that stops them."""
 
     def __init__(self, hold: Path) -> None:
         self._hold = hold
 
-    def blocks(self, condition: Condition, options: GenerateOptions) -> Iterator[np.ndarray]:
-        last = (condition.n_steps - 1) // int(CONTROL_RATE)
-        for second, block in enumerate(super().blocks(condition, options)):
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        codes = np.full((1, condition.n_steps), options.seed % 60_000)
+        return Piece(self.render(condition, options, codes), {"chosen": 0}, codes=codes)
+
+    def inpaint(
+        self, codes: np.ndarray | None, start: int, end: int, condition: Condition, plan: ScorePlan | None,
+        options: GenerateOptions, progress: Callable[[float], None] | None = None,
+    ) -> Piece:  # fmt: skip
+        """The steps keep their sound but those of the part, which get the seed's."""
+        assert codes is not None
+        codes = codes.copy()
+        codes[:, start:end] = options.seed % 60_000
+        return Piece(self.render(condition, options, codes), {"chosen": 0}, codes=codes)
+
+    def render(self, condition: Condition, options: GenerateOptions, codes: np.ndarray) -> Iterator[np.ndarray]:
+        """Each second of the piece, in every step as the step's seed has it."""
+        whole = {
+            int(seed): np.concatenate(
+                [*super(PacedComposer, self).blocks(condition, replace(options, seed=int(seed)))], 1
+            )
+            for seed in np.unique(codes)
+        }
+        second, step = int(CONTROL_RATE), SAMPLE_RATE_OUT // int(CONTROL_RATE)
+        for start in range(0, condition.n_steps, second):
             time.sleep(PACE)
-            while second == last and self._hold.exists():
+            while start + second >= condition.n_steps and self._hold.exists():
                 time.sleep(0.02)
-            yield block
+            steps = range(start, min(start + second, condition.n_steps))
+            parts = [whole[int(codes[0, i])][:, i * step : (i + 1) * step] for i in steps]
+            yield LEVEL * np.concatenate(parts, axis=1)
 
 
 if __name__ == "__main__":

@@ -55,6 +55,24 @@ def test_jobs_come_in_order_and_analyses_first(database: Database) -> None:
     assert claims[3] is None
 
 
+def test_every_take_has_a_seed_of_its_own_unless_one_is_asked_for(database: Database) -> None:
+    project = projects.create(database, "local", "p")
+
+    def seeds_of(*asked: int | None, first: int = 0) -> list[int]:
+        plan = {"parent": None, "model": "m", "options": {}, "plan": "", "plan_version": 1, "duration": 1.0}
+        takes = [{**plan, "seed": seed, "first_seed": first, "part": None} for seed in asked]
+        job = jobs.submit_takes(database, project, "score", {}, takes)
+        return [row["seed"] for row in database.rows("SELECT seed FROM takes WHERE job = ? ORDER BY number", (job,))]
+
+    assert seeds_of(None, None, first=7) == [7, 8]
+    assert seeds_of(None, first=7) == [9]
+    with database.write() as connection:
+        connection.execute("DELETE FROM takes WHERE seed = 9")
+    assert seeds_of(None, first=7) == [10], "a deleted take's seed is not used again"
+    assert seeds_of(8, 8) == [8, 8], "a seed that is asked for is taken"
+    assert seeds_of(2**32 - 1, None, None, first=7) == [2**32 - 1, 0, 1]
+
+
 def test_a_project_and_its_jobs_are_shown_as_of_one_moment(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that ends between two queries must not be shown as over beside a project that still waits for it."""
     (job,) = add(database, 1, "analyze")

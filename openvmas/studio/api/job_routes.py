@@ -20,6 +20,7 @@ from openvmas.studio.api.schemas import NAMES, check_options
 from openvmas.studio.api.upload_routes import analysis_limits
 from openvmas.studio.api.views import describe_model
 from openvmas.studio.queue import jobs
+from openvmas.studio.queue.jobs import MAX_SEED
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES
 from openvmas.studio.storage.folders import ProjectFolder
@@ -27,7 +28,6 @@ from openvmas.studio.storage.projects import ConflictError, NotFoundError
 
 POLL_S = 0.2  # between looks at a job that is watched
 PING_S = 10.0  # between signs of life on a quiet stream
-MAX_SEED = 2**32
 SHORTEST_PART = 0.5  # s that can be written anew
 
 router = APIRouter(prefix="/api")
@@ -80,12 +80,12 @@ def parent_take(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> di
 def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
     options = check_options(sent.options, ("generate", "mix"))
     version, plan = projects.current_plan(studio.database, row["id"])
-    seed = options.get("seed", plan.seed % MAX_SEED)
+    seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
     return [
         {
-            "parent": None, "seed": (seed + index) % MAX_SEED, "model": options.get("model", "mini"),
-            "options": options, "plan": write_plan(plan), "plan_version": version,
-            "duration": float(plan.duration), "part": None,
+            "parent": None, "seed": None if seed is None else (seed + index) % MAX_SEED, "first_seed": plan.seed,
+            "model": options.get("model", "mini"), "options": options, "plan": write_plan(plan),
+            "plan_version": version, "duration": float(plan.duration), "part": None,
         }
         for index in range(sent.variations)
     ]  # fmt: skip
@@ -109,12 +109,10 @@ def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> 
     end = min(end, float(plan.duration))
     if end - start < SHORTEST_PART:
         raise OptionError(f"a part from {start:g} to {end:g} s is too short; give at least {SHORTEST_PART} s.")
-    children = studio.database.row("SELECT count(*) AS n FROM takes WHERE parent = ?", (take["id"],))
-    seed = given.get("seed", (take["seed"] + 1 + (children["n"] if children else 0)) % MAX_SEED)
     options = json.loads(take["options"]) | given
     return [
         {
-            "parent": take["id"], "seed": seed, "model": take["model"], "options": options,
+            "parent": take["id"], "seed": given.get("seed"), "model": take["model"], "options": options,
             "plan": write_plan(plan), "plan_version": version, "duration": take["duration"],
             "part": {"start": round(start, 4), "end": round(end, 4)},
         }

@@ -21,6 +21,7 @@ from openvmas.studio.storage.projects import TooManyError
 LEASE_S = 20.0  # without a heartbeat, after which a worker counts as dead
 MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tried again
 ALIVE_S = 5.0  # without a heartbeat, after which a process is not counted as running
+MAX_SEED = 2**32
 MAX_WAITING = 50  # jobs of one owner that wait or run
 PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2}
 
@@ -86,10 +87,13 @@ def submit_takes(
 ) -> str:
     """Put a job and the takes it will make into the queue, in one transaction; returns the job's id.
 
-    takes: parent, seed, model, options, plan (YAML), plan_version, duration and part of each.
+    takes: parent, seed, model, options, plan (YAML), plan_version, duration and part of each. seed: None for one that
+    no take of the project was written with; `first_seed` is then taken if it is unused.
     """
     with database.write() as connection:
-        job = submit(connection, project, kind, options, {})
+        takes = with_seeds(connection, project, takes)
+        # Takes can be deleted; that their seeds were used is kept here.
+        job = submit(connection, project, kind, options, {"seeds": [take["seed"] for take in takes]})
         (last,) = connection.execute(
             "SELECT coalesce(max(place), 0) FROM takes WHERE project = ?", (project,)
         ).fetchone()
@@ -101,6 +105,26 @@ def submit_takes(
             }  # fmt: skip
             connection.execute(f"INSERT INTO takes({', '.join(row)}) VALUES (:{', :'.join(row)})", row)
     return job
+
+
+def with_seeds(connection: sqlite3.Connection, project: str, takes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The takes with a seed each; new ones go on after the highest that the project has used, deleted takes too."""
+    rows = connection.execute(
+        "SELECT seed FROM takes WHERE project = :project UNION "
+        "SELECT value AS seed FROM jobs, json_each(jobs.arguments, '$.seeds') WHERE project = :project",
+        {"project": project},
+    )
+    used = {row["seed"] for row in rows}
+    made: list[dict[str, Any]] = []
+    for take in takes:
+        seed, first = take["seed"], take.get("first_seed", 0) % MAX_SEED
+        if seed is None:
+            seed = first if first not in used else (max(used) + 1) % MAX_SEED
+            while seed in used:
+                seed = (seed + 1) % MAX_SEED
+        used.add(seed)
+        made.append({name: value for name, value in take.items() if name != "first_seed"} | {"seed": seed})
+    return made
 
 
 def claim(database: Database, worker: str) -> Claim | None:
