@@ -350,7 +350,7 @@ def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sampl
                     raise OutputError(f"{target} would exceed 4 GB, the limit of WAV; keep it under {hours:.1f} hours.")
                 file.write(np.ascontiguousarray(block.T, dtype="<f4").tobytes())
             file.seek(0)
-            file.write(_wav_header(channels or 2, n_samples, sample_rate))
+            file.write(wav_header(channels or 2, n_samples, sample_rate))
         os.replace(partial, target)
     except OSError as error:
         raise OutputError(
@@ -361,8 +361,8 @@ def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sampl
     return n_samples
 
 
-def _wav_header(channels: int, n_samples: int, sample_rate: int) -> bytes:
-    """58 bytes: RIFF, fmt (IEEE float), fact, data."""
+def wav_header(channels: int, n_samples: int, sample_rate: int) -> bytes:
+    """The first 58 bytes of a WAV file of float samples: RIFF, fmt (IEEE float), fact, data."""
     frame = 4 * channels
     size = n_samples * frame
     fmt = struct.pack("<4sIHHIIHHH", b"fmt ", 18, 3, channels, sample_rate, sample_rate * frame, frame, 32, 0)

@@ -15,6 +15,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import APIResponse, Browser, ConsoleMessage, Page, sync_playwright
 
+from openvmas.studio.storage.take_sound import HEADER
+
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120_000  # ms; only a busy machine needs that long
 EXPECTED = ("Failed to load resource",)  # what browsers write about answers that are refusals on purpose
@@ -90,8 +92,8 @@ def from_api(page: Page, path: str) -> APIResponse:
 
 
 def samples(page: Page, take: str, second: int) -> np.ndarray:
-    """The music of one second of a take, as it is fetched to be heard: int16."""
-    return np.frombuffer(from_api(page, f"takes/{take}/blocks/{second}").body()[44:], np.int16)
+    """The music of one second of a take, as it is fetched to be heard: float32."""
+    return np.frombuffer(from_api(page, f"takes/{take}/blocks/{second}").body()[HEADER:], "<f4")
 
 
 def check_accessible(page: Page, state: str) -> None:

@@ -1,7 +1,8 @@
 """A worker of the studio with sines in place of the model: `python -m tests.studio.run_worker FOLDER`.
 
-OPENVMAS_TEST_PACE: seconds that each second of music takes; OPENVMAS_TEST_LEVEL: a gain on it. While there is a file FOLDER/hold, music stops before its
-last second (kit.held), so that tests can act on what is being written however busy the machine is.
+OPENVMAS_TEST_PACE: seconds that each second of music takes; OPENVMAS_TEST_LEVEL: a gain on it. While there is a file
+FOLDER/hold, music stops before its last second (kit.held), so that tests can act on what is being written however busy
+the machine is.
 """
 
 from __future__ import annotations

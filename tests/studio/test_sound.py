@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
-import wave as wave_module
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openvmas.media.audio import wav_header
+from openvmas.media.loudness import integrated_loudness
 from openvmas.studio.storage.take_sound import (
     HEADER,
     PEAKS_RATE,
@@ -18,10 +20,9 @@ from openvmas.studio.storage.take_sound import (
     TakeSound,
     n_written,
     peaks_of_file,
+    read_loudness,
     read_wave,
     thin_peaks,
-    to_pcm,
-    wav_header,
 )
 
 
@@ -29,7 +30,7 @@ from openvmas.studio.storage.take_sound import (
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray]:
     folder = tmp_path_factory.mktemp("sound")
     wave = np.random.default_rng(1).uniform(-0.9, 0.9, (2, 100_003)).astype(np.float32)
-    writer = SoundWriter(folder / "m.f32", folder / "p.f32")
+    writer = SoundWriter(folder / "m.f32", folder / "p.f32", folder / "l.f32")
     for start, stop in ((0, 7), (7, 50_000), (50_000, 50_000), (50_000, 100_003)):
         writer.write(wave[:, start:stop])
         assert n_written(folder / "m.f32") == stop  # heard at once
@@ -47,19 +48,20 @@ def test_samples_come_back(written: tuple[Path, Path, np.ndarray]) -> None:
 def test_the_wav_file_is_one_that_others_read(written: tuple[Path, Path, np.ndarray]) -> None:
     path, _, wave = written
     data = TakeSound(path, 0, 100_003).read(0, 10**9)
-    with wave_module.open(io.BytesIO(data)) as file:
-        assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 48_000, 2)
-        samples = np.frombuffer(file.readframes(10**6), "<i2").reshape(-1, 2).T
-    assert np.abs(samples / 32767 - wave).max() <= 0.51 / 32767
+    with av.open(io.BytesIO(data)) as file:
+        stream = file.streams.audio[0]
+        assert (stream.channels, stream.rate, stream.codec.name) == (2, 48_000, "pcm_f32le")
+        samples = np.concatenate([frame.to_ndarray().reshape(-1, 2).T for frame in file.decode(stream)], axis=1)
+    np.testing.assert_array_equal(samples, wave)
 
 
-@given(st.integers(0, 400_056), st.integers(0, 5000))
+@given(st.integers(0, 800_090), st.integers(0, 5000))
 @settings(max_examples=60, deadline=None)
 def test_any_range_of_bytes_is_that_of_the_whole(
     written: tuple[Path, Path, np.ndarray], start: int, length: int
 ) -> None:
     path, _, wave = written
-    whole = wav_header(100_003) + to_pcm(wave)
+    whole = wav_header(2, 100_003, 48_000) + wave.T.tobytes()
     assert TakeSound(path, 0, 100_003).read(start, start + length) == whole[start : start + length]
 
 
@@ -67,12 +69,23 @@ def test_a_growing_file_gives_what_it_has(tmp_path: Path) -> None:
     assert n_written(tmp_path / "none") == 0
     (tmp_path / "part").write_bytes(bytes(8 * 5 + 3))  # a block of which the last sample is not there yet
     assert n_written(tmp_path / "part") == 5
-    assert len(TakeSound(tmp_path / "part", 0, 100).read(0, 10**6)) == HEADER + 5 * 4
+    assert len(TakeSound(tmp_path / "part", 0, 100).read(0, 10**6)) == HEADER + 5 * 8
 
 
-def test_too_loud_is_clipped_and_not_wrapped() -> None:
-    samples = np.frombuffer(to_pcm(np.array([[2.0, -3.0], [1.0, -1.0]], np.float32)), "<i2")
-    assert samples.tolist() == [32767, 32767, -32767, -32767]
+def test_what_goes_beyond_full_scale_is_sent_as_it_is_and_its_loudness_is_known(tmp_path: Path) -> None:
+    """Clipping belongs to no preview: the mix brings music to its level."""
+    wave = np.stack([2.1 * np.sin(np.arange(96_000) / 20)] * 2).astype(np.float32)
+    writer = SoundWriter(tmp_path / "m", tmp_path / "p", tmp_path / "l")
+    assert read_loudness(tmp_path / "l") is None and read_loudness(tmp_path / "none") is None
+    writer.write(wave[:, :48_000] / 8)
+    first = read_loudness(tmp_path / "l")
+    writer.write(wave[:, 48_000:])
+    assert first == pytest.approx(integrated_loudness(wave[:, :48_000] / 8, 48_000), abs=0.01)
+    writer.close()
+    written = np.concatenate([wave[:, :48_000] / 8, wave[:, 48_000:]], axis=1)
+    assert read_loudness(tmp_path / "l") == pytest.approx(integrated_loudness(written, 48_000), abs=0.01)
+    sent = np.frombuffer(TakeSound(tmp_path / "m", 0, 96_000).cut(48_000, 96_000)[HEADER:], "<f4")
+    np.testing.assert_array_equal(sent.reshape(-1, 2).T, wave[:, 48_000:])
 
 
 def test_peaks_are_the_extremes_of_each_stretch(written: tuple[Path, Path, np.ndarray]) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import re
 import time
-import wave as wave_module
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,10 +66,11 @@ def take(client: httpx.Client, project: str) -> str:
 
 
 def samples(data: bytes) -> np.ndarray:
-    """[2, n] of a 16-bit WAV file."""
-    with wave_module.open(io.BytesIO(data)) as file:
-        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (48_000, 2, 2)
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2).T
+    """[2, n] of a WAV file of floats."""
+    with av.open(io.BytesIO(data)) as file:
+        stream = file.streams.audio[0]
+        assert (stream.rate, stream.channels, stream.codec.name) == (48_000, 2, "pcm_f32le")
+        return np.concatenate([frame.to_ndarray().reshape(-1, 2).T for frame in file.decode(stream)], axis=1)
 
 
 def test_what_the_page_must_know_first(client: httpx.Client) -> None:
@@ -219,7 +219,7 @@ def test_music_is_heard_while_it_is_written(client: httpx.Client, project: str) 
     assert whole.shape == (2, 144_000)
     blocks = [samples(client.get(f"/takes/{first}/blocks/{n}").content) for n in range(3)]
     np.testing.assert_array_equal(np.concatenate(blocks, axis=1), whole)
-    assert np.abs(whole).max() > 1000
+    assert np.abs(whole).max() > 0.03
     assert client.get(f"/takes/{first}/blocks/3").status_code == 404
     states, shares = [], []
     with client.stream("GET", f"/jobs/{job['id']}/events") as stream:
@@ -238,7 +238,7 @@ def test_music_is_heard_while_it_is_written(client: httpx.Client, project: str) 
 def test_everything_can_be_downloaded(client: httpx.Client, project: str, take: str) -> None:
     found = client.get(f"/takes/{take}").json()
     assert found["state"] == "done" and found["seed"] == 5 and abs(found["loudness_lufs"] + 14) < 0.5
-    assert found["match_gain_db"] <= 0
+    assert found["match_gain_db"] == pytest.approx(-14 - found["loudness_lufs"], abs=0.02)
     report = found["report"]
     assert report["sync"]["n_beats"] == 3 and report["sync"]["z"] > 2
     assert len(report["moments"]) >= 3
@@ -264,7 +264,7 @@ def test_everything_can_be_downloaded(client: httpx.Client, project: str, take: 
     mixed = samples(client.get(f"/takes/{take}/audio", params={"of": "mix"}).content)
     assert mixed.shape == (2, 144_000)
     peaks = client.get(f"/takes/{take}/peaks", params={"per_second": 10, "of": "mix"}).json()
-    mono = mixed.mean(axis=0).reshape(30, 4800) / 32767
+    mono = mixed.mean(axis=0).reshape(30, 4800)
     np.testing.assert_allclose(peaks["max"], mono.max(axis=1), atol=2e-3)
     assert len(client.get(f"/takes/{take}/peaks").json()["min"]) == 60
 
@@ -288,7 +288,7 @@ def test_the_same_music_at_other_levels(client: httpx.Client, project: str, take
     assert quiet["parent"] == take and abs(quiet["loudness_lufs"] + 20) < 0.5
     assert quiet["options"]["candidates"] == 1 and quiet["options"]["loudness"] == -20
     loud = client.get(f"/takes/{take}").json()
-    assert loud["match_gain_db"] == pytest.approx(quiet["loudness_lufs"] - loud["loudness_lufs"], abs=0.02)
+    assert abs(loud["match_gain_db"]) < 0.5 and abs(quiet["match_gain_db"] - 6) < 0.5
     heard = [client.get(f"/takes/{name}/audio").content for name in (take, quiet["id"])]
     assert heard[0] == heard[1]
     client.delete(f"/takes/{quiet['id']}")

@@ -248,7 +248,7 @@ class Take(BaseModel):
     n_blocks_total: int
     part: TimeSpan | None
     loudness_lufs: float | None
-    match_gain_db: float | None
+    match_gain_db: float | None = Field(description="Gain at which it is as loud as is set for the project.")
     sync_z: float | None
     has_midi: bool
     has_stems: list[str]
@@ -299,6 +299,8 @@ class Analysis(BaseModel):
     motion: list[float]
     novelty: list[float]
     speech: list[float] | None
+    original_lufs: float | None = None
+    ducking: list[float] | None = Field(None, description="Share of the depth by which music is lowered under speech.")
 
 
 class PlanSection(BaseModel):

@@ -36,7 +36,7 @@ from openvmas.studio.api.views import download_name, read_json
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.markers import FORMATS, gather
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
-from openvmas.studio.storage.take_sound import FRAME, HEADER, WAV_HEADER, TakeSound, thin_peaks
+from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, read_loudness, thin_peaks
 
 POLL_S = 0.05  # between looks at music that is being written
 POLL_FILE_S = 0.01  # and at the length of its file alone
@@ -102,7 +102,7 @@ def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[TakeSound,
     row = projects.find_take(studio.database, owner, take)
     row = the_done_take(row) if of == "mix" else row
     files, n_samples = studio.views.files(row), math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
-    sound = TakeSound(files.mixed, WAV_HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
+    sound = TakeSound(files.mixed, HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
     return sound, row["state"]
 
 
@@ -119,12 +119,22 @@ def read_peaks(
     return schemas.Peaks(per_second=per_second, min=low, max=high)
 
 
+def loudness_so_far(studio: Studio, owner: str, take: str) -> dict[str, str]:
+    """The header that says how loud all music is that is written by now, LUFS; none where that is not known."""
+    found = read_loudness(studio.views.files(projects.find_take(studio.database, owner, take)).loudness)
+    return {} if found is None else {"Music-Loudness": f"{found:.2f}"}
+
+
 @router.get("/blocks/{n}", **sends("audio/wav", 404, 409, 410, 429, **NOT_YET))
 async def read_block(
     studio: TheStudio, owner: Owner, id: schemas.Id, n: Annotated[int, PathParameter(ge=0, le=10**6)],
     wait: Annotated[float, Query(ge=0, le=20, description="Seconds to wait for it.")] = 0, of: Of = "music",
 ) -> Response:  # fmt: skip
-    """One second of sound as a WAV file, as soon as it is written."""
+    """One second of sound as a WAV file of floats, as soon as it is written.
+
+    The header Music-Loudness says how loud the music is that is written by then, LUFS; samples may go beyond full
+    scale, and the mix brings them to the asked level.
+    """
     rounds = 0
     studio.watch()
     try:
@@ -135,7 +145,7 @@ async def read_block(
                 raise NotFoundError(f"the music ends before second {n}; ask for an earlier one.")
             if state != "waiting" and sound.n_written >= stop:
                 data = await run_in_threadpool(sound.cut, start, stop)
-                return Response(data, media_type="audio/wav")
+                return Response(data, media_type="audio/wav", headers=loudness_so_far(studio, owner, id))
             if state in ("failed", "cancelled"):
                 raise GoneError("this take was not finished; score again.")
             if rounds * POLL_S >= wait or studio.is_closing.is_set():
@@ -154,7 +164,7 @@ async def read_audio(
     studio: TheStudio, owner: Owner, id: schemas.Id, request: Request, of: Of = "music",
     range: Annotated[str | None, Header()] = None,
 ) -> Response:  # fmt: skip
-    """The sound as a WAV file of its final length; the bytes come as the music is written."""
+    """The sound as a WAV file of floats, of its final length; the bytes come as the music is written."""
     sound, state = await run_in_threadpool(sound_of, studio, owner, id, of)
     if state in ("failed", "cancelled"):
         raise GoneError("this take was not finished; score again.")

@@ -11,7 +11,7 @@ from typing import Any
 from openvmas import __version__
 from openvmas.condition import AXES
 from openvmas.pretrained import list_presets
-from openvmas.settings import SAMPLE_RATE_OUT
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.schemas import describe_options
 from openvmas.studio.limits import StudioOptions
@@ -120,19 +120,15 @@ class Views:
         """The fields of a take's answer, in a dictionary that may hold more. row: with the project's `filename`."""
         found, files, is_done = json.loads(row["found"]), self.files(row), row["state"] == "done"
         loudness = found.get("loudness_lufs")
-        quietest = self._database.row(
-            "SELECT min(json_extract(found, '$.loudness_lufs')) AS lufs FROM takes "
-            "WHERE project = ? AND state = 'done'",
-            (row["project"],),
-        )
-        lowest = quietest["lufs"] if quietest else None
+        settings = self._database.row("SELECT settings FROM projects WHERE id = ?", (row["project"],))
+        wanted = json.loads(settings["settings"] if settings else "{}").get("loudness", MixOptions().loudness)
         return row | {
             "options": json.loads(row["options"]),
             "n_blocks": self.n_blocks(row, self.n_samples(row)),
             "n_blocks_total": math.ceil(row["duration"] - 1e-6),
             "part": json.loads(row["part"]) if row["part"] else None,
             "loudness_lufs": loudness,
-            "match_gain_db": round(lowest - loudness, 2) if loudness is not None and lowest is not None else None,
+            "match_gain_db": None if loudness is None else round(wanted - loudness, 2),
             "sync_z": found.get("sync_z"),
             "has_midi": is_done and files.midi.exists(),
             "has_stems": stem_names(files.stems) if is_done else [],

@@ -1,23 +1,25 @@
 """The sound of a take on disk and on its way to a browser: a WAV file that grows, parts of it, and its waveform.
 
-Music lies on disk as interleaved stereo float32 at 48 kHz without a header; browsers get 16-bit samples.
+Music lies on disk as interleaved stereo float32 at 48 kHz without a header. It is sent as floats too: what a model
+writes may go beyond full scale, and only the mix brings it to its level.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from openvmas.media.audio import wav_header
+from openvmas.media.loudness import LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
 
 CHANNELS = 2
-FLOAT_FRAME, FRAME = 4 * CHANNELS, 2 * CHANNELS  # bytes of one sample of all channels, on disk and as sent
-HEADER = 44  # bytes of the files that are sent
-WAV_HEADER = 58  # bytes of the float files of `media.audio.write_wav`
+FRAME = 4 * CHANNELS  # bytes of one sample of all channels
+HEADER = 58  # bytes before the samples of the files that are sent and of those of `media.audio.write_wav`
 PEAKS_RATE = 100  # pairs per second on disk
 PEAK_SPAN = SAMPLE_RATE_OUT // PEAKS_RATE
 
@@ -25,7 +27,7 @@ PEAK_SPAN = SAMPLE_RATE_OUT // PEAKS_RATE
 def n_written(path: Path) -> int:
     """Samples of music that are on disk; 0 where nothing is."""
     try:
-        return path.stat().st_size // FLOAT_FRAME
+        return path.stat().st_size // FRAME
     except OSError:
         return 0
 
@@ -33,21 +35,19 @@ def n_written(path: Path) -> int:
 def read_wave(path: Path, start: int, stop: int, offset: int = 0) -> np.ndarray:
     """Samples start .. stop-1, as far as they are there: [2, n] float32. offset: bytes of a header before them."""
     with path.open("rb") as file:
-        file.seek(offset + start * FLOAT_FRAME)
-        data = file.read(max(0, stop - start) * FLOAT_FRAME)
-    return np.frombuffer(data[: len(data) // FLOAT_FRAME * FLOAT_FRAME], "<f4").reshape(-1, CHANNELS).T
+        file.seek(offset + start * FRAME)
+        data = file.read(max(0, stop - start) * FRAME)
+    return np.frombuffer(data[: len(data) // FRAME * FRAME], "<f4").reshape(-1, CHANNELS).T
 
 
-def to_pcm(wave: np.ndarray) -> bytes:
-    """[2, n] float → interleaved 16-bit samples."""
-    return np.rint(np.clip(wave, -1, 1).T * 32767).astype("<i2").tobytes()
-
-
-def wav_header(n_samples: int) -> bytes:
-    """44 bytes of a 16-bit stereo WAV file at 48 kHz."""
-    size = n_samples * FRAME
-    fmt = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, CHANNELS, SAMPLE_RATE_OUT, SAMPLE_RATE_OUT * FRAME, FRAME, 16)
-    return struct.pack("<4sI4s", b"RIFF", 36 + size, b"WAVE") + fmt + struct.pack("<4sI", b"data", size)
+def read_loudness(path: Path) -> float | None:
+    """Loudness of all music that `SoundWriter` has written so far, LUFS; None where nothing is known or heard."""
+    try:
+        values = np.frombuffer(path.read_bytes(), "<f4")  # some bytes a second
+    except OSError:
+        return None
+    value = float(values[-1]) if len(values) else -math.inf
+    return value if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -65,33 +65,43 @@ class TakeSound:
 
     @property
     def n_bytes(self) -> int:
-        """Size of the 16-bit WAV file."""
+        """Size of the WAV file."""
         return HEADER + self.n_samples * FRAME
 
     def read(self, start: int, stop: int) -> bytes:
-        """Bytes start .. stop-1 of the 16-bit WAV file, as far as it goes."""
-        head = wav_header(self.n_samples)[start:stop] if start < HEADER else b""
+        """Bytes start .. stop-1 of the WAV file, as far as it goes."""
+        head = wav_header(CHANNELS, self.n_samples, SAMPLE_RATE_OUT)[start:stop] if start < HEADER else b""
         first, last = max(start - HEADER, 0), max(stop - HEADER, 0)
         low, high = first // FRAME, -(-last // FRAME)
-        data = to_pcm(read_wave(self.path, low, high, self.offset)) if last > first else b""
+        data = read_wave(self.path, low, high, self.offset).T.tobytes() if last > first else b""
         return head + data[first - low * FRAME : last - low * FRAME]
 
     def cut(self, start: int, stop: int) -> bytes:
         """A WAV file of samples start .. stop-1."""
-        return wav_header(stop - start) + self.read(HEADER + start * FRAME, HEADER + stop * FRAME)
+        return wav_header(CHANNELS, stop - start, SAMPLE_RATE_OUT) + self.read(
+            HEADER + start * FRAME, HEADER + stop * FRAME
+        )
 
 
 class SoundWriter:
-    """Appends blocks of music and their peaks; every block can be read as soon as `write` returns."""
+    """Appends blocks of music, their peaks and the loudness so far; all can be read as soon as `write` returns.
 
-    def __init__(self, wave: Path, peaks: Path) -> None:
+    loudness: one float32 per block, the integrated loudness, LUFS, of the music up to its end.
+    """
+
+    def __init__(self, wave: Path, peaks: Path, loudness: Path) -> None:
         wave.parent.mkdir(parents=True, exist_ok=True)
-        self._wave, self._peaks = wave.open("wb"), peaks.open("wb")
+        self._wave, self._peaks, self._loudness = wave.open("wb"), peaks.open("wb"), loudness.open("wb")
+        self._meter = LoudnessMeter(SAMPLE_RATE_OUT, CHANNELS)
         self._rest = np.zeros(0, np.float32)
         self.n_samples = 0
 
     def write(self, block: np.ndarray) -> None:
         """block: [2, n] float32."""
+        self._meter.add(block)
+        # Before the music: whoever hears a block knows how loud it is.
+        self._loudness.write(np.float32(self._meter.integrated()).tobytes())
+        self._loudness.flush()
         self._wave.write(np.ascontiguousarray(block.T, "<f4").tobytes())
         self._wave.flush()
         self.n_samples += block.shape[1]
@@ -106,6 +116,7 @@ class SoundWriter:
         os.fsync(self._wave.fileno())
         self._wave.close()
         self._peaks.close()
+        self._loudness.close()
 
 
 def peaks_of(mono: np.ndarray) -> np.ndarray:

@@ -109,7 +109,7 @@ def write(
     blocks: Iterable[np.ndarray], folder: TakeFolder, n_samples: int, tell: Callable[[float], None], begun: float
 ) -> None:
     """Append the blocks to the take's files; `tell` is called with the share that is done, from `begun` on."""
-    writer = SoundWriter(folder.wave, folder.peaks)
+    writer = SoundWriter(folder.wave, folder.peaks, folder.loudness)
     try:
         for block in blocks:
             writer.write(block)
@@ -120,7 +120,7 @@ def write(
 
 def keep(earlier: TakeFolder, folder: TakeFolder) -> None:
     """Link the same music into another take, without copying it."""
-    for name in ("wave", "peaks", "codes", "midi", "stems"):
+    for name in ("wave", "peaks", "loudness", "codes", "midi", "stems"):
         source, target = getattr(earlier, name), getattr(folder, name)
         if source.exists():
             target.unlink(missing_ok=True)

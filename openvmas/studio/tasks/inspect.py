@@ -15,12 +15,14 @@ from openvmas.errors import InputError
 from openvmas.files import write_bytes, write_text
 from openvmas.generate.deliver import Stages, plain, summarize
 from openvmas.generate.scorer import inspect
+from openvmas.media.audio import read_audio_blocks
 from openvmas.media.containers import choose_extension
 from openvmas.media.jpeg import jpeg
+from openvmas.media.loudness import Duck, integrated_loudness, speech_spans
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.planning.schema import write_plan
-from openvmas.settings import CONTROL_RATE, Options
+from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, Options
 from openvmas.studio.limits import MAX_FRAME_RATE
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.vision.analysis import PartialAnalysis, VideoAnalysis
@@ -118,9 +120,24 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     if speech is not None:
         np.save(folder.speech, speech)
     analysis.save(folder.analysis)
-    folder.summary.write_text(json.dumps(summary_of(analysis, info, speech)), encoding="utf-8")
+    summary = summary_of(analysis, info, speech) | levels_of(info, speech)
+    folder.summary.write_text(json.dumps(summary), encoding="utf-8")
     folder.partial_analysis.unlink(missing_ok=True)
     return {"plan": write_plan(prepared.plan), "filmstrip": n}
+
+
+def levels_of(info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
+    """What the page needs to let music be heard as it will be mixed: the original's loudness, LUFS, and `ducking`, the
+    share of the whole depth by which music is lowered under speech, at CURVES_RATE."""
+    if speech is None:
+        return {"original_lufs": None, "ducking": None}
+    blocks = read_audio_blocks(info.path, SAMPLE_RATE_OUT, 2, info=info)
+    times = np.arange(0, float(info.duration), 1 / CURVES_RATE)
+    shares = Duck(speech_spans(speech), 1.0).gain_db(times)
+    return plain({
+        "original_lufs": integrated_loudness(blocks, SAMPLE_RATE_OUT),
+        "ducking": [round(float(share), 3) for share in shares] if shares.any() else None,
+    })  # fmt: skip
 
 
 def thin(curve: np.ndarray) -> list[float]:

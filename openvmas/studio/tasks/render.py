@@ -26,7 +26,7 @@ from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, Options, OutputOptions
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.studio.storage.take_sound import WAV_HEADER, peaks_of_file, read_wave
+from openvmas.studio.storage.take_sound import HEADER, peaks_of_file, read_wave
 from openvmas.vision.analysis import VideoAnalysis
 
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
@@ -66,7 +66,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     for scratch in (hidden.music, hidden.alone):
         scratch.unlink(missing_ok=True)
     heard = WavReader(folder.mixed)
-    folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, WAV_HEADER).tobytes())
+    folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, HEADER).tobytes())
     measured = measure(folder.wave, plan, analysis)
     tell({"stage": "finish", "done": 1.0})
     for name in {item.name for item in fields(OutputOptions)} - {"model"}:  # where things lie is no option here

@@ -49,11 +49,16 @@ export async function sendPiece(project, offset, piece, signal) {
   return Number(response.headers.get("Upload-Offset"));
 }
 
-/** Second n of a take as a WAV in an ArrayBuffer, or null while it is not written; waits up to `wait` s for it. */
+/**
+ * Second n of a take, or null while it is not written; waits up to `wait` s for it: {wav: an ArrayBuffer, lufs: the
+ * loudness of all music that is written by then, null where that is not known}.
+ */
 export async function fetchBlock(take, index, { of = "music", wait = 0, signal } = {}) {
   const query = new URLSearchParams({ of, wait });
   const response = await request("GET", `/takes/${take}/blocks/${index}?${query}`, { signal });
-  return response.status === 204 ? null : response.arrayBuffer();
+  if (response.status === 204) return null;
+  const told = response.headers.get("Music-Loudness");
+  return { wav: await response.arrayBuffer(), lufs: told === null ? null : Number(told) };
 }
 
 const FINAL = new Set(["done", "failed", "cancelled", "interrupted"]);

@@ -54,9 +54,9 @@ export function numberField(label, value, change, options = {}) {
   return labelled(label, input, options);
 }
 
-/** A slider whose number is written beside it: `show(value)` → text. */
+/** A slider whose number is written beside it: `show(value)` → text. live(value): called while it is being moved. */
 export function sliderField(label, value, change, options = {}) {
-  const { min, max, step, disabled, show = String } = options;
+  const { min, max, step, disabled, show = String, live } = options;
   const input = make("input", { type: "range", min, max, step, disabled });
   input.value = value;
   const output = make("output", { class: "figure" }, show(Number(input.value)));
@@ -65,7 +65,7 @@ export function sliderField(label, value, change, options = {}) {
     input.setAttribute("aria-valuetext", output.textContent);
   };
   tell();
-  input.addEventListener("input", tell);
+  input.addEventListener("input", () => (tell(), live?.(Number(input.value))));
   input.addEventListener("change", () => change(Number(input.value)));
   const field = labelled(label, input, { ...options, extra: output });
   output.setAttribute("for", input.id);

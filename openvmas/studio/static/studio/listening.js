@@ -96,34 +96,23 @@ export class Listening {
         takes,
         others,
       ),
-      this.#originalLevel(),
       this.#state(heard),
     );
-  }
-
-  #originalLevel() {
-    const { player, workspace } = this;
-    if (!player.track || player.track.of === "mix" || !workspace.project?.video?.has_audio) return null;
-    const input = make("input", {
-      type: "range",
-      min: 0,
-      max: 1,
-      step: 0.05,
-      value: player.originalLevel,
-      "aria-label": "Level of the original sound while listening",
-      "data-key": "original-level",
-    });
-    input.addEventListener("input", () => player.setOriginalLevel(Number(input.value)));
-    return make("label", { class: "mini" }, "Original", input);
   }
 
   #state(take) {
     if (this.player.isPlaying && this.player.music.state === "waiting" && this.player.track)
       return make("span", { class: "quiet" }, "waiting for the music…");
-    if (take?.state === "done" && take.match_gain_db <= -0.05)
+    if (take?.state === "done" && this.player.track.of === "music")
       return make(
         "span",
-        { class: "quiet matched", title: "All takes are heard equally loud" },
+        { class: "quiet matched", title: "The levels that are set under Sound; Mix again keeps them in a take" },
+        "at the levels set now",
+      );
+    if (take?.state === "done" && Math.abs(take.match_gain_db) >= 0.05)
+      return make(
+        "span",
+        { class: "quiet matched", title: "All takes are heard equally loud, as loud as is set under Sound" },
         `matched ${signed(take.match_gain_db, "dB")}`,
       );
     return null;
@@ -160,11 +149,20 @@ export class Listening {
     else if (a || b) this.hear(current ? null : (a ?? b));
   }
 
-  /** A take that has been finished while it was listened to is heard as it will be in the video. */
+  /** A take that has been finished while it was listened to is heard as it is in the video, if at the levels set now. */
   keepUp() {
     const { track } = this.player;
     const take = track && this.workspace.take(track.take.id);
     if (track && !take) this.player.listen(null);
-    else if (take?.state === "done" && track.of === "music") this.player.listen(take, "mix", take.match_gain_db ?? 0);
+    else if (take?.state === "done" && track.of === "music" && this.settings.isMixedSo(take)) this.hear(take.id);
+  }
+
+  /** Levels were changed: the take that is heard is heard at them, before anybody mixes it again. */
+  tryLevels() {
+    const { track } = this.player;
+    const take = track && this.workspace.take(track.take.id);
+    if (take?.state !== "done") return;
+    if (!this.settings.isMixedSo(take)) this.player.listen(take, "music");
+    else if (track.of === "music") this.hear(take.id);
   }
 }

@@ -103,6 +103,17 @@ const lanes = new Lanes(timeline, workspace, player);
 new List(workspace, player);
 const report = new Report(workspace, player, timeline);
 stage.connect(timeline, report, listening);
+listening.settings = settings;
+workspace.on("levels", () => (listening.tryLevels(), player.level()));
+player.mixing = () => {
+  const { analysis, project } = workspace;
+  return {
+    settings: workspace.session ? settings.levels : null,
+    hasOriginal: Boolean(project?.video?.has_audio),
+    original: analysis?.original_lufs ?? null,
+    ducking: analysis?.ducking ? { curve: analysis.ducking, rate: analysis.curves_rate } : null,
+  };
+};
 
 const keys = new Keys([
   { keys: [" ", "k"], text: "Play and pause", act: () => player.toggle() },

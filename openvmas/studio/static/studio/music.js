@@ -1,18 +1,26 @@
 // The music of takes, second by second, on the clock of WebAudio: finished takes and takes that are still being written
 // are played the same way. Blocks are fetched a few seconds ahead and scheduled to the sample, so joins are not heard.
 import { fetchBlock } from "./api.js";
+import { toGain } from "./mixing.js";
 
 const RATE = 48000; // Hz, of every block
 const AHEAD = 6; // s that are fetched before they are needed
 const SCHEDULED = 3; // s that are handed to the audio clock; browsers slow the timers of hidden pages down to 1 a second
 const KEPT = 90; // blocks of a track in memory, 384 kB each
 const FADE = 0.03; // s, at switches and seeks
+const DRIFT = 0.7; // s, time constant with which levels follow the loudness of what is written
+const LIMIT = { threshold: -3, knee: 0, ratio: 20, attack: 0.001, release: 0.1 };
+// A compressor of WebAudio raises what it lets through by 0.6 of what it takes from full scale (its specification).
+const MAKEUP = 0.6 * -LIMIT.threshold * (1 - 1 / LIMIT.ratio); // dB
 const MUTE = 5; // s that a browser may take to start its sound
 const LEAD = 0.05; // s between the decision to start and the first sample
 const BURST = 2.5; // s of music that may come at once: a choice among the first continuations falls every 1 to 2 s
 const SAME_BURST = 250; // ms between blocks that came at once
 
-/** The sound of one take. of: "music" (also while it is written) or "mix" (the finished sound). */
+/**
+ * The sound of one take. of: "music" (as it is composed, also while it is written; its level is set while it is heard)
+ * or "mix" (the finished sound).
+ */
 export class Track {
   constructor(take, of, gainDb = 0) {
     this.take = take;
@@ -22,6 +30,7 @@ export class Track {
     this.nBlocks = Math.ceil(take.duration - 1e-6);
     this.blocks = new Map();
     this.aborter = new AbortController();
+    this.lufs = null; // of all that is written, as far as it is known
     this.first = this.latest = null; // {n, at: ms}: the last block of the first burst, and the one that came last
   }
 
@@ -44,10 +53,11 @@ export class Track {
   async fetchFrom(from, context, isWanted, tell = () => {}) {
     for (let n = from; n < this.nBlocks && isWanted(n);) {
       if (!this.blocks.has(n)) {
-        const bytes = await fetchBlock(this.take.id, n, { of: this.of, wait: 10, signal: this.aborter.signal });
-        if (bytes === null) continue;
+        const block = await fetchBlock(this.take.id, n, { of: this.of, wait: 10, signal: this.aborter.signal });
+        if (block === null) continue;
         this.note(n, performance.now());
-        this.blocks.set(n, toBuffer(context, bytes));
+        this.lufs = block.lufs ?? this.lufs;
+        this.blocks.set(n, toBuffer(context, block.wav));
         tell();
         const far = [...this.blocks.keys()].filter((key) => key < n - KEPT || key > n + KEPT);
         far.forEach((key) => this.blocks.delete(key));
@@ -63,35 +73,71 @@ export class Track {
   }
 }
 
-/** A WAV of 16-bit samples as an AudioBuffer; decodeAudioData would resample and cost a turn of the event loop. */
+/** A WAV of stereo floats as an AudioBuffer; decodeAudioData would resample and cost a turn of the event loop. */
 function toBuffer(context, bytes) {
   const view = new DataView(bytes);
   let at = 12;
   while (view.getUint32(at, false) !== 0x64617461) at += 8 + view.getUint32(at + 4, true); // "data"
   const nChannels = view.getUint16(22, true);
-  const samples = new Int16Array(bytes, at + 8, Math.floor((bytes.byteLength - at - 8) / 2));
+  const samples = new Float32Array(bytes.slice(at + 8, at + 8 + 4 * Math.floor((bytes.byteLength - at - 8) / 4)));
   const length = Math.floor(samples.length / nChannels);
   const buffer = context.createBuffer(nChannels, Math.max(length, 1), RATE);
   for (let channel = 0; channel < nChannels; channel++) {
     const wave = buffer.getChannelData(channel);
-    for (let i = 0; i < length; i++) wave[i] = samples[i * nChannels + channel] / 32768;
+    for (let i = 0; i < length; i++) wave[i] = samples[i * nChannels + channel];
   }
   return buffer;
 }
 
-/** One track being heard. anchor: the context's time at which the track's position 0 lies, on a whole sample. */
+/** Holds what is louder than full scale below it, with a gain of one for the rest: {input, output}. */
+export function makeLimiter(context) {
+  const input = new DynamicsCompressorNode(context, LIMIT);
+  const output = new GainNode(context, { gain: toGain(-MAKEUP) });
+  input.connect(output);
+  return { input, output };
+}
+
+/**
+ * One track being heard. anchor: the context's time at which the track's position 0 lies, on a whole sample.
+ * levels: what `levels` of mixing.js says of the music, or null where the track's own gain is all.
+ */
 class Voice {
-  constructor(context, output, track, anchor, position) {
-    Object.assign(this, { context, track, anchor, next: Math.floor(position), nodes: [] });
+  constructor(context, outputs, track, anchor, position, levels, ducking) {
+    Object.assign(this, { context, track, anchor, ducking, next: Math.floor(position), nodes: [] });
     this.gain = context.createGain();
-    this.gain.connect(output);
-    const level = 10 ** (track.gainDb / 20);
+    this.level = new GainNode(context, { gain: toGain(levels ? levels.music : track.gainDb) });
+    this.duck = context.createGain();
+    this.duckDb = levels?.duck ?? 0;
+    // A finished mix is not limited again, unless it is made louder here.
+    const output = levels || track.gainDb > 0 ? outputs.limited : outputs.plain;
+    this.gain.connect(this.level).connect(this.duck).connect(output);
     const now = context.currentTime;
     const start = Math.max(anchor + position, now);
     this.gain.gain.setValueAtTime(0, now);
     this.gain.gain.setValueAtTime(0, start);
-    this.gain.gain.linearRampToValueAtTime(level, start + FADE);
+    this.gain.gain.linearRampToValueAtTime(1, start + FADE);
     this.position = position;
+    this.#lower(Math.max(position, 0), this.next);
+  }
+
+  /** Other levels at once, or slowly where they follow the music's own loudness. */
+  setLevels({ music, duck }, isSlow) {
+    const { currentTime } = this.context;
+    this.level.gain.setTargetAtTime(toGain(music), currentTime, isSlow ? DRIFT : FADE / 3);
+    if (duck === this.duckDb) return;
+    this.duckDb = duck;
+    this.duck.gain.cancelScheduledValues(currentTime);
+    this.#lower(currentTime - this.anchor, this.next);
+  }
+
+  /** Lay the curve of ducking over seconds from .. to. */
+  #lower(from, to) {
+    const { curve, rate } = this.ducking ?? {};
+    if (!curve) return;
+    const gain = (time) => toGain(this.duckDb * (curve[Math.min(Math.round(time * rate), curve.length - 1)] ?? 0));
+    this.duck.gain.setValueAtTime(gain(from), Math.max(this.anchor + from, this.context.currentTime));
+    for (let i = Math.floor(from * rate) + 1; i <= to * rate; i++)
+      this.duck.gain.linearRampToValueAtTime(gain(i / rate), Math.max(this.anchor + i / rate, this.context.currentTime));
   }
 
   get end() {
@@ -107,6 +153,7 @@ class Voice {
       const offset = Math.max(start - this.anchor - this.next, 0); // rounding may leave −1e-16
       if (offset < node.buffer.duration) node.start(start, offset);
       this.nodes = [...this.nodes.slice(-8), node];
+      this.#lower(this.next, this.next + 1);
       this.next++;
     }
   }
@@ -125,6 +172,8 @@ export class Music extends EventTarget {
   state = "stopped"; // "waiting", "playing"
   track = null;
   underruns = 0;
+  mixing = () => null; // levels of the track that is heard, as `levels` of mixing.js gives them; set by the player
+  ducking = () => null; // {curve, rate}
 
   /** Browsers allow sound only after a press of a button or key; call this there. */
   unlock() {
@@ -132,6 +181,9 @@ export class Music extends EventTarget {
       this.context = new AudioContext({ sampleRate: RATE, latencyHint: "interactive" });
       this.meter = new AnalyserNode(this.context, { fftSize: 2048 });
       this.meter.connect(this.context.destination);
+      const limiter = makeLimiter(this.context);
+      limiter.output.connect(this.meter);
+      this.outputs = { limited: limiter.input, plain: this.meter };
     }
     return this.context.resume();
   }
@@ -180,9 +232,19 @@ export class Music extends EventTarget {
     const position = this.context.currentTime + LEAD - anchor;
     this.voice.stop();
     this.track = track;
-    this.voice = new Voice(this.context, this.meter, track, anchor, position);
+    this.voice = this.#voice(anchor, position);
     this.voice.schedule();
     this.#fetch(track);
+  }
+
+  #voice(anchor, position) {
+    const levels = this.track.of === "music" ? this.mixing() : null;
+    return new Voice(this.context, this.outputs, this.track, anchor, position, levels, this.ducking());
+  }
+
+  /** Hear the levels as they are set now; isSlow: where nobody has changed them. */
+  setLevels(isSlow) {
+    if (this.voice && this.track.of === "music") this.voice.setLevels(this.mixing(), isSlow);
   }
 
   /** There is music, but the browser's sound does not start: without a sound device it never will. */
@@ -209,7 +271,8 @@ export class Music extends EventTarget {
         await track.fetchFrom(
           next,
           this.context,
-          (n) => this.track === track && n < next + AHEAD && this.state !== "stopped",
+          // As many as it waits for: fewer would never let it begin.
+          (n) => this.track === track && n < next + Math.max(AHEAD, this.#enough) && this.state !== "stopped",
           () => this.track === track && this.state === "waiting" && this.#pump(),
         );
         await new Promise((resolve) => setTimeout(resolve, 100));
@@ -224,15 +287,20 @@ export class Music extends EventTarget {
     }
   }
 
+  /** Blocks that must be there before it begins. */
+  get #enough() {
+    return Math.max(this.least, this.track.needed);
+  }
+
   #pump() {
     const { context, track } = this;
     if (this.state === "waiting") {
       const first = Math.floor(this.from);
-      const enough = Math.min(Math.max(this.least, track.needed), track.nBlocks - first);
+      const enough = Math.min(this.#enough, track.nBlocks - first);
       if (track.readyFrom(first) < enough) return;
       if (context.state !== "running") return this.#complain();
       const anchor = Math.round((context.currentTime + LEAD - this.from) * RATE) / RATE;
-      this.voice = new Voice(context, this.meter, track, anchor, this.from);
+      this.voice = this.#voice(anchor, this.from);
       this.state = "playing";
       this.voice.schedule();
       this.dispatchEvent(new CustomEvent("playing", { detail: { lead: LEAD + (context.outputLatency || 0) } }));

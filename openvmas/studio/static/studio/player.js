@@ -2,7 +2,8 @@
 // alone. For tests and the curious the element #player tells on data attributes what is going on, five times a second:
 // data-state (stopped, waiting, playing), data-source (original or a take's id), data-clock (s of music heard),
 // data-peak-db (level of the music now), data-underruns, data-drift-ms (picture − music), data-first-sound-ms (from
-// pressing Score to the first sample).
+// pressing Score to the first sample), data-music-db and data-original-db (gains at which both are heard).
+import { levels, toGain } from "./mixing.js";
 import { Music, Track } from "./music.js";
 import { clamp } from "./units.js";
 
@@ -12,7 +13,10 @@ const NEAR = 0.015; // s of drift that nobody sees (less than a frame)
 export class Player extends EventTarget {
   constructor(video, element) {
     super();
-    Object.assign(this, { video, element, music: new Music(), track: null, isPlaying: false, originalLevel: 0.5 });
+    Object.assign(this, { video, element, music: new Music(), track: null, isPlaying: false });
+    this.mixing = () => ({ settings: null }); // the levels that are set and what is known of the original; by the page
+    this.music.mixing = () => this.#levels();
+    this.music.ducking = () => this.mixing().ducking;
     this.frame = 1 / 25;
     this.duration = 0;
     this.silentClock = 0; // the position where there is no picture that this browser can play
@@ -49,7 +53,7 @@ export class Player extends EventTarget {
     if (this.isPlaying) return;
     if (this.time >= this.duration - this.frame) this.#goTo(0);
     const from = this.time;
-    this.music.unlock();
+    this.unlock();
     this.isPlaying = true;
     if (this.track) this.music.play(this.track, from);
     else this.#playPicture();
@@ -89,7 +93,8 @@ export class Player extends EventTarget {
     const before = this.track;
     const time = this.time;
     this.track = take ? new Track(take, of, gainDb) : null;
-    this.#level();
+    if (this.track && before?.take.id === take.id) this.track.lufs = before.lufs;
+    this.level();
     if (this.isPlaying) {
       if (this.track && before)
         this.music.change(this.track).catch((error) => this.dispatchEvent(new CustomEvent("fault", { detail: error })));
@@ -115,15 +120,39 @@ export class Player extends EventTarget {
     this.play();
   }
 
-  setOriginalLevel(level) {
-    this.originalLevel = level;
-    this.#level();
+  /** Browsers allow sound only after a press; call this there. From then on the video's sound goes through the mixer. */
+  async unlock() {
+    await this.music.unlock();
+    const { context, outputs } = this.music;
+    if (this.original || context.state !== "running") return;
+    this.original = { plain: new GainNode(context, { gain: 0 }), limited: new GainNode(context, { gain: 0 }) };
+    const source = context.createMediaElementSource(this.video);
+    for (const [name, gain] of Object.entries(this.original)) source.connect(gain).connect(outputs[name]);
+    this.level();
   }
 
-  #level() {
-    const level = !this.track ? 1 : this.track.of === "mix" ? 0 : this.originalLevel;
-    this.video.volume = level;
-    this.video.muted = level === 0;
+  #levels() {
+    const { settings, original, hasOriginal } = this.mixing();
+    return settings && levels({ music: this.track?.lufs ?? null, original, hasOriginal, settings });
+  }
+
+  /** Let both be heard at the levels that are set; isSlow: where only the music's own loudness has moved. */
+  level(isSlow = false) {
+    const isPreview = this.track?.of === "music";
+    const found = isPreview ? this.#levels() : null;
+    const db = !this.track ? 0 : (found?.original ?? null);
+    this.element.dataset.musicDb = isPreview ? (found?.music ?? 0).toFixed(2) : (this.track?.gainDb ?? "");
+    this.element.dataset.originalDb = db === null ? "-Infinity" : db.toFixed(2);
+    if (this.original) {
+      this.video.volume = 1;
+      const at = this.music.context.currentTime;
+      for (const [name, node] of Object.entries(this.original)) {
+        const gain = (name === "plain") === !this.track ? toGain(db) : 0;
+        node.gain.setTargetAtTime(gain, at, isSlow ? 0.7 : 0.01);
+      }
+    } else this.video.volume = clamp(toGain(db), 0, 1);
+    this.video.muted = db === null;
+    this.music.setLevels(isSlow);
   }
 
   #goTo(time) {
@@ -158,6 +187,7 @@ export class Player extends EventTarget {
 
   #tell() {
     const { dataset } = this.element;
+    if (this.isPlaying && this.track?.of === "music") this.level(true);
     if (this.isPlaying && this.music.state === "playing" && this.hasPicture) this.#follow();
     dataset.state = !this.isPlaying ? "stopped" : this.track ? this.music.state : "playing";
     dataset.source = this.track?.take.id ?? "original";

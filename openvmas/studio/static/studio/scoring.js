@@ -100,7 +100,7 @@ export class Scoring {
   async start(body, from = 0) {
     if (this.workspace.scoring || !this.workspace.plan) return;
     const pressed = performance.now();
-    this.player.music.unlock();
+    this.player.unlock();
     try {
       const job = await this.workspace.startJob(body);
       const take = this.workspace.take(job.takes[0]?.id);

@@ -39,6 +39,8 @@ const SOUND = [
 ];
 
 export class Settings {
+  #held = {};
+
   constructor(workspace, element) {
     Object.assign(this, { workspace, element });
     workspace.on("project session", () => this.draw());
@@ -64,17 +66,32 @@ export class Settings {
   }
 
   value(name) {
-    return this.chosen[name] ?? this.#options[name]?.default;
+    return this.#held[name] ?? this.chosen[name] ?? this.#options[name]?.default;
+  }
+
+  /** Whether a finished take was mixed at the levels that are set now. */
+  isMixedSo(take) {
+    return Object.entries(this.levels).every(
+      ([name, value]) => (take.options[name] ?? this.#options[name].default) === value,
+    );
+  }
+
+  /** A level while its slider is being moved: it is heard at once and kept when it is let go. */
+  #hold(name, value) {
+    this.#held = { [name]: value };
+    this.workspace.tell("levels");
   }
 
   async set(changes) {
     const { workspace } = this;
+    this.#held = {};
     const settings = { ...workspace.project.settings, ...changes };
     for (const [name, value] of Object.entries(settings)) {
       if (value === null || value === this.#options[name]?.default) delete settings[name];
     }
     workspace.project.settings = settings;
     this.draw();
+    workspace.tell("levels");
     try {
       await api.patch(`/projects/${workspace.id}`, { settings });
     } catch (error) {
@@ -97,6 +114,7 @@ export class Settings {
         max,
         help,
         disabled,
+        live: options[name].group === "mix" ? (value) => this.#hold(name, value) : null,
         ...rest,
       });
     };
