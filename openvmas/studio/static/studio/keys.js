@@ -30,6 +30,7 @@ export class Keys {
     const entry = this.entries.find(({ keys }) => keys.includes(name));
     if (!entry) return;
     event.preventDefault();
+    if (isText) tellTyped(event.target);
     entry.act();
   }
 
@@ -61,6 +62,14 @@ export class Keys {
       closeButton(),
     );
   }
+}
+
+/** A field tells what was typed when it is left; a key that acts on it must not come before that. */
+function tellTyped(field) {
+  const { key } = field.dataset;
+  field.blur();
+  const again = field.isConnected ? field : key && document.querySelector(`[data-key="${CSS.escape(key)}"]`);
+  if (again) again.focus({ preventScroll: true });
 }
 
 const SIGNS = { " ": "Space", ArrowLeft: "←", ArrowRight: "→", Delete: "Del", Backspace: "⌫" };
