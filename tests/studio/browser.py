@@ -74,6 +74,12 @@ def wait_player(page: Page, condition: str) -> dict[str, str]:
     return wait_until(page, f"(() => {{ {reading}; return {condition} && data }})()")
 
 
+def open_plan(page: Page, url: str, project: str) -> None:
+    """Open a project that has been watched."""
+    page.goto(f"{url}/#project={project}")
+    page.wait_for_selector(".section .choose")
+
+
 def saved_plan(page: Page) -> dict[str, Any]:
     """The plan as the server has it, once the page has saved it."""
     wait_until(page, "document.getElementById('saved').textContent === 'Saved'")

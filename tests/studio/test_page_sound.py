@@ -2,50 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Route
 
 from openvmas.media.audio import write_wav
-from tests.clips import write_clip
 from tests.studio import browser as look
-from tests.studio.kit import RunningStudio, copy_project, held, make_project, running
+from tests.studio.kit import RunningStudio, held
 
 pytestmark = pytest.mark.browser
 
-DURATION = 5.0  # s of the clip
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
-    """Its music is written with peaks of 2, as a model may write it."""
-    with running(tmp_path_factory.mktemp("studio"), level=12.0) as studio:
-        yield studio
-
-
-@pytest.fixture(scope="module")
-def watched(studio: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
-    clip = write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", DURATION, sound="noise")
-    with studio.client() as client:
-        return make_project(client, clip)
-
-
-def open_plan(page: Page, url: str, project: str) -> None:
-    page.goto(f"{url}/#project={project}")
-    page.wait_for_selector(".section .choose")
-
 
 def test_what_is_heard_while_it_is_written_sounds_like_its_mix(
-    browser: Browser, studio: RunningStudio, watched: str
+    browser: Browser, sines: RunningStudio, fresh: str
 ) -> None:
     """Not clipped, and within 1.5 dB of the gains that the finished mix gives to music and original; then a level that
     is moved is heard before anything is mixed again."""
-    project = copy_project(studio.folder, watched)
-    with look.opened(browser, studio.url) as page:
-        open_plan(page, studio.url, project)
-        with held(studio.folder):
+    with look.opened(browser, sines.url) as page:
+        look.open_plan(page, sines.url, fresh)
+        with held(sines.folder):
             page.locator("[data-key=score]").click()
             heard = look.wait_player(page, "data.state === 'playing' && Number(data.clock) > 1.5")
             take = heard["source"]
@@ -71,11 +46,11 @@ def test_what_is_heard_while_it_is_written_sounds_like_its_mix(
         assert float(moved["musicDb"]) - float(moved["originalDb"]) == pytest.approx(
             mix["original_lufs"] - 20 - mix["music_lufs"], abs=0.5
         )
-        assert len(look.from_api(page, f"projects/{project}").json()["takes"]) == 1
+        assert len(look.from_api(page, f"projects/{fresh}").json()["takes"]) == 1
 
 
-def test_the_limiter_leaves_quiet_sound_and_holds_loud_sound(browser: Browser, studio: RunningStudio) -> None:
-    with look.opened(browser, studio.url) as page:
+def test_the_limiter_leaves_quiet_sound_and_holds_loud_sound(browser: Browser, sines: RunningStudio) -> None:
+    with look.opened(browser, sines.url) as page:
         peaks = page.evaluate("""async () => {
           const { makeLimiter } = await import('/static/studio/music.js');
           const peak = async (level) => {
@@ -94,9 +69,9 @@ def test_the_limiter_leaves_quiet_sound_and_holds_loud_sound(browser: Browser, s
     assert peaks[2] < peaks[3] < 1
 
 
-def test_a_second_stop_is_not_for_ever(browser: Browser, studio: RunningStudio) -> None:
+def test_a_second_stop_is_not_for_ever(browser: Browser, sines: RunningStudio) -> None:
     """After each stop the player waits for more music; it must fetch as much as it waits for."""
-    path = studio.folder / "tone.wav"
+    path = sines.folder / "tone.wav"
     write_wav(path, np.full((2, 48_000), 0.1, np.float32), 48_000)
     wav = path.read_bytes()
     allowed = 3  # seconds of music that are written
@@ -109,7 +84,7 @@ def test_a_second_stop_is_not_for_ever(browser: Browser, studio: RunningStudio) 
             page.wait_for_timeout(50)
             route.fulfill(status=204)
 
-    with look.opened(browser, studio.url) as page:
+    with look.opened(browser, sines.url) as page:
         page.route("**/api/takes/slow/blocks/*", answer)
         page.mouse.click(5, 5)  # browsers allow no sound before
         page.evaluate("""async () => {

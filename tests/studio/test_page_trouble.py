@@ -22,6 +22,7 @@ from openvmas.settings import PlanOptions
 from tests.clips import write_clip
 from tests.planning.made import make_analysis
 from tests.studio import browser as look
+from tests.studio.browser import open_plan
 from tests.studio.kit import RunningStudio, held, make_project, running, submit, wait_job
 
 pytestmark = pytest.mark.browser
@@ -54,11 +55,6 @@ STILL_PIXEL = "document.querySelector('.still').getContext('2d').getImageData(2,
 def wait_still(page: Page) -> None:
     """Until a frame of the filmstrip is drawn where the picture cannot be played."""
     look.wait_until(page, f"!document.querySelector('.still').hidden && {STILL_PIXEL}[3] === 255")
-
-
-def open_plan(page: Page, url: str, project: str) -> None:
-    page.goto(f"{url}/#project={project}")
-    page.wait_for_selector(".section .choose")
 
 
 def small_pieces(route: Route) -> None:

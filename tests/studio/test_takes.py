@@ -7,33 +7,12 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.clips import write_clip
-from tests.studio.kit import RunningStudio, copy_project, make_project, running, submit, wait_job
-
-DURATION = 4.0  # s of the clip
-
-
-@pytest.fixture(scope="module")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStudio]:
-    with running(tmp_path_factory.mktemp("studio")) as studio:
-        yield studio
-
-
-@pytest.fixture(scope="module")
-def watched(studio: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
-    clip = write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", DURATION, sound="sine")
-    with studio.client() as client:
-        return make_project(client, clip)
+from tests.studio.kit import RunningStudio, submit, wait_job
 
 
 @pytest.fixture()
-def project(studio: RunningStudio, watched: str) -> str:
-    return copy_project(studio.folder, watched)
-
-
-@pytest.fixture()
-def client(studio: RunningStudio) -> Iterator[httpx.Client]:
-    with studio.client() as client:
+def client(sines: RunningStudio) -> Iterator[httpx.Client]:
+    with sines.client() as client:
         yield client
 
 
@@ -48,12 +27,12 @@ def music(client: httpx.Client, take: dict) -> bytes:
     return client.get(f"/takes/{take['id']}/audio").content
 
 
-def test_another_press_is_another_take(client: httpx.Client, project: str) -> None:
+def test_another_press_is_another_take(client: httpx.Client, fresh: str) -> None:
     """Also after two variations, and after the last take was deleted."""
-    first = made(client, project)
-    second = made(client, project, variations=2)
+    first = made(client, fresh)
+    second = made(client, fresh, variations=2)
     assert len({music(client, take) for take in first + second}) == 3
     client.delete(f"/takes/{second[1]['id']}")
-    third = made(client, project)
+    third = made(client, fresh)
     seeds = [take["seed"] for take in first + second + third]
     assert seeds == list(range(seeds[0], seeds[0] + 4))

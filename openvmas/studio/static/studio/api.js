@@ -16,6 +16,8 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
   if (body !== undefined) {
     settings.body = isRaw ? body : JSON.stringify(body);
     settings.headers["Content-Type"] ??= isRaw ? "application/offset+octet-stream" : "application/json";
+    // What is saved while the page is being left arrives all the same, if it is small.
+    settings.keepalive = method === "PUT" && settings.body.length < 60_000;
   }
   let response;
   try {

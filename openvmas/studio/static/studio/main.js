@@ -178,6 +178,7 @@ function drawTitle() {
   input.addEventListener("change", async () => {
     try {
       await api.patch(`/projects/${workspace.id}`, { name: input.value.trim() });
+      workspace.spread();
       await workspace.refresh();
     } catch (error) {
       notify(error.message, "fault");
@@ -255,7 +256,7 @@ async function followAddress() {
 workspace.on("project plan saved", drawHeader);
 workspace.on("project", () => (drawTitle(), arrival.draw()));
 addEventListener("hashchange", followAddress);
-addEventListener("pagehide", () => workspace.flush());
+addEventListener("pagehide", () => (document.activeElement?.blur(), workspace.flush()));
 // Space must play again after a button was pressed with the mouse, not press the button again.
 addEventListener(
   "click",

@@ -94,6 +94,7 @@ export class Settings {
     workspace.tell("levels");
     try {
       await api.patch(`/projects/${workspace.id}`, { settings });
+      workspace.spread();
     } catch (error) {
       notify(error.message, "fault");
     }

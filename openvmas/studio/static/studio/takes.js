@@ -170,6 +170,7 @@ export class Takes {
   async #ask(call, said) {
     try {
       await call();
+      this.workspace.spread();
       if (said) announce(said);
     } catch (error) {
       notify(error.message, "fault");

@@ -4,7 +4,16 @@
 import * as api from "./api.js";
 import { announce, notify } from "./elements.js";
 
+const CHANNEL = "openvmas studio"; // on which the tabs of a browser tell each other what they have changed
 const SETTLE = 350; // ms in which edits of one kind become one step of the history
+
+/** Whether changes of one plan, which name sections and hits by number, mean the same in another. */
+const isSameShape = (one, other) =>
+  ["sections", "hits"].every((list) => one[list].length === other[list].length) &&
+  one.sections.every((section, index) => section.start === other.sections[index].start);
+
+const isSame = (one, other) =>
+  ["text", "mood", "sections", "hits"].every((name) => JSON.stringify(one[name]) === JSON.stringify(other[name]));
 
 const stateOf = (job) => `${job.state} ${job.takes.map((take) => take.state)}`;
 
@@ -20,10 +29,32 @@ export class Workspace extends EventTarget {
   reports = new Map(); // take id → Take with its report
   saved = "saved"; // "saving", "unsaved"
   #pending = null;
+  #unsaved = []; // changes of the plan since the server has last kept it: what it would take to make them again
+  #version = 0; // of the plan that the server has kept
+  #saving = 0;
+  #channel = new BroadcastChannel(CHANNEL);
   #line = Promise.resolve();
   #followed = new Map();
   #asked = 0; // for the project, and the latest question that was answered
   #answered = 0;
+
+  constructor() {
+    super();
+    // Another tab has changed this project; other browsers and machines are noticed when one comes back to this page.
+    this.#channel.addEventListener("message", (event) => event.data === this.address && this.catchUp());
+    document.addEventListener("visibilitychange", () => !document.hidden && this.catchUp());
+    addEventListener("focus", () => this.catchUp());
+  }
+
+  /** Read what others may have changed; a fault of the line is told by whatever the user does next. */
+  catchUp() {
+    if (this.project) this.refresh().catch(() => null);
+  }
+
+  /** Tell other tabs that something of this project is another now. */
+  spread() {
+    this.#channel.postMessage(this.address);
+  }
 
   tell(...topics) {
     for (const topic of topics) this.dispatchEvent(new Event(topic));
@@ -66,6 +97,7 @@ export class Workspace extends EventTarget {
 
   close() {
     this.flush();
+    this.#unsaved = [];
     this.#followed.forEach((stop) => stop());
     this.#followed.clear();
     this.jobs.clear();
@@ -100,10 +132,15 @@ export class Workspace extends EventTarget {
       Object.assign(this, { analysis, watched: null });
       this.tell("analysis");
     }
-    if (!this.plan) {
+    if (!this.plan || (project.plan_version !== this.#version && this.#isSettled)) {
       const plan = await api.get(`/projects/${project.id}/plan`);
-      if (this.id === project.id && !this.plan) this.#show(plan);
+      if (this.id === project.id && (!this.plan || this.#isSettled)) this.#take(plan);
     }
+  }
+
+  /** Nothing is being saved, typed or dragged that a plan from the server would take away. */
+  get #isSettled() {
+    return !this.#pending && !this.#unsaved.length && !this.#saving;
   }
 
   followJob(job) {
@@ -140,6 +177,7 @@ export class Workspace extends EventTarget {
     await this.flush();
     const job = await api.post(`/projects/${this.id}/jobs`, body);
     this.followJob(job);
+    this.spread();
     await this.refresh();
     return job;
   }
@@ -164,6 +202,7 @@ export class Workspace extends EventTarget {
   edit(change, kind = "") {
     try {
       const next = change(this.plan);
+      this.#unsaved.push({ change, from: this.plan });
       if (this.#pending && (kind === "" || this.#pending.kind !== kind)) this.flush();
       this.#show(next);
       clearTimeout(this.#pending?.timer);
@@ -192,22 +231,72 @@ export class Workspace extends EventTarget {
     return this.#line;
   }
 
-  async #save(id, plan) {
+  /** left: the plan of a project that is not open any more. */
+  async #save(id, left) {
+    const isOpen = this.id === id;
+    const changes = isOpen ? this.#unsaved : [];
+    if (isOpen && !changes.length) return;
+    const plan = isOpen ? this.plan : left;
+    if (isOpen) this.#unsaved = [];
+    this.#saving++;
     try {
-      const kept = await api.put(`/projects/${id}/plan`, plan);
-      if (this.id === id && !this.#pending && this.plan === plan) this.#show(kept);
-      if (!this.#pending) this.#setSaved("saved");
+      await this.#put(id, plan, isOpen);
     } catch (error) {
+      if (this.id !== id) return notify(error.message, "fault");
+      if (error.status === 409) return await this.#saveAgain(id, plan, changes);
       notify(error.message, "fault");
-      if (this.id !== id) return;
       if (error.status === 0) {
+        this.#unsaved = [...changes, ...this.#unsaved];
         this.#setSaved("unsaved");
         this.#pending ??= { kind: "again", timer: setTimeout(() => this.flush(), 3000) };
       } else {
-        this.#show(await api.get(`/projects/${id}/plan`));
+        this.#take(await api.get(`/projects/${id}/plan`));
         this.#setSaved("saved");
       }
+    } finally {
+      this.#saving--;
     }
+  }
+
+  async #put(id, plan, isOpen) {
+    const kept = await api.put(`/projects/${id}/plan`, plan, isOpen ? { "If-Match": `"${this.#version}"` } : {});
+    if (this.id !== id) return;
+    this.#version = kept.version;
+    this.spread();
+    if (!this.#pending && this.plan === plan) this.#take(kept);
+    if (!this.#pending) this.#setSaved("saved");
+  }
+
+  /** Somebody else's edit came first: make ours again on top of it, where it still fits. */
+  async #saveAgain(id, plan, changes) {
+    const theirs = await api.get(`/projects/${id}/plan`);
+    if (this.id !== id) return;
+    this.#version = theirs.version;
+    const all = [...changes, ...this.#unsaved];
+    this.#unsaved = [];
+    clearTimeout(this.#pending?.timer);
+    this.#pending = null;
+    let mine = theirs;
+    try {
+      // Where only the answer was lost, the edit is there already.
+      if (!isSame(plan, theirs)) {
+        if (!isSameShape(all[0].from, theirs)) throw new Error("other sections or hits");
+        for (const { change } of all) mine = change(mine);
+      }
+    } catch {
+      this.#take(theirs);
+      this.#setSaved("saved");
+      return notify(
+        "The plan was changed in another window meanwhile and is shown as it is now; your last change was not kept, make it again.",
+        "fault",
+      );
+    }
+    this.#take(theirs);
+    if (mine === theirs) return this.#setSaved("saved");
+    this.#unsaved = all.map((one) => ({ ...one, from: theirs }));
+    this.#show(mine);
+    announce("The plan was changed in another window too; both changes are kept.");
+    await this.#save(id);
   }
 
   /** undo, redo, suggest, restore: what the server makes of the plan. */
@@ -216,13 +305,20 @@ export class Workspace extends EventTarget {
     try {
       const plan = await api.post(`/projects/${this.id}/plan/${verb}`, body);
       this.selection = null; // its number may be another section's or hit's now
-      this.#show(plan);
+      this.#take(plan);
+      this.spread();
       this.tell("selection");
       return true;
     } catch (error) {
       notify(error.message, error.status === 409 ? "news" : "fault");
       return false;
     }
+  }
+
+  /** Show a plan as the server has it. */
+  #take(plan) {
+    this.#version = plan.version;
+    this.#show(plan);
   }
 
   #show(plan) {
