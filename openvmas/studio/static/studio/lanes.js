@@ -47,7 +47,7 @@ export class Lanes {
       element.style.setProperty("--energy", section.energy);
       element.classList.toggle("selected", this.#isSelected("section", index));
       element.classList.toggle("locked", section.locked);
-      const words = plans.character(section);
+      const words = plans.character(section, this.workspace.plan);
       const [choose, level] = element.children;
       const percent = Math.round(section.energy * 100);
       const tempo = section.tempo ? `${Math.round(section.tempo)} BPM` : "";

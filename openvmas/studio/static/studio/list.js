@@ -75,7 +75,7 @@ export class List {
         this.#cell(`text-${index}`, `Words for ${name}`, section.text ?? "", (text) => set({ text: text || null }), {
           size: 24,
           disabled,
-          placeholder: plans.character({ ...section, text: null }),
+          placeholder: plans.character({ ...section, text: null }, plan),
         }),
         this.#cell(
           `energy-${index}`,

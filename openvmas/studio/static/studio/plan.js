@@ -121,10 +121,13 @@ export function toggleWord(text, word) {
   return (rest.length < words.length ? rest : [...words, word]).join(", ") || null;
 }
 
-/** What a section is to sound like in a few words: the user's, else the picture's strongest. */
-export function character(section) {
+/**
+ * What a section is to sound like in a few words: the user's for it, else the user's for the whole, else the picture's
+ * strongest.
+ */
+export function character(section, plan) {
   if (section.text) return section.text;
-  const own = strongest(section.mood ?? {});
+  const own = strongest(section.mood ?? {}) || [plan.text, plan.mood].filter(Boolean).join(", ");
   return own || strongest(section.picture ?? {}) || "as the picture";
 }
 
