@@ -11,7 +11,7 @@ from typing import Any
 from openvmas import __version__
 from openvmas.condition import AXES
 from openvmas.pretrained import list_presets
-from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, OutputOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.schemas import describe_options
 from openvmas.studio.limits import StudioOptions
@@ -21,6 +21,7 @@ from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_stem
 from openvmas.studio.storage.take_sound import n_written
 
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
+VOICES = {"mini": "learned from recordings", "symbolic": "notes by rule, played on sampled instruments"}
 RECENT = 20  # finished jobs that are shown with a project
 
 
@@ -160,6 +161,7 @@ def session(options: StudioOptions, owner: str | None, moods: list[str]) -> sche
         version=__version__,
         limits=schemas.SessionLimits.model_validate(options, from_attributes=True),
         models=[describe_model(name) for name in list_presets()],
+        default_model=OutputOptions().model,
         options=describe_options(),
         moods=moods,
         axes=list(AXES),
@@ -169,7 +171,10 @@ def session(options: StudioOptions, owner: str | None, moods: list[str]) -> sche
 def describe_model(name: str) -> schemas.ModelInfo:
     """The outputs beside sound that a model can give."""
     is_symbolic = name == "symbolic"
-    return schemas.ModelInfo(name=name, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=not is_symbolic)
+    about = VOICES.get(name, "")
+    return schemas.ModelInfo(
+        name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=not is_symbolic
+    )
 
 
 def read_json(path: Path) -> Any:

@@ -55,8 +55,15 @@ export class Settings {
   get chosen() {
     const known = this.#options;
     return Object.fromEntries(
-      Object.entries(this.workspace.project?.settings ?? {}).filter(([name]) => SOUND.includes(name) && name in known),
+      Object.entries(this.workspace.project?.settings ?? {}).filter(
+        ([name]) => name === "model" || (SOUND.includes(name) && name in known),
+      ),
     );
+  }
+
+  /** The name of the model that writes the next take. */
+  get model() {
+    return this.chosen.model ?? this.workspace.session?.default_model;
   }
 
   /** All options of the mix as they are set, defaults too: a take's own may differ from them. */
@@ -87,7 +94,8 @@ export class Settings {
     this.#held = {};
     const settings = { ...workspace.project.settings, ...changes };
     for (const [name, value] of Object.entries(settings)) {
-      if (value === null || value === this.#options[name]?.default) delete settings[name];
+      const usual = name === "model" ? workspace.session.default_model : this.#options[name]?.default;
+      if (value === null || value === usual) delete settings[name];
     }
     workspace.project.settings = settings;
     this.draw();
@@ -121,6 +129,7 @@ export class Settings {
     };
     refill(
       this.element,
+      this.#voice(),
       make("fieldset", {}, make("legend", {}, "How the music follows"), slider("guidance"), slider("event_guidance")),
       make(
         "fieldset",
@@ -149,6 +158,25 @@ export class Settings {
         }),
         ["candidates", "temperature", "top_k", "top_p"].filter((name) => name in options).map((name) => slider(name)),
       ),
+    );
+  }
+
+  #voice() {
+    const { models } = this.workspace.session;
+    const chosen = models.find(({ name }) => name === this.model);
+    const gives = [
+      chosen?.has_midi || chosen?.has_stems ? "Takes come with MIDI and stems." : "",
+      chosen?.can_redo ? "Any section can be written again by itself." : "Sections cannot be written again by themselves.",
+    ];
+    const entries = models.map(({ name, about }) => [name, about ? `${name}: ${about}` : name]);
+    return make(
+      "fieldset",
+      {},
+      make("legend", {}, "Voice"),
+      choiceField("Model", this.model, entries, (model) => this.set({ model }), {
+        key: "model",
+        help: gives.filter(Boolean).join(" "),
+      }),
     );
   }
 
