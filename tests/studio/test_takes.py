@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import httpx
+import numpy as np
 import pytest
 
+from openvmas.studio.storage.take_sound import HEADER
 from tests.studio.kit import RunningStudio, submit, wait_job
 
 
@@ -36,3 +38,47 @@ def test_another_press_is_another_take(client: httpx.Client, fresh: str) -> None
     third = made(client, fresh)
     seeds = [take["seed"] for take in first + second + third]
     assert seeds == list(range(seeds[0], seeds[0] + 4))
+
+
+def sound(client: httpx.Client, take: dict, start: float, end: float) -> np.ndarray:
+    """[2, n] of the music between two times, s."""
+    wave = np.frombuffer(music(client, take)[HEADER:], "<f4").reshape(-1, 2).T
+    return wave[:, round(start * 48_000) : round(end * 48_000)]
+
+
+def cut_into(client: httpx.Client, project: str, *ends: float, locked: tuple[int, ...] = ()) -> dict:
+    """Make the plan one of sections that end at these times."""
+    plan = client.get(f"/projects/{project}/plan").json()
+    first, starts = plan["sections"][0], (0.0, *ends[:-1])
+    plan["sections"] = [
+        first | {"start": start, "end": end, "locked": i in locked}
+        for i, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+    kept = client.put(f"/projects/{project}/plan", json=plan)
+    assert kept.status_code == 200, kept.text
+    return kept.json()
+
+
+def test_locked_sections_keep_their_music(client: httpx.Client, fresh: str) -> None:
+    """Score writes what lies on both sides of a locked section anew; writing the section itself again is refused."""
+    cut_into(client, fresh, 1.6, 3.2, 5.0)
+    (first,) = made(client, fresh)
+    cut_into(client, fresh, 1.6, 3.2, 5.0, locked=(1,))
+    (second,) = made(client, fresh)
+    assert second["parent"] == first["id"] and second["part"]["spans"] == [[0.0, 1.6], [3.2, 5.0]]
+    for start, end, is_kept in ((0, 1.6, False), (1.6, 3.2, True), (3.2, 5, False)):
+        same = np.array_equal(*(sound(client, take, start, end) for take in (first, second)))
+        assert same == is_kept, f"{start} to {end} s"
+    for asked in ({"section": 1}, {"start": 0.5, "end": 2.0}):
+        refused = client.post(f"/projects/{fresh}/jobs", json={"kind": "redo", "take": second["id"], **asked})
+        assert refused.status_code == 409 and "section 2 is locked" in refused.json()["error"]
+    cut_into(client, fresh, 5.0, locked=(0,))
+    refused = client.post(f"/projects/{fresh}/jobs", json={"kind": "score"})
+    assert refused.status_code == 409 and "all sections are locked" in refused.json()["error"]
+
+
+def test_a_plan_says_which_sections_planning_again_would_drop(client: httpx.Client, fresh: str) -> None:
+    assert client.get(f"/projects/{fresh}/plan").json()["own_sections"] == []
+    assert cut_into(client, fresh, 2.0, 5.0, locked=(1,))["own_sections"] == [0]
+    again = client.post(f"/projects/{fresh}/plan/suggest", json={}).json()
+    assert again["own_sections"] == [] and again["sections"][-1]["locked"]

@@ -13,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from openvmas.errors import OptionError
-from openvmas.planning.schema import write_plan
+from openvmas.planning.schema import ScorePlan, write_plan
+from openvmas.settings import OutputOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, errors, sends
 from openvmas.studio.api.schemas import NAMES, check_options
@@ -37,7 +38,7 @@ router = APIRouter(prefix="/api")
 def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.NewJob) -> schemas.Job:
     """Submit a job.
 
-    score: music for the whole video; redo: one part of a take anew; mix: a take at other levels; analyze: again.
+    score: music for the whole video, or for all but its locked sections, which stay as they are in `take`; redo: one part of a take anew; mix: a take at other levels; analyze: again.
     """
     jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
@@ -81,14 +82,58 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     options = check_options(sent.options, ("generate", "mix"))
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
+    model = options.get("model", OutputOptions().model)
+    base = take_to_keep(studio, row, sent, plan, model)
+    part = None if base is None else part_of(open_spans(plan))
     return [
         {
-            "parent": None, "seed": None if seed is None else (seed + index) % MAX_SEED, "first_seed": plan.seed,
-            "model": options.get("model", "mini"), "options": options, "plan": write_plan(plan),
-            "plan_version": version, "duration": float(plan.duration), "part": None,
+            "parent": base["id"] if base else None, "seed": None if seed is None else (seed + index) % MAX_SEED, "first_seed": plan.seed,
+            "model": model, "options": options, "plan": write_plan(plan),
+            "plan_version": version, "duration": float(plan.duration), "part": part,
         }
         for index in range(sent.variations)
     ]  # fmt: skip
+
+
+def open_spans(plan: ScorePlan) -> list[tuple[float, float]]:
+    """The spans between locked sections, (start, end) in s. Raises ConflictError where there is none."""
+    spans: list[tuple[float, float]] = []
+    for section in plan.sections:
+        if section.is_locked:
+            continue
+        start, end = float(section.start), min(float(section.end), float(plan.duration))
+        spans = [*spans[:-1], (spans[-1][0], end)] if spans and spans[-1][1] == start else [*spans, (start, end)]
+    if not spans:
+        raise ConflictError(
+            "all sections are locked, so no music can change; unlock those that are to be written anew."
+        )
+    return spans
+
+
+def part_of(spans: list[tuple[float, float]]) -> dict[str, Any]:
+    """What of a take is written anew, as its row keeps it."""
+    spans = [(round(start, 4), round(end, 4)) for start, end in spans]
+    return {"start": spans[0][0], "end": spans[-1][1], "spans": spans}
+
+
+def take_to_keep(
+    studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan: ScorePlan, model: str
+) -> dict[str, Any] | None:
+    """The take whose music stays in the locked sections: the one that is named, else the newest; None where nothing is
+    locked, or where there is no finished take of this model that can be changed in parts."""
+    if not any(section.is_locked for section in plan.sections):
+        return None
+    if sent.take is not None:
+        found = [parent_take(studio, row, sent)]
+    else:
+        sql = "SELECT * FROM takes WHERE project = ? AND state = 'done' ORDER BY number DESC"
+        found = studio.database.rows(sql, (row["id"],))
+    can_stay = [
+        take for take in found
+        if take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
+        and abs(take["duration"] - float(plan.duration)) < 1e-6
+    ]  # fmt: skip
+    return can_stay[0] if can_stay else None
 
 
 def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
@@ -107,6 +152,9 @@ def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> 
     else:
         raise OptionError("say which part is to be redone; give `section`, or `start` and `end`.")
     end = min(end, float(plan.duration))
+    for number, section in enumerate(plan.sections, start=1):
+        if section.is_locked and section.start < end - 1e-6 and section.end > start + 1e-6:
+            raise ConflictError(f"section {number} is locked, so its music stays; unlock it first.")
     if end - start < SHORTEST_PART:
         raise OptionError(f"a part from {start:g} to {end:g} s is too short; give at least {SHORTEST_PART} s.")
     options = json.loads(take["options"]) | given
@@ -114,7 +162,7 @@ def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> 
         {
             "parent": take["id"], "seed": given.get("seed"), "model": take["model"], "options": options,
             "plan": write_plan(plan), "plan_version": version, "duration": take["duration"],
-            "part": {"start": round(start, 4), "end": round(end, 4)},
+            "part": part_of([(float(start), float(end))]),
         }
     ]  # fmt: skip
 

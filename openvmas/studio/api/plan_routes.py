@@ -5,6 +5,7 @@ JSON is YAML, so that an edit from the page is read and checked as a plan file i
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from typing import Annotated, Any
@@ -26,7 +27,8 @@ from openvmas.vision.analysis import VideoAnalysis
 PLANNER_TIMEOUT_S = 20.0  # for others who plan at the moment
 # Fields that follow from the rest, or are not the user's to change; they may be sent back and are ignored.
 DERIVED = (
-    "version", "can_undo", "can_redo", "duration", "tempo", "beats", "downbeats", "heard", "unknown_words", "fit",
+    "version", "can_undo", "can_redo", "own_sections", "duration", "tempo", "beats", "downbeats", "heard",
+    "unknown_words", "fit",
 )  # fmt: skip
 MAX_ITEMS = 20_000  # sections, hits, tempo marks or points of energy in one plan
 
@@ -38,12 +40,21 @@ def show(studio: Studio, project: str, response: Response) -> schemas.Plan:
     version, plan = projects.current_plan(studio.database, project)
     low, high = projects.plan_range(studio.database, project)
     response.headers["ETag"] = f'"{version}"'
-    return schemas.Plan(**to_json(plan), version=version, can_undo=low < version, can_redo=version < high)
+    own = own_sections(plan, projects.planned(studio.database, project, version))
+    return schemas.Plan(
+        **to_json(plan), version=version, can_undo=low < version, can_redo=version < high, own_sections=own
+    )
+
+
+def own_sections(plan: ScorePlan, planned: ScorePlan | None) -> list[int]:
+    """Numbers, from 0, of the sections that are not locked and not as they were planned: planning again drops them."""
+    made = [] if planned is None else [dataclasses.replace(section, is_locked=False) for section in planned.sections]
+    return [i for i, section in enumerate(plan.sections) if not section.is_locked and section not in made]
 
 
 def to_json(plan: ScorePlan) -> dict[str, Any]:
     """Every field of the plan file, and those that follow from them. Times in s."""
-    names = schemas.Plan.model_fields.keys() - {"version", "can_undo", "can_redo"}
+    names = schemas.Plan.model_fields.keys() - {"version", "can_undo", "can_redo", "own_sections"}
     sections = [
         vars(section) | {"mood": dict(section.mood), "picture": dict(section.picture), "locked": section.is_locked}
         for section in plan.sections

@@ -136,6 +136,7 @@ class SessionLimits(BaseModel):
 
 class ModelInfo(BaseModel):
     name: str
+    about: str = Field(description="The voice in a few words; empty where nothing is known.")
     has_midi: bool
     has_stems: bool
     can_redo: bool
@@ -147,6 +148,7 @@ class Session(BaseModel):
     version: str
     limits: SessionLimits
     models: list[ModelInfo]
+    default_model: str
     options: list[OptionInfo]
     moods: list[str]
     axes: list[str]
@@ -228,6 +230,7 @@ class Job(BaseModel):
 class TimeSpan(BaseModel):
     start: Seconds
     end: Seconds
+    spans: list[tuple[Seconds, Seconds]] = Field([], description="The parts within that were written, if several.")
 
 
 class Take(BaseModel):
@@ -331,6 +334,7 @@ class Plan(BaseModel):
     version: int
     can_undo: bool
     can_redo: bool
+    own_sections: list[int] = Field(description="Sections that planning again would drop: changed and not locked.")
     duration: Seconds
     seed: int
     text: str | None

@@ -124,6 +124,16 @@ def current_plan(database: Database, project: str) -> tuple[int, ScorePlan]:
     return row["version"], read_plan(row["yaml"], "plan")
 
 
+def planned(database: Database, project: str, version: int) -> ScorePlan | None:
+    """The last version up to `version` that was planned and not edited; None where it is not kept any more."""
+    row = database.row(
+        "SELECT yaml FROM plans WHERE project = ? AND version <= ? AND note LIKE 'planned%' "
+        "ORDER BY version DESC LIMIT 1",
+        (project, version),
+    )
+    return None if row is None else read_plan(row["yaml"], "plan")
+
+
 def save_plan(database: Database, project: str, plan: ScorePlan, note: str, expected: int | None = None) -> int:
     """Make a plan the current one; what was undone before is dropped. Returns its version.
 

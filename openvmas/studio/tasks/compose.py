@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import os
 import tempfile
@@ -67,7 +68,7 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
         note("condition")
         piece = fit_length(begin(scorer.composer, part, condition, plan, tell), plan.duration)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)
-        begun = INPAINTING_SHARE if part.kind == "redo" else 0.0
+        begun = INPAINTING_SHARE if part.earlier else 0.0
         write(piece, part.folder, n_samples, on_block, begun)
         if piece.codes is not None:
             np.save(part.folder.codes, piece.codes)
@@ -81,19 +82,28 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
 def begin(
     composer: Composer, part: TakeRequest, condition: Condition, plan: ScorePlan, tell: Callable[[float], None]
 ) -> Piece:
-    """A piece that is all new, or an earlier take with one part written anew."""
+    """A piece that is all new, or an earlier take with some parts written anew, one after the other."""
     chosen = {name: value for name, value in json.loads(part.row["options"]).items() if name in GENERATE}
     options = GenerateOptions(**{**chosen, "seed": part.row["seed"]})
-    if part.kind != "redo":
+    if part.earlier is None:
         return composer.compose(condition, plan, options)
-    assert part.earlier is not None
-    span = json.loads(part.row["part"])
-    start, end = (round(span[name] * float(condition.rate)) for name in ("start", "end"))
     codes = np.load(part.earlier.codes) if part.earlier.codes.exists() else None
-    return composer.inpaint(
-        codes, start, min(end, condition.n_steps), condition, plan, options,
-        progress=lambda done: tell(INPAINTING_SHARE * done),
-    )  # fmt: skip
+    written = json.loads(part.row["part"])
+    spans = written.get("spans") or [(written["start"], written["end"])]
+    piece, seams = Piece(), []
+    for index, (first, last) in enumerate(spans):
+        start, end = (round(time * float(condition.rate)) for time in (first, last))
+
+        def told(done: float, index: int = index) -> None:
+            tell(INPAINTING_SHARE * (index + done) / len(spans))
+
+        piece = composer.inpaint(codes, start, min(end, condition.n_steps), condition, plan, options, progress=told)
+        seams += piece.report.get("seams", [])
+        if index + 1 < len(spans):
+            collections.deque(piece, maxlen=0)  # its codes are complete when its sound is
+            codes = piece.codes
+    piece.report |= {"seams": seams} if seams else {}
+    return piece
 
 
 def write_notes(notes: Notes, folder: TakeFolder) -> None:

@@ -1,4 +1,5 @@
 // The tab "Plan": words for the whole, the section or hit that is chosen, and how the plan fits the picture.
+import { confirm } from "./dialogs.js";
 import { announce, button, make, refill } from "./elements.js";
 import { choiceField, numberField, sliderField, textField } from "./fields.js";
 import * as plans from "./plan.js";
@@ -43,7 +44,7 @@ export class Inspector {
       textField("Words", plan.text, (text) => workspace.edit((now) => ({ ...now, text })), {
         key: "whole-text",
         placeholder: "calm piano, hopeful",
-        help: heard(plan),
+        help: heardWords(plan),
       }),
       choiceField("Mood", plan.mood ?? "", moods, (mood) => workspace.edit((now) => ({ ...now, mood: mood || null })), {
         key: "whole-mood",
@@ -72,6 +73,15 @@ export class Inspector {
 
   async #suggest() {
     const { plan } = this.workspace;
+    const own = plan.own_sections.map((index) => index + 1);
+    const names = own.length > 1 ? `Sections ${own.slice(0, -1).join(", ")} and ${own.at(-1)} are` : `Section ${own} is`;
+    const isSure =
+      !own.length ||
+      (await confirm("Plan again?", {
+        text: `${names} as you made ${own.length > 1 ? "them" : "it"}: words, energy, tempo and borders are made anew there. Lock what is to stay; Undo brings everything back.`,
+        yes: "Plan again",
+      }));
+    if (!isSure) return;
     const body = {
       keep: true,
       ...(plan.text ? { text: plan.text } : {}),
@@ -112,7 +122,7 @@ export class Inspector {
       textField("Words for this section", section.text, (text) => set({ text }), {
         key: "section-text",
         disabled,
-        placeholder: plans.character({ ...section, text: null }),
+        placeholder: plans.character({ ...section, text: null }, plan),
       }),
       make("div", { class: "chips", role: "group", "aria-label": "Mood words" }, plans.MOODS.map(word)),
       sliderField("Energy", Math.round(section.energy * 100), (value) => set({ energy: value / 100 }), {
@@ -145,7 +155,8 @@ export class Inspector {
             shape: "redo",
             kind: "secondary whole",
             "data-key": "again",
-            disabled: Boolean(workspace.scoring),
+            disabled: Boolean(workspace.scoring) || section.locked,
+            title: section.locked ? "Locked: its music stays" : `In ${this.takes.base.name}, the rest stays as it is (R)`,
             onclick: () => this.takes.redo(index),
           })
         : null,
@@ -154,6 +165,7 @@ export class Inspector {
         kind: "secondary",
         "data-key": "lock",
         "aria-pressed": String(section.locked),
+        title: "A locked section keeps its plan when you plan again, and its music when you score again (Shift L)",
         onclick: () => workspace.edit((now) => plans.setSection(now, index, { locked: !section.locked })),
       }),
       button("Split at playhead", {
@@ -239,6 +251,9 @@ export class Inspector {
   }
 }
 
-function heard(plan) {
-  return plan.heard ? `Heard as: ${plan.heard}.` : null;
+/** What is understood of the words, and where it holds. */
+function heardWords(plan) {
+  if (!plan.text) return "In your own words: instruments, styles, feelings, tempo.";
+  const heard = plan.heard ? `Heard as: ${plan.heard}.` : "";
+  return `${heard} In every section without words of its own; heard when you press Score.`.trim();
 }

@@ -118,19 +118,41 @@ export class Listening {
     return null;
   }
 
-  /** A and B are the newest two takes until the user chooses others. */
+  /** The take that is heard, null for the original. */
+  get heard() {
+    const { track } = this.player;
+    return (track && this.workspace.take(track.take.id)) ?? null;
+  }
+
+  /**
+   * A and B are the last two takes, or a take and the one it was made from, until the user chooses others; a take that
+   * was made from another is always compared with that.
+   */
   #choosePair() {
-    const ids = this.workspace.takes.map((take) => take.id);
+    const { takes, id } = this.workspace;
+    const ids = takes.map((take) => take.id);
+    if (this.project !== id) Object.assign(this, { project: id, newest: null, isChosen: false });
     for (const letter of ["a", "b"]) if (!ids.includes(this.pair[letter])) this.pair[letter] = null;
-    const free = ids.filter((id) => !Object.values(this.pair).includes(id)).reverse();
-    if (!this.pair.a && free.length) this.pair.a = free.pop();
-    if (!this.pair.b && free.length) this.pair.b = free.shift();
+    const last = takes.at(-1);
+    const isNew = last && last.id !== this.newest;
+    const parent = last && ids.includes(last.parent) ? last.parent : null;
+    this.newest = last?.id ?? null;
+    const isFull = this.pair.a && this.pair.b;
+    if (!last || (isFull && !(isNew && (parent || !this.isChosen)))) return;
+    if (this.isChosen && !parent) {
+      const free = ids.filter((one) => !Object.values(this.pair).includes(one));
+      for (const letter of ["b", "a"]) this.pair[letter] ??= free.pop() ?? null;
+      return;
+    }
+    const before = parent ?? ids.at(-2) ?? null;
+    this.pair = before ? { a: before, b: last.id } : { a: last.id, b: null };
   }
 
   assign(letter, id) {
     const other = letter === "a" ? "b" : "a";
     if (this.pair[other] === id) this.pair[other] = this.pair[letter];
     this.pair[letter] = id;
+    this.isChosen = true;
     this.hear(id);
     this.draw();
   }

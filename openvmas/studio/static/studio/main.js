@@ -75,7 +75,7 @@ const acts = {
     const index = Math.min(Math.max(section() + step, 0), workspace.plan.sections.length - 1);
     workspace.select({ kind: "section", index });
     player.seek(workspace.plan.sections[index].start + 0.002);
-    announce(`Section ${index + 1}: ${plans.character(workspace.plan.sections[index])}`);
+    announce(`Section ${index + 1}: ${plans.character(workspace.plan.sections[index], workspace.plan)}`);
   },
   chooseHit: (step) => () => {
     const { hits } = workspace.plan ?? { hits: [] };
@@ -104,6 +104,7 @@ new List(workspace, player);
 const report = new Report(workspace, player, timeline);
 stage.connect(timeline, report, listening);
 listening.settings = settings;
+scoring.base = () => takes.base;
 workspace.on("levels", () => (listening.tryLevels(), player.level()));
 player.mixing = () => {
   const { analysis, project } = workspace;

@@ -15,6 +15,7 @@ const STAGES = {
 
 export class Scoring {
   variations = 1;
+  base = () => null; // the take whose music stays where sections are locked; set by the page
 
   constructor(workspace, player, settings, element) {
     Object.assign(this, { workspace, player, settings, element });
@@ -88,7 +89,21 @@ export class Scoring {
   }
 
   score() {
-    return this.start({ kind: "score", options: this.settings.chosen, variations: this.variations });
+    const { plan } = this.workspace;
+    const options = this.settings.chosen;
+    const body = { kind: "score", options, variations: this.variations };
+    if (plan?.sections.some((section) => section.locked)) {
+      const base = this.base();
+      const isKept = base && base.model === this.settings.model;
+      if (isKept) body.take = base.id;
+      const news = isKept
+        ? `Locked sections keep the music of ${base.name}.`
+        : base
+          ? `Locked sections are written anew: ${base.name} was written by ${base.model}.`
+          : null;
+      if (news) notify(news);
+    }
+    return this.start(body);
   }
 
   /** The same music with the levels that are set now; it is quick, so one hears it when it is done. */

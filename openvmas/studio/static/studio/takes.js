@@ -65,8 +65,9 @@ export class Takes {
         "aria-pressed": String(listening.pair[letter] === take.id),
         onclick: () => listening.assign(letter, take.id),
       });
-    const part = take.part
-      ? `${clockText(take.part.start, 1)} to ${clockText(take.part.end, 1)} written again`
+    const spans = take.part?.spans?.length ? take.part.spans : take.part ? [[take.part.start, take.part.end]] : [];
+    const part = spans.length
+      ? `${spans.map((span) => span.map((time) => clockText(time, 1)).join(" to ")).join(", ")} written again`
       : `seed ${take.seed}`;
     const parent = workspace.take(take.parent);
     return make(
@@ -97,6 +98,7 @@ export class Takes {
         "p",
         { class: "help" },
         [
+          take.model,
           part,
           parent ? `from ${parent.name}` : "",
           isDone && take.sync_z != null ? `sync z ${signed(take.sync_z)}` : "",
@@ -178,17 +180,28 @@ export class Takes {
     await this.workspace.refresh();
   }
 
-  /** The take that a section would be written again in: the one that is heard, else the newest finished one. */
+  /** The take that a section is written again in: the one that is heard, else, with the original, the newest that can. */
   get base() {
-    const isFit = (take) => take?.state === "done" && take.can_redo;
-    const heard = this.workspace.take(this.listening.player.track?.take.id);
-    return isFit(heard) ? heard : this.workspace.takes.filter(isFit).at(-1);
+    const heard = this.listening.heard;
+    return heard ? (canRedo(heard) ? heard : null) : (this.workspace.takes.filter(canRedo).at(-1) ?? null);
   }
 
   redo(index) {
-    const take = this.base;
-    if (!take) return notify("Score the video first; then any section can be written again by itself.");
-    const { start } = this.workspace.plan.sections[index];
-    return this.scoring.start({ kind: "redo", take: take.id, section: index }, Math.max(start - 2, 0));
+    const { base, workspace, listening } = this;
+    const section = workspace.plan.sections[index];
+    if (section.locked)
+      return notify(`Section ${index + 1} is locked, so its music stays; unlock it first (Shift L).`, "fault");
+    if (!base) return notify(whyNot(listening.heard), "fault");
+    const from = Math.max(section.start - 2, 0);
+    return this.scoring.start({ kind: "redo", take: base.id, section: index }, from);
   }
+}
+
+const canRedo = (take) => take?.state === "done" && take.can_redo;
+
+function whyNot(heard) {
+  if (!heard) return "Score the video first; then any section can be written again by itself.";
+  return heard.state === "done"
+    ? `${heard.name} was written by ${heard.model}, which cannot change a part alone; listen to another take, or score again.`
+    : `${heard.name} is not finished; wait for it, or listen to the take that you mean.`;
 }
