@@ -35,6 +35,7 @@ EXPIRE_EVERY_S = 600.0
 SHUTDOWN_S = 3.0  # that workers have to leave
 RESTART_DELAY_S = 2.0  # before a worker that died at once is replaced
 MAX_FALSE_STARTS = 3  # workers in a row that died before they had a model; then waiting jobs are given up
+SPARE_AFTER_S = 2.0  # that music waits for videos being watched before a worker more is started
 RETRY_S = 30.0  # between tries from then on
 NO_WORKER = (
     "no worker can be started, so nothing can be done here; see what `openvmas studio` wrote in its terminal, "
@@ -50,6 +51,7 @@ class Supervisor:
         self._database = Database(home)
         self._id = new_id()
         self._children: list[subprocess.Popen[bytes]] = []
+        self._spares: list[subprocess.Popen[bytes]] = []  # workers beside the others, while those watch long videos
         self._expired_at, self._starts, self._false_starts, self._tried_at = 0.0, 0, 0, 0.0
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -63,6 +65,7 @@ class Supervisor:
         """Tell the workers to leave; their jobs wait in the queue for the next start."""
         self._is_over.set()
         self._thread.join()
+        self._children += self._spares
         for child in self._children:
             child.terminate()
         until = time.monotonic() + SHUTDOWN_S
@@ -102,6 +105,7 @@ class Supervisor:
             for _ in range(missing):
                 self._children.append(self._spawn())
                 self._starts += 1
+        self._keep_spares()
         jobs.requeue_abandoned(self._database)
         if time.monotonic() - self._expired_at > EXPIRE_EVERY_S or not self._expired_at:
             projects.expire(self._database, self._days)
@@ -116,10 +120,19 @@ class Supervisor:
             jobs.forget_process(self._database, row["id"])
         return any(row["kind"] == "worker" for row in rows)
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
+    def _keep_spares(self) -> None:
+        """Start a worker more where music waits for workers that all watch videos; it leaves by itself."""
+        for child in [child for child in self._spares if child.poll() is not None]:
+            self._spares.remove(child)
+            self._release(child.pid)
+        if len(self._spares) < self._n and jobs.is_kept_waiting(self._database, SPARE_AFTER_S):
+            self._spares.append(self._spawn(jobs.SPARE))
+
+    def _spawn(self, *arguments: str) -> subprocess.Popen[bytes]:
         # A session of its own: Ctrl-C in the terminal is for the server, which then tells the workers.
         return subprocess.Popen(
-            (*WORKER, str(self._home)), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+            (*WORKER, str(self._home), *arguments),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
             env=share_of_cores(self._n),
         )  # fmt: skip
 

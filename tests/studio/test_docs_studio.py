@@ -52,7 +52,7 @@ def test_the_curl_lines_work(studio: RunningStudio, folder: Path) -> None:
     assert done.returncode == 0, done.stderr + done.stdout
     assert '"state":"done"' in done.stdout.splitlines()[-2] + done.stdout.splitlines()[-1], done.stdout
     assert (folder / "clip.scored.mp4").stat().st_size > 5000
-    assert (folder / "heard-while-it-is-made.wav").stat().st_size == 44 + 2 * 48_000 * 4
+    assert (folder / "heard-while-it-is-made.wav").stat().st_size == 58 + 2 * 48_000 * 8
     assert "FCM: NON-DROP FRAME" in (folder / "clip.edl").read_text()
 
 

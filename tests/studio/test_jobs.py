@@ -73,6 +73,20 @@ def test_every_take_has_a_seed_of_its_own_unless_one_is_asked_for(database: Data
     assert seeds_of(2**32 - 1, None, None, first=7) == [2**32 - 1, 0, 1]
 
 
+def test_music_does_not_wait_for_long_videos(database: Database) -> None:
+    """Where all that runs is watching, a spare worker is asked for, and it takes no other video."""
+    watched, also_watched = add(database, 2, "analyze")
+    assert not jobs.is_kept_waiting(database, 0)
+    first = jobs.claim(database, "w")
+    assert first is not None and first.id == watched
+    (music,) = add(database)
+    assert not jobs.is_kept_waiting(database, 60) and jobs.is_kept_waiting(database, 0)
+    spare = jobs.claim(database, "spare", takes_analyses=False)
+    assert spare is not None and spare.id == music
+    assert jobs.claim(database, "spare", takes_analyses=False) is None
+    assert not jobs.is_kept_waiting(database, 0) and state(database, also_watched)["state"] == "queued"
+
+
 def test_a_project_and_its_jobs_are_shown_as_of_one_moment(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that ends between two queries must not be shown as over beside a project that still waits for it."""
     (job,) = add(database, 1, "analyze")

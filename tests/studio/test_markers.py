@@ -24,7 +24,8 @@ RATES = [24.0, 25.0, 30000 / 1001, 24000 / 1001, 60.0, 12.5]
 
 
 def gathered(fps: float) -> Markers:
-    return gather(PLAN, {"fps": fps}, "clip.take1.mp4", "Take 1")
+    video = {"fps": fps, "filename": "clip.mp4", "has_audio": True}
+    return gather(PLAN, video, "clip.take1.mp4", "Take 1", "clip.take1.ducked.wav")
 
 
 @pytest.mark.parametrize("fps", RATES)
@@ -41,18 +42,31 @@ def test_csv_has_every_marker_with_its_frame(fps: float) -> None:
         assert not row["name"].startswith(("=", "+", "-", "@"))
 
 
-def test_edl_is_ascii_with_one_event_per_section_and_its_locators() -> None:
-    text = write_edl(gathered(25.0))
+@pytest.mark.parametrize("fps", RATES)
+def test_edl_has_markers_as_resolve_writes_them(fps: float) -> None:
+    text = write_edl(gathered(fps))
     assert text.isascii() and "\r\n" in text
     lines = text.split("\r\n")
-    assert lines[0] == "TITLE: Take 1" and lines[1] == "FCM: NON-DROP FRAME"
-    events = [re.match(r"(\d{3})  AX       V     C        (\S+) (\S+) (\S+) (\S+)$", line) for line in lines]
-    spans = [event.groups()[1:3] for event in events if event]
-    assert spans == [("00:00:00:00", "00:00:08:00"), ("00:00:08:00", "00:00:20:01")]
-    locators = [line for line in lines if re.match(r"\* LOC: \d\d:\d\d:\d\d:\d\d [A-Z]+ +\S", line)]
-    assert "* LOC: 00:00:02:13 RED     user 1.00" in locators
-    assert any("calm piano, _mlaut" in line for line in locators)
-    assert all("\n" not in line for line in lines)
+    assert lines[:3] == ["TITLE: Take 1", "FCM: NON-DROP FRAME", ""]
+    found = re.findall(
+        r"^(\d{3})  001      V     C        (\S+) (\S+) (\S+) (\S+)  \r\n"
+        r" \|C:ResolveColor([A-Z][a-z]+) \|M:([^|\r\n]*) \|D:(\d+)\r\n",
+        text,
+        re.MULTILINE,
+    )
+    assert len(found) == sum(item.kind != "beat" for item in gathered(fps).items)
+    rate = round(fps)
+
+    def frame(timecode: str) -> int:
+        h, m, s, f = (int(part) for part in timecode.split(":"))
+        return ((h * 60 + m) * 60 + s) * rate + f
+
+    for number, (event, *codes, _, _, length) in enumerate(found, start=1):
+        assert int(event) == number and codes[:2] == codes[2:]
+        assert frame(codes[1]) - frame(codes[0]) == int(length) >= 1
+    first, hit = found[0], next(one for one in found if one[5] == "Red")
+    assert first[1] == "01:00:00:00" and first[5:7] == ("Green", "Section 1: =calm piano, _mlaut")
+    assert frame(hit[1]) - 3600 * rate == int(2.5 * fps + 0.5)
 
 
 @pytest.mark.parametrize("fps", RATES)
@@ -69,3 +83,8 @@ def test_otio_is_a_timeline_with_marked_ranges(fps: float) -> None:
         assert start["rate"] == fps and start["value"] == int(start["value"])
         assert abs(start["value"] / fps - marker["metadata"]["openvmas"]["time"]) <= 0.5 / fps + 1e-6
     assert sum(marker["color"] == "RED" for marker in clip["markers"]) == 2
+    sounds = timeline["tracks"]["children"][1:]
+    assert [(track["name"], track["kind"]) for track in sounds] == [("Original", "Audio"), ("Music", "Audio")]
+    files = [track["children"][0]["media_references"]["DEFAULT_MEDIA"]["target_url"] for track in sounds]
+    assert files == ["clip.mp4", "clip.take1.ducked.wav"]
+    assert all(track["children"][0]["source_range"] == clip["source_range"] for track in sounds)

@@ -44,7 +44,26 @@ def test_from_a_file_to_a_film(browser: Browser, studio: RunningStudio, clip: Pa
         undo_and_come_back(page)
         download(page, second, clip, tmp_path)
         project = look.project_of(page)
+        score_with_notes(page)
     write_a_span_again(studio, project, first)
+
+
+def score_with_notes(page: Page) -> None:
+    """The voice that writes notes is chosen on the page; its take says so and comes with MIDI and stems."""
+    page.locator("#tab-Sound").click()
+    with page.expect_response(lambda told: told.request.method == "PATCH"):
+        page.locator("[data-key=model]").select_option("symbolic")
+    assert "MIDI and stems" in page.locator("#panel-Sound").inner_text()
+    page.locator("[data-key=score]").click()
+    page.locator("#tab-Takes").click()
+    page.wait_for_selector("[data-key=score]")
+    take = page.locator(".takes > li").first
+    take.get_by_text("symbolic").first.wait_for()
+    take.get_by_text("All files").click()
+    with page.expect_download() as waiting:
+        take.get_by_role("link", name="MIDI").click()
+    assert Path(waiting.value.path()).read_bytes()[:4] == b"MThd"
+    assert take.get_by_role("link", name="Stems (ZIP)").count() == 1
 
 
 def edit_by_mouse_and_keys(page: Page) -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.studio import browser as look
-from tests.studio.kit import RunningStudio
+from tests.studio.kit import RunningStudio, submit, wait_job
 
 pytestmark = pytest.mark.browser
 
@@ -127,3 +127,17 @@ def test_words_for_the_whole_are_seen_at_once(browser: Browser, sines: RunningSt
         assert label.inner_text() != before
         page.get_by_text("Not understood, so without effect: blimblam.").wait_for()
         assert "heard when you press Score" in page.locator("#panel-Plan").inner_text()
+
+
+def test_a_take_says_its_licence_and_whom_to_name(browser: Browser, sines: RunningStudio, fresh: str) -> None:
+    with sines.client() as client:
+        wait_job(client, submit(client, fresh)["id"], "done")
+    with look.opened(browser, sines.url) as page:
+        look.open_plan(page, sines.url, fresh)
+        page.locator("#tab-Takes").click()
+        page.get_by_text("Licence and credit").click()
+        page.get_by_text("sines 1, licence of the model: none needed").wait_for()
+        line = page.locator(".credit").inner_text()
+        assert line.startswith("Music: OpenVMAS ") and "sines 1 (none needed)" in line
+        assert "nothing of you or your computer" in page.locator(".credits").inner_text()
+        look.check_accessible(page, "licence")

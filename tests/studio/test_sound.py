@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openvmas.media.audio import wav_header
-from openvmas.media.loudness import integrated_loudness
+from openvmas.media.loudness import Duck, integrated_loudness
 from openvmas.studio.storage.take_sound import (
     HEADER,
     PEAKS_RATE,
     SoundWriter,
     TakeSound,
+    ducked_wav,
     n_written,
     peaks_of_file,
     read_loudness,
@@ -86,6 +87,15 @@ def test_what_goes_beyond_full_scale_is_sent_as_it_is_and_its_loudness_is_known(
     assert read_loudness(tmp_path / "l") == pytest.approx(integrated_loudness(written, 48_000), abs=0.01)
     sent = np.frombuffer(TakeSound(tmp_path / "m", 0, 96_000).cut(48_000, 96_000)[HEADER:], "<f4")
     np.testing.assert_array_equal(sent.reshape(-1, 2).T, wave[:, 48_000:])
+
+
+def test_ducked_music_is_at_its_gain_and_lower_under_speech(written: tuple[Path, Path, np.ndarray]) -> None:
+    path, _, wave = written
+    data = b"".join(ducked_wav(path, 100_003, -6.0, Duck(((1.2, 9.0),), -12.0)))
+    made = np.frombuffer(data[HEADER:], "<f4").reshape(-1, 2).T
+    assert made.shape == wave.shape
+    for start, stop, gain_db in ((0, 30_000, -6.0), (60_000, 100_003, -18.0)):
+        np.testing.assert_allclose(made[:, start:stop], wave[:, start:stop] * 10 ** (gain_db / 20), atol=1e-6)
 
 
 def test_peaks_are_the_extremes_of_each_stretch(written: tuple[Path, Path, np.ndarray]) -> None:

@@ -38,6 +38,21 @@ def test_another_press_is_another_take(client: httpx.Client, fresh: str) -> None
     third = made(client, fresh)
     seeds = [take["seed"] for take in first + second + third]
     assert seeds == list(range(seeds[0], seeds[0] + 4))
+    files_of_a_take(client, first[0])
+
+
+def files_of_a_take(client: httpx.Client, take: dict) -> None:
+    """A name that is given is that of the files; the music as in the mix lies beside the original at its gain."""
+    assert take["filename"] == "clip.take1.mp4"
+    named = client.patch(f"/takes/{take['id']}", json={"name": "Morning: light"}).json()
+    assert named["filename"] == "clip.Morning_light.mp4"
+    ducked = client.get(f"/takes/{take['id']}/music-ducked.wav")
+    assert 'filename="clip.Morning_light.ducked.wav"' in ducked.headers["content-disposition"]
+    mix = client.get(f"/takes/{take['id']}/report.json").json()["mix"]
+    waves = [np.frombuffer(data[HEADER:], "<f4") for data in (ducked.content, music(client, take))]
+    np.testing.assert_allclose(waves[0], waves[1] * 10 ** (mix["music_gain_db"] / 20), rtol=1e-4, atol=1e-6)
+    otio = client.get(f"/takes/{take['id']}/markers.otio").json()
+    assert [track["name"] for track in otio["tracks"]["children"]] == ["Picture", "Original", "Music"]
 
 
 def sound(client: httpx.Client, take: dict, start: float, end: float) -> np.ndarray:

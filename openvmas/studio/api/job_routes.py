@@ -38,7 +38,8 @@ router = APIRouter(prefix="/api")
 def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.NewJob) -> schemas.Job:
     """Submit a job.
 
-    score: music for the whole video, or for all but its locked sections, which stay as they are in `take`; redo: one part of a take anew; mix: a take at other levels; analyze: again.
+    score: music for the whole video, or for all but its locked sections, which stay as they are in `take`;
+    redo: one part of a take anew; mix: a take at other levels; analyze: again.
     """
     jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
@@ -87,7 +88,8 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     part = None if base is None else part_of(open_spans(plan))
     return [
         {
-            "parent": base["id"] if base else None, "seed": None if seed is None else (seed + index) % MAX_SEED, "first_seed": plan.seed,
+            "parent": base["id"] if base else None, "first_seed": plan.seed,
+            "seed": None if seed is None else (seed + index) % MAX_SEED,
             "model": model, "options": options, "plan": write_plan(plan),
             "plan_version": version, "duration": float(plan.duration), "part": part,
         }

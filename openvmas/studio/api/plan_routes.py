@@ -19,6 +19,7 @@ from openvmas.planning.schema import VERSION, ScorePlan, read_plan, write_plan
 from openvmas.settings import Options
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import ProjectRow, Studio, TheStudio, errors, send_text, sends
+from openvmas.studio.api.plan_notes import describe_edit
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.folders import ProjectFolder, safe_stem
 from openvmas.studio.storage.projects import TooManyError
@@ -107,7 +108,7 @@ def write(
     _, current = projects.current_plan(studio.database, project["id"])
     made = from_json(sent, current)
     expected = int(if_match.strip('"')) if if_match else None
-    projects.save_plan(studio.database, project["id"], made, "edited", expected)
+    projects.save_plan(studio.database, project["id"], made, describe_edit(current, made), expected)
     return show(studio, project["id"], response)
 
 

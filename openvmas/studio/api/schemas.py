@@ -108,7 +108,7 @@ def describe_options() -> list[OptionInfo]:
 
 # The bounds come before the validator, or the description would not have them.
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1), BeforeValidator(whole)]
-Size = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(whole)]
+Size = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
 Number = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
 Variations = Annotated[int, Field(ge=1, le=MAX_VARIATIONS), BeforeValidator(whole)]
 Seconds = float
@@ -199,6 +199,7 @@ class Video(BaseModel):
     container: str
     has_audio: bool
     is_playable: bool
+    missing: Seconds = Field(0.0, description="Length that the file announces but does not hold: it was cut off.")
     filmstrip: Filmstrip
 
 
@@ -303,6 +304,7 @@ class Analysis(BaseModel):
     novelty: list[float]
     speech: list[float] | None
     original_lufs: float | None = None
+    original_peaks: list[float] | None = None
     ducking: list[float] | None = Field(None, description="Share of the depth by which music is lowered under speech.")
 
 

@@ -15,8 +15,9 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from openvmas.media.loudness import Duck
 from openvmas.planning.schema import read_plan
-from openvmas.settings import SAMPLE_RATE_OUT
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import (
     ANY_TYPE,
@@ -36,7 +37,7 @@ from openvmas.studio.api.views import download_name, read_json
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.markers import FORMATS, gather
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
-from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, read_loudness, thin_peaks
+from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, ducked_wav, read_loudness, thin_peaks
 
 POLL_S = 0.05  # between looks at music that is being written
 POLL_FILE_S = 0.01  # and at the length of its file alone
@@ -81,6 +82,7 @@ def shorten(report: dict[str, Any]) -> dict[str, Any]:
         "seconds": report["seconds"],
         "composer": composer,
         "model": report["model"],
+        "generated_by": report["generated_by"],
     }
 
 
@@ -231,9 +233,30 @@ def read_take_plan(row: TakeRow) -> Response:
 @router.get("/markers.{kind}", **sends(ANY_TYPE, 404, 409, 410))
 def read_markers(row: DoneTakeRow, kind: Literal["csv", "edl", "otio"]) -> Response:
     """Sections, hits and beats for editors: CSV, EDL (CMX 3600) or OpenTimelineIO."""
-    found = gather(read_plan(row["plan"]), json.loads(row["video"]), download_name(row), row["name"])
+    music = download_name(row, ".ducked.wav")
+    found = gather(read_plan(row["plan"]), json.loads(row["video"]), download_name(row), row["name"], music)
     media, write = FORMATS[kind]
     return send_text(write(found), media, download_name(row, f".markers.{kind}"))
+
+
+@router.get("/music-ducked.wav", **sends("audio/wav", 404, 409, 410))
+def read_ducked_music(studio: TheStudio, row: DoneTakeRow) -> StreamingResponse:
+    """The music at its level in the mix, lowered under speech: beside the untouched original it sounds as mixed.
+
+    Floats, before the limiter of the finished sound. Where the original is dropped it is as loud as the finished sound.
+    """
+    files = studio.views.files(row)
+    report = read_json(files.report)
+    mix, depth = report["mix"], report["options"].get("duck", MixOptions().duck)
+    gain_db = mix["music_gain_db"] if mix["has_original"] else mix["master_gain_db"]
+    spans = tuple((float(start), float(end)) for start, end in mix["ducked"])
+    n_samples = math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
+    name = download_name(row, ".ducked.wav").encode("ascii", "replace").decode().replace("?", "_")
+    headers = {
+        "content-length": str(HEADER + n_samples * FRAME),
+        "content-disposition": f'attachment; filename="{name}"',
+    }
+    return StreamingResponse(ducked_wav(files.wave, n_samples, gain_db, Duck(spans, depth)), 200, headers, "audio/wav")
 
 
 def offer_file(address: str, name: str, media: str, ending: str, about: str) -> None:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from openvmas.errors import InputError
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import (
     BodyTooLargeError,
@@ -43,6 +44,8 @@ def start_upload(studio: TheStudio, row: ProjectRow, sent: schemas.NewUpload, re
     """Say what will be uploaded; the answer says from where to go on."""
     if row["state"] not in ("empty", "uploading", "refused"):
         raise ConflictError("this project has its video already; make another project for another video.")
+    if not sent.size:
+        raise InputError(f"{sent.filename} is empty (0 bytes); choose another file, or export it again.")
     limit = studio.options.max_bytes
     if sent.size > limit:
         raise BodyTooLargeError(

@@ -17,7 +17,7 @@ from openvmas.studio.api.schemas import describe_options
 from openvmas.studio.limits import StudioOptions
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES, Database
-from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_stem
+from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_name, safe_stem
 from openvmas.studio.storage.take_sound import n_written
 
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
@@ -150,7 +150,9 @@ def download_name(row: dict[str, Any], suffix: str | None = None) -> str:
     """The name of a take's file when it is saved; suffix: of another file than the video."""
     if suffix is None:
         suffix = json.loads(row["found"]).get("suffix", ".mp4")
-    return f"{safe_stem(row['filename'] or 'clip')}.take{row['place']}{suffix}"
+    usual = f"take{row['place']}"
+    name = usual if row["name"] == f"Take {row['place']}" else safe_name(row["name"]) or usual
+    return f"{safe_stem(row['filename'] or 'clip')}.{name}{suffix}"
 
 
 def session(options: StudioOptions, owner: str | None, moods: list[str]) -> schemas.Session:

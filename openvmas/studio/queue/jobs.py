@@ -22,6 +22,7 @@ LEASE_S = 20.0  # without a heartbeat, after which a worker counts as dead
 MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tried again
 ALIVE_S = 5.0  # without a heartbeat, after which a process is not counted as running
 MAX_SEED = 2**32
+SPARE = "--spare"  # argument of a worker that only helps out
 MAX_WAITING = 50  # jobs of one owner that wait or run
 PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2}
 
@@ -127,16 +128,17 @@ def with_seeds(connection: sqlite3.Connection, project: str, takes: list[dict[st
     return made
 
 
-def claim(database: Database, worker: str) -> Claim | None:
-    """Take the next job, if there is one."""
-    if database.row("SELECT 1 FROM jobs WHERE state = 'queued' LIMIT 1") is None:
+def claim(database: Database, worker: str, takes_analyses: bool = True) -> Claim | None:
+    """Take the next job, if there is one. takes_analyses: whether it may be one that watches a video."""
+    kinds = "" if takes_analyses else "AND kind <> 'analyze'"
+    if database.row(f"SELECT 1 FROM jobs WHERE state = 'queued' {kinds} LIMIT 1") is None:
         return None  # most of the time: no transaction needed
     now = time.time()
     with database.write() as connection:
         row = connection.execute(
-            """UPDATE jobs SET state = 'running', worker = ?, attempt = attempt + 1, lease = ?,
+            f"""UPDATE jobs SET state = 'running', worker = ?, attempt = attempt + 1, lease = ?,
                  started = coalesce(started, ?), stage = '', progress = 0, time_left = NULL
-               WHERE number = (SELECT number FROM jobs WHERE state = 'queued' ORDER BY priority, number LIMIT 1)
+               WHERE number = (SELECT number FROM jobs WHERE state = 'queued' {kinds} ORDER BY priority, number LIMIT 1)
                RETURNING *""",
             (worker, now + LEASE_S, now),
         ).fetchone()
@@ -267,6 +269,14 @@ def fail_queued(database: Database, error: str) -> int:
         for row in found:
             _end(connection, row["id"], "failed", error)
     return len(found)
+
+
+def is_kept_waiting(database: Database, seconds: float) -> bool:
+    """Whether music has waited so long for workers that all watch videos, which may take many minutes."""
+    rows = database.rows("SELECT kind FROM jobs WHERE state = 'running'")
+    waits = "SELECT 1 FROM jobs WHERE state = 'queued' AND kind <> 'analyze' AND created < ? LIMIT 1"
+    is_watching = bool(rows) and all(row["kind"] == "analyze" for row in rows)
+    return is_watching and database.row(waits, (time.time() - seconds,)) is not None
 
 
 def record_heartbeat(database: Database, process: str, kind: str, pid: int) -> None:

@@ -1,7 +1,8 @@
-"""`python -m openvmas.studio.queue.worker FOLDER`: takes jobs from the queue and does them, with the model loaded.
+"""`python -m openvmas.studio.queue.worker FOLDER [--spare]`: takes jobs and does them, with the model loaded.
 
 Any number may run on one folder, on one machine. A worker goes on when its server is killed, and leaves when it has
-nothing to do and no server was heard of for a while.
+nothing to do and no server was heard of for a while. A spare one watches no videos, and leaves when it has nothing to
+do.
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ class Heartbeat:
 class Worker:
     """A process that takes jobs from the queue of a folder until it is asked to leave or nobody needs it."""
 
-    def __init__(self, home: Path) -> None:
-        self.id = new_id()
+    def __init__(self, home: Path, is_spare: bool = False) -> None:
+        self.id, self._is_spare = new_id(), is_spare
         self.database = Database(home)
         self._heartbeat = Heartbeat(self.database, self.id)
         self._scorers: dict[str, scorer.Scorer] = {}
@@ -143,12 +144,12 @@ class Worker:
     def wait_for_work(self) -> None:
         """Do jobs until there is no server any more. Raises StoppedError when asked to leave."""
         self.open_model(OutputOptions().model)
-        self._heartbeat.kind = "worker"
+        self._heartbeat.kind = "spare" if self._is_spare else "worker"
         self._heartbeat.record()
         seen = time.monotonic()
         while time.monotonic() - seen < IDLE_EXIT_S:
             try:
-                if self.step() or jobs.running_pids(self.database, "server"):
+                if self.step() or (not self._is_spare and jobs.running_pids(self.database, "server")):
                     seen = time.monotonic()
             except StoppedError as stopped:  # it came a moment too late to belong to a job
                 if stopped.args[0] == "leave":
@@ -157,7 +158,7 @@ class Worker:
     def step(self) -> bool:
         """Do one job, or wait a little; whether there was one."""
         jobs.requeue_abandoned(self.database)
-        claim = jobs.claim(self.database, self.id)
+        claim = jobs.claim(self.database, self.id, not self._is_spare)
         if claim is None:
             time.sleep(POLL_S)
             return False
@@ -297,8 +298,8 @@ class Worker:
 
 
 def main(arguments: list[str]) -> int:
-    """Run a worker on the folder that the one argument names."""
-    Worker(Path(arguments[0])).run()
+    """Run a worker on the folder that the first argument names."""
+    Worker(Path(arguments[0]), jobs.SPARE in arguments[1:]).run()
     return 0
 
 

@@ -35,8 +35,12 @@ def safe_suffix(filename: str) -> str:
 
 def safe_stem(filename: str) -> str:
     """The file's name for downloads: letters, digits, dot, dash and underscore only."""
-    stem = Path(filename.replace("\\", "/")).stem
-    return re.sub(r"[^\w.-]+", "_", stem).strip("._")[:80] or "clip"
+    return safe_name(Path(filename.replace("\\", "/")).stem) or "clip"
+
+
+def safe_name(text: str) -> str:
+    """Text as a part of file names: letters, digits, dot, dash and underscore only; may be empty."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("._")[:80]
 
 
 class ProjectFolder:

@@ -1,7 +1,7 @@
-"""Sections, hits and beats of a plan for video editors: CSV, CMX 3600 EDL and OpenTimelineIO JSON.
+"""Sections, hits and beats of a plan for video editors: CSV, EDL and OpenTimelineIO JSON.
 
-An editor counts frames: each moment goes to the nearest one. Timecodes are non-drop at the nearest whole rate, from
-00:00:00:00, as the frames of the finished video are counted.
+An editor counts frames: each moment goes to the nearest one. Timecodes are non-drop at the nearest whole rate; CSV
+counts from 00:00:00:00, as the frames of the finished video, EDL from 01:00:00:00, as timelines of editors do.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from openvmas.planning.schema import ScorePlan, Section
 
 COLOURS = {"section": "GREEN", "hit": "RED", "accent": "YELLOW", "bar": "BLUE", "beat": "CYAN"}
+TIMELINE_START = 3600  # s, of timecodes in an EDL
 IN_EDITORS = ("section", "hit", "accent", "bar")  # single beats would bury the rest
 
 
@@ -31,13 +32,18 @@ class Marker:
 
 @dataclass(frozen=True)
 class Markers:
-    """Everything that is marked in one video. clip: its file name; duration: s; fps: frames per second."""
+    """Everything that is marked in one video. clip: its file name; duration: s; fps: frames per second.
+
+    original, music: names of the file that was uploaded, if it has sound, and of the music at the level of the mix.
+    """
 
     clip: str
     title: str
     duration: float
     fps: float
     items: tuple[Marker, ...]
+    original: str | None = None
+    music: str | None = None
 
     @property
     def rate(self) -> int:
@@ -48,13 +54,13 @@ class Markers:
         """The frame nearest to a time, s."""
         return int(time * self.fps + 0.5)
 
-    def timecode(self, time: float) -> str:
+    def timecode(self, frame: int) -> str:
         """hh:mm:ss:ff."""
-        seconds, frames = divmod(self.frame(time), self.rate)
+        seconds, frames = divmod(frame, self.rate)
         return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frames:02}"
 
 
-def gather(plan: ScorePlan, video: dict[str, Any], clip: str, title: str) -> Markers:
+def gather(plan: ScorePlan, video: dict[str, Any], clip: str, title: str, music: str | None = None) -> Markers:
     """The markers of a plan, in order of time."""
     found = [
         Marker(section.start, section.end - section.start, "section", f"Section {i}{describe(section)}")
@@ -69,7 +75,8 @@ def gather(plan: ScorePlan, video: dict[str, Any], clip: str, title: str) -> Mar
     beats = [round(float(time), 4) for time in plan.beats]
     found += [Marker(time, 0.0, "beat", "Beat") for time in beats if time not in bars]
     order = tuple(sorted(found, key=lambda item: (item.time, list(COLOURS).index(item.kind))))
-    return Markers(clip, title, float(plan.duration), video["fps"], order)
+    original = video.get("filename") if video.get("has_audio") else None
+    return Markers(clip, title, float(plan.duration), video["fps"], order, original, music)
 
 
 def describe(section: Section) -> str:
@@ -86,24 +93,31 @@ def write_csv(markers: Markers) -> str:
     for item in markers.items:
         # A spreadsheet would run a text that begins like a formula.
         name = f"'{item.name}" if item.name[:1] in "=+-@" else item.name
-        times = f"{item.time:.4f}", f"{item.duration:.4f}", markers.frame(item.time), markers.timecode(item.time)
+        times = (
+            f"{item.time:.4f}",
+            f"{item.duration:.4f}",
+            markers.frame(item.time),
+            markers.timecode(markers.frame(item.time)),
+        )
         table.writerow((item.kind, name, *times))
     return out.getvalue()
 
 
 def write_edl(markers: Markers) -> str:
-    """One event per section; everything else as locators of the section it lies in."""
+    """Markers as DaVinci Resolve writes and reads them ("Timeline markers to EDL").
+
+    Each is an event, and below it stand its colour, name and length in frames.
+    """
     lines = [f"TITLE: {printable(markers.title)[:70]}", "FCM: NON-DROP FRAME", ""]
-    sections = [item for item in markers.items if item.kind == "section"]
-    for number, section in enumerate(sections, start=1):
-        end = section.time + section.duration
-        span = f"{markers.timecode(section.time)} {markers.timecode(end)}"
-        lines.append(f"{number:03}  AX       V     C        {span} {span}")
-        lines.append(f"* FROM CLIP NAME: {printable(markers.clip)}")
-        for item in markers.items:
-            if item.kind in IN_EDITORS and section.time <= item.time < end:
-                colour = COLOURS[item.kind]
-                lines.append(f"* LOC: {markers.timecode(item.time)} {colour:<7} {printable(item.name)}")
+    shown = [item for item in markers.items if item.kind in IN_EDITORS]
+    for number, item in enumerate(shown, start=1):
+        first = markers.frame(item.time)
+        length = max(markers.frame(item.time + item.duration) - first, 1)
+        begin = first + TIMELINE_START * markers.rate
+        span = f"{markers.timecode(begin)} {markers.timecode(begin + length)}"
+        name = printable(item.name).replace("|", "/")
+        lines.append(f"{number:03}  001      V     C        {span} {span}  ")
+        lines.append(f" |C:ResolveColor{COLOURS[item.kind].title()} |M:{name} |D:{length}")
         lines.append("")
     return "\r\n".join(lines)
 
@@ -114,7 +128,10 @@ def printable(text: str) -> str:
 
 
 def write_otio(markers: Markers) -> str:
-    """A timeline with one clip, the finished video, that carries the markers."""
+    """A timeline whose picture, the finished video, carries the markers; original and music have tracks of their own.
+
+    Both at full level sound as in the mix.
+    """
 
     def moment(value: int) -> dict[str, Any]:
         return {"OTIO_SCHEMA": "RationalTime.1", "rate": markers.fps, "value": float(value)}
@@ -136,16 +153,22 @@ def write_otio(markers: Markers) -> str:
         for m in markers.items if m.kind in IN_EDITORS
     ]  # fmt: skip
     whole = span(0.0, markers.duration)
-    media = {
-        "OTIO_SCHEMA": "ExternalReference.1", "metadata": {}, "name": markers.clip, "available_range": whole,
-        "available_image_bounds": None, "target_url": markers.clip,
-    }  # fmt: skip
-    clip = item(
-        "Clip.2", markers.clip, source_range=whole, markers=marks, media_references={"DEFAULT_MEDIA": media},
-        active_media_reference_key="DEFAULT_MEDIA",
-    )  # fmt: skip
-    track = item("Track.1", "Picture", children=[clip], kind="Video")
-    stack = item("Stack.1", "tracks", children=[track])
+
+    def track(name: str, kind: str, file: str, marks: list[dict[str, Any]]) -> dict[str, Any]:
+        media = {
+            "OTIO_SCHEMA": "ExternalReference.1", "metadata": {}, "name": file, "available_range": whole,
+            "available_image_bounds": None, "target_url": file,
+        }  # fmt: skip
+        clip = item(
+            "Clip.2", file, source_range=whole, markers=marks, media_references={"DEFAULT_MEDIA": media},
+            active_media_reference_key="DEFAULT_MEDIA",
+        )  # fmt: skip
+        return item("Track.1", name, children=[clip], kind=kind)
+
+    sounds = [("Original", markers.original), ("Music", markers.music)]
+    tracks = [track("Picture", "Video", markers.clip, marks)]
+    tracks += [track(name, "Audio", file, []) for name, file in sounds if file]
+    stack = item("Stack.1", "tracks", children=tracks)
     timeline = {
         "OTIO_SCHEMA": "Timeline.1", "metadata": {}, "name": markers.title, "global_start_time": None, "tracks": stack,
     }  # fmt: skip

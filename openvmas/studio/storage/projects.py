@@ -13,6 +13,7 @@ from openvmas.studio.storage.folders import ProjectFolder, new_id
 
 MAX_PROJECTS = 500  # of one owner
 MAX_VERSIONS = 200  # of a plan that are kept
+DEAD_DAYS = 1.0  # that a project without a video is kept
 USED_STEP = 30.0  # s; a project's last use is not written down more often
 VISIBLE = "state NOT IN ('failed', 'cancelled')"
 
@@ -181,12 +182,14 @@ def plan_range(database: Database, project: str) -> tuple[int, int]:
 def expire(database: Database, days: float) -> int:
     """Delete projects that were not used for so many days and have no unfinished job; returns how many.
 
+    Those without a video that could be used go after DEAD_DAYS.
+
     Also the folders that belong to no project any more (a worker was still writing when its project was deleted).
     """
     old = database.rows(
-        f"SELECT id FROM projects WHERE used < ? AND NOT EXISTS "
+        "SELECT id FROM projects WHERE used < CASE WHEN filename IS NULL THEN ? ELSE ? END AND NOT EXISTS "
         f"(SELECT 1 FROM jobs WHERE project = projects.id AND state NOT IN {FINAL_STATES})",
-        (time.time() - days * 86_400,),
+        (time.time() - min(days, DEAD_DAYS) * 86_400, time.time() - days * 86_400),
     )
     for row in old:
         remove(database, row["id"])

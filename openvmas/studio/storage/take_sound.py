@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from openvmas.media.audio import wav_header
-from openvmas.media.loudness import LoudnessMeter
+from openvmas.media.loudness import Duck, LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
 
 CHANNELS = 2
@@ -81,6 +82,17 @@ class TakeSound:
         return wav_header(CHANNELS, stop - start, SAMPLE_RATE_OUT) + self.read(
             HEADER + start * FRAME, HEADER + stop * FRAME
         )
+
+
+def ducked_wav(path: Path, n_samples: int, gain_db: float, duck: Duck) -> Iterator[bytes]:
+    """A WAV file of n_samples of the music at a gain and lowered where the duck says, in pieces of a second."""
+    yield wav_header(CHANNELS, n_samples, SAMPLE_RATE_OUT)
+    for start in range(0, n_samples, SAMPLE_RATE_OUT):
+        stop = min(start + SAMPLE_RATE_OUT, n_samples)
+        gains = 10 ** ((gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)) / 20)
+        wave = read_wave(path, start, stop)
+        wave = wave * gains[: wave.shape[1]].astype(np.float32)
+        yield wave.T.tobytes().ljust((stop - start) * FRAME, b"\0")
 
 
 class SoundWriter:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +20,7 @@ from openvmas.media.audio import read_audio_blocks
 from openvmas.media.containers import choose_extension
 from openvmas.media.jpeg import jpeg
 from openvmas.media.loudness import Duck, integrated_loudness, speech_spans
-from openvmas.media.probe import VideoInfo, probe
+from openvmas.media.probe import VideoInfo, open_media, picture_stream, probe
 from openvmas.media.video import FrameRequest
 from openvmas.planning.schema import write_plan
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, Options
@@ -33,6 +34,7 @@ STAGE_NAMES = {"analyze": "watch", "listen": "listen", "plan": "plan"}  # of a r
 SHOWN = (
     "duration", "fps", "frame_interval", "n_frames", "width", "height", "codec", "container", "has_audio",
 )  # fmt: skip
+CUT_OFF_SHARE = 0.03  # of the length; headers are often a little wrong
 PLAYED_BY_BROWSERS = {"h264", "vp8", "vp9", "av1"}
 
 
@@ -58,10 +60,22 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
         {
             "filename": name,
             **{field: getattr(info, field) for field in SHOWN},
+            "missing": missing_length(info),
             "is_playable": info.codec in PLAYED_BY_BROWSERS and info.container.startswith(("mov", "matroska")),
             "filmstrip": {"n": n, "ready": 0, "columns": STRIP_COLUMNS, "width": width, "height": height},
         }
     )
+
+
+def missing_length(info: VideoInfo) -> float:
+    """How much longer the file says its picture is than it is, s; 0 where that is too little to be a file cut off."""
+    with open_media(info.path) as container:
+        stream = picture_stream(container, Path(info.path).name)
+        told = None if stream.duration is None or stream.time_base is None else stream.duration * stream.time_base
+        if told is None and container.duration:
+            told = Fraction(container.duration, 1_000_000)
+    lacking = float(told or 0) - float(info.duration)
+    return round(lacking, 2) if lacking > max(1.0, CUT_OFF_SHARE * float(info.duration)) else 0.0
 
 
 def strip_shape(info: VideoInfo) -> tuple[int, tuple[int, int]]:
@@ -126,16 +140,30 @@ def look(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     return {"plan": write_plan(prepared.plan), "filmstrip": n}
 
 
+def noting_peaks(blocks: Iterable[np.ndarray], peaks: list[float]) -> Iterator[np.ndarray]:
+    """Pass blocks [2, n] on and append the highest sample of every span of CURVES_RATE to `peaks`."""
+    span = SAMPLE_RATE_OUT // CURVES_RATE
+    rest = np.zeros(0, np.float32)
+    for block in blocks:
+        yield block
+        rest = np.concatenate([rest, np.abs(block).max(axis=0)])
+        n = len(rest) // span
+        peaks += rest[: n * span].reshape(n, span).max(axis=1).tolist()
+        rest = rest[n * span :]
+
+
 def levels_of(info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
-    """What the page needs to let music be heard as it will be mixed: the original's loudness, LUFS, and `ducking`, the
-    share of the whole depth by which music is lowered under speech, at CURVES_RATE."""
+    """What the page needs to show the original and to let music be heard as it will be mixed: its loudness, LUFS, its
+    peaks, and `ducking`, the share of the whole depth by which music is lowered under speech, both at CURVES_RATE."""
     if speech is None:
-        return {"original_lufs": None, "ducking": None}
-    blocks = read_audio_blocks(info.path, SAMPLE_RATE_OUT, 2, info=info)
+        return {"original_lufs": None, "original_peaks": None, "ducking": None}
+    peaks: list[float] = []
+    blocks = noting_peaks(read_audio_blocks(info.path, SAMPLE_RATE_OUT, 2, info=info), peaks)
     times = np.arange(0, float(info.duration), 1 / CURVES_RATE)
     shares = Duck(speech_spans(speech), 1.0).gain_db(times)
     return plain({
         "original_lufs": integrated_loudness(blocks, SAMPLE_RATE_OUT),
+        "original_peaks": [round(peak, 3) for peak in peaks],
         "ducking": [round(float(share), 3) for share in shares] if shares.any() else None,
     })  # fmt: skip
 

@@ -10,6 +10,8 @@ export class Refusal extends Error {
 
 const UNREACHABLE = "The studio's server does not answer; see whether `openvmas studio` still runs, then go on here.";
 
+let isAway = false; // the last request found no server
+
 async function request(method, path, { body, headers = {}, signal } = {}) {
   const isRaw = body instanceof Blob;
   const settings = { method, headers: { ...headers }, signal, credentials: "same-origin" };
@@ -24,8 +26,11 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
     response = await fetch(`/api${path}`, settings);
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    isAway = true;
     throw new Refusal(UNREACHABLE, 0, new Headers());
   }
+  if (isAway) document.dispatchEvent(new CustomEvent("studio:reached", { detail: UNREACHABLE }));
+  isAway = false;
   if (response.ok) return response;
   const told = await response.json().catch(() => null);
   const sentence = told?.error ?? `The server answered ${response.status}; try again.`;
@@ -68,23 +73,25 @@ export const isFinal = (job) => FINAL.has(job.state);
 
 /**
  * Follow a job: `tell(job)` at once and at every change until its end, and `show(analysis)` as far as the picture has
- * been watched. Returns a function that stops following.
+ * been watched; `lost(whether)` when the line breaks and when it is back. Returns a function that stops following.
  * EventSource takes up a broken line by itself, and its first event says everything again; where it gives up, because
  * the server was started anew, we begin again.
  */
-export function follow(id, tell, show) {
+export function follow(id, tell, show, lost = () => {}) {
   let source = null;
   let timer = null;
   const stop = () => (clearTimeout(timer), source.close());
   const open = () => {
     source = new EventSource(`/api/jobs/${id}/events`);
     source.addEventListener("job", (event) => {
+      lost(false);
       const job = JSON.parse(event.data);
       if (isFinal(job)) stop();
       tell(job);
     });
     source.addEventListener("analysis", (event) => show(JSON.parse(event.data)));
     source.addEventListener("error", () => {
+      lost(true);
       if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 2000);
     });
   };

@@ -9,14 +9,30 @@ export class Arrival {
   constructor(workspace, element) {
     Object.assign(this, { workspace, element });
     this.running = null; // {project, controller, state}
+    this.waiting = []; // files that follow
   }
 
-  /** Take a file: into the open project where that waits for one, else into a new one. */
-  async take(file) {
+  /** Take files: the first is shown, the others follow one after the other into projects of their own. */
+  async takeAll(files) {
+    const [first, ...others] = files;
+    if (this.running) this.waiting.push(...files);
+    else if (others.length) this.waiting.push(...others);
+    if (files.length > 1 || this.running) {
+      const n = this.waiting.length;
+      notify(`${n} more ${n > 1 ? "videos follow" : "video follows"} by ${n > 1 ? "themselves" : "itself"}, each in a project of its own; see the list.`);
+    }
+    if (this.running) return;
+    await this.take(first);
+    while (this.waiting.length) await this.take(this.waiting.shift(), true);
+  }
+
+  /** Take a file: into the open project where that waits for one, else into a new one. isLater: into a new one that is
+   * not opened. */
+  async take(file, isLater = false) {
     const { workspace } = this;
-    if (this.running) return notify("One upload at a time; wait for it or cancel it first.");
-    const waits = ["empty", "uploading", "refused"].includes(workspace.project?.state);
+    const waits = !isLater && ["empty", "uploading", "refused"].includes(workspace.project?.state);
     try {
+      if (!file.size) throw new Error(`${file.name} is empty (0 bytes); choose another file, or export it again.`);
       const limits = workspace.session?.limits;
       if (limits && file.size > limits.max_bytes)
         throw new Error(
@@ -26,12 +42,13 @@ export class Arrival {
       const project = waits ? workspace.project : await api.post("/projects", { name });
       const controller = new AbortController();
       this.running = { project: project.id, controller, name: file.name, state: { offset: 0, size: file.size } };
-      if (!waits) location.hash = `project=${project.id}`;
+      if (!waits && !isLater) location.hash = `project=${project.id}`;
       this.draw();
       const tell = (state) => (Object.assign(this.running, { state }), this.draw());
       await upload(project.id, file, { tell, signal: controller.signal });
-      announce("The video is here. It is being watched now.");
+      announce(`${file.name} is here. It is being watched now.`);
       if (workspace.address === project.id) await workspace.refresh();
+      workspace.tell("uploaded");
       this.running = null;
     } catch (error) {
       this.running = null;
@@ -62,7 +79,7 @@ export class Arrival {
       this.element,
       chooser(
         project.state === "uploading" ? "Go on with the upload" : "Choose a video",
-        (file) => this.take(file),
+        (files) => this.takeAll(files),
         session?.limits,
         note,
       ),

@@ -101,7 +101,14 @@ export function announce(text) {
   requestAnimationFrame(() => (region.textContent = text));
 }
 
-/** A sentence that stays until it is closed (faults) or for some seconds (news). */
+/** Take faults away that are none any more: those with this text, or all after something has been done successfully. */
+export function forgive(text = null) {
+  for (const note of [...byId("faults").children])
+    if (text === null || note.firstChild.textContent === text) note.remove();
+}
+document.addEventListener("studio:reached", (event) => forgive(event.detail));
+
+/** A sentence that stays until it is closed or its cause has gone (faults), or for some seconds (news). */
 export function notify(text, kind = "news") {
   const note = make("div", { class: `note ${kind}` }, make("p", {}, text));
   note.append(button("Close this message", { shape: "close", bare: true, onclick: () => note.remove() }));

@@ -27,7 +27,7 @@ export class Inspector {
       selection?.kind === "hit"
         ? this.#hit(plan, selection.index)
         : this.#section(plan, selection?.index ?? plans.sectionAt(plan, this.player.time));
-    refill(this.element, this.#whole(plan), chosen, this.#fit(plan));
+    refill(this.element, cutOff(project?.video), this.#whole(plan), chosen, this.#fit(plan));
   }
 
   #whole(plan) {
@@ -249,6 +249,14 @@ export class Inspector {
       ),
     );
   }
+}
+
+/** The file ends before it says it does. */
+function cutOff(video) {
+  if (!video?.missing) return null;
+  const told = clockText(video.duration + video.missing, 0);
+  const text = `${video.filename} is cut off: it announces ${told} but holds ${clockText(video.duration, 0)}. Music is written for what is there; copy or export the file again for the rest.`;
+  return make("p", { class: "warning", role: "note" }, text);
 }
 
 /** What is understood of the words, and where it holds. */

@@ -13,10 +13,11 @@ const STATES = {
 };
 
 export class Library {
-  /** take(file): what to do with a video that was dropped or chosen. */
+  /** take(files): what to do with videos that were dropped or chosen. */
   constructor(workspace, take) {
     Object.assign(this, { workspace, take, element: byId("library") });
     workspace.on("session", () => this.#isShown && this.draw());
+    workspace.on("uploaded", () => this.#isShown && this.show());
     this.#acceptDrops();
   }
 
@@ -114,7 +115,7 @@ export class Library {
       if (!hasFiles(event)) return;
       event.preventDefault();
       mark(false);
-      this.take(event.dataTransfer.files[0]);
+      this.take([...event.dataTransfer.files]);
     });
   }
 }
@@ -138,9 +139,10 @@ export function chooser(label, take, limits, note = null) {
     class: "unseen",
     id: "file",
     accept: "video/*,.mkv,.avi,.mov,.webm,.mp4",
+    multiple: true,
     "data-key": "file",
   });
-  input.addEventListener("change", () => input.files.length && take(input.files[0]));
+  input.addEventListener("change", () => input.files.length && take([...input.files]));
   const bounds = limits
     ? `mp4, mov, mkv, webm or avi; up to ${sizeText(limits.max_bytes)} and ${Math.round(limits.max_minutes)} minutes`
     : "mp4, mov, mkv, webm or avi";

@@ -2,8 +2,21 @@
 import { announce, button, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
 
+/** Arrow keys go from one radio to the next and choose it, as in every radio group. */
+function goAlong(event) {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
+  const all = [...event.currentTarget.children];
+  const next = all[(all.indexOf(event.target) + step + all.length) % all.length];
+  event.preventDefault();
+  event.stopPropagation();
+  next.focus();
+  next.click();
+}
+
 export class Listening {
   pair = { a: null, b: null }; // take ids
+  metered = 0; // ms, when the level was last shown
 
   constructor(workspace, player, element) {
     Object.assign(this, { workspace, player, element });
@@ -20,7 +33,7 @@ export class Listening {
       min: -60,
       max: 0,
       high: -6,
-      "aria-label": "Level of the music, dBFS",
+      "aria-label": "Level of the sound, dBFS",
       value: -60,
     });
     const jump = (label, shape, act) => button(label, { shape, bare: true, onclick: act });
@@ -43,6 +56,8 @@ export class Listening {
     const { player } = this;
     const text = `${clockText(player.time)} / ${clockText(player.duration)}`;
     if (text !== this.clock.textContent) this.clock.textContent = text;
+    if (performance.now() - this.metered < 80) return;
+    this.metered = performance.now();
     this.level.value = player.music.state === "playing" ? Math.max(player.music.peakDb, -60) : -60;
   }
 
@@ -50,6 +65,7 @@ export class Listening {
     const { player, workspace } = this;
     this.#choosePair();
     const isPlaying = player.isPlaying;
+    if (!isPlaying) this.level.value = -60;
     if (this.wasPlaying !== isPlaying) {
       const next = button(isPlaying ? "Pause (space)" : "Play (space)", {
         shape: isPlaying ? "pause" : "play",
@@ -68,6 +84,7 @@ export class Listening {
           type: "button",
           role: "radio",
           "aria-checked": String(current === id),
+          tabindex: current === id ? "0" : "-1",
           "data-key": `hear-${letter}`,
           title,
           onclick: () => this.hear(id),
@@ -91,7 +108,7 @@ export class Listening {
       this.monitor,
       make(
         "div",
-        { class: "segments", role: "radiogroup", "aria-label": "Listen to" },
+        { class: "segments", role: "radiogroup", "aria-label": "Listen to", onkeydown: goAlong },
         option("original", null, "Original", "The video's own sound"),
         takes,
         others,

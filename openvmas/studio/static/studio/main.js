@@ -27,7 +27,7 @@ const stage = new Stage(workspace, byId("stage"));
 const player = new Player(stage.video, byId("player"));
 stage.player = player;
 const arrival = new Arrival(workspace, stage.arrival);
-const library = new Library(workspace, (file) => arrival.take(file));
+const library = new Library(workspace, (files) => arrival.takeAll(files));
 const listening = new Listening(workspace, player, byId("transport"));
 const tabs = makeTabs(byId("panel"), ["Plan", "Sound", "Takes"]);
 const settings = new Settings(workspace, tabs.Sound);
@@ -167,6 +167,8 @@ function drawTitle() {
   const { project } = workspace;
   document.title = project ? `${project.name}, OpenVMAS Studio` : "OpenVMAS Studio";
   const title = byId("project-title");
+  byId("heading").textContent = project ? `${project.name}: music for this video` : "";
+  byId("heading").hidden = !project; // the first page has its own
   if (!project) return fill(title);
   if (title.firstChild) return document.activeElement !== title.firstChild && (title.firstChild.value = project.name);
   const input = make("input", {
@@ -249,7 +251,7 @@ async function followAddress() {
   }
   byId("workspace").hidden = !workspace.project;
   if (workspace.project) library.hide();
-  else await library.show();
+  else await Promise.resolve(workspace.left).then(() => library.show());
   timeline.fit();
   lanes.draw();
 }

@@ -2,15 +2,17 @@
 // {context, width, left, scale}: pixels wide, and pixels scrolled at `scale` pixels per second.
 import { clamp, clockText } from "./units.js";
 
+// The music comes first, because it is what is made here.
 export const LANES = {
   ruler: { top: 0, height: 24 },
-  film: { top: 24, height: 50 },
-  picture: { top: 78, height: 54 },
-  sections: { top: 136, height: 100 },
-  hits: { top: 238, height: 26 },
-  wave: { top: 266, height: 74 },
+  film: { top: 24, height: 40 },
+  wave: { top: 66, height: 72 },
+  voice: { top: 140, height: 30 },
+  sections: { top: 174, height: 92 },
+  hits: { top: 268, height: 26 },
+  picture: { top: 296, height: 46 },
 };
-export const HEIGHT = 342;
+export const HEIGHT = 344;
 export const HEAD = 42; // px of a section for its words; its energy is drawn and dragged below them
 
 const toX = (view, time) => time * view.scale - view.left;
@@ -35,7 +37,7 @@ function* within(view, times) {
 export function paintGround(view, colours) {
   const { context, width } = view;
   context.clearRect(0, 0, width, HEIGHT);
-  for (const name of ["film", "picture", "wave"]) {
+  for (const name of ["film", "wave", "voice", "picture"]) {
     context.fillStyle = colours.lane;
     context.fillRect(0, LANES[name].top, width, LANES[name].height);
   }
@@ -144,7 +146,30 @@ export function paintGrid(view, plan, colours) {
   }
 }
 
-/** peaks: {per_second, min, max} of the music as far as it is written. */
+/** The video's own sound, and behind it where somebody speaks. */
+export function paintOriginal(view, analysis, duration, colours) {
+  const { original_peaks: peaks, speech, curves_rate: rate } = analysis;
+  if (!peaks) return paintNote(view, "voice", "This video has no sound of its own.", colours);
+  const { context } = view;
+  const { top, height } = LANES.voice;
+  context.fillStyle = colours.speech;
+  const spoken = (i) => (speech?.[i] ?? 0) >= 0.5;
+  for (let i = 0, start = 0; i <= (speech?.length ?? 0); i++) {
+    if (spoken(i) && !spoken(i - 1)) start = i;
+    if (!spoken(i) && spoken(i - 1))
+      context.fillRect(toX(view, start / rate), top, ((i - start) / rate) * view.scale, height);
+  }
+  const loudest = Math.max(0.1, ...peaks.filter((_, i) => i % Math.ceil(peaks.length / 5000) === 0));
+  const right = Math.min(view.width, toX(view, duration));
+  context.fillStyle = colours.quiet;
+  for (let x = 0; x < right; x++) {
+    const peak = peaks[Math.floor(((x + view.left) / view.scale) * rate)] ?? 0;
+    const reach = Math.max((Math.min(peak / loudest, 1) * (height - 6)) / 2, 0.5);
+    context.fillRect(x, top + height / 2 - reach, 1, 2 * reach);
+  }
+}
+
+/** peaks: {per_second, min, max, highest} of the music as far as it is written; drawn as high as the lane allows. */
 export function paintWave(view, peaks, duration, colours) {
   if (!peaks) return;
   const { context } = view;
@@ -159,7 +184,7 @@ export function paintWave(view, peaks, duration, colours) {
     if (a >= n) break;
     let [low, high] = [0, 0];
     for (let i = a; i < Math.min(b, n); i++) [low, high] = [Math.min(low, peaks.min[i]), Math.max(high, peaks.max[i])];
-    const reach = height / 2 - 4;
+    const reach = (height / 2 - 4) / Math.max(peaks.highest, 0.05);
     context.fillRect(x, middle - high * reach, 1, Math.max((high - low) * reach, 1));
   }
 }
@@ -195,10 +220,10 @@ export function paintSpan(view, start, end, colour, lane = "wave") {
   view.context.fillRect(toX(view, start), top, (end - start) * view.scale, height);
 }
 
-export function paintNote(view, lane, text, colours) {
+export function paintNote(view, lane, text, colours, isAbove = false) {
   const { top, height } = LANES[lane];
   view.context.font = "12px system-ui, sans-serif";
   view.context.textBaseline = "middle";
   view.context.fillStyle = colours.muted;
-  view.context.fillText(text, Math.max(12, 12 - view.left), top + height / 2);
+  view.context.fillText(text, Math.max(12, 12 - view.left), isAbove ? top + 12 : top + height / 2);
 }

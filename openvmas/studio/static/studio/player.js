@@ -30,7 +30,22 @@ export class Player extends EventTarget {
       this.dispatchEvent(new CustomEvent("fault", { detail: event.detail }));
     });
     setInterval(() => this.#tell(), 200);
-    const draw = () => (this.dispatchEvent(new Event("time")), requestAnimationFrame(draw));
+    // Only what moves is drawn; a page at rest costs nothing.
+    for (const name of ["seeked", "loadeddata", "timeupdate"]) video.addEventListener(name, () => this.#time());
+  }
+
+  #time() {
+    this.dispatchEvent(new Event("time"));
+  }
+
+  #run() {
+    if (this.isRunning) return;
+    this.isRunning = true;
+    const draw = () => {
+      this.#time();
+      this.isRunning = this.isPlaying;
+      if (this.isRunning) requestAnimationFrame(draw);
+    };
     requestAnimationFrame(draw);
   }
 
@@ -157,6 +172,7 @@ export class Player extends EventTarget {
 
   #goTo(time) {
     this.silentClock = time;
+    this.#time();
     if (this.hasPicture) this.video.currentTime = time;
   }
 
@@ -199,6 +215,8 @@ export class Player extends EventTarget {
   }
 
   #changed() {
+    if (this.isPlaying) this.#run();
+    else this.#time();
     this.dispatchEvent(new Event("change"));
   }
 }

@@ -57,6 +57,12 @@ export class Scoring {
     if (this.told !== stage + which) announce(stage + which);
     this.told = stage + which;
     if (this.shown !== job.id || !this.bar?.isConnected) this.#build(job);
+    if (this.workspace.isCut) {
+      this.bar.removeAttribute("value"); // moves without saying how far
+      this.text.textContent = "Reconnecting…";
+      this.left.textContent = "the work goes on";
+      return;
+    }
     this.bar.value = percent;
     this.bar.textContent = `${percent} %`;
     this.text.textContent = `${stage}${which}`;

@@ -22,7 +22,7 @@ export class Stage {
     player.addEventListener("change", () => this.#loadTake());
     player.addEventListener("unplayable", () => this.#showStill());
     player.addEventListener("fault", (event) => notify(event.detail.message, "fault"));
-    player.addEventListener("time", () => !this.still.hidden && this.#drawStill());
+    player.addEventListener("time", () => this.#drawStill());
   }
 
   #load() {
@@ -35,6 +35,7 @@ export class Stage {
     video.hidden = !info;
     player.duration = info?.duration ?? 0;
     player.frame = info ? info.frame_interval || 1 / info.fps : 1 / 25;
+    player.dispatchEvent(new Event("time"));
     // A project that is opened again gets its filmstrip again.
     this.timeline.strip = this.timeline.peaks = this.strip = null;
     this.element.style.setProperty("--aspect", info ? `${info.width} / ${info.height}` : "16 / 9");
@@ -51,9 +52,12 @@ export class Stage {
     );
     this.video.hidden = true;
     this.still.hidden = false;
+    this.drawn = null;
+    this.#drawStill();
   }
 
   #drawStill() {
+    if (this.still.hidden) return;
     const { strip, duration } = this.timeline;
     if (!strip?.image || !duration) return;
     const index = clamp(Math.floor((this.player.time / duration) * strip.n), 0, Math.max(strip.ready - 1, 0));
@@ -78,6 +82,7 @@ export class Stage {
       this.timeline.strip = { ...strip, image };
       this.drawn = null;
       this.timeline.draw();
+      this.#drawStill();
     };
     image.src = `/api/projects/${project.id}/filmstrip?ready=${strip.ready}`;
   }
@@ -85,21 +90,23 @@ export class Stage {
   /** Waveform and report of the take that is heard, as far as they are there. */
   async #loadTake() {
     const { player, timeline, workspace } = this;
-    const take = player.track && workspace.take(player.track.take.id);
-    const key = take ? `${take.id}/${take.state}/${player.track.of}/${Math.ceil(take.n_blocks / 2)}` : "";
+    const heard = player.track && workspace.take(player.track.take.id);
+    // While the original is heard the music is shown that was heard last.
+    const take = heard || (workspace.take(timeline.take) ?? workspace.takes.findLast((one) => one.n_blocks > 0));
+    const key = take ? `${take.id}/${take.state}/${Boolean(heard)}/${Math.ceil(take.n_blocks / 2)}` : "";
     if (this.key === key) return;
-    if (this.key?.split("/")[0] !== key.split("/")[0]) timeline.peaks = null;
-    if (take?.state !== "done") this.report.draw(null);
+    if (timeline.take !== take?.id) timeline.peaks = null;
+    timeline.take = take?.id ?? null;
+    if (heard?.state !== "done") this.report.draw(null);
     this.key = key;
     try {
       const perSecond = clamp(Math.floor(20000 / timeline.duration), 1, 50);
-      const peaks = take
-        ? await api.get(`/takes/${take.id}/peaks?per_second=${perSecond}&of=${player.track.of}`)
-        : null;
+      const peaks = take ? await api.get(`/takes/${take.id}/peaks?per_second=${perSecond}`) : null;
       const full = take?.state === "done" ? await workspace.report(take.id) : null;
       if (this.key !== key) return;
+      if (peaks) peaks.highest = peaks.max.reduce((most, value, i) => Math.max(most, value, -peaks.min[i]), 0);
       timeline.peaks = peaks;
-      this.report.draw(full);
+      if (heard) this.report.draw(full);
       timeline.draw();
     } catch (error) {
       // A take that is just being cancelled or deleted has no waveform any more.

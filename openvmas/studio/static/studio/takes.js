@@ -1,6 +1,7 @@
 // The tab "Takes": every variation and every section written again, what can be done with it, and its downloads.
 import * as api from "./api.js";
 import { announce, button, make, notify, refill } from "./elements.js";
+import { credits } from "./credits.js";
 import { confirm } from "./dialogs.js";
 import { clockText, signed } from "./units.js";
 
@@ -14,6 +15,7 @@ const STATES = {
 const FILES = [
   ["video?download=true", "Video"],
   ["music.wav", "Music (WAV)"],
+  ["music-ducked.wav", "Music as in the mix (WAV)"],
   ["stems", "Stems (ZIP)", (take) => take.has_stems?.length],
   ["midi", "MIDI", (take) => take.has_midi],
   ["plan.yaml", "Plan (YAML)"],
@@ -48,12 +50,12 @@ export class Takes {
       make(
         "ol",
         { class: "takes" },
-        [...takes].reverse().map((take) => this.#take(take, open.has(take.id))),
+        [...takes].reverse().map((take) => this.#take(take, open)),
       ),
     );
   }
 
-  #take(take, isOpen) {
+  #take(take, open) {
     const { listening, workspace } = this;
     const isHeard = listening.player.track?.take.id === take.id;
     const isDone = take.state === "done";
@@ -140,7 +142,8 @@ export class Takes {
             })
           : null,
       ),
-      isDone ? this.#files(take, isOpen) : null,
+      isDone ? this.#files(take, open.has(take.id)) : null,
+      isDone ? this.#credits(take, open.has(`credit-${take.id}`)) : null,
     );
   }
 
@@ -154,6 +157,28 @@ export class Takes {
       make("summary", {}, "All files"),
       make("ul", { class: "files" }, links),
     );
+  }
+
+  /** Fetched when it is opened. */
+  #credits(take, isOpen) {
+    const body = make("div", { class: "credits" });
+    const show = async () => {
+      if (!details.open || body.firstChild) return;
+      try {
+        body.replaceChildren(...credits(await this.workspace.report(take.id)));
+      } catch (error) {
+        notify(error.message, "fault");
+      }
+    };
+    const summary = make("summary", {}, "Licence and credit");
+    const details = make(
+      "details",
+      { class: "more", "data-take": `credit-${take.id}`, open: isOpen, ontoggle: show },
+      summary,
+      body,
+    );
+    if (isOpen) show();
+    return details;
   }
 
   async #rename(take) {

@@ -10,6 +10,7 @@ const COLOURS = [
   "quiet",
   "faint",
   "shot",
+  "speech",
   "energy",
   "cut",
   "visual",
@@ -19,13 +20,21 @@ const COLOURS = [
   "anew",
   "ahead",
 ];
-const NAMES = { film: "Film", picture: "Picture", sections: "Sections", hits: "Hits", wave: "Music" };
+const NAMES = {
+  film: "Film",
+  wave: "Music",
+  voice: "Original",
+  sections: "Sections",
+  hits: "Hits",
+  picture: "Picture",
+};
 
 export class Timeline {
   scale = 10; // px per second
   isFitted = true;
   strip = null;
-  peaks = null; // of the take that is listened to
+  take = null; // id of the one whose music is shown: the one that is heard, or was heard last
+  peaks = null; // of its music
 
   constructor(workspace, player, tools) {
     Object.assign(this, { workspace, player });
@@ -138,6 +147,7 @@ export class Timeline {
       this.canvas.style.width = `${width}px`;
     }
     this.onlayout?.();
+    this.#movePlayhead();
     this.draw();
   }
 
@@ -180,20 +190,27 @@ export class Timeline {
         "Shots, beats of the picture and energy appear here once it has been watched.",
         colours,
       );
+    if (analysis) paint.paintOriginal(view, analysis, duration, colours);
     if (workspace.plan) paint.paintGrid(view, workspace.plan, colours);
     this.#paintTake(view);
   }
 
   #paintTake(view) {
     const { workspace, colours, duration } = this;
-    const take = this.player.track && workspace.take(this.player.track.take.id);
+    const take = workspace.take(this.take);
     if (!take)
       return workspace.plan && paint.paintNote(view, "wave", "No music yet. Press Score to have it written.", colours);
-    if (take.part) paint.paintSpan(view, take.part.start, take.part.end, colours.anew);
+    const isHeard = this.player.track?.take.id === take.id;
+    const { part } = take;
+    for (const [start, end] of part?.spans?.length ? part.spans : part ? [[part.start, part.end]] : [])
+      paint.paintSpan(view, start, end, colours.anew);
+    view.context.globalAlpha = isHeard ? 1 : 0.45;
     if (take.state !== "done") paint.paintSpan(view, Math.min(take.n_blocks, duration), duration, colours.ahead);
     paint.paintWave(view, this.peaks, duration, colours);
     const report = workspace.reports.get(take.id)?.report;
     if (report) paint.paintFit(view, report, colours);
+    view.context.globalAlpha = 1;
+    if (!isHeard) paint.paintNote(view, "wave", `${take.name}; you hear the original.`, colours, true);
   }
 
   #movePlayhead() {
@@ -242,6 +259,7 @@ function legend() {
     entry("visual", "beat of the picture"),
     entry("hit", "hit"),
     entry("onset", "onset of the music"),
+    entry("speech", "speech"),
     entry("fits", "both together"),
   );
 }

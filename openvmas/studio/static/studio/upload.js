@@ -2,7 +2,9 @@
 import * as api from "./api.js";
 
 const PAUSES = [0.5, 1, 2, 4, 8]; // s between tries; the last one repeats
-const PIECE = 4 * 2 ** 20; // bytes; small enough that progress moves, large enough that requests do not count
+const FIRST_PIECE = 2 ** 17; // bytes; on a slow line progress is seen at once
+const LARGEST_PIECE = 4 * 2 ** 20; // bytes; requests do not count any more
+const PIECE_S = 1; // s that a piece should take
 
 /**
  * Send a file to a project that waits for one. `tell({offset, size, rate, isWaiting})` as it goes on; rate in bytes/s.
@@ -21,8 +23,10 @@ export async function upload(project, file, { tell, signal }) {
   let state = await persist(() => api.post(`/projects/${project}/upload`, asked, { signal }));
   offset = state.offset;
   report();
+  let length = FIRST_PIECE;
   while (offset < file.size) {
-    const piece = file.slice(offset, offset + Math.min(PIECE, state.chunk));
+    const piece = file.slice(offset, offset + Math.min(length, state.chunk));
+    const sentAt = performance.now();
     offset = await persist(async () => {
       try {
         return await api.sendPiece(project, offset, piece, signal);
@@ -33,6 +37,8 @@ export async function upload(project, file, { tell, signal }) {
         return state.offset;
       }
     });
+    const bytesIn = (piece.size / Math.max(performance.now() - sentAt, 1)) * 1000 * PIECE_S;
+    length = Math.min(Math.max(bytesIn, FIRST_PIECE / 4), 2 * length, LARGEST_PIECE);
     report();
   }
 }

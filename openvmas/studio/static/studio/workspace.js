@@ -2,7 +2,7 @@
 // "jobs" is any news of a job, "states" only that a job or take has come to another state.
 // Edits are shown at once and saved by themselves; the server keeps the history.
 import * as api from "./api.js";
-import { announce, notify } from "./elements.js";
+import { announce, forgive, notify } from "./elements.js";
 
 const CHANNEL = "openvmas studio"; // on which the tabs of a browser tell each other what they have changed
 const SETTLE = 350; // ms in which edits of one kind become one step of the history
@@ -27,9 +27,12 @@ export class Workspace extends EventTarget {
   selection = null; // {kind: "section" | "hit", index}
   jobs = new Map();
   reports = new Map(); // take id → Take with its report
+  isCut = false; // the line on which jobs tell how far they are is broken
+  left = null; // a promise of the last project's end, where it was of no use
   saved = "saved"; // "saving", "unsaved"
   #pending = null;
-  #unsaved = []; // changes of the plan since the server has last kept it: what it would take to make them again
+  #unsaved = []; // changes of the plan that no save has taken up yet: what it would take to make them again
+  #queue = []; // saves that wait for their turn: {id, plan, changes}
   #version = 0; // of the plan that the server has kept
   #saving = 0;
   #channel = new BroadcastChannel(CHANNEL);
@@ -96,6 +99,10 @@ export class Workspace extends EventTarget {
   }
 
   close() {
+    const { project } = this;
+    // A file that was no video leaves nothing behind; whoever chooses another one does it before.
+    if (project?.state === "refused" && !project.upload)
+      this.left = api.remove(`/projects/${project.id}`).catch(() => null);
     this.flush();
     this.#unsaved = [];
     this.#followed.forEach((stop) => stop());
@@ -140,7 +147,7 @@ export class Workspace extends EventTarget {
 
   /** Nothing is being saved, typed or dragged that a plan from the server would take away. */
   get #isSettled() {
-    return !this.#pending && !this.#unsaved.length && !this.#saving;
+    return !this.#pending && !this.#unsaved.length && !this.#queue.length && !this.#saving;
   }
 
   followJob(job) {
@@ -170,12 +177,18 @@ export class Workspace extends EventTarget {
         this.refresh().catch((error) => notify(error.message, "fault"));
       }
     };
-    this.#followed.set(job.id, api.follow(job.id, tell, show));
+    const lost = (isLost) => {
+      if (this.isCut === isLost) return;
+      this.isCut = isLost;
+      this.tell("jobs");
+    };
+    this.#followed.set(job.id, api.follow(job.id, tell, show, lost));
   }
 
   async startJob(body) {
     await this.flush();
     const job = await api.post(`/projects/${this.id}/jobs`, body);
+    forgive();
     this.followJob(job);
     this.spread();
     await this.refresh();
@@ -202,8 +215,9 @@ export class Workspace extends EventTarget {
   edit(change, kind = "") {
     try {
       const next = change(this.plan);
-      this.#unsaved.push({ change, from: this.plan });
       if (this.#pending && (kind === "" || this.#pending.kind !== kind)) this.flush();
+      this.#unsaved.push({ change, from: this.plan });
+      forgive();
       this.#show(next);
       clearTimeout(this.#pending?.timer);
       this.#pending = { kind, timer: setTimeout(() => this.flush(), SETTLE) };
@@ -226,27 +240,26 @@ export class Workspace extends EventTarget {
     if (!this.#pending) return this.#line;
     clearTimeout(this.#pending.timer);
     this.#pending = null;
-    const { plan, id } = this;
-    this.#line = this.#line.then(() => this.#save(id, plan));
+    this.#queue.push({ id: this.id, plan: this.plan, changes: this.#unsaved });
+    this.#unsaved = [];
+    this.#line = this.#line.then(() => this.#save());
     return this.#line;
   }
 
-  /** left: the plan of a project that is not open any more. */
-  async #save(id, left) {
-    const isOpen = this.id === id;
-    const changes = isOpen ? this.#unsaved : [];
-    if (isOpen && !changes.length) return;
-    const plan = isOpen ? this.plan : left;
-    if (isOpen) this.#unsaved = [];
+  async #save() {
+    const next = this.#queue.shift();
+    if (!next) return; // it was made again with another one
+    const { id, plan, changes } = next;
     this.#saving++;
     try {
-      await this.#put(id, plan, isOpen);
+      await this.#put(id, plan, this.id === id);
     } catch (error) {
       if (this.id !== id) return notify(error.message, "fault");
-      if (error.status === 409) return await this.#saveAgain(id, plan, changes);
+      if (error.status === 409) return await this.#saveAgain(next);
       notify(error.message, "fault");
       if (error.status === 0) {
-        this.#unsaved = [...changes, ...this.#unsaved];
+        this.#unsaved = [...changes, ...this.#queue.flatMap((later) => later.changes), ...this.#unsaved];
+        this.#queue = [];
         this.#setSaved("unsaved");
         this.#pending ??= { kind: "again", timer: setTimeout(() => this.flush(), 3000) };
       } else {
@@ -268,12 +281,13 @@ export class Workspace extends EventTarget {
   }
 
   /** Somebody else's edit came first: make ours again on top of it, where it still fits. */
-  async #saveAgain(id, plan, changes) {
+  async #saveAgain({ id, plan, changes }) {
     const theirs = await api.get(`/projects/${id}/plan`);
     if (this.id !== id) return;
     this.#version = theirs.version;
-    const all = [...changes, ...this.#unsaved];
+    const all = [...changes, ...this.#queue.flatMap((later) => later.changes), ...this.#unsaved];
     this.#unsaved = [];
+    this.#queue = [];
     clearTimeout(this.#pending?.timer);
     this.#pending = null;
     let mine = theirs;
@@ -293,10 +307,10 @@ export class Workspace extends EventTarget {
     }
     this.#take(theirs);
     if (mine === theirs) return this.#setSaved("saved");
-    this.#unsaved = all.map((one) => ({ ...one, from: theirs }));
+    this.#queue = [{ id, plan: mine, changes: all.map((one) => ({ ...one, from: theirs })) }];
     this.#show(mine);
     announce("The plan was changed in another window too; both changes are kept.");
-    await this.#save(id);
+    await this.#save();
   }
 
   /** undo, redo, suggest, restore: what the server makes of the plan. */
@@ -304,6 +318,7 @@ export class Workspace extends EventTarget {
     await this.flush();
     try {
       const plan = await api.post(`/projects/${this.id}/plan/${verb}`, body);
+      forgive();
       this.selection = null; // its number may be another section's or hit's now
       this.#take(plan);
       this.spread();
