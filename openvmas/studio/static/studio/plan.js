@@ -127,8 +127,14 @@ export function toggleWord(text, word) {
  */
 export function character(section, plan) {
   if (section.text) return section.text;
-  const own = strongest(section.mood ?? {}) || [plan.text, plan.mood].filter(Boolean).join(", ");
+  const own = strongest(section.mood ?? {}) || [understood(plan), plan.mood].filter(Boolean).join(", ");
   return own || strongest(section.picture ?? {}) || "as the picture";
+}
+
+/** The words for the whole without those that nobody understood. */
+function understood({ text, unknown_words: unknown = [] }) {
+  const isKnown = (word) => !unknown.includes(word.toLowerCase().replace(/[^\p{L}\p{N}'-]/gu, ""));
+  return (text ?? "").split(/\s+/).filter(isKnown).join(" ");
 }
 
 const OPPOSITES = {
