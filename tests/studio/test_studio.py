@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from openvmas.planning.schema import read_plan
+from openvmas.studio.storage.folders import ProjectFolder
 from tests.clips import write_clip
 from tests.studio.kit import (
     UPLOAD,
@@ -339,8 +340,13 @@ def test_a_bad_job_is_refused(client: httpx.Client, project: str, job: dict, sta
     assert (answer.status_code, said in answer.json()["error"]) == (status, True), answer.text
 
 
-def test_this_music_cannot_be_redone_in_parts(client: httpx.Client, project: str, take: str) -> None:
+def test_music_without_codes_cannot_be_redone_in_parts(
+    client: httpx.Client, home: Path, project: str, take: str
+) -> None:
+    codes = ProjectFolder(home, project).take(take, 1).codes
+    codes.rename(codes.with_suffix(".away"))
     answer = client.post(f"/projects/{project}/jobs", json={"kind": "redo", "take": take, "section": 0})
+    codes.with_suffix(".away").rename(codes)
     assert answer.status_code == 409 and "in parts" in answer.json()["error"]
 
 
