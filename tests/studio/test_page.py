@@ -194,6 +194,9 @@ def write_a_span_again(studio: RunningStudio, project: str, first: str) -> None:
     with studio.client() as client:
         found = client.get(f"/takes/{first}").json()
         assert found["can_redo"] and found["report"]["model"]["name"] == "mini"
+        plan = client.get(f"/projects/{project}/plan").json()
+        plan["sections"] = [section | {"locked": False} for section in plan["sections"]]
+        client.put(f"/projects/{project}/plan", json=plan).raise_for_status()
         redo = submit(client, project, kind="redo", take=first, start=1.0, end=2.5)
         done = wait_job(client, redo["id"])
         assert done["state"] == "done", done["error"]
