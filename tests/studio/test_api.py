@@ -49,7 +49,7 @@ def finish_take(database: Database, take: str, seconds: int = 6) -> None:
     row = database.row("SELECT project, job FROM takes WHERE id = ?", (take,))
     assert row is not None
     files = ProjectFolder(database.folder, row["project"]).take(take, 0)
-    writer = SoundWriter(files.wave, files.peaks)
+    writer = SoundWriter(files.wave, files.peaks, files.loudness)
     wave = np.full((2, seconds * 48_000), 0.1, np.float32)
     writer.write(wave)
     writer.close()
@@ -58,8 +58,10 @@ def finish_take(database: Database, take: str, seconds: int = 6) -> None:
     files.mixed_peaks.write_bytes(files.peaks.read_bytes())
     files.video(".mp4").write_bytes(bytes(100))
     names = ("loudness_lufs", "true_peak", "is_loud_enough", "music_lufs", "original_lufs", "ducked")
-    mix = dict.fromkeys(names, 0.0)
-    report = {"mix": mix, "composer": {}, "duration": 6.0, "measured": {}, "seconds": {}, "model": {}}
+    gains = {"has_original": True, "music_gain_db": -3.0, "master_gain_db": 1.0}
+    mix = dict.fromkeys(names, 0.0) | {"ducked": [[1.0, 2.0]]} | gains
+    report = {"mix": mix, "composer": {}, "duration": 6.0, "measured": {}, "seconds": {}, "model": {}, "options": {}}
+    report["generated_by"] = "OpenVMAS"
     files.report.write_text(json.dumps(report))
     with database.write() as connection:
         found = json.dumps({"loudness_lufs": -14.0, "sync_z": 2.0, "suffix": ".mp4"})

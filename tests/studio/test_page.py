@@ -202,7 +202,7 @@ def write_a_span_again(studio: RunningStudio, project: str, first: str) -> None:
         assert done["state"] == "done", done["error"]
         second = done["takes"][0]["id"]
         made = client.get(f"/takes/{second}").json()
-        assert made["parent"] == first and made["part"] == {"start": 1.0, "end": 2.5} and made["seed"] != found["seed"]
+        assert made["parent"] == first and made["part"]["spans"] == [[1.0, 2.5]] and made["seed"] != found["seed"]
         assert [seam["time"] for seam in made["report"]["seams"]] == [1.0, 2.5]
         before, after = (client.get(f"/takes/{take}/audio").content[HEADER:] for take in (first, second))
     folder = ProjectFolder(studio.folder, project)
