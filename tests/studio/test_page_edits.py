@@ -126,7 +126,7 @@ def test_words_for_the_whole_are_seen_at_once(browser: Browser, sines: RunningSt
         label.get_by_text("dark tense drums").wait_for()
         assert label.inner_text() != before
         look.wait_until(page, "!document.querySelector('.section .words').textContent.includes('blimblam')")
-        page.get_by_text("Not understood, so without effect: blimblam.").wait_for()
+        page.get_by_text("not understood: 'blimblam'").wait_for()
         assert "heard when you press Score" in page.locator("#panel-Plan").inner_text()
 
 
