@@ -110,9 +110,12 @@ def serve(folder: str, host: str, port: int, token: str | None) -> int:
 @click.argument("folder", metavar="FOLDER")
 @click.option("--json", "json_path", metavar="PATH", help="Write all figures here.")
 @click.option("--markdown", metavar="PATH", help="Write the tables here.")
+@click.option("--csv", "csv_path", metavar="PATH", help="Write every answer here, with its clip and conditions.")
 @click.option("--keep-all", is_flag=True, help="Drop no listener, to see what screening changes.")
 @click.option("--overwrite", is_flag=True, help="Replace existing output files.")
-def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: bool, overwrite: bool) -> int:
+def analyze(
+    folder: str, json_path: str | None, markdown: str | None, csv_path: str | None, keep_all: bool, overwrite: bool
+) -> int:
     """Print the preferences of listeners with intervals, and who was dropped and why. Needs the extra eval."""
     with extra_needed("the analysis needs"):
         from openvmas.study import result_tables, results
@@ -120,12 +123,26 @@ def analyze(folder: str, json_path: str | None, markdown: str | None, keep_all: 
 
     with Outputs(folder, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)
+        if csv_path:
+            write_answers(outputs.reserve(csv_path, "--csv"), results.answer_rows(results.collect(folder)))
         found = results.analyze(folder, keep_all)
         text = result_tables.page(found)
         write(targets, text, result_tables.as_json(found))
         outputs.commit()
     click.echo(text, nl=False)
     return 0
+
+
+def write_answers(target: Path, rows: list[dict[str, Any]]) -> None:
+    """Rows as CSV. Raises OutputError."""
+    import csv
+
+    from openvmas.files import explain_write_errors
+
+    with explain_write_errors(target.parent), target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]) if rows else ["listener"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @study.command()

@@ -13,6 +13,7 @@ PARTS = {
     "picture_pairs": "Which music fits the video better? (with picture)",
     "sound_pairs": "Which piece do you like better? (without picture)",
 }
+FEW_LISTENERS = 12  # below it the variance between listeners is mostly guessed
 SCALES = {"quality": "How good is the music? (1 to 5)", "fit": "How well does it fit the video? (1 to 5)"}
 
 
@@ -40,6 +41,11 @@ def who(found: StudyResults) -> str:
         lines.append("Dropped (one may have several reasons):")
         lines.append(
             "\n".join(f"- {n}: {REASONS[name]}" for name, n in sorted(found.dropped.items(), key=lambda x: -x[1]))
+        )
+    if found.n_kept < FEW_LISTENERS:
+        lines.append(
+            f"**Fewer than {FEW_LISTENERS} listeners**: intervals rest on how alike listeners are, which so few cannot "
+            "tell, and speak of these rather than of others. `openvmas study power` says how many a claim needs."
         )
     if found.n_headphones_failed:
         lines.append(f"{found.n_headphones_failed} failed the headphone check twice.")

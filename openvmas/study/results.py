@@ -208,13 +208,48 @@ def collect(folder: str | Path) -> StudyData:
     )
 
 
+def answer_rows(found: StudyData) -> list[dict[str, Any]]:
+    """Every answer that was given, with the clip and the conditions that the listener did not know, for other tools.
+
+    Of a pair, condition and other are what was A and what was B. dropped: why the listener does not count, "" if it
+    does. Training and checks are in it and marked.
+    """
+    rows = []
+    for listener in found.listeners:
+        for number, answer in sorted(listener.answers.items()):
+            step = listener.steps[number]
+            facts = [found.stimuli.get(name, {}) for name in step.media]
+            condition, other = (*(item.get("condition", "") for item in facts[:2]), "", "")[:2]
+            rows.append(
+                {
+                    "listener": listener.number, "step": number, "part": step.part, "kind": step.kind,
+                    "training": int(step.is_training), "check": int(step.is_check),
+                    "clip": facts[0].get("clip", "") if facts else "", "condition": condition, "other": other,
+                    "choice": answer.choice, "quality": answer.quality, "fit": answer.fit,
+                    "seconds": round(answer.seconds, 2), "heard": round(answer.heard, 2),
+                    "dropped": " ".join(listener.reasons),
+                }
+            )  # fmt: skip
+    return rows
+
+
+def explain_nobody(found: StudyData) -> str:
+    """Why none of the listeners counts, by how often."""
+    counted = Counter(reason for listener in found.listeners for reason in listener.reasons)
+    return "; ".join(f"{n}: {REASONS[name]}" for name, n in counted.most_common())
+
+
 def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
     """All results. keep_all: nobody is dropped, to see what screening changes. Raises InputError."""
     found = collect(folder)
     if keep_all:
         found = replace(found, listeners=tuple(replace(listener, reasons=()) for listener in found.listeners))
     if not found.kept:
-        raise InputError(f"none of {len(found.listeners)} listeners can be counted; see --keep-all for what there is.")
+        why = explain_nobody(found)
+        raise InputError(
+            f"none of {len(found.listeners)} listeners can be counted{f' ({why})' if why else ''}; "
+            "see --keep-all for what there is."
+        )
     return StudyResults(
         title=found.title,
         n_listeners=len(found.listeners),

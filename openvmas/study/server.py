@@ -28,6 +28,11 @@ from openvmas.study.session import Step, Study, accepts, headphones_passed, pend
 from openvmas.study.store import Answer, ListenerSession, Store
 from openvmas.study.web_guard import WebGuard, is_loopback
 
+NO_HEADPHONES = (
+    "This study can only count answers that were given over headphones, and the check did not find any twice. So it "
+    "ends here for you. Thank you for your time; nothing more is asked, and what you answered is not counted."
+)
+EVERYWHERE = ("0.0.0.0", "::", "")  # hosts that stand for all of this computer's addresses: nobody can open them
 MIN_TOKEN = 12  # characters
 MAX_BODY = 4096  # bytes of a request
 _TYPES = {".mp4": "video/mp4", ".webm": "video/webm", ".m4a": "audio/mp4", ".wav": "audio/wav"}
@@ -91,8 +96,13 @@ def describe(study: Study, steps: tuple[Step, ...], answers: list[Answer], name:
     left = pending(steps, choices)
     state: dict[str, Any] = {"title": study.facts["title"], "done": not left, "position": len(choices)}
     state["total"] = len(choices) + len(left)
+    is_required = study.facts["headphones_policy"] == "required"
+    if left and is_required and headphones_passed(steps, choices, 2) is False:
+        # Their answers could not count: nobody is kept at it for nothing, and everybody learns why.
+        return state | {"done": True, "total": len(choices), "ended": NO_HEADPHONES}
     if not left:
-        return state
+        links = {name: study.facts.get(name, "") for name in ("completion_code", "return_link")}
+        return state | {name: value for name, value in links.items() if value}
     step = steps[left[0]]
     is_first = left[0] == 0 or steps[left[0] - 1].part != step.part
     note = step.note
@@ -221,6 +231,16 @@ def results_of(study: Study, store: Store, token: str) -> APIRouter:
     return router
 
 
+def address_in_network() -> str:
+    """The address of this computer that a phone in the same network can open, "127.0.0.1" without a network."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # a documentation address (RFC 5737): nothing is sent, a route is chosen
+            return str(probe.getsockname()[0])
+        except OSError:
+            return "127.0.0.1"
+
+
 def serve(study: Study, host: str, port: int, token: str | None, echo: Callable[[str], None]) -> None:
     """Run until interrupted. Raises OptionError for an address that cannot be used or lacks a token."""
     is_local = is_loopback(host)
@@ -233,7 +253,8 @@ def serve(study: Study, host: str, port: int, token: str | None, echo: Callable[
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise OptionError(f"{host}:{port} cannot be used ({error.strerror}); give another --port or --host.") from error
-    shown = f"[{host}]" if ":" in host else host
+    reached = address_in_network() if host in EVERYWHERE else host
+    shown = f"[{reached}]" if ":" in reached else reached
     place = f"http://{shown}:{listening.getsockname()[1]}"
     invitation = None if is_local else invitation_of(token)
     app = make_app(study, token, invitation, [host, "localhost", "127.0.0.1", "[::1]"] if is_local else None)

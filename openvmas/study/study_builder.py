@@ -285,6 +285,8 @@ class _Builder:
             "id": generator.bytes(6).hex(),
             "title": settings.title,
             "headphones_policy": settings.headphones,
+            "completion_code": settings.completion_code,
+            "return_link": settings.return_link,
             "seed": settings.seed,
             "longest": max(float(clip.duration) for clip in clips),
             "n_conditions": len(conditions),
@@ -301,7 +303,8 @@ class _Builder:
             "files": self._files,
         }
         made["minutes"] = minutes(made)
-        made["consent"] = settings.consent.replace("{minutes}", str(made["minutes"]))
+        asked = settings.contact or "ask whoever gave you the link"
+        made["consent"] = settings.consent.replace("{minutes}", str(made["minutes"])).replace("{contact}", asked)
         return made
 
     def _checks(self, clips: list[StimulusClip], has_picture: bool) -> list[dict[str, str]]:

@@ -30,7 +30,12 @@ class StudySettings:
         "required", "Headphone check: required (who fails is left out), asked (it is only reported) or off."
     )
     focus: str | None = option(None, "Compare this system with every other, and no two others with each other.")
-    consent: str = option(CONSENT, "Text that listeners agree to; {minutes} stands for the time needed.")
+    contact: str = option("", "Name or address of whom listeners may ask; stands in the consent.")
+    completion_code: str = option("", "Code that is shown when all is done, for services that pay listeners.")
+    return_link: str = option("", "Address that leads back to such a service when all is done.")
+    consent: str = option(
+        CONSENT, "Text that listeners agree to; {minutes} stands for the time needed, {contact} for whom to ask."
+    )
 
     @classmethod
     def of(cls, **values: Any) -> StudySettings:
@@ -41,6 +46,8 @@ class StudySettings:
         made = read_table(cls, values)
         if made.headphones not in HEADPHONES:
             raise OptionError(f"headphones cannot be {made.headphones}; choose from {', '.join(HEADPHONES)}.")
+        if made.return_link and not made.return_link.startswith(("https://", "http://")):
+            raise OptionError(f"return-link cannot be {made.return_link}; give an address that begins with https://.")
         if not (made.picture_pairs or made.sound_pairs or made.rounds):
             raise OptionError("a study needs something to ask; give --picture-pairs, --sound-pairs or --rounds.")
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -130,7 +131,28 @@ def test_who_hurries_is_dropped(tmp_path: Path) -> None:
     only = analyze(made.folder)  # one listener: figures, but no intervals
     assert only.n_kept == 1 and np.isnan(only.ratings["quality"].means["a"].low)
     assert "1: answered before the music can have been heard" in page(only)
+    assert "Fewer than 12 listeners" in page(only)
     json.dumps(as_json(only), allow_nan=False)
+    store._base.execute("UPDATE answers SET heard = 0.4")
+    with pytest.raises(InputError, match=r"none of 2 listeners can be counted \(2: answered before"):
+        analyze(made.folder)
+
+
+def test_every_answer_can_be_taken_elsewhere(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever wants another model than ours gets clip and conditions beside each answer."""
+    target = tmp_path / "answers.csv"
+    assert main(["study", "analyze", str(study.folder), "--csv", str(target)]) == 0
+    assert "Fewer than" not in capsys.readouterr().out
+    rows = list(csv.DictReader(target.read_text(encoding="utf-8").splitlines()))
+    found = collect(study.folder)
+    assert len(rows) == sum(len(listener.answers) for listener in found.listeners)
+    counted = [r for r in rows if not r["dropped"] and r["training"] == r["check"] == "0"]
+    pairs = [r for r in counted if r["kind"] == "pair" and {r["condition"], r["other"]} == {"good", "bad"}]
+    won = sum((r["choice"] == "a") == (r["condition"] == "good") for r in pairs if r["choice"] != "same")
+    assert won > 0.6 * len(pairs) > 10 and all(r["clip"] for r in pairs)
+    rated = [r for r in counted if r["kind"] == "rating"]
+    assert {r["condition"] for r in rated} == set(found.conditions) and all(1 <= int(r["quality"]) <= 5 for r in rated)
+    assert main(["study", "analyze", str(study.folder), "--csv", str(target)]) == 2
 
 
 def test_the_command_prints_and_writes(study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

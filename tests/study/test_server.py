@@ -18,7 +18,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from openvmas.errors import InputError, OptionError
-from openvmas.study.server import invitation_of, make_app, read_page, serve
+from openvmas.study.server import EVERYWHERE, address_in_network, invitation_of, make_app, read_page, serve
 from openvmas.study.session import Study, pending
 from openvmas.study.store import Answer, Store
 from openvmas.study.web_guard import is_loopback
@@ -127,6 +127,22 @@ def test_who_fails_the_headphone_check_gets_one_more_try(study: Study) -> None:
     assert sum(state.get("kind") == "headphones" for state in told) == 12
     assert "try once more" in told[7]["note"] and not told[6]["note"]
     assert told[7]["total"] == told[6]["total"] + 6
+    # It is required, so nobody is kept at answers that cannot count, and everybody is told why.
+    assert len(told) == 14 and told[-1]["done"] and "over headphones" in told[-1]["ended"]
+
+
+def test_where_headphones_are_only_asked_for_the_study_goes_on(study: Study) -> None:
+    study.facts.update(headphones_policy="asked", completion_code="C-17", return_link="https://panel.example/done")
+    client = client_of(study)
+    told = walk(client, study, begin(client), 0, headphones=False)
+    assert len(told) > 14 and "ended" not in told[-1] and told[-1]["done"]
+    assert (told[-1]["completion_code"], told[-1]["return_link"]) == ("C-17", "https://panel.example/done")
+    assert all("completion_code" not in state for state in told[:-1])
+
+
+def test_the_address_that_is_printed_can_be_opened() -> None:
+    found = address_in_network()
+    assert found not in EVERYWHERE and len(found.split(".")) == 4
 
 
 def test_nothing_that_identifies_is_stored_and_answers_can_be_deleted(study: Study) -> None:
