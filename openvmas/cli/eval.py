@@ -11,6 +11,8 @@ import click
 from openvmas.cli.options import extra_needed, reserve, write
 from openvmas.errors import InputError, ModelError
 
+EMBEDDERS = "yamnet,musicnn"
+
 
 @click.group()
 def eval() -> None:
@@ -107,7 +109,7 @@ def folder(
 @click.option("--systems-folder", default="systems", metavar="DIR", help="Folder of command files. [default: systems]")
 @click.option(
     "--embedders",
-    default="yamnet,musicnn",
+    default=EMBEDDERS,
     metavar="LIST",
     help="As --embedder of `eval folder`; imagebind:FILE also judges music and picture. [default: yamnet,musicnn]",
 )
@@ -145,6 +147,7 @@ def run(
     with extra_needed("the figures need"):
         from openvmas.eval.benchmark import run as runs
         from openvmas.eval.reports.benchmark_page import as_json, in_short, insert, page, systems_in_order
+        from openvmas.eval.reports.folder_tables import label
 
     def say(text: str) -> None:
         if not quiet or "failed:" in text or text.startswith("left out"):
@@ -157,6 +160,9 @@ def run(
     setting = Setting(folders["library"], folders["systems_folder"])
     command = f"openvmas eval run {Path(suite).name} --systems {systems}"
     command += "".join(f" --{name} {more[name]}" for name in ("seed", "seeds", "limit") if more[name])
+    command += "".join(f" --{name} {Path(more[name]).name}" for name in ("library", "media") if more[name])
+    if more["embedders"] != EMBEDDERS:  # weights by the name of their file, wherever they lie
+        command += " --embedders " + (",".join(map(label, systems_in_order(more["embedders"]))) or "''")
     command += " --only-complete" * more["only_complete"]
     with Outputs(suite, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from openvmas import __version__
 from openvmas.errors import InputError
 from openvmas.eval.benchmark import small_samples
 from openvmas.eval.benchmark.folder_measures import Pairing
@@ -16,7 +15,7 @@ from openvmas.eval.benchmark.run import RunResult, SystemResult
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
 from openvmas.eval.reports.folder_tables import OTHERS, label, title
-from openvmas.eval.reports.report_values import number, plain, span, table
+from openvmas.eval.reports.report_values import number, plain, span, table, version_text
 
 LEVEL = 0.05
 BEGIN, END = "<!-- table: made by openvmas eval run -->", "<!-- /table -->"
@@ -237,7 +236,7 @@ def about(result: RunResult, command: str) -> str:
     cpu = sum(made.cpu for system in result.systems for made in system.made.values())
     lines = [
         f"Suite {result.suite.name}: {len(result.clips)} clips{limit} (on disk: {sources}).",
-        f"Made by `{command}` with OpenVMAS {__version__}, seed {result.seed}; making the music took {cpu / 60:.0f} "
+        f"Made by `{command}` with OpenVMAS {version_text()}, seed {result.seed}; making the music took {cpu / 60:.0f} "
         f"minutes of processor time. The first system named is the one the others are compared with.",
     ]
     lines.append(
@@ -271,7 +270,7 @@ def page(result: RunResult, command: str) -> str:
 def as_json(result: RunResult, command: str) -> dict[str, Any]:
     """Everything of the page and every figure of every clip, as plain values; what cannot be said is None."""
     return plain({
-        "made_by": f"OpenVMAS {__version__}", "command": command, "suite": result.suite.name, "seed": result.seed,
+        "made_by": f"OpenVMAS {version_text()}", "command": command, "suite": result.suite.name, "seed": result.seed,
         "judge": result.judge, "other_judges": result.others, "seeds": {"n": result.seeds[0], "clips": result.seeds[1]},
         "clips": [clip.name for clip in result.clips], "broken": result.broken,
         "cautions": cautions(result),

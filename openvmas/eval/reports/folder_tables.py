@@ -7,12 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-from openvmas import __version__
 from openvmas.eval.benchmark import small_samples
 from openvmas.eval.benchmark.folder_measures import MeasuredFolder, Pairing
 from openvmas.eval.metrics.measure_table import MEASURES, base, in_order
 from openvmas.eval.metrics.statistics import Interval
-from openvmas.eval.reports.report_values import interval_cells, number, plain, table
+from openvmas.eval.reports.report_values import interval_cells, number, plain, table, version_text
 
 T = TypeVar("T")
 OTHERS = (
@@ -118,7 +117,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Everything of `page` and the figures of every file, as plain values; what cannot be said is None."""
     found: dict[str, Any] = {
-        "made_by": f"OpenVMAS {__version__}",
+        "made_by": f"OpenVMAS {version_text()}",
         "folder": estimated.path.name,
         "embedder": embedder,
         "summary": {name: asdict(interval) | {"files": n} for name, (interval, n) in summary.items()},

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+import openvmas
 
 if TYPE_CHECKING:  # intervals need SciPy, reports of videos do not
     from openvmas.eval.metrics.statistics import Interval
@@ -27,6 +32,21 @@ def plain(value: Any, form: str = ".6g") -> Any:
     if isinstance(value, float | np.floating):
         return float(f"{value:{form}}") if math.isfinite(value) else None
     return int(value) if isinstance(value, np.integer) else value
+
+
+@functools.cache
+def version_text() -> str:
+    """The version that makes a page, with the commit where it runs from a checkout: two of one version may differ."""
+    root = Path(openvmas.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return openvmas.__version__
+    try:
+        asked = ["git", "-C", str(root), "describe", "--always", "--dirty"]
+        found = subprocess.run(asked, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return openvmas.__version__
+    commit = found.stdout.strip()
+    return f"{openvmas.__version__} ({commit})" if found.returncode == 0 and commit else openvmas.__version__
 
 
 def number(value: float, digits: int) -> str:

