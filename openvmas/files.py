@@ -50,6 +50,11 @@ def hidden_name(suffix: str = "", target: str = "") -> str:
     return f".openvmas-{_machine()}-{os.getpid()}-{_digest(target)}-{secrets.token_hex(4)}{suffix}"
 
 
+def cache_folder() -> Path:
+    """What may be deleted at any time lies here: the environment variable OPENVMAS_CACHE or ~/.cache/openvmas."""
+    return Path(os.environ.get("OPENVMAS_CACHE") or Path.home() / ".cache" / "openvmas")
+
+
 def beside(source: str | Path, ending: str) -> Path:
     """The name of a result in the folder of its source: the source's with another ending, as in `.scored.mp4`.
 

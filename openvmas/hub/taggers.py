@@ -7,7 +7,6 @@ The weights (YAMNet: Apache-2.0, 15 MB; musicnn: ISC, 3 MB) are not part of the 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -16,6 +15,7 @@ import numpy as np
 import soxr
 
 from openvmas.errors import ModelError
+from openvmas.files import cache_folder
 from openvmas.music.dsp import mel_filterbank
 from openvmas.pretrained import open_graph
 
@@ -26,11 +26,6 @@ PATCH, PATCH_HOP = 96, 48  # spectrum frames: 0.96 s every 0.48 s
 LOG_OFFSET = 1e-3
 MUSICNN_FFT, MUSICNN_HOP, MUSICNN_MELS = 512, 256, 96
 MUSICNN_PATCH, MUSICNN_PATCH_HOP = 187, 125  # spectrum frames: 3 s every 2 s
-
-
-def cache_folder() -> Path:
-    """Where weights for measuring lie: the environment variable OPENVMAS_CACHE or ~/.cache/openvmas."""
-    return Path(os.environ.get("OPENVMAS_CACHE") or Path.home() / ".cache" / "openvmas")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from openvmas.errors import ModelError
+from openvmas.files import cache_folder
 from openvmas.hub.taggers import (
     HOP,
     MELS,
@@ -15,7 +16,6 @@ from openvmas.hub.taggers import (
     SAMPLE_RATE,
     WINDOW,
     Yamnet,
-    cache_folder,
     log_mel,
     mel_matrix,
 )

@@ -21,7 +21,8 @@ from openvmas.codec.runtime import CodecRunner
 from openvmas.eval.metrics import diversity, retrieval, signal_quality, timing
 from openvmas.eval.metrics.distances import coverage_measures, frechet, tag_divergence
 from openvmas.eval.metrics.distances import evaluate as compare
-from openvmas.hub.taggers import Yamnet, cache_folder, log_mel
+from openvmas.files import cache_folder
+from openvmas.hub.taggers import Yamnet, log_mel
 from openvmas.media.loudness import integrated_loudness, true_peak
 from openvmas.music.analysis import analyze_music
 from openvmas.music.onsets import COMPRESSION, band_flux, moving_max, take_spectrogram

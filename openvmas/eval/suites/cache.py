@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.errors import InputError
-from openvmas.files import atomic_path, explain_write_errors, write_npz, write_text
-from openvmas.hub.taggers import cache_folder
+from openvmas.files import atomic_path, cache_folder, explain_write_errors, write_npz, write_text
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 PICTURE_VERSION = 2  # of what is kept of a video

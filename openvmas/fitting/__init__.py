@@ -1,0 +1,1 @@
+"""Recorded music that somebody else made, re-arranged to fit a picture."""

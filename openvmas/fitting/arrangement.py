@@ -1,0 +1,441 @@
+"""Choice of the parts of a recording that are played, and of their place and tempo, by dynamic programming.
+
+Time of the target runs in frames, the recording in bars (in free time: in stretches between onsets). The value of
+playing a bar from a frame on is how well its accents meet the moments that are asked, in standard deviations of chance,
+so that one number places a recording (no joins: a correlation over all offsets and tempos) and weighs joins against it.
+After the musical underlays of Rubin & Agrawala (2012-2014) and the scalable music of Wenner et al. (2013); that
+accents, and not just beats, are laid on the moments is our own measured choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from openvmas.fitting.track import Track, strongest_near
+from openvmas.fitting.wishes import SPEECH_STEP, Wishes
+from openvmas.music.onsets import ONSET_RATE
+
+FPS = 50  # frames of the target per second
+RATES = (0.96, 0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03, 1.04)  # seconds of the recording for one of the target
+REACH = 0.04  # s: an accent this near to a moment counts as on it
+MAX_CELLS = 24_000_000  # values of the table; more and fewer tempos are tried
+USER_REACH = 0.06  # s
+USER_WEIGHT = 2.5  # standard deviations that a moment of the user on a bar line is worth
+BEAT_SHARE, ONSET_SHARE = 0.6, 0.35  # of that on another beat, on another onset
+BORDER_WEIGHT, BORDER_REACH = 0.5, 0.15  # standard deviations; s
+ENERGY_WEIGHT, ENERGY_SCALE = 0.8, 8.0  # standard deviations of a whole piece that is ENERGY_SCALE LU off
+ORDINARY_ENERGY, ENERGY_SPAN = 0.73, 22.0  # of plans: 0.73 is the recording's own loudness, 1 is 6 LU above it
+SPEECH_WEIGHT = 0.5
+STRETCH_WEIGHT = 0.1  # standard deviations for the greatest stretch
+JOIN, UNLIKE, BACKWARD = 0.3, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
+OFF_PHRASE = (0.0, 0.3, 0.15, 0.3)  # of a join that leaves the count of four bars
+N_JOINS = 14  # places that a bar line may be joined to
+LATE_START, MID_BAR, START_SUNG = 0.25, 0.2, 0.5  # costs of beginning inside the recording, inside a bar, in a phrase
+SILENT_START, SILENT_END = 1.0, 0.25  # per second of silence
+LONGEST_SILENCE = 1.2  # s, before the picture ends
+TAIL = (0.9, 0.35)  # s, and share, of what rings after the last beat that is never cut
+CUT_COST = 0.4  # of cutting all the ring that may be cut
+FIRST_BEATS, LAST_BEATS = 3, 4  # beats at both ends of a recording in which there is no join
+LOOP_BARS = 8  # so many bars are never heard more than twice in a row
+NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stretch of the recording that is played as it is: from `start` s of the target on, source_start to source_end s.
+
+    rate: seconds of the recording per second of the target. is_joined: it does not go on from the run before.
+    """
+
+    start: float
+    source_start: float
+    source_end: float
+    rate: float
+    is_joined: bool = False
+
+    @property
+    def end(self) -> float:
+        """Where it ends in the target, s."""
+        return self.start + (self.source_end - self.source_start) / self.rate
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    """Runs that follow each other from 0 to the end of the target or to the recording's end, and their value.
+
+    value: in standard deviations of chance, less the costs.
+    """
+
+    runs: tuple[Run, ...]
+    value: float
+
+    @property
+    def joins(self) -> tuple[float, ...]:
+        """Times of the joins in the target, s."""
+        return tuple(run.start for run in self.runs if run.is_joined)
+
+    def source_times(self, times: np.ndarray) -> np.ndarray:
+        """Where the recording is at times of the target, s: [N]."""
+        starts = np.array([run.start for run in self.runs])
+        which = np.clip(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0, len(self.runs) - 1)
+        rates = np.array([run.rate for run in self.runs])[which]
+        return np.array([run.source_start for run in self.runs])[which] + (times - starts[which]) * rates
+
+    def target_times(self, marks: np.ndarray) -> np.ndarray:
+        """All times of the target, s, increasing, at which moments of the recording (s) are heard."""
+        found = [
+            run.start + (marks[(marks >= run.source_start) & (marks < run.source_end)] - run.source_start) / run.rate
+            for run in self.runs
+        ]
+        return np.concatenate(found) if found else np.zeros(0)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the arrangement may not do, from the user.
+
+    kept: spans of the recording (s) that must be played whole; dropped: spans that must not be heard. forbidden: pairs
+    of bar lines that are not joined again. joins: whether there may be any. seed: another one gives another arrangement.
+    """
+
+    kept: tuple[tuple[float, float], ...] = ()
+    dropped: tuple[tuple[float, float], ...] = ()
+    forbidden: frozenset[tuple[int, int]] = frozenset()
+    joins: bool = True
+    seed: int = 0
+
+
+@dataclass
+class _Table:
+    """The dynamic programme. Axes: tempos, frames (from `before` frames before the picture), bars."""
+
+    rates: np.ndarray
+    before: int
+    lengths: np.ndarray  # [R, N] frames of each bar
+    gains: np.ndarray  # [R, T, N]
+    ends: np.ndarray  # [T] value of ending at a frame
+    targets: np.ndarray  # [N + 1, K] places that a bar line may be joined to
+    costs: np.ndarray  # [N + 1, K]
+    switches: frozenset[int] = frozenset()  # frames at which the tempo may change, on a bar line
+    values: np.ndarray = field(init=False)  # [R, T, N + 1]
+    steady: np.ndarray = field(init=False)  # [R, T, N]: the same where the next bar line is not left
+
+    def solve(self) -> None:
+        """Fill the values from the last frame back."""
+        n_rates, n_frames, n_bars = self.gains.shape
+        self.values = np.full((n_rates, n_frames, n_bars + 1), NEVER, np.float32)
+        self.values[:, :, n_bars] = self.ends
+        self.steady = np.full((n_rates, n_frames, n_bars + 1), NEVER, np.float32)
+        left = self.values.copy()  # the value at a bar line, where it may be left
+        step = max(1, int(self.lengths.min()))
+        rows, bars = np.arange(n_rates)[:, None, None], np.arange(n_bars)[None, None, :]
+        leaving = np.flatnonzero((self.costs < -NEVER / 2).any(axis=1))
+        for last in range(n_frames, 0, -step):
+            block = slice(max(0, last - step), last)
+            frames = np.arange(block.start, block.stop)[None, :, None]
+            coming = np.minimum(frames + self.lengths[:, None, :], n_frames - 1)
+            is_late = frames + self.lengths[:, None, :] >= n_frames
+            gains = np.where(is_late, NEVER, self.gains[:, block])
+            self.values[:, block, :n_bars] = gains + left[rows, coming, bars + 1]
+            self.steady[:, block, :n_bars] = gains + self.values[rows, coming, bars + 1]
+            for frame in self.switches:
+                for near in range(max(block.start, frame - 1), min(block.stop, frame + 2)):
+                    best = self.values[:, near].max(axis=0) - 0.02
+                    self.values[:, near] = np.maximum(self.values[:, near], best)
+            left[:, block] = self.values[:, block]
+            if len(leaving):
+                offered = self.steady[:, block][:, :, self.targets[leaving]] - self.costs[leaving]
+                left[:, block, leaving] = np.maximum(left[:, block, leaving], offered.max(axis=3))
+
+    def trace(self, rate: int, frame: int, bar: int) -> list[tuple[int, int, int, int]]:
+        """The best path from a state: (rate, frame, first bar, bar line at the end) of each run."""
+        n_frames, n_bars = self.gains.shape[1:]
+        path, first, began, is_fixed = [], bar, frame, True
+        while bar < n_bars:
+            if not is_fixed and frame < n_frames and self._near_switch(frame):
+                best = int(self.values[:, frame, bar].argmax())
+                own = self.gains[rate, frame, bar] + self._left(rate, frame + self.lengths[rate, bar], bar + 1)
+                if best != rate and self.values[rate, frame, bar] > own + 1e-4:
+                    path.append((rate, began, first, bar))
+                    rate, first, began = best, bar, frame
+            frame, bar = frame + int(self.lengths[rate, bar]), bar + 1
+            if bar < n_bars and not is_fixed:
+                offered = self.steady[rate, frame, self.targets[bar]] - self.costs[bar]
+                best = int(offered.argmax())
+                if offered[best] > self.values[rate, frame, bar]:
+                    path.append((rate, began, first, bar))
+                    bar = int(self.targets[bar, best])
+                    first, began, is_fixed = bar, frame, True
+                    continue
+            is_fixed = False
+        path.append((rate, began, first, bar))
+        return path
+
+    def _near_switch(self, frame: int) -> bool:
+        return any(abs(frame - other) <= 1 for other in self.switches)
+
+    def _left(self, rate: int, frame: int, bar: int) -> float:
+        if frame >= self.values.shape[1]:
+            return NEVER
+        value = float(self.values[rate, frame, bar])
+        if bar < self.values.shape[2] - 1:
+            value = max(value, float((self.steady[rate, frame, self.targets[bar]] - self.costs[bar]).max()))
+        return value
+
+
+def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arrangement:
+    """The best arrangement of a recording for what is asked."""
+    limits = limits or Limits()
+    forbidden = set(limits.forbidden)
+    for _ in range(6):
+        table = _lay_table(track, wishes, limits, frozenset(forbidden))
+        table.solve()
+        rate, frame, bar, value = _best_start(track, table, limits)
+        path = table.trace(rate, frame, bar)
+        loop = _endless_loop(path)
+        if loop is None:
+            break
+        forbidden.add(loop)
+    return Arrangement(_runs(track, table, path, float(wishes.duration)), value)
+
+
+def _lay_table(track: Track, wishes: Wishes, limits: Limits, forbidden: frozenset[tuple[int, int]]) -> _Table:
+    bars = len(track.marks) - 1
+    n_target = round(float(wishes.duration) * FPS)
+    tail = max(0.0, track.end - track.last)
+    spare = tail - max(TAIL[0], TAIL[1] * tail)
+    after = round(max(0.0, spare) * FPS * 1.05) + 2
+    rates = _tempos(bars, n_target, track.is_free)
+    starts = np.rint((track.marks - track.marks[0])[None, :] / rates[:, None] * FPS).astype(int)
+    lengths = np.maximum(np.diff(starts, axis=1), 1)
+    before = int(lengths.max())
+    gains = _gains(track, wishes, rates, lengths, before, n_target + after)
+    targets, costs = find_joins(track, limits, forbidden)
+    ends = np.full(before + n_target + after + 1, NEVER)
+    frames = np.arange(len(ends)) - before - n_target  # after the picture's end
+    early = (frames <= 0) & (frames >= -round(LONGEST_SILENCE * FPS))
+    ends[early] = SILENT_END * frames[early] / FPS
+    late = (frames > 0) & (frames <= after)
+    ends[late] = -CUT_COST * frames[late] / max(after, 1)
+    gains = np.concatenate([gains, np.zeros((*gains.shape[:1], 1, bars), np.float32)], axis=1)
+    switches = frozenset(before + round(float(hit) * FPS) for hit in wishes.user_hits)
+    return _Table(rates, before, lengths, gains, ends, targets, costs, switches)
+
+
+def _tempos(bars: int, n_frames: int, is_free: bool) -> np.ndarray:
+    """The tempos that are tried: fewer for long pieces, so that memory stays bounded."""
+    rates = np.array((1.0,) if is_free and bars * n_frames > MAX_CELLS / 3 else RATES)
+    while len(rates) > 1 and len(rates) * bars * n_frames > MAX_CELLS:
+        rates = rates[:: 2 if len(rates) > 3 else 3] if len(rates) > 3 else np.array([1.0])
+    return rates
+
+
+def accents(track: Track) -> np.ndarray:
+    """How much each moment of a recording is an accent, in standard deviations of the whole: [T] at ONSET_RATE."""
+    curve = np.sqrt(strongest_near(track, REACH))
+    inside = curve[round(track.start * 100) : max(round(track.end * 100), 1)]
+    return (curve - inside.mean()) / max(float(inside.std()), 1e-6)
+
+
+def _gains(
+    track: Track, wishes: Wishes, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
+) -> np.ndarray:
+    """Value of playing each bar from each frame on: [R, before + n_frames, N] float32."""
+    n_bars, longest = lengths.shape[1], int(lengths.max())
+    gains = np.zeros((len(rates), before + n_frames, n_bars), np.float32)
+    offsets = np.arange(longest)
+    is_inside = offsets[None, None, :] < lengths[:, :, None]
+    source = track.marks[None, :-1, None] + offsets[None, None, :] * rates[:, None, None] / FPS  # [R, N, D]
+    own = ~wishes.is_user
+    scale = max(float(np.sqrt((wishes.weights[own] ** 2).sum())), 1e-9)
+    _add_moments(gains, _read(accents(track), source) * is_inside, wishes.hits[own], wishes.weights[own] / scale, before)
+    answer = user_answer(track)
+    _add_moments(gains, _read(answer, source) * is_inside, wishes.user_hits, np.full(own.size - own.sum(), USER_WEIGHT), before)
+    border = np.zeros((len(rates), n_bars, longest), np.float32)
+    reach = round(BORDER_REACH * FPS)
+    slope = 1 - np.arange(reach + 1) / (reach + 1)
+    border[:, :, : reach + 1] = track.novelty[:-1, None] * slope
+    _add_moments(gains, border * is_inside, wishes.borders, BORDER_WEIGHT * wishes.border_weights, before)
+    total = float(wishes.duration) * FPS
+    share = lengths / max(total, 1.0)  # [R, N]
+    gains -= (STRETCH_WEIGHT * (np.abs(rates - 1) / 0.04)[:, None] * share)[:, None, :].astype(np.float32)
+    times = (np.arange(gains.shape[1]) - before) / FPS
+    inside = (times >= 0) & (times < float(wishes.duration))
+    if wishes.energy is not None:
+        level = np.clip((np.interp(times, *wishes.energy) - ORDINARY_ENERGY) * ENERGY_SPAN, -12, 6)
+        level = level - level[inside].mean() if inside.any() else level
+        bar_level = _per_bar(track.energy, 10, track)
+        off = np.abs(bar_level[None, :] - level[:, None]) / ENERGY_SCALE * inside[:, None]
+        gains -= (ENERGY_WEIGHT * share[:, None, :] * np.minimum(off, 2)[None]).astype(np.float32)
+    if wishes.speech is not None and len(wishes.speech):
+        talk = wishes.speech[np.clip((times / SPEECH_STEP).astype(int), 0, len(wishes.speech) - 1)] * inside
+        density = _per_bar(track.strength, 100, track)
+        density = (density - density.mean()) / max(float(density.std()), 1e-6)
+        gains -= (SPEECH_WEIGHT * share[:, None, :] * (talk[:, None] * density[None])[None]).astype(np.float32)
+    return gains
+
+
+def _read(curve: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """A curve at ONSET_RATE read at times of the recording, s."""
+    index = np.clip(np.rint(source * float(ONSET_RATE)).astype(int), 0, len(curve) - 1)
+    return curve[index].astype(np.float32)
+
+
+def _per_bar(curve: np.ndarray, rate: int, track: Track) -> np.ndarray:
+    """Mean of a curve over each bar: [N]."""
+    total = np.concatenate([[0.0], np.cumsum(curve, dtype=np.float64)])
+    edges = np.clip(np.rint(track.marks * rate).astype(int), 0, len(curve))
+    width = np.maximum(np.diff(edges), 1)
+    return (total[np.minimum(edges[:-1] + width, len(curve))] - total[edges[:-1]]) / width
+
+
+def _add_moments(gains: np.ndarray, answer: np.ndarray, times: np.ndarray, weights: np.ndarray, before: int) -> None:
+    """Add to [R, T, N] what bars are worth by their answer [R, N, D] to moments (s)."""
+    flipped = np.ascontiguousarray(answer[:, :, ::-1].transpose(0, 2, 1))  # [R, D, N]: from the earliest start on
+    longest = flipped.shape[1]
+    for time, weight in zip(times, weights, strict=True):
+        frame = before + round(float(time) * FPS)
+        low = max(0, frame - longest + 1)
+        high = min(frame + 1, gains.shape[1])
+        if low < high:
+            gains[:, low:high] += weight * flipped[:, low - (frame - longest + 1) : high - (frame - longest + 1)]
+
+
+def user_answer(track: Track) -> np.ndarray:
+    """How well each moment of a recording answers a moment of the user, 1 on a bar line: [T] at ONSET_RATE."""
+    n = len(track.strength)
+    onsets = np.flatnonzero(track.strength >= 2.0) / float(ONSET_RATE)
+    answer = np.zeros(n)
+    bars = track.marks[1:-1]
+    kinds = ((onsets, ONSET_SHARE), (track.beats, BEAT_SHARE), (bars, ONSET_SHARE if track.is_free else 1.0))
+    reach = round(USER_REACH * float(ONSET_RATE))
+    for times, height in kinds:
+        at = np.rint(np.asarray(times) * float(ONSET_RATE)).astype(int)
+        # A bar line on which nothing begins is no answer that can be heard.
+        heard = np.array([track.strength[max(0, i - 4) : i + 5].max(initial=0.0) for i in at])
+        for shift in range(-reach, reach + 1):
+            index = at + shift
+            ok = (index >= 0) & (index < n)
+            value = height * (1 - abs(shift) / (reach + 1)) * np.clip(heard[ok] / 1.5, 0.3, 1)
+            np.maximum.at(answer, index[ok], value)
+    return answer
+
+
+def find_joins(track: Track, limits: Limits, forbidden: frozenset[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Places that each bar line may be joined to, and what that costs: [N + 1, K] each; -NEVER where it may not be."""
+    n = len(track.marks)
+    cost = join_costs(track)
+    period = 60 / track.tempo if track.tempo and not track.is_free else 0.5
+    is_close = n <= 6 or track.end - track.start < 2 * (FIRST_BEATS + LAST_BEATS) * period
+    no_leave = np.zeros(n, bool)
+    no_leave[[0, -1]] = True
+    no_arrive = no_leave.copy()
+    if not is_close:
+        no_leave |= track.marks < track.start + FIRST_BEATS * period
+        no_leave |= track.marks > track.last - LAST_BEATS * period
+        no_arrive |= track.marks > track.last - LAST_BEATS * period
+    else:
+        no_leave[-1] = no_arrive[0] = False
+    sung = track.is_sung(track.marks)
+    for start, end in limits.kept:
+        no_leave |= (track.marks > start + 0.05) & (track.marks < end - 0.05)
+        no_arrive |= (track.marks > start + 0.05) & (track.marks < end - 0.05)
+    for start, end in limits.dropped:
+        no_arrive |= (track.marks > start - 0.05) & (track.marks < end - 0.05)
+    if not limits.joins:
+        no_leave[:] = True
+    cost[no_leave | sung] = -NEVER
+    cost[:, no_arrive | sung] = -NEVER
+    for pair in forbidden:
+        cost[pair] = -NEVER
+    k = min(N_JOINS, n)
+    targets = np.argpartition(cost, k - 1, axis=1)[:, :k] if k < n else np.tile(np.arange(n), (n, 1))
+    targets = np.concatenate([targets, _near_end(cost)], axis=1)
+    return targets, np.take_along_axis(cost, targets, axis=1)
+
+
+def _near_end(cost: np.ndarray) -> np.ndarray:
+    """The two cheapest places near the end for each bar line, so that the ending can always be reached: [N + 1, 2]."""
+    n = len(cost)
+    first = max(0, n - 14)
+    return first + np.argsort(cost[:, first:], axis=1)[:, :2]
+
+
+def join_costs(track: Track) -> np.ndarray:
+    """What leaving each bar line (rows) for another (columns) costs: [N + 1, N + 1].
+
+    What would have come is compared with what comes, and what was with what would have been before it, half beat by
+    half beat: bands, pitch classes and level.
+    """
+    cells = track.described.shape[1]
+    weights = np.exp(-np.abs(np.arange(cells) + 0.5 - cells / 2) / (cells / 4))
+    flat = (track.described * np.sqrt(weights / weights.sum())[None, :, None]).reshape(len(track.described), -1)
+    squared = (flat.astype(np.float64) ** 2).sum(axis=1)
+    distance = np.maximum(squared[:, None] + squared[None, :] - 2 * flat.astype(np.float64) @ flat.T, 0)
+    usual = max(float(np.median(distance[np.triu_indices(len(distance), 2)])) if len(distance) > 2 else 1.0, 1e-6)
+    cost = JOIN + UNLIKE * distance / usual
+    skipped = np.arange(len(cost))[None, :] - np.arange(len(cost))[:, None]
+    if not track.is_free:
+        cost += np.array(OFF_PHRASE)[skipped % 4]
+    cost += BACKWARD * (skipped < 0)
+    np.fill_diagonal(cost, -NEVER)
+    return cost
+
+
+def _best_start(track: Track, table: _Table, limits: Limits) -> tuple[int, int, int, float]:
+    """(rate, frame, bar, value) of the best beginning: at or before the picture's first frame."""
+    n_rates, _, n_bars = table.gains.shape
+    sung = track.is_sung(track.marks)
+    noise = np.random.default_rng(limits.seed).normal(size=n_bars) if limits.seed else np.zeros(n_bars)
+    best = (0, table.before, 0, -np.inf)
+    for bar in range(n_bars):
+        for rate in range(n_rates):
+            length = int(table.lengths[rate, bar])
+            frames = np.arange(table.before - length + 1, table.before + 1)
+            value = table.steady[rate, frames, bar].astype(np.float64)
+            inside = frames < table.before - 1
+            value -= MID_BAR * inside + START_SUNG * sung[bar] + 0.5 * noise[bar]
+            if bar > 0 or length > 2 * FPS:
+                value -= np.where((bar > 0) | inside, LATE_START - 0.15 * track.novelty[bar] * ~inside, 0.0)
+            k = int(value.argmax())
+            if value[k] > best[3]:
+                best = (rate, int(frames[k]), bar, float(value[k]))
+    return best
+
+
+def _endless_loop(path: list[tuple[int, int, int, int]]) -> tuple[int, int] | None:
+    """A join that makes LOOP_BARS bars or fewer sound three times in a row, if there is one."""
+    bars = [bar for _, _, first, last in path for bar in range(first, last)]
+    for length in range(1, LOOP_BARS + 1):
+        for i in range(len(bars) - 3 * length + 1):
+            if bars[i : i + length] == bars[i + length : i + 2 * length] == bars[i + 2 * length : i + 3 * length]:
+                for k in range(i + length, i + 3 * length):
+                    if bars[k] != bars[k - 1] + 1:
+                        return (bars[k - 1] + 1, bars[k])
+    return None
+
+
+def _runs(track: Track, table: _Table, path: list[tuple[int, int, int, int]], duration: float) -> tuple[Run, ...]:
+    """Runs with exact times, counted back from the end, from where the picture begins."""
+    rate, frame, first, last = path[-1]
+    end = (frame - table.before + int(table.lengths[rate, first:last].sum())) / FPS
+    if abs(end - duration) < 1.5 / FPS:
+        end = duration
+    runs: list[Run] = []
+    for index in range(len(path) - 1, -1, -1):
+        rate, _, first, last = path[index]
+        speed = float(table.rates[rate])
+        source = float(track.marks[first]), float(track.marks[last])
+        start = end - (source[1] - source[0]) / speed
+        is_joined = index > 0 and path[index - 1][3] != first
+        runs.append(Run(start, source[0], source[1], speed, is_joined))
+        end = start
+    runs.reverse()
+    while runs[0].end <= 0 and len(runs) > 1:
+        runs.pop(0)
+    first_run = runs[0]
+    if first_run.start < 0:
+        runs[0] = Run(0.0, first_run.source_start - first_run.start * first_run.rate, first_run.source_end, first_run.rate)
+    return tuple(runs)
