@@ -15,13 +15,15 @@ import numpy as np
 
 from openvmas.fitting.track import Track, strongest_near
 from openvmas.fitting.wishes import SPEECH_STEP, Wishes
-from openvmas.music.onsets import ONSET_RATE
+from openvmas.music.onsets import ONSET_RATE, moving_mean
 
 FPS = 50  # frames of the target per second
 RATES = (0.96, 0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03, 1.04)  # seconds of the recording for one of the target
-REACH = 0.04  # s: an accent this near to a moment counts as on it
+REACH = 0.05  # s: an accent this near to a moment counts as on it
+AROUND = 4.0  # s on each side of a moment whose mean is no accent
 MAX_CELLS = 24_000_000  # values of the table; more and fewer tempos are tried
-USER_REACH = 0.06  # s
+HIGHEST = 5.0  # standard deviations: one great accent does not outweigh all others
+USER_REACH = 0.16  # s; the rest is done by `anchoring`
 USER_WEIGHT = 2.5  # standard deviations that a moment of the user on a bar line is worth
 BEAT_SHARE, ONSET_SHARE = 0.6, 0.35  # of that on another beat, on another onset
 BORDER_WEIGHT, BORDER_REACH = 0.5, 0.15  # standard deviations; s
@@ -29,7 +31,7 @@ ENERGY_WEIGHT, ENERGY_SCALE = 0.8, 8.0  # standard deviations of a whole piece t
 ORDINARY_ENERGY, ENERGY_SPAN = 0.73, 22.0  # of plans: 0.73 is the recording's own loudness, 1 is 6 LU above it
 SPEECH_WEIGHT = 0.5
 STRETCH_WEIGHT = 0.1  # standard deviations for the greatest stretch
-JOIN, UNLIKE, BACKWARD = 0.3, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
+JOIN, UNLIKE, BACKWARD = 0.25, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
 OFF_PHRASE = (0.0, 0.3, 0.15, 0.3)  # of a join that leaves the count of four bars
 N_JOINS = 14  # places that a bar line may be joined to
 LATE_START, MID_BAR, START_SUNG = 0.25, 0.2, 0.5  # costs of beginning inside the recording, inside a bar, in a phrase
@@ -233,10 +235,15 @@ def _tempos(bars: int, n_frames: int, is_free: bool) -> np.ndarray:
 
 
 def accents(track: Track) -> np.ndarray:
-    """How much each moment of a recording is an accent, in standard deviations of the whole: [T] at ONSET_RATE."""
-    curve = np.sqrt(strongest_near(track, REACH))
+    """How much each moment of a recording is an accent among its neighbours, in standard deviations of the whole: [T].
+
+    At ONSET_RATE. Strong against what is around, since a passage full of onsets meets every moment and means none.
+    """
+    curve = strongest_near(track, REACH)
+    around = round(AROUND * float(ONSET_RATE))
+    curve = curve - moving_mean(curve, around, around)
     inside = curve[round(track.start * 100) : max(round(track.end * 100), 1)]
-    return (curve - inside.mean()) / max(float(inside.std()), 1e-6)
+    return np.minimum(curve / max(float(inside.std()), 1e-6), HIGHEST)
 
 
 def _gains(

@@ -12,7 +12,7 @@ from openvmas.condition import Condition
 from openvmas.planning.schema import ScorePlan
 from openvmas.timeline import exact
 
-LEAST_WEIGHT = 0.35  # of the faintest moment of the picture, against 1 for the strongest
+LEAST_WEIGHT = 0.5  # of the faintest moment of the picture, against 1 for the strongest
 SPEECH_STEP = 0.02  # s
 
 
