@@ -52,6 +52,7 @@ class Condition:
     semantics: [T, len(AXES)] float32, NaN where there is no condition.
     time_left: [T] seconds to the end of the piece (inf where it goes on); time_since: [T] seconds from its start.
     picture: for models with a video encoder; None where there is none.
+    speech: [T] probability that somebody speaks in the original sound; None where there is none.
     """
 
     events: Events
@@ -61,6 +62,7 @@ class Condition:
     time_left: np.ndarray
     time_since: np.ndarray
     picture: Picture | None = None
+    speech: np.ndarray | None = None
 
     @property
     def n_steps(self) -> int:

@@ -82,6 +82,26 @@ class GenerateOptions:
 
 
 @dataclass(frozen=True)
+class MusicOptions:
+    """Settings of music that is not written but taken: recordings of the user's, or what another generator wrote."""
+
+    music: str | None = option(
+        None,
+        "Fit this recording to the picture instead of writing music; of a folder, the recording that fits best.",
+        metavar="PATH",
+        is_later=True,
+        is_local=True,
+    )
+    music_keep: tuple[str, ...] = option(
+        tuple,
+        "A span of the recording that must be played whole, as 0:20-0:40; may be given several times.",
+        metavar="SPAN",
+        is_later=True,
+        is_local=True,
+    )
+
+
+@dataclass(frozen=True)
 class MixOptions:
     """Settings of mixing music with the original sound."""
 
@@ -125,6 +145,7 @@ class OutputOptions:
 GROUPS: dict[str, type] = {
     "plan": PlanOptions,
     "generate": GenerateOptions,
+    "music": MusicOptions,
     "mix": MixOptions,
     "output": OutputOptions,
 }
@@ -136,6 +157,7 @@ class Options:
 
     plan: PlanOptions
     generate: GenerateOptions
+    music: MusicOptions
     mix: MixOptions
     output: OutputOptions
 

@@ -28,6 +28,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("model",),
     ("generate", "hub"),
     ("symbolic",),
+    ("fitting",),
     ("data",),
     ("train",),
     ("eval",),

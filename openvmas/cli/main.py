@@ -22,7 +22,7 @@ from openvmas.cli.options import as_arguments, flag, given, options_of, output_o
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
-from openvmas.settings import GROUPS, GenerateOptions, Options, OutputOptions, PlanOptions
+from openvmas.settings import GROUPS, GenerateOptions, Options, PlanOptions
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
@@ -48,6 +48,7 @@ class Commands(click.Group):
         "codec": "openvmas.cli.codec",
         "data": "openvmas.cli.data",
         "eval": "openvmas.cli.eval",
+        "fit": "openvmas.cli.fit",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
         "train": "openvmas.cli.train",
@@ -100,7 +101,7 @@ def score_one(video: str, chosen: dict[str, Any], quiet: bool) -> None:
     from openvmas.generate import scorer
 
     with show_progress(Path(video).name, quiet) as progress:
-        model = scorer.load(chosen.get("model", OutputOptions().model))
+        model = scorer.load_for(Options.of(**chosen))
         results = model.score_variations(video, progress, **chosen)
     for result in results:
         click.echo(describe(result))
@@ -110,9 +111,10 @@ def describe(result: ScoreResult) -> str:
     """The one line that is printed for a finished video."""
     report = result.report
     dropped = [words for words in report["container"]["dropped"] if "takes its place" not in words]
+    music = report["composer"].get("summary") or f"music at {report['tempo']:.0f} BPM"
     return (
-        f"{result.path}: {report['duration']:.1f} s of music at {report['tempo']:.0f} BPM, "
-        f"seed {report['options']['seed']}, made in {sum(report['seconds'].values()):.1f} s"
+        f"{result.path}: {report['duration']:.1f} s of {music}, seed {report['options']['seed']}, made in "
+        f"{sum(report['seconds'].values()):.1f} s"
         + (f"; heard as: {report['heard']}" if report["heard"] else "")
         + (f"; left out: {', '.join(dropped)}" if dropped else "")
     )

@@ -162,11 +162,9 @@ def _move(arrangement: Arrangement, knots: list[tuple[float, float]]) -> Arrange
     if not knots:
         return arrangement
     runs, end = arrangement.runs, arrangement.runs[-1].end
-    if runs[0].start > 0:
-        knots = [(0.0, 0.0), *knots]
-    else:  # what comes before the first anchor is shifted as it is: another moment of the recording begins the piece
-        knots = [(knots[0][0] - 1e3, knots[0][1] - 1e3), *knots]
-    knots = [*knots, (end, end), (end + 1e3, end + 1e3)]
+    # What comes before the first anchor is shifted as it is: another moment of the recording begins the piece.
+    before = (0.0, 0.0) if runs[0].start > 0 else (knots[0][0] - 1e3, knots[0][1] - 1e3)
+    knots = [before, *knots, (end, end), (end + 1e3, end + 1e3)]
     places, times = (np.array(column) for column in zip(*knots, strict=True))
     found: list[Run] = []
     for run in runs:
@@ -178,9 +176,7 @@ def _move(arrangement: Arrangement, knots: list[tuple[float, float]]) -> Arrange
             is_joined = run.is_joined and low == run.start
             found.append(Run(start, source[0], source[1], round(rate, 7), is_joined))
     first = found[0]
-    if first.start < 0:
-        found[0] = dataclasses.replace(first, start=0.0, source_start=first.source_start - first.start * first.rate)
-    elif first.start > 0 and runs[0].start == 0:
+    if first.start < 0 or (first.start > 0 and runs[0].start == 0):
         found[0] = dataclasses.replace(first, start=0.0, source_start=first.source_start - first.start * first.rate)
     return Arrangement(tuple(_contiguous(found)), arrangement.value)
 

@@ -30,10 +30,12 @@ BORDER_WEIGHT, BORDER_REACH = 0.5, 0.15  # standard deviations; s
 ENERGY_WEIGHT, ENERGY_SCALE = 0.8, 8.0  # standard deviations of a whole piece that is ENERGY_SCALE LU off
 ORDINARY_ENERGY, ENERGY_SPAN = 0.73, 22.0  # of plans: 0.73 is the recording's own loudness, 1 is 6 LU above it
 SPEECH_WEIGHT = 0.5
+TASTE = 2.0  # standard deviations that other seeds like or dislike passages of four bars by
 STRETCH_WEIGHT = 0.1  # standard deviations for the greatest stretch
 JOIN, UNLIKE, BACKWARD = 0.25, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
 OFF_PHRASE = (0.0, 0.3, 0.15, 0.3)  # of a join that leaves the count of four bars
 N_JOINS = 14  # places that a bar line may be joined to
+BEGINNING = 1.5  # cost of leaving the recording's beginning out where there is no picture to lay it under
 LATE_START, MID_BAR, START_SUNG = 0.25, 0.2, 0.5  # costs of beginning inside the recording, inside a bar, in a phrase
 SILENT_START, SILENT_END = 1.0, 0.25  # per second of silence
 LONGEST_SILENCE = 1.2  # s, before the picture ends
@@ -46,7 +48,7 @@ NEVER = -1e9
 
 @dataclass(frozen=True)
 class Run:
-    """A stretch of the recording that is played as it is: from `start` s of the target on, source_start to source_end s.
+    """A stretch of the recording that is played as it is: its source_start to source_end s, from `start` s on.
 
     rate: seconds of the recording per second of the target. is_joined: it does not go on from the run before.
     """
@@ -99,7 +101,7 @@ class Limits:
     """What the arrangement may not do, from the user.
 
     kept: spans of the recording (s) that must be played whole; dropped: spans that must not be heard. forbidden: pairs
-    of bar lines that are not joined again. joins: whether there may be any. seed: another one gives another arrangement.
+    of bar lines that are not joined. joins: whether there may be any. seed: another one gives another arrangement.
     """
 
     kept: tuple[tuple[float, float], ...] = ()
@@ -194,7 +196,7 @@ def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arran
     for _ in range(6):
         table = _lay_table(track, wishes, limits, frozenset(forbidden))
         table.solve()
-        rate, frame, bar, value = _best_start(track, table, limits)
+        rate, frame, bar, value = _best_start(track, wishes, table)
         path = table.trace(rate, frame, bar)
         loop = _endless_loop(path)
         if loop is None:
@@ -213,7 +215,7 @@ def _lay_table(track: Track, wishes: Wishes, limits: Limits, forbidden: frozense
     starts = np.rint((track.marks - track.marks[0])[None, :] / rates[:, None] * FPS).astype(int)
     lengths = np.maximum(np.diff(starts, axis=1), 1)
     before = int(lengths.max())
-    gains = _gains(track, wishes, rates, lengths, before, n_target + after)
+    gains = _gains(track, wishes, limits, rates, lengths, before, n_target + after)
     targets, costs = find_joins(track, limits, forbidden)
     ends = np.full(before + n_target + after + 1, NEVER)
     frames = np.arange(len(ends)) - before - n_target  # after the picture's end
@@ -247,7 +249,7 @@ def accents(track: Track) -> np.ndarray:
 
 
 def _gains(
-    track: Track, wishes: Wishes, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
+    track: Track, wishes: Wishes, limits: Limits, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
 ) -> np.ndarray:
     """Value of playing each bar from each frame on: [R, before + n_frames, N] float32."""
     n_bars, longest = lengths.shape[1], int(lengths.max())
@@ -257,9 +259,13 @@ def _gains(
     source = track.marks[None, :-1, None] + offsets[None, None, :] * rates[:, None, None] / FPS  # [R, N, D]
     own = ~wishes.is_user
     scale = max(float(np.sqrt((wishes.weights[own] ** 2).sum())), 1e-9)
-    _add_moments(gains, _read(accents(track), source) * is_inside, wishes.hits[own], wishes.weights[own] / scale, before)
+    _add_moments(
+        gains, _read(accents(track), source) * is_inside, wishes.hits[own], wishes.weights[own] / scale, before
+    )
     answer = user_answer(track)
-    _add_moments(gains, _read(answer, source) * is_inside, wishes.user_hits, np.full(own.size - own.sum(), USER_WEIGHT), before)
+    _add_moments(
+        gains, _read(answer, source) * is_inside, wishes.user_hits, np.full(own.size - own.sum(), USER_WEIGHT), before
+    )
     border = np.zeros((len(rates), n_bars, longest), np.float32)
     reach = round(BORDER_REACH * FPS)
     slope = 1 - np.arange(reach + 1) / (reach + 1)
@@ -270,6 +276,9 @@ def _gains(
     gains -= (STRETCH_WEIGHT * (np.abs(rates - 1) / 0.04)[:, None] * share)[:, None, :].astype(np.float32)
     times = (np.arange(gains.shape[1]) - before) / FPS
     inside = (times >= 0) & (times < float(wishes.duration))
+    if limits.seed:  # another taste: some passages of the recording count more than others
+        liking = np.repeat(np.random.default_rng(limits.seed).normal(size=n_bars // 4 + 1), 4)[:n_bars]
+        gains += (TASTE * liking[None] * share)[:, None, :].astype(np.float32)
     if wishes.energy is not None:
         level = np.clip((np.interp(times, *wishes.energy) - ORDINARY_ENERGY) * ENERGY_SPAN, -12, 6)
         level = level - level[inside].mean() if inside.any() else level
@@ -391,11 +400,10 @@ def join_costs(track: Track) -> np.ndarray:
     return cost
 
 
-def _best_start(track: Track, table: _Table, limits: Limits) -> tuple[int, int, int, float]:
+def _best_start(track: Track, wishes: Wishes, table: _Table) -> tuple[int, int, int, float]:
     """(rate, frame, bar, value) of the best beginning: at or before the picture's first frame."""
     n_rates, _, n_bars = table.gains.shape
     sung = track.is_sung(track.marks)
-    noise = np.random.default_rng(limits.seed).normal(size=n_bars) if limits.seed else np.zeros(n_bars)
     best = (0, table.before, 0, -np.inf)
     for bar in range(n_bars):
         for rate in range(n_rates):
@@ -403,9 +411,10 @@ def _best_start(track: Track, table: _Table, limits: Limits) -> tuple[int, int, 
             frames = np.arange(table.before - length + 1, table.before + 1)
             value = table.steady[rate, frames, bar].astype(np.float64)
             inside = frames < table.before - 1
-            value -= MID_BAR * inside + START_SUNG * sung[bar] + 0.5 * noise[bar]
+            value -= MID_BAR * inside + START_SUNG * sung[bar]
             if bar > 0 or length > 2 * FPS:
-                value -= np.where((bar > 0) | inside, LATE_START - 0.15 * track.novelty[bar] * ~inside, 0.0)
+                late = BEGINNING if wishes.keeps_beginning else LATE_START - 0.15 * track.novelty[bar] * ~inside
+                value -= np.where((bar > 0) | inside, late, 0.0)
             k = int(value.argmax())
             if value[k] > best[3]:
                 best = (rate, int(frames[k]), bar, float(value[k]))
@@ -442,7 +451,7 @@ def _runs(track: Track, table: _Table, path: list[tuple[int, int, int, int]], du
     runs.reverse()
     while runs[0].end <= 0 and len(runs) > 1:
         runs.pop(0)
-    first_run = runs[0]
-    if first_run.start < 0:
-        runs[0] = Run(0.0, first_run.source_start - first_run.start * first_run.rate, first_run.source_end, first_run.rate)
+    head = runs[0]
+    if head.start < 0:
+        runs[0] = Run(0.0, head.source_start - head.start * head.rate, head.source_end, head.rate)
     return tuple(runs)

@@ -9,7 +9,7 @@ an equal-power crossfade that ends before the beat, at the phase where both sign
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -147,8 +147,8 @@ class Renderer:
             yield crossfade(old, new, coming.agreement)
             position, piece = high, coming
 
-    def _envelope(self) -> object:
-        """A function of (start, n) that gives the gain [n]: short fades where the recording is cut into at both ends."""
+    def _envelope(self) -> Callable[[int, int], np.ndarray]:
+        """A function of (start, n) that gives the gain [n]: fades where the recording is cut into at its ends."""
         runs, rate = self.arrangement.runs, SAMPLE_RATE_OUT
         first = runs[0]
         is_whole = first.source_start <= self.track.start + 0.05
@@ -273,14 +273,16 @@ class Renderer:
             yield _Piece(at, shift, fade, agreement)
             position = at + fade
 
-    def _best_splice(self, first: int, last: int, shift: int, sign: int, drift: object) -> tuple[int, int, float]:
+    def _best_splice(
+        self, first: int, last: int, shift: int, sign: int, drift: Callable[[float, int], float]
+    ) -> tuple[int, int, float]:
         """(sample of the target, samples left out, agreement) of the least audible splice between two samples."""
         fade, width = round(SPLICE_FADE * SAMPLE_RATE_OUT), round(WINDOW * SAMPLE_RATE_OUT / COARSE)
         step = max(fade // 2, (last - first) // 40)
         best = (-9.0, first, 0, 0.0)
         strength = self.track.strength
         for at in range(first, last + 1, step):
-            behind = drift(at, shift) * sign / SAMPLE_RATE_OUT  # type: ignore[operator]
+            behind = drift(at, shift) * sign / SAMPLE_RATE_OUT
             low = max(LEAST_LAG, behind - 0.006)
             high = max(low + 0.004, min(MOST_LAG, behind + 0.010))
             lags = np.arange(round(low * SAMPLE_RATE_OUT), round(high * SAMPLE_RATE_OUT), COARSE)

@@ -92,7 +92,7 @@ class Track:
         if not len(self.sung):
             return np.zeros(len(times), bool)
         inside = (times[:, None] > self.sung[:, 0] + margin) & (times[:, None] < self.sung[:, 1] - margin)
-        return inside.any(axis=1)
+        return np.asarray(inside.any(axis=1))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All of it as arrays, as `from_arrays` takes them; curves in half precision."""
@@ -155,7 +155,7 @@ def hear(path: str | Path) -> Track:
 
 
 def _parts(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
-    """(start in s, mono wave at ANALYSIS_RATE) of stretches of PART seconds; memory does not grow with the recording."""
+    """(start in s, mono wave at ANALYSIS_RATE) of stretches of about PART seconds, so that memory stays bounded."""
     size, start = round(PART * ANALYSIS_RATE), 0
     waiting: list[np.ndarray] = []
     n_waiting = 0

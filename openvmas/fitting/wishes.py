@@ -21,7 +21,7 @@ class Wishes:
     """duration: s, exact. hits: [H] s with weights [H] in (0, 1]; is_user: [H], those that the user set.
 
     borders: [S] s where sections meet, border_weights: [S] in (0, 1]. energy: (times [E] s, values [E] in [0, 1], as in
-    a plan), or None. speech: probability every SPEECH_STEP s, or None.
+    a plan), or None. speech: probability every SPEECH_STEP s, or None. keeps_beginning: the recording's own is wanted.
     """
 
     duration: Fraction
@@ -32,6 +32,7 @@ class Wishes:
     border_weights: np.ndarray = field(default_factory=lambda: np.zeros(0))
     energy: tuple[np.ndarray, np.ndarray] | None = None
     speech: np.ndarray | None = None
+    keeps_beginning: bool = False
 
     @property
     def user_hits(self) -> np.ndarray:
@@ -46,8 +47,7 @@ class Wishes:
         is_user = np.array([hit.source == "user" for hit in plan.hits], bool)
         pairs = list(itertools.pairwise(plan.sections))
         change = [min(1.0, 0.4 + 2 * abs(after.energy - before.energy)) for before, after in pairs]
-        knots = sorted({0.0, float(plan.duration), *(s.start for s in plan.sections), *(t for t, _ in plan.energy_curve)})
-        at = np.arange(0, float(plan.duration), 0.25) if len(knots) > 1 else np.zeros(1)
+        at = np.arange(0, float(plan.duration), 0.25)
         starts = np.array([section.start for section in plan.sections])
         values = np.array([s.energy for s in plan.sections])[np.searchsorted(starts, at + 1e-9, side="right") - 1]
         if plan.energy_curve:
@@ -73,4 +73,4 @@ class Wishes:
     def of_user(cls, length: float, hits: tuple[float, ...]) -> Wishes:
         """A length and moments without a picture."""
         times = np.array(sorted(set(hits)), np.float64)
-        return cls(exact(length), times, np.ones(len(times)), np.ones(len(times), bool))
+        return cls(exact(length), times, np.ones(len(times)), np.ones(len(times), bool), keeps_beginning=True)

@@ -40,7 +40,7 @@ from openvmas.planning.conditioning import build_condition
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.pretrained import Weights, find_weights, is_weights
-from openvmas.settings import SAMPLE_RATE_OUT, Options, PlanOptions
+from openvmas.settings import SAMPLE_RATE_OUT, Options, OutputOptions, PlanOptions
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import FrameConsumer, PartialAnalysis, VideoAnalysis
 from openvmas.vision.analysis import analyze as analyze_video
@@ -50,6 +50,7 @@ BUILT_IN = {  # whether the weights are instruments → who opens them; modules,
     True: ("openvmas.symbolic.composer", "SymbolicComposer"),
     False: ("openvmas.generate.composer", "ModelComposer"),
 }
+FITTING = ("openvmas.fitting.composer", "open_music")  # makes a composer of MusicOptions
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,19 @@ class Scorer:
         """Sections, tempo, beats and hits for a video: see the function `plan`."""
         return plan(video, progress, **options)
 
-    def compose(self, plan: ScorePlan, analysis: VideoAnalysis | None = None, **options: Any) -> Piece:
+    def compose(
+        self,
+        plan: ScorePlan,
+        analysis: VideoAnalysis | None = None,
+        speech: np.ndarray | None = None,
+        **options: Any,
+    ) -> Piece:
         """Music for a plan: a piece of blocks [2, n] float32 at 48 kHz, to the sample as long as the plan.
 
-        options: the fields of GenerateOptions.
+        speech: probability of it in the original sound [T] at CONTROL_RATE. options: the fields of GenerateOptions.
         """
-        piece = self.composer.compose(build_condition(plan, analysis), plan, Options.of(**options).generate)
+        condition = dataclasses.replace(build_condition(plan, analysis), speech=speech)
+        piece = self.composer.compose(condition, plan, Options.of(**options).generate)
         return fit_length(piece, plan.duration)
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
@@ -119,7 +127,8 @@ class Scorer:
             for index, target in enumerate(targets):
                 generate = dataclasses.replace(given.generate, seed=(seed + index) % 2**32)
                 chosen = dataclasses.replace(given, generate=generate)
-                piece = self.compose(prepared.plan, prepared.analysis, **dataclasses.asdict(generate))
+                asked = dataclasses.asdict(generate)
+                piece = self.compose(prepared.plan, prepared.analysis, prepared.speech, **asked)
                 report = deliver(piece, prepared, chosen, files[index], stages, self.weights.describe())
                 outputs[index].commit()
                 results.append(ScoreResult(target.video, target.sidecar, target.audio, report))
@@ -141,6 +150,16 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
     weights = find_weights(name_or_path)
     module, name = BUILT_IN["instruments" in weights.files]
     return Scorer(getattr(import_module(module), name)(weights))
+
+
+def load_for(options: Options) -> Scorer:
+    """Open what the options name: a recording or a folder of them, else the model. Raises InputError, ModelError."""
+    if options.music.music is None:
+        return load(options.output.model)
+    if options.output.model != OutputOptions().model:
+        raise OptionError("--model writes music and --music takes it from a recording; give one of the two.")
+    module, name = FITTING
+    return Scorer(getattr(import_module(module), name)(options.music))
 
 
 def analyze(path: str | Path, progress: Progress | None = None) -> VideoAnalysis:
@@ -166,16 +185,16 @@ def plan(
 
 def score(path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
     """Load the model that the options name and score a video: see `Scorer.score`."""
-    return load(Options.of(**options).output.model).score(path, progress, **options)
+    return load_for(Options.of(**options)).score(path, progress, **options)
 
 
 def stream(video: str | Path | VideoAnalysis, **options: Any) -> Piece:
     """Music for a video (or its analysis): a piece of blocks [2, n] float32 at 48 kHz of about a second.
 
-    options: the fields of PlanOptions, GenerateOptions and `model`.
+    options: the fields of PlanOptions, GenerateOptions, MusicOptions and `model`.
     """
     given = Options.of(**options)
-    scorer = load(given.output.model)
+    scorer = load_for(given)
     analysis = video if isinstance(video, VideoAnalysis) else analyze(video)
     made = make_plan(analysis, given.plan, given.generate.seed)
     return scorer.compose(made, analysis, **dataclasses.asdict(given.generate))
