@@ -99,6 +99,15 @@ class MusicOptions:
         is_later=True,
         is_local=True,
     )
+    sweeten: bool = option(
+        False, "Add impacts, cymbals, risers and sub drops, in key, at your hits and the strongest cuts.", is_later=True
+    )
+    sweeten_gain: float = option(
+        0.0, "Level of what --sweeten adds, dB above or below the usual.", min=-24, max=12, is_later=True
+    )
+    sweeten_out: str | None = option(
+        None, "Also write what --sweeten adds alone, as a WAV file.", metavar="PATH", is_later=True, is_local=True
+    )
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("media",),
     ("vision", "music"),
     ("planning",),
+    ("sweetening",),
     ("codec",),
     ("model",),
     ("generate", "hub"),

@@ -23,6 +23,7 @@ HURRY_COST = 0.8
 KINDS = {"bar line": 1.0, "beat": 0.6, "onset": 0.4, "half beat": 0.3}  # what answers a moment, and its worth
 MOVE_COST = 0.25  # per second
 ATTACK = 0.05  # s from a bar line or beat to its attack, at most
+WHOLE = 0.06  # s from a recording's beginning that do not count as cut
 CLEAR = 1.2  # onset strength from which something is heard to begin
 
 
@@ -51,9 +52,15 @@ def anchor(track: Track, arrangement: Arrangement, hits: np.ndarray) -> tuple[Ar
     if not len(hits):
         return arrangement, []
     offered = [_candidates(track, arrangement, float(hit)) for hit in hits]
-    chosen = _choose(arrangement, hits, offered)
+    first = arrangement.runs[0]
+    is_fixed = first.start > 0 or abs(first.source_start - track.start) < WHOLE  # its beginning is not cut into
+    chosen = _choose(arrangement, hits, offered, is_fixed)
+    if None in chosen and is_fixed and first.start == 0:  # the user's moments go before the recording's beginning
+        others = _choose(arrangement, hits, offered, False)
+        if others.count(None) < chosen.count(None):
+            chosen, is_fixed = others, False
     knots = [(candidate.place, float(hit)) for hit, candidate in zip(hits, chosen, strict=True) if candidate]
-    moved = _move(arrangement, knots)
+    moved = _move(arrangement, knots, is_fixed)
     answers = []
     for hit, candidate in zip(hits, chosen, strict=True):
         if candidate is None:
@@ -115,10 +122,11 @@ def _rate(arrangement: Arrangement, time: float) -> float:
     return arrangement.runs[-1].rate
 
 
-def _choose(arrangement: Arrangement, hits: np.ndarray, offered: list[list[_Candidate]]) -> list[_Candidate | None]:
+def _choose(
+    arrangement: Arrangement, hits: np.ndarray, offered: list[list[_Candidate]], is_fixed: bool
+) -> list[_Candidate | None]:
     """The candidates of greatest worth whose anchors can all be reached in tempo, by dynamic programming over hits."""
     last = arrangement.runs[-1].end
-    is_fixed_start = arrangement.runs[0].start > 0
     states: list[tuple[float, list[_Candidate | None], float, float]] = [(0.0, [], 0.0, 0.0)]
     for hit, candidates in zip(hits, offered, strict=True):
         coming = []
@@ -130,7 +138,7 @@ def _choose(arrangement: Arrangement, hits: np.ndarray, offered: list[list[_Cand
                     state = (gain - 0.2, [*path, None], place, time)
                 else:
                     cost = 0.0
-                    if any(path) or is_fixed_start:
+                    if any(path) or is_fixed:
                         cost = _stretch_cost(arrangement, (place, time), (option.place, float(hit)))
                     state = (gain + option.worth - cost, [*path, option], option.place, float(hit))
                 if best is None or state[0] > best[0]:
@@ -157,13 +165,13 @@ def _stretch_cost(arrangement: Arrangement, before: tuple[float, float], after: 
     return 0.02 * abs(rate - 1) / 0.04 + (HURRY_COST + 10 * over if over > 1e-3 else 0.0)
 
 
-def _move(arrangement: Arrangement, knots: list[tuple[float, float]]) -> Arrangement:
+def _move(arrangement: Arrangement, knots: list[tuple[float, float]], is_fixed: bool) -> Arrangement:
     """The arrangement with places of the target (first of each knot) moved to other times (second)."""
     if not knots:
         return arrangement
     runs, end = arrangement.runs, arrangement.runs[-1].end
     # What comes before the first anchor is shifted as it is: another moment of the recording begins the piece.
-    before = (0.0, 0.0) if runs[0].start > 0 else (knots[0][0] - 1e3, knots[0][1] - 1e3)
+    before = (0.0, 0.0) if is_fixed else (knots[0][0] - 1e3, knots[0][1] - 1e3)
     knots = [before, *knots, (end, end), (end + 1e3, end + 1e3)]
     places, times = (np.array(column) for column in zip(*knots, strict=True))
     found: list[Run] = []

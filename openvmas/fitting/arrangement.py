@@ -44,6 +44,7 @@ CUT_COST = 0.4  # of cutting all the ring that may be cut
 FIRST_BEATS, LAST_BEATS = 3, 4  # beats at both ends of a recording in which there is no join
 LOOP_BARS = 8  # so many bars are never heard more than twice in a row
 NEVER = -1e9
+MOST_TRIALS = 6  # arrangements that are looked at until none repeats itself too often
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class _Table:
                     path.append((rate, began, first, bar))
                     rate, first, began = best, bar, frame
             frame, bar = frame + int(self.lengths[rate, bar]), bar + 1
-            if bar < n_bars and not is_fixed:
+            if not is_fixed and frame < n_frames:
                 offered = self.steady[rate, frame, self.targets[bar]] - self.costs[bar]
                 best = int(offered.argmax())
                 if offered[best] > self.values[rate, frame, bar]:
@@ -193,22 +194,27 @@ def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arran
     """The best arrangement of a recording for what is asked."""
     limits = limits or Limits()
     forbidden = set(limits.forbidden)
-    for _ in range(6):
+    found: Arrangement | None = None
+    for _ in range(MOST_TRIALS):
         table = _lay_table(track, wishes, limits, frozenset(forbidden))
         table.solve()
         rate, frame, bar, value = _best_start(track, wishes, table)
+        if value < NEVER / 2 and found is not None:
+            break  # a recording this short has to be heard again and again
         path = table.trace(rate, frame, bar)
+        found = Arrangement(_runs(track, table, path, float(wishes.duration)), value)
         loop = _endless_loop(path)
         if loop is None:
             break
         forbidden.add(loop)
-    return Arrangement(_runs(track, table, path, float(wishes.duration)), value)
+    assert found is not None
+    return found
 
 
 def _lay_table(track: Track, wishes: Wishes, limits: Limits, forbidden: frozenset[tuple[int, int]]) -> _Table:
     bars = len(track.marks) - 1
     n_target = round(float(wishes.duration) * FPS)
-    tail = max(0.0, track.end - track.last)
+    tail = max(0.0, track.end - track.ring_start)
     spare = tail - max(TAIL[0], TAIL[1] * tail)
     after = round(max(0.0, spare) * FPS * 1.05) + 2
     rates = _tempos(bars, n_target, track.is_free)
@@ -350,8 +356,8 @@ def find_joins(track: Track, limits: Limits, forbidden: frozenset[tuple[int, int
     no_arrive = no_leave.copy()
     if not is_close:
         no_leave |= track.marks < track.start + FIRST_BEATS * period
-        no_leave |= track.marks > track.last - LAST_BEATS * period
-        no_arrive |= track.marks > track.last - LAST_BEATS * period
+        no_leave |= track.marks > track.ring_start - LAST_BEATS * period
+        no_arrive |= track.marks > track.ring_start - LAST_BEATS * period
     else:
         no_leave[-1] = no_arrive[0] = False
     sung = track.is_sung(track.marks)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from openvmas.condition import Condition
 from openvmas.errors import OptionError
 from openvmas.fitting.anchoring import Answer, anchor
 from openvmas.fitting.arrangement import Arrangement, Limits, arrange
+from openvmas.fitting.library import Entry, Library, rank
 from openvmas.fitting.licence import Credits, read_credits
 from openvmas.fitting.rendering import Join, Renderer
 from openvmas.fitting.track import Track, digest, listen
@@ -26,6 +28,7 @@ from openvmas.pretrained import Weights
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, MusicOptions
 from openvmas.timeline import Clock
 
+N_SHOWN = 3  # recordings of a folder that reports tell the reasons of
 SPAN = re.compile(r"\s*([\d:.]+)\s*-\s*([\d:.]+)\s*")
 
 
@@ -59,9 +62,54 @@ class FittingComposer(Composer):
         return fit(self.recording, wishes, Limits(kept=self.kept, seed=options.seed))
 
 
-def open_music(options: MusicOptions) -> Composer:
+class LibraryComposer(Composer):
+    """Plays the recording of a folder that fits best; another seed takes the next best one.
+
+    What was used lately stands back, in other runs too. has_memory: remember what is used.
+    """
+
+    def __init__(self, library: Library, options: MusicOptions, has_memory: bool = True) -> None:
+        if options.music_keep:
+            raise OptionError("--music-keep is for one recording; give its file with --music instead of a folder.")
+        self.library, self.has_memory = library, has_memory
+        self._taken: dict[int, str] = {}
+        self._describe(None)
+
+    def _describe(self, entry: Entry | None) -> None:
+        folder = self.library.folder
+        path = self.library.path(entry) if entry else folder
+        licence = (read_credits(path).licence if entry else "") or "not stated; the rights are the user's to clear"
+        sha256 = entry.sha256 if entry else hashlib.sha256(
+            "".join(sorted(one.sha256 for one in self.library.entries)).encode()
+        ).hexdigest()  # fmt: skip
+        self.weights = Weights(path.name, "1", licence, folder, {}, sha256)
+
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        """The best recording, arranged; seeds of one composer give different recordings while there are any."""
+        wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
+        others = [sha for seed, sha in self._taken.items() if seed != options.seed]
+        choices = rank(self.library, wishes, plan, others)
+        chosen = choices[0].entry
+        self._taken[options.seed] = chosen.sha256
+        self._describe(chosen)
+        if self.has_memory:
+            self.library.remember(chosen)
+        piece = fit(Recording.open(self.library.path(chosen)), wishes)
+        piece.report["choices"] = [
+            {
+                "file": choice.entry.name, "value": round(choice.value, 2), "place": round(choice.place, 2),
+                "mood": round(choice.mood, 2), "energy": round(choice.energy, 2), "reasons": list(choice.reasons),
+            }
+            for choice in choices[:N_SHOWN]
+        ]  # fmt: skip
+        return piece
+
+
+def open_music(options: MusicOptions, progress: Callable[[float], None] | None = None) -> Composer:
     """The composer for what the options name. Raises InputError, OptionError."""
     path = Path(str(options.music))
+    if path.is_dir():
+        return LibraryComposer(Library.open(path, progress), options)
     return FittingComposer(Recording.open(path), options)
 
 

@@ -45,6 +45,8 @@ SILENT_DB = -50.0  # level against the loudest second below which the ends of a 
 ABRUPT_DB = -22.0  # level of the last tenth of a second, against the whole, above which a recording has no ending
 FADE_DB = 9.0  # fall of level over the last FADE_SPAN that makes a fade-out
 FADE_SPAN = 6.0  # s
+LAST_ONSET = 1.0  # strength of the last onset that counts as the last beat
+LONGEST_RING = 4.0  # s after the last beat that count as its ring
 SUNG = 0.5  # probability from which somebody sings
 SUNG_GAP = 0.5  # s: shorter pauses do not end a sung phrase
 FREE_GAP = 1.2  # s, between the marks of music in free time, about
@@ -58,7 +60,7 @@ class Track:
     lines, in free time strong onsets; beats: [M]. strength: [T] onset strength at ONSET_RATE. energy: [T / 10] loudness
     against the whole, LU. novelty: [N + 1] how much the music changes at a mark, 0 to 1. described: [N + 1, 2 * CELLS,
     DESCRIPTION] the sound around each mark. sung: [K, 2] spans. tempo: BPM. confidence: of the beat. key: as "D minor".
-    loudness_lufs: of the whole. last: s, of the last beat or onset. has_ending: it does not break off; fades_out: it
+    loudness_lufs: of the whole. last: s, of the last clear onset. has_ending: it does not break off; fades_out: it
     ends by a fade. traits: what `library` knows it by.
     """
 
@@ -81,6 +83,11 @@ class Track:
     has_ending: bool
     fades_out: bool
     traits: np.ndarray
+
+    @property
+    def ring_start(self) -> float:
+        """Where the ring of the last beat begins, or LONGEST_RING before the end, s."""
+        return max(self.last, self.end - LONGEST_RING)
 
     @property
     def is_free(self) -> bool:
@@ -240,7 +247,9 @@ def describe(heard: Heard, start: float, end: float, level: np.ndarray) -> Track
     loudness = heard.loudness_lufs if np.isfinite(heard.loudness_lufs) else float(level.max())
     described = describe_marks(heard, marks, period, level)
     inner = heard.beats.beats[(heard.beats.beats >= start - 0.1) & (heard.beats.beats < end - 0.05)]
-    pulse = onsets if is_free else inner
+    heard_at = onsets[
+        heard.strength[np.minimum(np.rint(onsets * 100).astype(int), len(heard.strength) - 1)] > LAST_ONSET
+    ]
     tail = level[max(0, round((end - 0.12) * 100)) : max(1, round((end - 0.02) * 100))]
     fall = fade_fall(level, end)
     return Track(
@@ -250,7 +259,7 @@ def describe(heard: Heard, start: float, end: float, level: np.ndarray) -> Track
         tempo=heard.beats.tempo, confidence=0.0 if is_free and heard.beats.confidence >= FREE_TIME
         else heard.beats.confidence,
         beats_per_bar=heard.beats.beats_per_bar, key=str(find_key(heard.chroma)), loudness_lufs=loudness,
-        last=float(pulse[-1]) if len(pulse) else start,
+        last=float(heard_at[-1]) if len(heard_at) else start,
         has_ending=bool(not len(tail) or tail.mean() < loudness + ABRUPT_DB or fall >= FADE_DB),
         fades_out=fall >= FADE_DB, traits=traits(heard, level, onsets),
     )  # fmt: skip

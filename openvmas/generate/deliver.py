@@ -45,12 +45,16 @@ SPARE_BYTES = 16_000_000
 
 @dataclass(frozen=True)
 class Target:
-    """Where one variation goes. audio, midi, stems (a folder): of the music alone, if they are wanted."""
+    """Where one variation goes. audio, midi, stems (a folder): of the music alone, if they are wanted.
+
+    accents: what --sweeten adds, alone.
+    """
 
     video: Path
     audio: Path | None
     midi: Path | None = None
     stems: Path | None = None
+    accents: Path | None = None
 
     @property
     def sidecar(self) -> Path:
@@ -62,7 +66,7 @@ class Hidden:
     """Where one variation is written before it is moved to its names; the sounds are float WAV files.
 
     music: as composed. mixed: the finished sound. audio: the music alone if it is wanted, alone: the same as scratch.
-    midi: its notes, stems: a folder for its parts, if they are wanted.
+    midi: its notes, stems: a folder for its parts, accents: what --sweeten adds, if they are wanted.
     """
 
     video: Path
@@ -73,6 +77,7 @@ class Hidden:
     alone: Path
     midi: Path | None = None
     stems: Path | None = None
+    accents: Path | None = None
 
 
 class Outputs:
@@ -153,6 +158,7 @@ class Outputs:
             alone=self.scratch(target.video, ".alone.wav"),
             midi=self.reserve(target.midi, "--midi-out") if target.midi else None,
             stems=self.reserve_folder(target.stems, "--stems-out") if target.stems else None,
+            accents=self.reserve(target.accents, "--sweeten-out") if target.accents else None,
         )
 
     def scratch(self, target: str | Path, suffix: str) -> Path:
@@ -208,11 +214,16 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
         raise OptionError(f"notes are written as MIDI; give --midi-out a name in .mid, not {output.midi_out}.")
     video = Path(output.output) if output.output else beside(path, f".scored{choose_extension(info)[0]}")
     check_container(info, video)  # before minutes are spent
-    audio, midi, stems = (Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out))
+    accents = options.music.sweeten_out
+    if accents is not None and not options.music.sweeten:
+        raise OptionError("--sweeten-out writes what --sweeten adds; give --sweeten too.")
+    if accents is not None and Path(accents).suffix.lower() != ".wav":
+        raise OptionError(f"what is added is written as WAV; give --sweeten-out a name in .wav, not {accents}.")
+    others = [Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out, accents)]
     if output.variations == 1:
-        return [Target(video, audio, midi, stems)]
+        return [Target(video, *others)]
     return [
-        Target(numbered(video, index), *(numbered(path, index) if path else None for path in (audio, midi, stems)))
+        Target(numbered(video, index), *(numbered(path, index) if path else None for path in others))
         for index in range(1, output.variations + 1)
     ]
 
@@ -354,6 +365,11 @@ def deliver(
                 piece.notes.save_midi(files.midi)
             if piece.notes is not None and files.stems:
                 piece.notes.save_stems(files.stems)
+            if options.music.sweeten:
+                from openvmas.sweetening.stem import sweeten  # whoever does not ask for it does not load it
+
+                gain, seed = options.music.sweeten_gain, options.generate.seed
+                piece.report["sweetening"] = sweeten(files.music, prepared.plan, gain, seed, files.accents)
         with stages.run("mix") as progress:
             original = None
             if prepared.speech is not None:

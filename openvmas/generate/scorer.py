@@ -152,14 +152,15 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
     return Scorer(getattr(import_module(module), name)(weights))
 
 
-def load_for(options: Options) -> Scorer:
+def load_for(options: Options, progress: Progress | None = None) -> Scorer:
     """Open what the options name: a recording or a folder of them, else the model. Raises InputError, ModelError."""
     if options.music.music is None:
         return load(options.output.model)
     if options.output.model != OutputOptions().model:
         raise OptionError("--model writes music and --music takes it from a recording; give one of the two.")
     module, name = FITTING
-    return Scorer(getattr(import_module(module), name)(options.music))
+    heard = None if progress is None else functools.partial(progress, "index")
+    return Scorer(getattr(import_module(module), name)(options.music, heard))
 
 
 def analyze(path: str | Path, progress: Progress | None = None) -> VideoAnalysis:

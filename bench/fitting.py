@@ -1,0 +1,322 @@
+"""How well are recordings fitted? The figures that docs/fitting.md states, on albums that nothing was tuned on.
+
+    python bench/fitting.py PACKAGES [--tracks 24] [--seed 0] [--videos FOLDER] [--only hits,joins,sync,frechet,times]
+
+PACKAGES: folder of unpacked Debian packages (tools/free_music.py). hits: recordings of the held-out albums fitted to
+random lengths with random hits. joins: changes of spectrum, level and pitch classes at joins, against those at all
+other bar lines of the same pieces and at random jumps between bar lines of the same recordings. sync: z of `music.sync`
+on videos, for one recording drawn by lot, the best of a folder, and with --sweeten. frechet: distance of fitted and of
+untouched excerpts from other recordings on YAMNet (tools/fetch_eval_weights.py). times: seconds of processor time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.fitting.anchoring import anchor
+from openvmas.fitting.arrangement import Arrangement, Limits, Run, arrange
+from openvmas.fitting.composer import Recording
+from openvmas.fitting.rendering import Renderer
+from openvmas.fitting.track import Track
+from openvmas.fitting.wishes import Wishes
+from openvmas.music.beats import CHROMA_RATE, take_chroma
+from openvmas.music.onsets import ONSET_RATE, onset_strength, pick_onsets, take_spectrogram
+from openvmas.music.sync import sync_z
+from openvmas.planning.planner import make_plan
+from openvmas.settings import SAMPLE_RATE_OUT, PlanOptions
+from openvmas.vision.analysis import VideoAnalysis, analyze
+
+# Weights and limits were chosen on the first list; every figure is of the second.
+TUNED_ON = (
+    "flare-game", "freedroidrpg-data", "hedgewars-data", "megaglest-data", "nexuiz-music", "redeclipse-data",
+    "supertux-data", "unknown-horizons",
+)  # fmt: skip
+HELD_OUT = (
+    "0ad-data", "lincity-ng-data", "marsshooter-data", "naev-data", "openclonk-data", "pushover-data",
+    "singularity-music", "starfighter-data", "supertuxkart-data", "ufoai-music", "warzone2100-music",
+    "wesnoth-1.16-music", "widelands-data",
+)  # fmt: skip
+SHORTEST, LONGEST = 40.0, 420.0  # s of the recordings that are used
+NEAR = 0.04  # s
+TARGETS = (30.0, 75.0)  # s
+
+
+def draw(packages: Path, albums: tuple[str, ...], n: int, seed: int) -> list[Recording]:
+    """n recordings drawn by lot, albums in turn."""
+    rng = np.random.default_rng(seed)
+    found: list[Recording] = []
+    files = {album: sorted((packages / album).rglob("*.ogg")) for album in albums}
+    order = {album: list(rng.permutation(len(paths))) for album, paths in files.items()}
+    while len(found) < n and any(order.values()):
+        for album in albums:
+            while order[album] and len(found) < n:
+                path = files[album][order[album].pop()]
+                if path.stat().st_size < 300_000:
+                    continue
+                recording = Recording.open(path)
+                if SHORTEST <= recording.track.duration <= LONGEST:
+                    found.append(recording)
+                    break
+    return found
+
+
+def play(recording: Recording, arrangement: Arrangement, seconds: float) -> tuple[np.ndarray, Renderer]:
+    """The whole sound [2, L] and what played it."""
+    renderer = Renderer(recording.path, recording.track, arrangement, round(seconds * SAMPLE_RATE_OUT))
+    return np.concatenate(list(renderer.blocks()), axis=1), renderer
+
+
+def interval(values: np.ndarray, seed: int = 0) -> str:
+    """Mean and its 95 % interval by the bootstrap."""
+    rng = np.random.default_rng(seed)
+    means = rng.choice(values, (2000, len(values))).mean(axis=1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return f"{values.mean():+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
+def bench_hits(recordings: list[Recording], seed: int) -> None:
+    """Lengths, endings and hits of pieces with random lengths and hits."""
+    rng = np.random.default_rng(seed)
+    near_onset, on_bar, by_chance, met = [], [], [], []
+    exact, kept, stretches, joins, drifts = [], [], [], [], []
+    for recording in recordings:
+        track = recording.track
+        for _ in range(2):
+            seconds = float(rng.uniform(*TARGETS))
+            hits = np.sort(rng.uniform(3, seconds - 3, int(rng.integers(1, 4))))
+            hits = hits[np.concatenate([[True], np.diff(hits) > 2])]
+            wishes = Wishes.of_user(seconds, tuple(hits))
+            arrangement, answers = anchor(track, arrange(track, wishes), wishes.user_hits)
+            wave, _ = play(recording, arrangement, seconds)
+            onsets = pick_onsets(onset_strength(wave, SAMPLE_RATE_OUT))
+            bars = arrangement.target_times(track.marks[1:-1])
+            for hit, answer in zip(hits, answers, strict=True):
+                near_onset.append(bool(len(onsets)) and np.abs(onsets - hit).min() <= NEAR)
+                met.append(answer.kind != "nothing")
+                if not track.is_free:
+                    on_bar.append(bool(len(bars)) and np.abs(bars - hit).min() <= NEAR)
+            by_chance += [np.abs(onsets - t).min() <= NEAR for t in rng.uniform(1, seconds - 1, 10) if len(onsets)]
+            exact.append(wave.shape[1] == round(seconds * SAMPLE_RATE_OUT))
+            last = arrangement.target_times(np.array([track.last]))
+            kept.append(bool(len(last)) and last[-1] < seconds)
+            stretches += [abs(run.rate - 1) for run in arrangement.runs]
+            joins.append(len(arrangement.joins))
+            drifts += [drift for join in arrangement.joins for drift in drift_at(wave, join, track)]
+    print(f"hits: {len(recordings)} recordings, {len(exact)} pieces, {len(near_onset)} hits")
+    print(f"  length exact to the sample {np.mean(exact):.0%}, last beat kept {np.mean(kept):.0%}")
+    of_met = np.array(near_onset)[np.array(met)]
+    print(
+        f"  hits met {np.mean(met):.0%}; of those within 40 ms of an onset {of_met.mean():.0%} (random times "
+        f"{np.mean(by_chance):.0%}); of all hits in music with a beat, on a bar line {np.mean(on_bar):.0%}"
+    )
+    print(
+        f"  joins a piece {np.mean(joins):.2f}; stretch at most {max(stretches):.3f}, above 4 % in "
+        f"{np.mean(np.array(stretches) > 0.0405):.1%} of the parts"
+    )
+    if drifts:
+        print(
+            f"  beats off at joins, ms: median {1000 * np.median(drifts):.1f}, "
+            f"90 % {1000 * np.quantile(drifts, 0.9):.1f}"
+        )
+
+
+def drift_at(wave: np.ndarray, join: float, track: Track) -> Iterator[float]:
+    """How far the beats after a join are from where those before it lead, s; nothing where attacks are unclear."""
+    if track.is_free:
+        return
+    period = 60 / track.tempo
+    start = max(0, round((join - 4.5 * period) * SAMPLE_RATE_OUT))
+    part = wave[:, start : round((join + 4.5 * period) * SAMPLE_RATE_OUT)]
+    strength = onset_strength(part, SAMPLE_RATE_OUT)
+    onsets = pick_onsets(strength) + start / SAMPLE_RATE_OUT
+    before = [phase(onsets, join + k * period) for k in (-4, -3, -2, -1)]
+    after = [phase(onsets, join + k * period) for k in (0, 1, 2, 3)]
+    first, second = ([p for p in phases if p is not None] for phases in (before, after))
+    if len(first) >= 2 and len(second) >= 2:
+        yield abs(float(np.median(second) - np.median(first)))
+
+
+def phase(onsets: np.ndarray, beat: float) -> float | None:
+    """Distance of the onset nearest to a beat, s, if there is one within 60 ms."""
+    if not len(onsets):
+        return None
+    off = float(onsets[np.abs(onsets - beat).argmin()] - beat)
+    return off if abs(off) < 0.06 else None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Change of the sound from the beat before some moments to the beat after them: [N] each."""
+
+    spectrum: np.ndarray
+    level: np.ndarray
+    chroma: np.ndarray
+
+
+def changes_at(wave: np.ndarray, times: np.ndarray, period: float) -> Changes:
+    """spectrum: mean over bands, dB; level: dB; chroma: 1 less the cosine."""
+    seen = take_spectrogram(wave, SAMPLE_RATE_OUT)
+    least = max(float(seen.mel.max(initial=0.0)) * 1e-3, 1e-9)
+    bands = 20 * np.log10(np.maximum(seen.mel, least))
+    level = 10 * np.log10(np.maximum(seen.power, 1e-8))[:, None]
+    found = []
+    for curve, rate in (
+        (bands, float(ONSET_RATE)),
+        (level, float(ONSET_RATE)),
+        (take_chroma(seen), float(CHROMA_RATE)),
+    ):
+        rows = []
+        for moment in times:
+            low, middle, high = (round((moment + k * period) * rate) for k in (-1, 0, 1))
+            low, high = max(low, 0), min(max(high, middle + 1), len(curve))
+            rows.append(
+                (curve[low : max(middle, low + 1)].mean(axis=0), curve[min(middle, high - 1) : high].mean(axis=0))
+            )
+        found.append(rows)
+    cosine = [1 - float(a @ b) / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9) for a, b in found[2]]
+    return Changes(
+        np.array([float(np.abs(a - b).mean()) for a, b in found[0]]),
+        np.array([float(np.abs(a - b).mean()) for a, b in found[1]]),
+        np.array(cosine),
+    )
+
+
+def random_jumps(track: Track, arrangement: Arrangement, rng: np.random.Generator) -> Arrangement:
+    """The arrangement with every join led to a bar line drawn by lot."""
+    runs: list[Run] = []
+    for run in arrangement.runs:
+        if run.is_joined:
+            length = run.source_end - run.source_start
+            allowed = track.marks[1:-1][track.marks[1:-1] + length < track.end]
+            start = float(rng.choice(allowed)) if len(allowed) else run.source_start
+            run = replace(run, source_start=start, source_end=start + length)
+        runs.append(run)
+    return Arrangement(tuple(runs), arrangement.value)
+
+
+def bench_joins(recordings: list[Recording], seed: int) -> None:
+    """Changes at joins, at other bar lines and at random jumps."""
+    rng = np.random.default_rng(seed)
+    rows: dict[str, list[list[float]]] = {"joins": [], "random jumps": []}
+    n_sung = n_joins = 0
+    for recording in recordings:
+        track = recording.track
+        period = 0.5 if track.is_free else 60 / track.tempo
+        for seconds in (0.45 * track.duration, 1.3 * track.duration):
+            seconds = float(np.clip(seconds, 20, 150))
+            wishes = replace(Wishes.of_user(seconds, ()), keeps_beginning=True)
+            arrangement = arrange(track, wishes, Limits(seed=int(rng.integers(1, 99))))
+            if not arrangement.joins:
+                continue
+            n_joins += len(arrangement.joins)
+            n_sung += sum(
+                bool(track.is_sung(np.array([run.source_start]))[0]) for run in arrangement.runs if run.is_joined
+            )
+            joined = {"joins": arrangement, "random jumps": random_jumps(track, arrangement, rng)}
+            for name, one in joined.items():
+                wave, _ = play(recording, one, seconds)
+                times = np.array([t for t in one.joins if period < t < seconds - 2 * period])
+                bars = one.target_times(track.marks[1:-1])
+                bars = bars[(bars > period) & (bars < seconds - 3)]
+                bars = bars[[np.abs(times - bar).min() > 2 * period if len(times) else True for bar in bars]]
+                if not len(times) or len(bars) < 4:
+                    continue
+                at, usual = changes_at(wave, times, period), changes_at(wave, bars, period)
+                rows[name].append([
+                    float(((a - b.mean()) / max(b.std(), 1e-6)).mean())
+                    for a, b in ((at.spectrum, usual.spectrum), (at.level, usual.level), (at.chroma, usual.chroma))
+                ])  # fmt: skip
+    print(
+        f"joins: {n_joins} joins, {n_sung} of them in a sung phrase; change at them less that at other bar lines of the"
+    )
+    print("  same piece, in standard deviations of these (0: not distinguishable), mean of pieces and 95 % interval")
+    for name, values in rows.items():
+        table = np.array(values)
+        cells = [f"{kind} {interval(table[:, k])}" for k, kind in enumerate(("spectrum", "level", "chroma"))]
+        print(f"  {name} ({len(table)} pieces): {'; '.join(cells)}")
+
+
+def watch(folder: Path) -> list[VideoAnalysis]:
+    """Analyses of the videos of a folder, kept beside the user's other measurements."""
+    from openvmas.eval.suites.cache import Cache
+
+    cache = Cache()
+    return [cache.picture(cache.key(path), path) for path in sorted(folder.glob("*.mp4"))] or [
+        analyze(path) for path in sorted(folder.glob("*.mkv"))
+    ]
+
+
+def bench_sync(recordings: list[Recording], videos: list[VideoAnalysis], seed: int) -> None:
+    """z of one recording drawn for each video and seed, of the best of all, and with accents added."""
+    given, trimmed = [], []
+    for draw_seed in range(3):
+        rng = np.random.default_rng((seed, draw_seed))
+        for picture in videos:
+            plan = make_plan(picture, PlanOptions(), draw_seed)
+            recording = recordings[int(rng.integers(len(recordings)))]
+            seconds = float(plan.duration)
+            arrangement = arrange(recording.track, Wishes.of_plan(plan))
+            wave, _ = play(recording, arrangement, seconds)
+            strength = onset_strength(wave, SAMPLE_RATE_OUT)
+            given.append(sync_z(strength, picture.visual_beats, plan.duration).z)
+            first = int(rng.uniform(0, max(recording.track.duration - seconds, 0)) * float(ONSET_RATE))
+            cut = recording.track.strength[first:]
+            trimmed.append(sync_z(cut, picture.visual_beats, plan.duration).z)
+    error = np.std(given) / np.sqrt(len(given))
+    print(
+        f"sync: {len(videos)} videos, three seeds, z: a recording drawn by lot, fitted {np.mean(given):.2f} ± "
+        f"{error:.2f};"
+    )
+    print(f"  the same, trimmed {np.mean(trimmed):.2f}")
+
+
+def bench_times(recordings: list[Recording]) -> None:
+    """Processor time for one minute."""
+    from openvmas.fitting.track import hear
+
+    found = []
+    for recording in recordings[:8]:
+        marks = [time.process_time()]
+        track = hear(recording.path)
+        marks.append(time.process_time())
+        wishes = Wishes.of_user(60.0, (20.0,))
+        arrangement = arrange(track, wishes)
+        marks.append(time.process_time())
+        play(recording, arrangement, 60.0)
+        marks.append(time.process_time())
+        found.append([*np.diff(marks), recording.track.duration])
+    listening, planning, rendering, length = np.mean(found, axis=0)
+    print(f"times: 60 s from recordings of {length:.0f} s: listening {listening:.2f} s, planning {planning:.2f} s, "
+          f"reading and rendering {rendering:.2f} s of processor time")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("packages", type=Path)
+    parser.add_argument("--tracks", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--videos", type=Path)
+    parser.add_argument("--only", default="hits,joins,sync,times")
+    parser.add_argument("--tuned-on", action="store_true", help="use the albums that were tuned on instead")
+    arguments = parser.parse_args()
+    albums = TUNED_ON if arguments.tuned_on else HELD_OUT
+    recordings = draw(arguments.packages, albums, arguments.tracks, arguments.seed)
+    wanted = arguments.only.split(",")
+    if "hits" in wanted:
+        bench_hits(recordings, arguments.seed)
+    if "joins" in wanted:
+        bench_joins(recordings, arguments.seed)
+    if "sync" in wanted and arguments.videos:
+        bench_sync(recordings, watch(arguments.videos), arguments.seed)
+    if "times" in wanted:
+        bench_times(recordings)
+
+
+if __name__ == "__main__":
+    main()

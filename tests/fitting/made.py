@@ -1,0 +1,86 @@
+"""Made songs whose beats, bars, sections and ending are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from openvmas.media.audio import write_wav
+
+RATE = 48_000
+CHORDS = ((0, 4, 7), (9, 12, 16), (5, 9, 12), (7, 11, 14))  # C, A minor, F, G, in semitones above C
+
+
+@dataclass(frozen=True)
+class Song:
+    """wave: [2, L] at RATE; bars, beats: s; end: s, where the last note has died away."""
+
+    wave: np.ndarray
+    bars: np.ndarray
+    beats: np.ndarray
+    end: float
+
+    def save(self, path: Path, rate: int = RATE, channels: int = 2) -> Path:
+        """Write it at another rate or in mono."""
+        import soxr
+
+        wave = self.wave if rate == RATE else soxr.resample(self.wave.T, RATE, rate).T
+        write_wav(path, np.ascontiguousarray(wave[:channels], dtype=np.float32), rate)
+        return path
+
+
+def make_song(
+    n_bars: int = 24, tempo: float = 120.0, per_bar: int = 4, *, ring: float = 2.0, lead: float = 0.0, seed: int = 0
+) -> Song:
+    """Drums, bass and chords in sections of eight bars of different fullness, and a last chord that rings.
+
+    ring: s, of the last chord; 0 for a song that breaks off like a loop. lead: s of silence at both ends.
+    """
+    rng = np.random.default_rng(seed)
+    beat = 60 / tempo
+    length = lead + n_bars * per_bar * beat + ring + lead
+    wave = np.zeros((2, round(length * RATE)), np.float32)
+    noise = rng.standard_normal(RATE)
+
+    def add(time: float, sound: np.ndarray, pan: float = 0.5) -> None:
+        start = round(time * RATE)
+        part = sound[: max(0, wave.shape[1] - start)]
+        wave[0, start : start + len(part)] += (1 - pan) * part
+        wave[1, start : start + len(part)] += pan * part
+
+    t = np.arange(RATE) / RATE
+    kick = 0.9 * np.sin(2 * np.pi * (50 * t + 8 * (1 - np.exp(-t * 40)))) * np.exp(-t * 14)
+    snare = 0.35 * noise * np.exp(-t * 22)
+    hat = 0.12 * np.diff(noise, prepend=0.0) * np.exp(-t * 70)
+    for bar in range(n_bars):
+        section = bar // 8 % 2
+        chord = CHORDS[(bar + section) % 4]
+        for k in range(per_bar):
+            time = lead + (bar * per_bar + k) * beat
+            add(time, kick * (1.0 if k == 0 else 0.5 * (k == 2 and per_bar == 4)))
+            if k % 2 == 1 or (k and per_bar == 3):
+                add(time, snare, 0.6)
+            add(time, hat, 0.3)
+            add(time + beat / 2, hat * (1 + section), 0.7)
+            add(time, note(36 + chord[0], 0.9 * beat, 0.3))
+        for degree in chord:
+            add(lead + bar * per_bar * beat, note(60 + degree, 0.95 * per_bar * beat, 0.10 + 0.06 * section), 0.4)
+    if ring:
+        time = lead + n_bars * per_bar * beat
+        add(time, kick)
+        for degree in (-24, 0, 4, 7):
+            add(time, note(60 + degree, ring, 0.2, decay=6.0 / ring))
+    bars = lead + np.arange(n_bars + 1) * per_bar * beat
+    beats = lead + np.arange(n_bars * per_bar + 1) * beat
+    wave *= 0.6 / np.abs(wave).max()
+    return Song(wave, bars, beats, length - lead)
+
+
+def note(pitch: float, seconds: float, level: float, decay: float = 2.0) -> np.ndarray:
+    """A plucked tone with four partials."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    frequency = 440 * 2 ** ((pitch - 69) / 12)
+    tone = sum(np.sin(2 * np.pi * frequency * k * t) / k for k in (1, 2, 3, 4))
+    return level * tone * np.exp(-t * decay) * np.clip(t / 0.004, 0, 1) * np.clip((seconds - t) / 0.02, 0, 1)
