@@ -27,7 +27,7 @@ from openvmas.settings import GROUPS, GenerateOptions, Options, PlanOptions
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
 
-ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "plan")
+ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
 RESUMED = frozenset({"data", "eval", "train"})  # groups of commands that go on where they were stopped
@@ -88,7 +88,7 @@ def score(videos: tuple[str, ...], workers: int, quiet: bool, **values: Any) -> 
         score_one(videos[0], chosen, quiet)
         return 0
     for name in ONE_VIDEO_ONLY:
-        if getattr(options.output, name) is not None:
+        if options.flat().get(name) is not None:
             raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
     from openvmas.cli.batch import score_many
 

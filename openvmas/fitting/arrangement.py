@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from openvmas.fitting.track import Track, strongest_near
+from openvmas.fitting.track import CELLS, N_BANDS, Track, strongest_near
 from openvmas.fitting.wishes import SPEECH_STEP, Wishes
 from openvmas.music.onsets import ONSET_RATE, moving_mean
 
@@ -30,9 +30,11 @@ BORDER_WEIGHT, BORDER_REACH = 0.5, 0.15  # standard deviations; s
 ENERGY_WEIGHT, ENERGY_SCALE = 0.8, 8.0  # standard deviations of a whole piece that is ENERGY_SCALE LU off
 ORDINARY_ENERGY, ENERGY_SPAN = 0.73, 22.0  # of plans: 0.73 is the recording's own loudness, 1 is 6 LU above it
 SPEECH_WEIGHT = 0.5
-TASTE = 2.0  # standard deviations that other seeds like or dislike passages of four bars by
+REPEAT_COST = 3.0  # of playing only bars that another arrangement played
+ALTERNATIVES = 12  # seeds that give other arrangements; then they begin again
 STRETCH_WEIGHT = 0.1  # standard deviations for the greatest stretch
 JOIN, UNLIKE, BACKWARD = 0.25, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
+EXCESS = 0.25  # cost of a standard deviation of change beyond that of usual bar lines
 OFF_PHRASE = (0.0, 0.3, 0.15, 0.3)  # of a join that leaves the count of four bars
 N_JOINS = 14  # places that a bar line may be joined to
 BEGINNING = 1.5  # cost of leaving the recording's beginning out where there is no picture to lay it under
@@ -193,10 +195,22 @@ class _Table:
 def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arrangement:
     """The best arrangement of a recording for what is asked."""
     limits = limits or Limits()
+    used = np.zeros(len(track.marks) - 1)
+    found = _arrange_once(track, wishes, limits, used)
+    middles = (track.marks[1:] + track.marks[:-1]) / 2
+    for _ in range(limits.seed % ALTERNATIVES):  # each asks for what those before it left out
+        for run in found.runs:
+            used += (middles > run.source_start) & (middles < run.source_end)
+        found = _arrange_once(track, wishes, limits, used)
+    return found
+
+
+def _arrange_once(track: Track, wishes: Wishes, limits: Limits, used: np.ndarray) -> Arrangement:
+    """The best arrangement; used: how often each bar was heard in others, [N]."""
     forbidden = set(limits.forbidden)
     found: Arrangement | None = None
     for _ in range(MOST_TRIALS):
-        table = _lay_table(track, wishes, limits, frozenset(forbidden))
+        table = _lay_table(track, wishes, limits, frozenset(forbidden), used)
         table.solve()
         rate, frame, bar, value = _best_start(track, wishes, table)
         if value < NEVER / 2 and found is not None:
@@ -211,7 +225,9 @@ def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arran
     return found
 
 
-def _lay_table(track: Track, wishes: Wishes, limits: Limits, forbidden: frozenset[tuple[int, int]]) -> _Table:
+def _lay_table(
+    track: Track, wishes: Wishes, limits: Limits, forbidden: frozenset[tuple[int, int]], used: np.ndarray
+) -> _Table:
     bars = len(track.marks) - 1
     n_target = round(float(wishes.duration) * FPS)
     tail = max(0.0, track.end - track.ring_start)
@@ -221,7 +237,7 @@ def _lay_table(track: Track, wishes: Wishes, limits: Limits, forbidden: frozense
     starts = np.rint((track.marks - track.marks[0])[None, :] / rates[:, None] * FPS).astype(int)
     lengths = np.maximum(np.diff(starts, axis=1), 1)
     before = int(lengths.max())
-    gains = _gains(track, wishes, limits, rates, lengths, before, n_target + after)
+    gains = _gains(track, wishes, used, rates, lengths, before, n_target + after)
     targets, costs = find_joins(track, limits, forbidden)
     ends = np.full(before + n_target + after + 1, NEVER)
     frames = np.arange(len(ends)) - before - n_target  # after the picture's end
@@ -255,7 +271,7 @@ def accents(track: Track) -> np.ndarray:
 
 
 def _gains(
-    track: Track, wishes: Wishes, limits: Limits, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
+    track: Track, wishes: Wishes, used: np.ndarray, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
 ) -> np.ndarray:
     """Value of playing each bar from each frame on: [R, before + n_frames, N] float32."""
     n_bars, longest = lengths.shape[1], int(lengths.max())
@@ -282,9 +298,7 @@ def _gains(
     gains -= (STRETCH_WEIGHT * (np.abs(rates - 1) / 0.04)[:, None] * share)[:, None, :].astype(np.float32)
     times = (np.arange(gains.shape[1]) - before) / FPS
     inside = (times >= 0) & (times < float(wishes.duration))
-    if limits.seed:  # another taste: some passages of the recording count more than others
-        liking = np.repeat(np.random.default_rng(limits.seed).normal(size=n_bars // 4 + 1), 4)[:n_bars]
-        gains += (TASTE * liking[None] * share)[:, None, :].astype(np.float32)
+    gains -= (REPEAT_COST * used[None] * share)[:, None, :].astype(np.float32)
     if wishes.energy is not None:
         level = np.clip((np.interp(times, *wishes.energy) - ORDINARY_ENERGY) * ENERGY_SPAN, -12, 6)
         level = level - level[inside].mean() if inside.any() else level
@@ -397,13 +411,27 @@ def join_costs(track: Track) -> np.ndarray:
     squared = (flat.astype(np.float64) ** 2).sum(axis=1)
     distance = np.maximum(squared[:, None] + squared[None, :] - 2 * flat.astype(np.float64) @ flat.T, 0)
     usual = max(float(np.median(distance[np.triu_indices(len(distance), 2)])) if len(distance) > 2 else 1.0, 1e-6)
-    cost = JOIN + UNLIKE * distance / usual
+    cost = JOIN + UNLIKE * distance / usual + EXCESS * excess_of_change(track.described)
     skipped = np.arange(len(cost))[None, :] - np.arange(len(cost))[:, None]
     if not track.is_free:
         cost += np.array(OFF_PHRASE)[skipped % 4]
     cost += BACKWARD * (skipped < 0)
     np.fill_diagonal(cost, -NEVER)
     return cost
+
+
+def excess_of_change(described: np.ndarray) -> np.ndarray:
+    """How much more the bands change from the beat before one mark to the beat after another than at bar lines.
+
+    In standard deviations of the changes at the recording's own bar lines, from 0 to 3: [N + 1, N + 1].
+    """
+    bands = described[:, :, :N_BANDS].astype(np.float32)
+    before, after = bands[:, CELLS - 2 : CELLS].mean(axis=1), bands[:, CELLS : CELLS + 2].mean(axis=1)
+    own = np.abs(after - before).mean(axis=1)[1:-1]
+    change = np.stack([np.abs(after - row).mean(axis=1) for row in before])
+    if not len(own):
+        return np.zeros_like(change)
+    return np.clip((change - np.median(own)) / max(float(own.std()), 1e-6), 0, 3)
 
 
 def _best_start(track: Track, wishes: Wishes, table: _Table) -> tuple[int, int, int, float]:

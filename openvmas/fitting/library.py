@@ -75,7 +75,7 @@ class Choice:
 
 @dataclass
 class Library:
-    """The recordings of a folder. skipped: name → why a file was left out. used: hashes of the last used, newest first."""
+    """The recordings of a folder. skipped: name → why a file was left out. used: hashes of those used, newest first."""
 
     folder: Path
     entries: list[Entry] = field(default_factory=list)

@@ -34,7 +34,7 @@ from openvmas.music.onsets import (
 from openvmas.music.speech import HOP, find_classes
 from openvmas.music.speech import SAMPLE_RATE as SPEECH_RATE
 
-VERSION = 1  # of what is kept; a change makes the cache forget
+VERSION = 2  # of what is kept; a change makes the cache forget
 MAX_HOURS = 3.0
 PART = 600.0  # s of a long recording that are heard at once
 FREE_TIME = 0.35  # confidence of the beat below which a recording counts as free of one

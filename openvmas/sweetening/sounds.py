@@ -11,6 +11,7 @@ import numpy as np
 from openvmas.settings import SAMPLE_RATE_OUT
 
 RATE = SAMPLE_RATE_OUT
+DRIVE = 2.2  # of the saturation
 
 
 def clock(seconds: float) -> np.ndarray:
@@ -50,6 +51,8 @@ def finished(sound: np.ndarray, tail: float = 0.02) -> np.ndarray:
     n = min(round(tail * RATE), sound.shape[1])
     sound = sound.copy()
     sound[:, sound.shape[1] - n :] *= np.linspace(1, 0, n)
+    # A little saturation makes a struck sound loud without a high peak, as tape and compressors do.
+    sound = np.tanh(DRIVE * sound / max(float(np.abs(sound).max()), 1e-9))
     return (sound / max(float(np.abs(sound).max()), 1e-9)).astype(np.float32)
 
 

@@ -28,7 +28,7 @@ PER_SECOND = 0.5  # moments that get a sound, at most, on average
 LEAST = 0.3  # of the strongest moment's strength
 GREAT, MIDDLE = 0.25, 0.65  # shares of the moments, the strongest first, that get large and middle sounds
 LEAD_APART = 5.0  # s between risers or swells
-LEVELS = {"great": 1.5, "middle": -1.0, "small": -4.0}  # dB against the music around
+LEVELS = {"great": 1.0, "middle": -1.5, "small": -4.0}  # dB against the music around
 LEAD_LEVEL = -9.0  # dB of a riser or swell against the music before its moment
 LOWEST_LEVEL = -38.0  # LUFS: in silence sounds are not made as faint as it
 AROUND = (1.5, 0.5)  # s before and after a moment that are the music around it
@@ -45,6 +45,7 @@ class Cue:
     kind: str
     level: float
     lead: float = 0.0
+    is_great: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def place_cues(plan: ScorePlan, beat: float, gain_db: float, seed: int) -> list[
         size = "great" if is_great else "middle" if rank[id(hit)] < MIDDLE else "small"
         level = LEVELS[size] + gain_db
         if size == "great":
-            cues.append(Cue(hit.time, "impact", level))
+            cues.append(Cue(hit.time, "impact", level, is_great=True))
             if rng.random() < 0.6:
                 cues.append(Cue(hit.time, "sub_drop" if rng.random() < 0.5 else "cymbal", level - 5))
             lead = beat * int(rng.choice([2, 4]))
@@ -115,7 +116,7 @@ def make_sound(cue: Cue, key: Key, rng: np.random.Generator) -> np.ndarray:
     root = 32.703 * 2 ** (key.tonic / 12)  # C1 up to B1
     root = root if root > 38 else root * 2
     if cue.kind == "impact":
-        return sounds.impact(rng, root, 0.9 if cue.level >= 0 else 0.45)
+        return sounds.impact(rng, root, 0.9 if cue.is_great else 0.45)
     if cue.kind == "low_hit":
         return sounds.low_hit(rng, root * (1.0 if rng.random() < 0.6 else 1.498))
     if cue.kind == "cymbal":
