@@ -18,7 +18,10 @@ import numpy as np
 from openvmas.errors import OpenVMASError
 from openvmas.files import write_npz
 from openvmas.fitting.mood import WEIGHTS
-from openvmas.fitting.track import hear
+from openvmas.fitting import track
+from openvmas.media.audio import read_audio_blocks
+from openvmas.music.analysis import to_lufs
+from openvmas.music.onsets import ANALYSIS_RATE, moving_mean, pick_onsets
 
 ALBUMS = (
     "ardentryst", "berusky2-data", "colobot-common-sounds", "davegnukem-data", "fillets-ng-data", "flare-game",
@@ -27,6 +30,8 @@ ALBUMS = (
 )  # fmt: skip
 COLUMNS = {"valence": "valence", "energy": "arousal", "danceability": "danceability", "acousticness": "acousticness"}
 RIDGE = 20.0
+EXCERPT = (5, 50)  # s of each recording that are heard
+SINGING = -2  # the trait of singing, which the shipped weights leave out: the albums have too little of it
 
 
 def read(table: Path, packages: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,12 +47,27 @@ def read(table: Path, packages: Path, n: int) -> tuple[np.ndarray, np.ndarray]:
         if row is None or len(traits) >= n:
             continue
         try:
-            traits.append(hear(path).traits)
+            traits.append(hear_excerpt(path))
         except OpenVMASError as error:
             print(f"left out: {error}")
             continue
         wanted.append([float(row[column]) for column in COLUMNS])
     return np.array(traits), np.array(wanted)
+
+
+def hear_excerpt(path: Path) -> np.ndarray:
+    """The traits of 45 s of a recording. Raises InputError."""
+    blocks, n = [], 0
+    for block in read_audio_blocks(path, ANALYSIS_RATE, 1, ANALYSIS_RATE):
+        blocks.append(block[0])
+        n += block.shape[1]
+        if n >= EXCERPT[1] * ANALYSIS_RATE:
+            break
+    heard = track._hear_part(np.concatenate(blocks)[EXCERPT[0] * ANALYSIS_RATE :], 0.0)
+    level = to_lufs(moving_mean(heard.power.astype(np.float64), 5, 5))
+    found = track.traits(heard, level, pick_onsets(heard.strength))
+    found[SINGING] = 0
+    return found
 
 
 def solve(traits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,6 +76,7 @@ def solve(traits: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
     inputs = np.clip((traits - mean) / scale, -3, 3)
     outputs = (labels - labels.mean(axis=0)) / labels.std(axis=0)
     weights = np.linalg.solve(inputs.T @ inputs + RIDGE * np.eye(inputs.shape[1]), inputs.T @ outputs)
+    scale[SINGING], weights[SINGING] = 1.0, 0.0
     return {
         "names": np.array(list(COLUMNS.values())), "mean": mean.astype(np.float32), "scale": scale.astype(np.float32),
         "weights": weights.astype(np.float32), "bias": np.zeros(len(COLUMNS), np.float32),
