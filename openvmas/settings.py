@@ -87,7 +87,8 @@ class MusicOptions:
 
     music: str | None = option(
         None,
-        "Fit this recording to the picture instead of writing music; of a folder, the recording that fits best.",
+        "Fit this recording to the picture instead of writing music; of a folder (or `free`, "
+        "the recordings that come with OpenVMAS), the one that fits best.",
         metavar="PATH",
         is_later=True,
         is_local=True,

@@ -17,8 +17,8 @@ import numpy as np
 
 from openvmas.errors import OpenVMASError
 from openvmas.files import write_npz
-from openvmas.fitting.mood import WEIGHTS
 from openvmas.fitting import track
+from openvmas.fitting.mood import WEIGHTS
 from openvmas.media.audio import read_audio_blocks
 from openvmas.music.analysis import to_lufs
 from openvmas.music.onsets import ANALYSIS_RATE, moving_mean, pick_onsets

@@ -17,7 +17,7 @@ from openvmas.condition import Condition
 from openvmas.errors import OptionError
 from openvmas.fitting.anchoring import Answer, anchor
 from openvmas.fitting.arrangement import Arrangement, Limits, arrange
-from openvmas.fitting.library import Entry, Library, rank
+from openvmas.fitting.library import FREE, Entry, Library, rank
 from openvmas.fitting.licence import Credits, read_credits
 from openvmas.fitting.rendering import Join, Renderer
 from openvmas.fitting.track import Track, digest, listen
@@ -28,6 +28,7 @@ from openvmas.pretrained import Weights
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, MusicOptions
 from openvmas.timeline import Clock
 
+FREE_NAME = "free"  # of the recordings that come with the package
 N_SHOWN = 3  # recordings of a folder that reports tell the reasons of
 SPAN = re.compile(r"\s*([\d:.]+)\s*-\s*([\d:.]+)\s*")
 
@@ -41,9 +42,9 @@ class Recording:
     sha256: str
 
     @classmethod
-    def open(cls, path: str | Path) -> Recording:
-        """Raises InputError."""
-        return cls(Path(path), listen(path), digest(path))
+    def open(cls, path: str | Path, cache: Path | None = None) -> Recording:
+        """cache: as for `track.listen`. Raises InputError."""
+        return cls(Path(path), listen(path, cache), digest(path))
 
 
 class FittingComposer(Composer):
@@ -94,7 +95,7 @@ class LibraryComposer(Composer):
         self._describe(chosen)
         if self.has_memory:
             self.library.remember(chosen)
-        piece = fit(Recording.open(self.library.path(chosen)), wishes)
+        piece = fit(Recording.open(self.library.path(chosen), self.library.cache), wishes)
         piece.report["choices"] = [
             {
                 "file": choice.entry.name, "value": round(choice.value, 2), "place": round(choice.place, 2),
@@ -108,6 +109,8 @@ class LibraryComposer(Composer):
 def open_music(options: MusicOptions, progress: Callable[[float], None] | None = None) -> Composer:
     """The composer for what the options name. Raises InputError, OptionError."""
     path = Path(str(options.music))
+    if str(options.music) == FREE_NAME and not path.exists():
+        return LibraryComposer(Library.open(FREE, progress), options)
     if path.is_dir():
         return LibraryComposer(Library.open(path, progress), options)
     return FittingComposer(Recording.open(path), options)

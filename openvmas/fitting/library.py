@@ -27,6 +27,8 @@ from openvmas.planning.schema import ScorePlan
 from openvmas.processes.threads import ThreadPool
 
 INDEX = ".openvmas-music.npz"
+FREE = Path(__file__).parent / "free"  # the recordings that come with the package: tools/build_starter_library.py
+HEARD = "heard"  # folder in FREE with what was heard in them
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"}
 CURVE_RATE = 50  # values per second of the accent curve
 CURVE_SCALE = 25.0  # of its values as whole numbers: 5 standard deviations are 125
@@ -100,6 +102,11 @@ class Library:
         """The file of an entry."""
         return self.folder / entry.name
 
+    @property
+    def cache(self) -> Path | None:
+        """Where what was heard of its recordings is kept; None for the user's cache."""
+        return FREE / HEARD if self.folder == FREE else None
+
     def remember(self, entry: Entry) -> None:
         """Note that a recording was used, so that others have their turn."""
         self.used = [entry.sha256, *(sha for sha in self.used if sha != entry.sha256)][:REMEMBERED]
@@ -107,8 +114,9 @@ class Library:
 
     def _places(self) -> tuple[Path, ...]:
         """Where the index lies: beside the music, or in the user's cache where the folder cannot be written."""
-        name = f"{abs(hash_text(str(self.folder.resolve()))):016x}.npz"
-        return self.folder / INDEX, cache_folder() / "libraries" / name
+        name = f"{hash_text(str(self.folder.resolve())):016x}.npz"
+        places = self.folder / INDEX, cache_folder() / "libraries" / name
+        return places[1:] if self.folder == FREE else places  # an installed package is not written to
 
     def _load(self) -> None:
         for place in self._places():
@@ -166,7 +174,7 @@ class Library:
             try:
                 sha = digest(path)
                 old = by_content.get(sha)
-                found = _renamed(old, name, stamp) if old is not None else describe(name, path, stamp, sha)
+                found = _renamed(old, name, stamp) if old else describe(name, path, stamp, sha, self.cache)
             except OpenVMASError as error:
                 found = str(error)
             done += 1
@@ -232,12 +240,13 @@ def _renamed(entry: Entry, name: str, stamp: str) -> Entry:
     return Entry(**{**facts, "name": name, "stamp": stamp})
 
 
-def describe(name: str, path: Path, stamp: str, sha256: str) -> Entry:
+def describe(name: str, path: Path, stamp: str, sha256: str, cache: Path | None = None) -> Entry:
     """Hear a recording for the index. Raises InputError."""
-    track = listen(path)
+    track = listen(path, cache)
     axes = axes_of(track)
-    tags = read_credits(path).tags
-    words = " ".join([*Path(name).with_suffix("").parts, *(tags.get(tag, "") for tag in ("title", "genre", "comment"))])
+    credits = read_credits(path)
+    said = [credits.tags.get(tag, "") for tag in ("title", "genre", "comment")]
+    words = " ".join([*Path(name).with_suffix("").parts, *said, credits.words])
     for axis, value in parse_text(words.replace("_", " ").replace("-", " ")).axes.items():
         axes[AXES.index(axis)] = value
     return Entry(

@@ -18,7 +18,10 @@ TAGS = ("title", "artist", "album", "date", "genre", "license", "copyright", "co
 
 @dataclass(frozen=True)
 class Credits:
-    """title, artist, licence, source: "" where nothing says. tags: of the file. files: texts or data beside it."""
+    """title, artist, licence, source: "" where nothing says. tags: of the file. files: texts or data beside it.
+
+    words: for its mood and style, from NAME.license.json.
+    """
 
     title: str
     artist: str
@@ -26,6 +29,7 @@ class Credits:
     source: str
     tags: dict[str, str]
     files: dict[str, Any]
+    words: str = ""
 
     def __str__(self) -> str:
         """Title and maker, as far as they are known."""
@@ -73,5 +77,5 @@ def read_credits(path: Path) -> Credits:
 
     return Credits(
         said("title", "name"), said("artist", "author", "creator"), said("licence", "license", "copyright"),
-        said("source", "url"), tags, files,
+        said("source", "url"), tags, files, str(stated.get("words", "")),
     )  # fmt: skip

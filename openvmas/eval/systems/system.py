@@ -1,8 +1,8 @@
 """The interface of systems, which take a silent picture and give sound, and the specs that name them.
 
 A spec is KIND or KIND:OPTIONS, as `ours`, `ours:candidates=1:guidance=2`, `folder:DIR`, or the name or path of a file
-of systems/*.toml. The classes are in `eval.systems.baselines`, `eval.systems.composers`, `eval.systems.library` and
-`eval.systems.external_systems`.
+of systems/*.toml. The classes are in `eval.systems.baselines`, `eval.systems.composers`, `eval.systems.library`,
+`eval.systems.fitted` and `eval.systems.external_systems`.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ KINDS: dict[str, str] = {  # classes in `openvmas.eval.systems`, each imported w
     "musicgen": "composers.MusicGen",
     "retrieval": "library.RetrievedTrack",
     "random": "library.RandomTrack",
+    "fitted": "fitted.FittedTrack",
+    "trimmed": "fitted.TrimmedTrack",
     "reference": "baselines.Reference",
     "codec": "baselines.CodecCopy",
     "click": "baselines.Click",
