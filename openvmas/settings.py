@@ -100,6 +100,13 @@ class MusicOptions:
         is_later=True,
         is_local=True,
     )
+    music_from: str | None = option(
+        None,
+        "Let another program or server write the music, by its contract in TOML (docs/fitting.md), then fit it.",
+        metavar="PATH",
+        is_later=True,
+        is_local=True,
+    )
     sweeten: bool = option(
         False, "Add impacts, cymbals, risers and sub drops, in key, at your hits and the strongest cuts.", is_later=True
     )

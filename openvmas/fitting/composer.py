@@ -108,6 +108,12 @@ class LibraryComposer(Composer):
 
 def open_music(options: MusicOptions, progress: Callable[[float], None] | None = None) -> Composer:
     """The composer for what the options name. Raises InputError, OptionError."""
+    if options.music_from is not None:
+        if options.music is not None:
+            raise OptionError("--music takes a recording and --music-from has one written; give one of the two.")
+        from openvmas.fitting.generators import open_contract  # it builds on this module
+
+        return open_contract(options.music_from)
     path = Path(str(options.music))
     if str(options.music) == FREE_NAME and not path.exists():
         return LibraryComposer(Library.open(FREE, progress), options)

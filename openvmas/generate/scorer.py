@@ -153,11 +153,11 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
 
 
 def load_for(options: Options, progress: Progress | None = None) -> Scorer:
-    """Open what the options name: a recording or a folder of them, else the model. Raises InputError, ModelError."""
-    if options.music.music is None:
+    """Open what the options name: recordings or another generator, else the model. Raises InputError, ModelError."""
+    if options.music.music is None and options.music.music_from is None:
         return load(options.output.model)
     if options.output.model != OutputOptions().model:
-        raise OptionError("--model writes music and --music takes it from a recording; give one of the two.")
+        raise OptionError("--model writes music, --music and --music-from take it from elsewhere; give one of them.")
     module, name = FITTING
     heard = None if progress is None else functools.partial(progress, "index")
     return Scorer(getattr(import_module(module), name)(options.music, heard))

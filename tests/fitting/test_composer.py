@@ -57,7 +57,7 @@ def test_fit_writes_exactly_the_length(folder, capsys):
         (["fit", "song.wav", "-o", "x.mp3"], "written as WAV"),
         (["fit", "song.wav", "--music-keep", "40-20"], "0:20-0:40"),
         (["fit", "song.wav", "--music-keep", "0:20-9:40"], "ends after the recording"),
-        (["score", "clip.mp4", "--music", "song.wav", "--model", "symbolic"], "one of the two"),
+        (["score", "clip.mp4", "--music", "song.wav", "--model", "symbolic"], "give one of them"),
         (["score", "clip.mp4", "--music", "empty"], "holds no music"),
         (["score", "clip.mp4", "--music", "song.wav", "--sweeten-out", "x.wav"], "give --sweeten too"),
     ],

@@ -1,0 +1,290 @@
+"""Music that another program or server writes to a request made from the plan, judged, then fitted like a recording.
+
+The contract is a TOML file (docs/fitting.md); none of these programs or their weights come with OpenVMAS.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import itertools
+import json
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, STYLE_AXES, Condition
+from openvmas.errors import InputError, ModelError, OptionError
+from openvmas.files import atomic_path, cache_folder
+from openvmas.fitting.composer import Recording, fit
+from openvmas.fitting.library import asked_axes
+from openvmas.fitting.track import Track
+from openvmas.fitting.wishes import Wishes
+from openvmas.generate.piece import Composer, Piece
+from openvmas.media.audio import read_audio, write_wav
+from openvmas.music.onsets import onset_strength
+from openvmas.planning.schema import ScorePlan
+from openvmas.pretrained import Weights, find_weights
+from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, option, read_table, read_toml
+
+LONGER = 1.3  # length that is asked, of the picture's
+NAMED = 0.4  # value of an axis from which its word is in the caption
+TRIALS = 3  # requests, the first included, until something usable comes
+CLIPPED = 0.002  # share of samples at full scale that is heard
+DYING_DB = 12.0  # fall from the first half to the second, without the last tenth
+TEMPO_OFF = 0.06  # share that the tempo may be off the grid's, or its half or double
+STUCK = 0.995  # correlation of one second with the next all through, from which music hangs
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A program or a server that writes music. Words in braces are filled in from the request."""
+
+    kind: str = option("command", "How music is asked for.", choices=("command", "http"))
+    program: tuple[str, ...] = option(tuple, "Command: the program and its arguments.")
+    url: str | None = option(None, "Http: where the request is sent.")
+    body: str | None = option(None, "Http: the request, as JSON.")
+    audio: str = option("response", "Http: where the sound is: `response`, or the dotted name of base64 or a URL.")
+    seconds: float = option(900.0, "Time limit for one request, s.", min=1, max=86_400)
+    retries: int = option(1, "Http: how often a request that failed is sent again.", min=0, max=10)
+    name: str = option("another generator", "Name in reports.")
+    licence: str = option("not stated", "Licence of what it writes, for reports.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: a caption, the length in s, tempo in BPM, key, seed, and perhaps a sketch to follow."""
+
+    text: str
+    seconds: float
+    tempo: float
+    key: str
+    seed: int
+    sketch: str = ""
+
+    def fill(self, text: str, out: str) -> str:
+        """The text with every {word} that is known replaced."""
+        words = {
+            "text": self.text, "seconds": f"{self.seconds:g}", "tempo": f"{self.tempo:.0f}", "key": self.key,
+            "seed": str(self.seed), "sketch": self.sketch, "out": out,
+        }  # fmt: skip
+        for word, value in words.items():
+            text = text.replace("{" + word + "}", value)
+        return text
+
+
+def open_generator(path: Path) -> Generator:
+    """The contract in a TOML file. Raises InputError, OptionError."""
+    found = read_table(Generator, read_toml(path, "the contract of a generator in TOML"), str(path))
+    if found.kind == "command" and not any("{out}" in part for part in found.program):
+        raise OptionError(f"{path}: program must be a list of arguments with {{out}}, the file that it writes.")
+    if found.kind == "http" and not (found.url and found.url.startswith(("http://", "https://"))):
+        raise OptionError(f"{path}: url must begin with http:// or https://, not {found.url!r}.")
+    if found.kind == "http":
+        try:
+            json.loads(found.body or "{}")
+        except ValueError as error:
+            raise OptionError(f"{path}: body is not JSON ({error}); correct it.") from error
+    return found
+
+
+def write_caption(plan: ScorePlan | None) -> str:
+    """A caption in the order that such models were trained on: genre, mood, instruments, tempo."""
+    if plan is None:
+        return "instrumental music"
+    asked = asked_axes(plan)
+    value = dict(zip(AXES, asked, strict=True))
+    words = []
+    for axes in (STYLE_AXES, FEELING_AXES, INSTRUMENT_AXES):
+        named = sorted((axis for axis in axes if value[axis] >= NAMED), key=lambda axis: -value[axis])[:3]
+        words += [axis.replace("_", "-") for axis in named]
+    if abs(value["valence"]) >= NAMED:
+        words.append("uplifting" if value["valence"] > 0 else "dark")
+    if abs(value["arousal"]) >= NAMED:
+        words.append("energetic" if value["arousal"] > 0 else "calm")
+    own = [text for text in (plan.text, plan.mood) if text]
+    words = [*own, *words, "instrumental"]
+    if plan.tempo:
+        words.append(f"{plan.tempo:.0f} BPM")
+    return ", ".join(dict.fromkeys(words))
+
+
+class GeneratedMusic(Composer):
+    """Asks a generator for music and fits it; what came for the same request is kept in the cache."""
+
+    def __init__(self, path: Path) -> None:
+        self.generator, self.path = open_generator(path), path
+        self._content = path.read_bytes()
+        sha256 = hashlib.sha256(self._content).hexdigest()
+        self.weights = Weights(self.generator.name, "1", self.generator.licence, path.parent, {}, sha256)
+
+    def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
+        """A piece from the first answer that is usable. Raises ModelError where none is."""
+        wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
+        tempo = plan.tempo if plan is not None else 0.0
+        request = Request(
+            write_caption(plan), round(LONGER * float(wishes.duration), 1), tempo, "", options.seed
+        )  # fmt: skip
+        said: list[str] = []
+        for trial in range(TRIALS):
+            asked = replace(request, seed=(options.seed + 1000 * trial) % 2**31)
+            sound = self._sound(asked, condition, plan)
+            recording = Recording.open(sound)
+            fault = judge(sound, recording.track, asked)
+            if not fault:
+                piece = fit(recording, wishes)
+                piece.report["generator"] = {
+                    "name": self.generator.name, "text": asked.text, "seed": asked.seed, "asked_again": said,
+                }  # fmt: skip
+                return piece
+            said.append(fault)
+        raise ModelError(
+            f"{self.generator.name} gave nothing usable in {TRIALS} trials ({'; '.join(said)}); "
+            f"change its request in {self.path}, or leave out --music-from."
+        )
+
+    def _sound(self, request: Request, condition: Condition, plan: ScorePlan | None) -> Path:
+        """The file of an answer, asked for if there is none yet."""
+        parts = [self._content.decode("utf-8", "replace"), repr(request)]
+        key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+        target = cache_folder() / "generated" / f"{key}.wav"
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(target, ".wav") as hidden:
+                if any("{sketch}" in part for part in (*self.generator.program, self.generator.body or "")):
+                    sketch = hidden.with_suffix(".sketch.wav")
+                    write_sketch(sketch, condition, plan, request.seed)
+                    try:
+                        self._ask(replace(request, sketch=str(sketch)), hidden)
+                    finally:
+                        sketch.unlink(missing_ok=True)
+                else:
+                    self._ask(request, hidden)
+        return target
+
+    def _ask(self, request: Request, out: Path) -> None:
+        ask: Callable[[Generator, Request, Path], None] = (
+            run_program if self.generator.kind == "command" else send_request
+        )
+        ask(self.generator, request, out)
+
+
+def write_sketch(path: Path, condition: Condition, plan: ScorePlan | None, seed: int) -> None:
+    """A rendering of the composer by rule, for generators that follow one."""
+    from openvmas.symbolic.composer import SymbolicComposer
+
+    composer = SymbolicComposer(find_weights("symbolic"))
+    write_wav(path, composer.compose(condition, plan, GenerateOptions(seed=seed)), SAMPLE_RATE_OUT)
+
+
+def run_program(generator: Generator, request: Request, out: Path) -> None:
+    """Run a program that writes `out`. Raises ModelError."""
+    command = [request.fill(part, str(out)) for part in generator.program]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=generator.seconds, check=False)
+    except OSError as error:
+        raise ModelError(
+            f"{command[0]} cannot be run ({error.strerror}); correct `program` of {generator.name}."
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ModelError(
+            f"{generator.name} took longer than {generator.seconds:g} s; raise `seconds` of its contract."
+        ) from error
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise ModelError(
+            f"{generator.name} failed with code {done.returncode} ({lines[-1] if lines else 'it said nothing'}); "
+            "run its program by hand."
+        )
+    if not out.is_file() or not out.stat().st_size:
+        raise ModelError(f"{generator.name} wrote no sound to {{out}}; correct `program` of its contract.")
+
+
+def send_request(generator: Generator, request: Request, out: Path) -> None:
+    """Send a request to a server and write the sound of its answer to `out`. Raises ModelError."""
+    body = json.dumps(_filled(json.loads(generator.body or "{}"), request, str(out))).encode()
+    answer = _fetch(generator, str(generator.url), body)
+    if generator.audio != "response":
+        try:
+            value: Any = json.loads(answer)
+            for name in generator.audio.split("."):
+                value = value[int(name)] if isinstance(value, list) else value[name]
+            if not isinstance(value, str):
+                raise TypeError
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            raise ModelError(
+                f"the answer of {generator.name} has no {generator.audio}; correct `audio` of its contract."
+            ) from error
+        if value.startswith(("http://", "https://", "/")):
+            answer = _fetch(generator, urllib.parse.urljoin(str(generator.url), value), None)
+        else:
+            try:
+                answer = base64.b64decode(value.partition("base64,")[2] or value, validate=True)
+            except binascii.Error as error:
+                raise ModelError(f"{generator.audio} of {generator.name} is neither base64 nor a URL.") from error
+    out.write_bytes(answer)
+
+
+def _filled(value: Any, request: Request, out: str) -> Any:
+    """A JSON value with its texts filled; a text that was nothing but a number's place becomes the number."""
+    if isinstance(value, dict):
+        return {key: _filled(part, request, out) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, request, out) for part in value]
+    if value in ("{seconds}", "{tempo}", "{seed}"):
+        return json.loads(request.fill(value, out))
+    return request.fill(value, out) if isinstance(value, str) else value
+
+
+def _fetch(generator: Generator, url: str, body: bytes | None) -> bytes:
+    last = ""
+    for _ in range(generator.retries + 1):
+        sent = urllib.request.Request(url, body, {"Content-Type": "application/json"} if body is not None else {})
+        try:
+            with urllib.request.urlopen(sent, timeout=generator.seconds) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as error:
+            last = f"it answered {error.code} {error.reason}"
+        except (OSError, ValueError) as error:
+            last = str(getattr(error, "reason", error))
+    raise ModelError(f"{generator.name} at {url} gave nothing ({last}); see whether its server runs.")
+
+
+def judge(path: Path, track: Track, request: Request) -> str:
+    """What makes a sound unusable, or "": silence is refused when it is heard."""
+    wave = read_audio(path, 24_000).wave
+    if float((np.abs(wave) >= 0.999).mean()) > CLIPPED:
+        return "it was clipped"
+    if track.end - track.start < 0.5 * request.seconds:
+        return f"only {track.end - track.start:.0f} of {request.seconds:.0f} s had sound"
+    level = track.energy[: max(2, int(len(track.energy) * 0.9))]
+    half = len(level) // 2
+    if level[:half].mean() - level[half:].mean() > DYING_DB:
+        return "it died away"
+    strength = onset_strength(wave, 24_000)
+    seconds = strength[: len(strength) // 100 * 100].reshape(-1, 100)
+    if len(seconds) > 4:
+        pairs = [np.corrcoef(a, b)[0, 1] for a, b in itertools.pairwise(seconds) if a.std() and b.std()]
+        if pairs and float(np.median(pairs)) > STUCK:
+            return "it hung in a loop of a second"
+    if request.tempo and not track.is_free and track.tempo:
+        octaves = np.log2(track.tempo / request.tempo)
+        if abs(octaves - np.rint(octaves)) > np.log2(1 + TEMPO_OFF):
+            return f"its tempo was {track.tempo:.0f} instead of {request.tempo:.0f} BPM"
+    return ""
+
+
+def open_contract(name: str) -> GeneratedMusic:
+    """The generator of a TOML file. Raises InputError."""
+    path = Path(name)
+    if not path.is_file():
+        raise InputError(f"{name} is not there; give --music-from the TOML file of a generator (docs/fitting.md).")
+    return GeneratedMusic(path)
