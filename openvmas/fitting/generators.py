@@ -101,7 +101,7 @@ def write_caption(plan: ScorePlan | None) -> str:
     if plan is None:
         return "instrumental music"
     asked = asked_axes(plan)
-    value = dict(zip(AXES, asked, strict=True))
+    value: dict[str, float] = {axis: float(number) for axis, number in zip(AXES, asked, strict=True)}
     words = []
     for axes in (STYLE_AXES, FEELING_AXES, INSTRUMENT_AXES):
         named = sorted((axis for axis in axes if value[axis] >= NAMED), key=lambda axis: -value[axis])[:3]
