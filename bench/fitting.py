@@ -5,13 +5,13 @@
 PACKAGES: folder of unpacked Debian packages (tools/free_music.py). hits: recordings of the held-out albums fitted to
 random lengths with random hits. joins: changes of spectrum, level and pitch classes at joins, against those at all
 other bar lines of the same pieces and at random jumps between bar lines of the same recordings. sync: z of `music.sync`
-on videos, for one recording drawn by lot, the best of a folder, and with --sweeten. frechet: distance of fitted and of
-untouched excerpts from other recordings on YAMNet (tools/fetch_eval_weights.py). times: seconds of processor time.
+on videos, for one recording drawn by lot, the best of a folder, and with --sweeten. times: seconds of processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,14 +22,18 @@ import numpy as np
 from openvmas.fitting.anchoring import anchor
 from openvmas.fitting.arrangement import Arrangement, Limits, Run, arrange
 from openvmas.fitting.composer import Recording
+from openvmas.fitting.library import Library, rank
 from openvmas.fitting.rendering import Renderer
 from openvmas.fitting.track import Track
 from openvmas.fitting.wishes import Wishes
+from openvmas.media.audio import map_wav, write_wav
 from openvmas.music.beats import CHROMA_RATE, take_chroma
 from openvmas.music.onsets import ONSET_RATE, onset_strength, pick_onsets, take_spectrogram
 from openvmas.music.sync import sync_z
 from openvmas.planning.planner import make_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, PlanOptions
+from openvmas.sweetening.stem import sweeten
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
 # Weights and limits were chosen on the first list; every figure is of the second.
@@ -252,28 +256,52 @@ def watch(folder: Path) -> list[VideoAnalysis]:
     ]
 
 
-def bench_sync(recordings: list[Recording], videos: list[VideoAnalysis], seed: int) -> None:
-    """z of one recording drawn for each video and seed, of the best of all, and with accents added."""
-    given, trimmed = [], []
+def bench_sync(recordings: list[Recording], videos: list[VideoAnalysis], folder: Path | None, seed: int) -> None:
+    """z of one recording drawn for each video and seed, of the best of a folder, and of both with --sweeten."""
+    found: dict[str, list[float]] = {"drawn by lot, trimmed": [], "drawn by lot, fitted": [], "fitted, sweetened": []}
+    library = Library.open(folder) if folder else None
+    if library is not None:
+        library.used = []
+        found |= {"best of the folder, fitted": [], "best, fitted, sweetened": []}
+    chosen = set()
     for draw_seed in range(3):
         rng = np.random.default_rng((seed, draw_seed))
         for picture in videos:
             plan = make_plan(picture, PlanOptions(), draw_seed)
+            wishes, seconds = Wishes.of_plan(plan), float(plan.duration)
             recording = recordings[int(rng.integers(len(recordings)))]
-            seconds = float(plan.duration)
-            arrangement = arrange(recording.track, Wishes.of_plan(plan))
-            wave, _ = play(recording, arrangement, seconds)
-            strength = onset_strength(wave, SAMPLE_RATE_OUT)
-            given.append(sync_z(strength, picture.visual_beats, plan.duration).z)
             first = int(rng.uniform(0, max(recording.track.duration - seconds, 0)) * float(ONSET_RATE))
             cut = recording.track.strength[first:]
-            trimmed.append(sync_z(cut, picture.visual_beats, plan.duration).z)
-    error = np.std(given) / np.sqrt(len(given))
-    print(
-        f"sync: {len(videos)} videos, three seeds, z: a recording drawn by lot, fitted {np.mean(given):.2f} ± "
-        f"{error:.2f};"
-    )
-    print(f"  the same, trimmed {np.mean(trimmed):.2f}")
+            found["drawn by lot, trimmed"].append(sync_z(cut, picture.visual_beats, plan.duration).z)
+            wave, _ = play(recording, arrange(recording.track, wishes), seconds)
+            measure_both(found, "drawn by lot, fitted", "fitted, sweetened", wave, picture, plan, draw_seed)
+            if library is not None and draw_seed == 0:
+                entry = rank(library, wishes, plan)[0].entry
+                chosen.add(entry.name)
+                best = Recording.open(library.path(entry), library.cache)
+                wave, _ = play(best, arrange(best.track, wishes), seconds)
+                names = ("best of the folder, fitted", "best, fitted, sweetened")
+                measure_both(found, *names, wave, picture, plan, draw_seed)
+    print(f"sync: {len(videos)} videos, z and its standard error")
+    for name, values in found.items():
+        print(f"  {name}: {np.mean(values):.2f} ± {np.std(values) / np.sqrt(len(values)):.2f} ({len(values)})")
+    if library is not None:
+        print(f"  the folder has {len(library.entries)} recordings, of which {len(chosen)} were chosen")
+
+
+def measure_both(
+    found: dict[str, list[float]], plain: str, added: str, wave: np.ndarray, picture: VideoAnalysis, plan: ScorePlan,
+    seed: int,
+) -> None:  # fmt: skip
+    """Add z of a wave, and of the same with --sweeten."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "music.wav"
+        write_wav(path, wave, SAMPLE_RATE_OUT)
+        sweeten(path, plan, 0.0, seed)
+        sweetened = np.array(map_wav(path)[0])
+    for name, sound in ((plain, wave), (added, sweetened)):
+        strength = onset_strength(sound, SAMPLE_RATE_OUT)
+        found[name].append(sync_z(strength, picture.visual_beats, plan.duration).z)
 
 
 def bench_times(recordings: list[Recording]) -> None:
@@ -302,6 +330,7 @@ def main() -> None:
     parser.add_argument("--tracks", type=int, default=24)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--videos", type=Path)
+    parser.add_argument("--folder", type=Path, help="recordings of which the best is taken")
     parser.add_argument("--only", default="hits,joins,sync,times")
     parser.add_argument("--tuned-on", action="store_true", help="use the albums that were tuned on instead")
     arguments = parser.parse_args()
@@ -313,7 +342,7 @@ def main() -> None:
     if "joins" in wanted:
         bench_joins(recordings, arguments.seed)
     if "sync" in wanted and arguments.videos:
-        bench_sync(recordings, watch(arguments.videos), arguments.seed)
+        bench_sync(recordings, watch(arguments.videos), arguments.folder, arguments.seed)
     if "times" in wanted:
         bench_times(recordings)
 
