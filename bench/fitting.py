@@ -1,6 +1,6 @@
 """How well are recordings fitted? The figures that docs/fitting.md states, on albums that nothing was tuned on.
 
-    python bench/fitting.py PACKAGES [--tracks 24] [--seed 0] [--videos FOLDER] [--only hits,joins,sync,frechet,times]
+    python bench/fitting.py PACKAGES [--tracks 24] [--seed 0] [--videos FOLDER] [--only hits,joins,sync,times]
 
 PACKAGES: folder of unpacked Debian packages (tools/free_music.py). hits: recordings of the held-out albums fitted to
 random lengths with random hits. joins: changes of spectrum, level and pitch classes at joins, against those at all
@@ -304,6 +304,24 @@ def measure_both(
         found[name].append(sync_z(strength, picture.visual_beats, plan.duration).z)
 
 
+def write_pieces(recordings: list[Recording], videos: list[VideoAnalysis], folder: Path, seed: int) -> None:
+    """The same recordings fitted, sweetened and trimmed, as WAV files for bench/fad.py."""
+    for name in ("fitted", "sweetened", "trimmed"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    for number, recording in enumerate(recordings * 3):
+        picture = videos[number % len(videos)]
+        plan = make_plan(picture, PlanOptions(), seed)
+        seconds = float(plan.duration)
+        wave, _ = play(recording, arrange(recording.track, Wishes.of_plan(plan)), seconds)
+        for name in ("fitted", "sweetened"):
+            write_wav(folder / name / f"{number}.wav", wave, SAMPLE_RATE_OUT)
+        sweeten(folder / "sweetened" / f"{number}.wav", plan, 0.0, seed)
+        start = float(rng.uniform(0, max(recording.track.duration - seconds, 0)))
+        whole = Arrangement((Run(0.0, start, start + seconds, 1.0),), 0.0)
+        write_wav(folder / "trimmed" / f"{number}.wav", play(recording, whole, seconds)[0], SAMPLE_RATE_OUT)
+
+
 def bench_times(recordings: list[Recording]) -> None:
     """Processor time for one minute."""
     from openvmas.fitting.track import hear
@@ -331,6 +349,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--videos", type=Path)
     parser.add_argument("--folder", type=Path, help="recordings of which the best is taken")
+    parser.add_argument("--write", type=Path, help="folder for pieces that bench/fad.py compares")
     parser.add_argument("--only", default="hits,joins,sync,times")
     parser.add_argument("--tuned-on", action="store_true", help="use the albums that were tuned on instead")
     arguments = parser.parse_args()
@@ -343,6 +362,8 @@ def main() -> None:
         bench_joins(recordings, arguments.seed)
     if "sync" in wanted and arguments.videos:
         bench_sync(recordings, watch(arguments.videos), arguments.folder, arguments.seed)
+    if arguments.write and arguments.videos:
+        write_pieces(recordings, watch(arguments.videos), arguments.write, arguments.seed)
     if "times" in wanted:
         bench_times(recordings)
 

@@ -13,7 +13,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -212,8 +212,13 @@ class Options:
             item.name: getattr(getattr(self, name), item.name)
             for name, group in GROUPS.items()
             for item in fields(group)
-            if not item.metadata.get("is_later") or getattr(getattr(self, name), item.name) != item.default
+            if not item.metadata.get("is_later") or getattr(getattr(self, name), item.name) != default_of(item)
         }
+
+
+def default_of(item: Field[Any]) -> Any:
+    """The default of a field, made anew where it is mutable."""
+    return item.default if item.default_factory is MISSING else item.default_factory()
 
 
 class ValueType(NamedTuple):

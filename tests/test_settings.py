@@ -93,3 +93,8 @@ def test_options_are_those_of_the_fields() -> None:
     _, text = run("--help")
     assert "Number of layers. [default: 3]" in " ".join(text.split())
     assert "--sugar" not in text
+
+
+def test_options_added_later_are_told_only_where_they_are_used() -> None:
+    assert "music_keep" not in Options.of().flat() and "like" not in Options.of().flat()
+    assert Options.of(music_keep=("0:20-0:40",)).flat()["music_keep"] == ("0:20-0:40",)
