@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from openvmas.cli.options import as_arguments, given, options_of
 from openvmas.errors import InputError, OptionError
-from openvmas.settings import option, read_table, read_toml
+from openvmas.settings import Options, option, read_table, read_toml
 
 
 @dataclass(frozen=True)
