@@ -86,27 +86,17 @@ class MusicOptions:
     """Settings of music that is not written but taken: recordings of the user's, or what another generator wrote."""
 
     music: str | None = option(
-        None,
-        "Fit this recording to the picture instead of writing music; of a folder (or `free`, "
-        "the recordings that come with OpenVMAS), the one that fits best.",
-        metavar="PATH",
-        is_later=True,
-        is_local=True,
-    )
+        None, "Fit this recording to the picture instead of writing music; of a folder (or `free`, the recordings that "
+        "come with OpenVMAS), the one that fits best.", metavar="PATH", is_later=True, is_local=True,
+    )  # fmt: skip
     music_keep: tuple[str, ...] = option(
-        tuple,
-        "A span of the recording that must be played whole, as 0:20-0:40; may be given several times.",
-        metavar="SPAN",
-        is_later=True,
-        is_local=True,
-    )
+        tuple, "A span of the recording that must be played whole, as 0:20-0:40; may be given several times.",
+        metavar="SPAN", is_later=True, is_local=True,
+    )  # fmt: skip
     music_from: str | None = option(
-        None,
-        "Let another program or server write the music, by its contract in TOML (docs/fitting.md), then fit it.",
-        metavar="PATH",
-        is_later=True,
-        is_local=True,
-    )
+        None, "Let another program or server write the music, by its contract in TOML (docs/fitting.md), then fit it.",
+        metavar="PATH", is_later=True, is_local=True,
+    )  # fmt: skip
     sweeten: bool = option(
         False, "Add impacts, cymbals, risers and sub drops, in key, at your hits and the strongest cuts.", is_later=True
     )

@@ -75,3 +75,11 @@ def fit(
     click.echo(f"{target}: {seconds:.2f} s of {piece.report['summary']}; ending: {piece.report['ending']}")
     click.echo(piece.report["reason"])
     return 0
+
+
+def note_music(composed: dict[str, Any]) -> None:
+    """Say of music that was taken why, and whom to thank."""
+    for place, choice in enumerate(composed.get("choices", ()), 1):
+        click.echo(f"{place}. {choice['file']} ({choice['value']:.1f}): {'; '.join(choice['reasons'])}", err=True)
+    click.echo(composed["reason"], err=True)
+    click.echo(composed["track"]["attribution"] or composed["track"]["rights"], err=True)

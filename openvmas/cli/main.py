@@ -105,19 +105,10 @@ def score_one(video: str, chosen: dict[str, Any], quiet: bool) -> None:
         results = model.score_variations(video, progress, **chosen)
     for result in results:
         click.echo(describe(result))
-        note_music(result.report["composer"], quiet)
+        if "track" in result.report["composer"] and not quiet:
+            from openvmas.cli.fit import note_music
 
-
-def note_music(composed: dict[str, Any], quiet: bool) -> None:
-    """Say of music that was taken why, and whom to thank."""
-    if quiet:
-        return
-    for place, choice in enumerate(composed.get("choices", ()), 1):
-        click.echo(f"{place}. {choice['file']} ({choice['value']:.1f}): {'; '.join(choice['reasons'])}", err=True)
-    track = composed.get("track", {})
-    if track:
-        click.echo(composed["reason"], err=True)
-        click.echo(track["attribution"] or track["rights"], err=True)
+            note_music(result.report["composer"])
 
 
 def describe(result: ScoreResult) -> str:
