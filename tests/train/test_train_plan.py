@@ -69,7 +69,7 @@ def test_what_is_counted_is_what_a_step_does(counted):
     decoder = decoder_flops(DECODER_PRESETS["debug"], 200)
     # Told and untold, forward and twice as much back; the rest, much at this size, is video encoder and condition.
     assert 6 * decoder < counted.flops < 12 * decoder
-    batch = 8 * 4 * 200 + 8 + 4 * (200 * (15 + 70 + 1 + 4) + 8 * 16 + 1)
+    batch = 8 * 4 * 200 + 2 * 8 + 4 * (200 * (15 + 70 + 1 + 4) + 8 * 16 + 1)
     assert counted.tensor_bytes == batch
     # At the least: every layer's input, and its hidden layer, twice (told, untold).
     assert counted.activation_bytes > 2 * 4 * 200 * (2 * 4 * 32 + 2 * 2 * 64)

@@ -104,7 +104,7 @@ def change_project(
     """Give a project another name, or keep settings with it."""
     settings = None
     if sent.settings is not None:
-        settings = json.dumps(check_options(sent.settings, ("plan", "generate", "mix")))
+        settings = json.dumps(check_options(sent.settings, schemas.SETTABLE))
     projects.change(studio.database, "projects", project["id"], name=sent.name, settings=settings)
     return show(studio, owner, project["id"])
 

@@ -25,11 +25,14 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
+SETTABLE = ("plan", "generate", "mix")  # groups of options that a page may set
+
+
 class OptionInfo(BaseModel):
     """An option as the page shows it."""
 
     name: str
-    group: Literal["plan", "generate", "mix"]
+    group: Literal["plan", "generate", "mix"]  # SETTABLE
     type: Literal["number", "integer", "boolean", "text", "numbers"]
     default: float | bool | str | list[float] | None
     min: float | None
@@ -73,7 +76,7 @@ if TYPE_CHECKING:
     JobOptions = ProjectSettings = RequestBody
 else:
     JobOptions = options_body("JobOptions", "generate", "mix")
-    ProjectSettings = options_body("ProjectSettings", "plan", "generate", "mix")
+    ProjectSettings = options_body("ProjectSettings", *SETTABLE)
 
 
 def check_options(sent: BaseModel, groups: Collection[str]) -> dict[str, Any]:
@@ -94,8 +97,9 @@ def check_options(sent: BaseModel, groups: Collection[str]) -> dict[str, Any]:
 def describe_options() -> list[OptionInfo]:
     """All options that can be set for a project or a job, with their ranges."""
     made: list[OptionInfo] = []
-    for name, group in GROUPS.items():
-        for item in offered(group) if name != "output" else ():
+    for name in SETTABLE:
+        group = GROUPS[name]
+        for item in offered(group):
             kind, _, is_tuple = value_type(item, group)
             default = list(item.default_factory()) if is_tuple else item.default  # type: ignore[misc]
             low, high = item.metadata.get("min"), item.metadata.get("max")
