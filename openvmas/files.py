@@ -51,7 +51,7 @@ def hidden_name(suffix: str = "", target: str = "") -> str:
 
 
 def cache_folder() -> Path:
-    """What may be deleted at any time lies here: the environment variable OPENVMAS_CACHE or ~/.cache/openvmas."""
+    """The folder of files that may be deleted at any time: OPENVMAS_CACHE of the environment or ~/.cache/openvmas."""
     return Path(os.environ.get("OPENVMAS_CACHE") or Path.home() / ".cache" / "openvmas")
 
 

@@ -252,7 +252,7 @@ class Extra(NamedTuple):
 
 
 def missing_extra(error: Exception) -> Extra | None:
-    """What is not installed where an import failed for want of a package of an extra; None for any other error."""
+    """Find the package, and its extra, for want of which an import failed; None for any other error."""
     if not isinstance(error, ModuleNotFoundError):
         return None
     package = (error.name or "").partition(".")[0]
@@ -261,7 +261,7 @@ def missing_extra(error: Exception) -> Extra | None:
 
 
 def what_is_left(arguments: Sequence[str]) -> str:
-    """What an interrupted command leaves behind: long ones keep finished work and go on with it."""
+    """Say what an interrupted command leaves behind: long ones keep finished work and go on with it."""
     if arguments[:1] and arguments[0] in RESUMED:
         return "finished work stays, and the same command goes on with it"
     return "nothing was left behind"

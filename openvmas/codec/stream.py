@@ -87,7 +87,7 @@ class CodecStream:
         return copy(self)
 
     def rest(self) -> np.ndarray:
-        """What would follow if no more codes came: [L] float32. The stream stays where it is."""
+        """The sound that would follow if no more codes came: [L] float32. The stream stays where it is."""
         ahead = self._engine.decode_frames(self._codes)[self._context :] if self._ahead is None else self._ahead
         return self.fork()._overlap_add(ahead).astype(np.float32)
 

@@ -73,7 +73,7 @@ def anchor(track: Track, arrangement: Arrangement, hits: np.ndarray) -> tuple[Ar
 
 
 def _candidates(track: Track, arrangement: Arrangement, hit: float) -> list[_Candidate]:
-    """What could answer a hit, in the target's time."""
+    """A moment that could answer a hit, in the target's time."""
     beats, bars = track.beats, track.marks[1:-1]
     half = (beats[1:] + beats[:-1]) / 2 if len(beats) > 1 and not track.is_free else np.zeros(0)
     peaks = np.flatnonzero(track.strength >= 2.0)

@@ -101,7 +101,7 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the arrangement may not do, from the user.
+    """Limits that the user sets to the arrangement.
 
     kept: spans of the recording (s) that must be played whole; dropped: spans that must not be heard. forbidden: pairs
     of bar lines that are not joined. joins: whether there may be any. seed: another one gives another arrangement.
@@ -259,7 +259,7 @@ def _tempos(bars: int, n_frames: int, is_free: bool) -> np.ndarray:
 
 
 def accents(track: Track) -> np.ndarray:
-    """How much each moment of a recording is an accent among its neighbours, in standard deviations of the whole: [T].
+    """Strength of each moment as an accent among its neighbours, in standard deviations of the whole recording: [T].
 
     At ONSET_RATE. Strong against what is around, since a passage full of onsets meets every moment and means none.
     """
@@ -340,7 +340,7 @@ def _add_moments(gains: np.ndarray, answer: np.ndarray, times: np.ndarray, weigh
 
 
 def user_answer(track: Track) -> np.ndarray:
-    """How well each moment of a recording answers a moment of the user, 1 on a bar line: [T] at ONSET_RATE."""
+    """Fitness of each moment of a recording for a moment of the user, 1 on a bar line: [T] at ONSET_RATE."""
     n = len(track.strength)
     onsets = np.flatnonzero(track.strength >= 2.0) / float(ONSET_RATE)
     answer = np.zeros(n)
@@ -400,7 +400,7 @@ def _near_end(cost: np.ndarray) -> np.ndarray:
 
 
 def join_costs(track: Track) -> np.ndarray:
-    """What leaving each bar line (rows) for another (columns) costs: [N + 1, N + 1].
+    """Costs of leaving each bar line (rows) for another (columns): [N + 1, N + 1].
 
     What would have come is compared with what comes, and what was with what would have been before it, half beat by
     half beat: bands, pitch classes and level.
@@ -421,7 +421,7 @@ def join_costs(track: Track) -> np.ndarray:
 
 
 def excess_of_change(described: np.ndarray) -> np.ndarray:
-    """How much more the bands change from the beat before one mark to the beat after another than at bar lines.
+    """Excess of change in the bands from the beat before one mark to the beat after another than at bar lines.
 
     In standard deviations of the changes at the recording's own bar lines, from 0 to 3: [N + 1, N + 1].
     """

@@ -183,7 +183,7 @@ def summarize(recording: Recording, credits: Credits, joins: Sequence[Join]) -> 
 
 
 def explain(track: Track, answers: Sequence[Answer], joins: Sequence[Join], stretch: float) -> str:
-    """How the recording was fitted, in a sentence or two for the user."""
+    """Say in a sentence or two how the recording was fitted."""
     how = "no join" if not joins else "one join" if len(joins) == 1 else f"{len(joins)} joins"
     tempo = f"{100 * stretch:.1f} % off its own tempo at most" if stretch > 5e-4 else "at its own tempo"
     words = [f"It was laid where its accents are wanted, {tempo}, with {how}."]

@@ -61,7 +61,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: a caption, the length in s, tempo in BPM, key, seed, and perhaps a sketch to follow."""
+    """A request: a caption, the length in s, tempo in BPM, key, seed, and perhaps a sketch to follow."""
 
     text: str
     seconds: float
@@ -259,7 +259,7 @@ def _fetch(generator: Generator, url: str, body: bytes | None) -> bytes:
 
 
 def judge(path: Path, track: Track, request: Request) -> str:
-    """What makes a sound unusable, or "": silence is refused when it is heard."""
+    """The fault that makes a sound unusable, or "": silence is refused when it is heard."""
     wave = read_audio(path, 24_000).wave
     if float((np.abs(wave) >= 0.999).mean()) > CLIPPED:
         return "it was clipped"

@@ -291,7 +291,7 @@ def rank(library: Library, wishes: Wishes, plan: ScorePlan | None, exclude: Sequ
 
 
 def reasons(entry: Entry, place: float, mood: float, energy: float, octaves: float, tempo: float) -> tuple[str, ...]:
-    """What speaks for a recording and against it, the strongest first."""
+    """Reasons for a recording and against it, the strongest first."""
     found = [
         (PLACE_WEIGHT * abs(place - 2.0), f"its accents meet the picture's ({place:.1f} deviations above chance)"),
         (MOOD_WEIGHT * abs(mood), "its mood is the one asked for" if mood > 0 else "its mood is another"),
@@ -335,7 +335,7 @@ class PlaceMatcher:
 
 
 def asked_axes(plan: ScorePlan | None) -> np.ndarray:
-    """What a plan asks on the semantic axes, its sections weighted by their length: [len(AXES)], 0 where nothing."""
+    """Semantic axes that a plan asks for, its sections weighted by their length: [len(AXES)], 0 where nothing."""
     asked = np.zeros(len(AXES))
     if plan is None:
         return asked

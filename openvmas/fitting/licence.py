@@ -1,4 +1,4 @@
-"""What a recording says of its maker and licence, by its tags and by files beside it."""
+"""Maker and licence of a recording, by its tags and by files beside it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recording is like on the plan's semantic axes, as far as its sound alone says it."""
+"""A recording on the plan's semantic axes, as far as its sound alone says it."""
 
 from __future__ import annotations
 

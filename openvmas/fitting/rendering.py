@@ -256,7 +256,7 @@ class Renderer:
         began = run.start * SAMPLE_RATE_OUT
 
         def drift(at: float, shift: int) -> float:
-            """How far the recording is behind its place at a sample of the target, samples."""
+            """The recording's lag behind its place at a sample of the target, samples."""
             return origin + (at - began) * rate - (at + shift)
 
         sign = 1 if rate > 1 else -1

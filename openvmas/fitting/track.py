@@ -123,7 +123,7 @@ _HALF = ("strength", "energy", "novelty", "described")
 
 
 def listen(path: str | Path, cache: Path | None = None) -> Track:
-    """What there is to know of a recording: kept in `cache` (the user's, if left out) by content, or heard now.
+    """Everything known of a recording: kept in `cache` (the user's, if left out) by content, or heard now.
 
     Raises InputError where it cannot be read or is silent.
     """
@@ -314,7 +314,7 @@ def describe_marks(heard: Heard, marks: np.ndarray, period: float, level: np.nda
 
 
 def mark_novelty(described: np.ndarray) -> np.ndarray:
-    """How much the four marks from each on differ from the four before (Foote 2000), 1 for the greatest: [N + 1]."""
+    """Difference of the four marks from each on from the four before (Foote 2000), 1 for the greatest: [N + 1]."""
     whole = described.mean(axis=1).astype(np.float64)
     whole = whole - whole.mean(axis=0)
     change = checkerboard(whole, 4)

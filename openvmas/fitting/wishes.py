@@ -41,7 +41,7 @@ class Wishes:
 
     @classmethod
     def of_plan(cls, plan: ScorePlan, speech: np.ndarray | None = None) -> Wishes:
-        """What a plan asks."""
+        """The wishes of a plan."""
         times = np.array([hit.time for hit in plan.hits])
         strengths = np.array([hit.strength for hit in plan.hits])
         is_user = np.array([hit.source == "user" for hit in plan.hits], bool)
@@ -59,7 +59,7 @@ class Wishes:
 
     @classmethod
     def of_condition(cls, condition: Condition) -> Wishes:
-        """What a condition asks where there is no plan."""
+        """The wishes of a condition where there is no plan."""
         rate = float(condition.rate)
         steps = np.flatnonzero(condition.events.accents > 0)
         heights = condition.events.accents[steps].astype(np.float64)

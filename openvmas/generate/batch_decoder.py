@@ -373,7 +373,7 @@ class BatchDecoder:
         self.log_likelihood = np.concatenate([likelihood for _, likelihood in done])
 
     def _next_vectors(self, n: int) -> np.ndarray:
-        """What the branches are conditioned on at the next n steps: [n, branches, D]."""
+        """Vectors that condition the branches at the next n steps: [n, branches, D]."""
         found = np.empty((n, *self._vectors.shape), np.float32)
         for step in range(n):
             # After the last step of the condition only the later codebooks are finished.

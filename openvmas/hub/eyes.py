@@ -82,7 +82,7 @@ class Eyes:
         return np.concatenate(found)
 
     def judge(self, pictures: np.ndarray) -> np.ndarray:
-        """What pictures ask for, [F, len(AXES)] in [-2, 2]: see `axes_of`."""
+        """Axes that pictures ask for, [F, len(AXES)] in [-2, 2]: see `axes_of`."""
         return axes_of(self.likeness(pictures))
 
     def watch(self, path: str | Path) -> tuple[np.ndarray, np.ndarray]:

@@ -311,7 +311,7 @@ def parse_mood(mood: str | None) -> TextCondition:
 
 
 def describe_text(text: str | None) -> str:
-    """What is understood of a text, in words: "calm, piano, no drums, 72 BPM; not understood: 'Tokyo'"."""
+    """Say in words what is understood of a text: "calm, piano, no drums, 72 BPM; not understood: 'Tokyo'"."""
     parsed = parse_text(text)
     said = describe_axes(parsed.axes)
     for axis in parsed.denied:

@@ -149,7 +149,7 @@ class ScorePlan:
 
     @functools.cached_property
     def heard(self) -> str:
-        """What is understood of the user's words: "calm, piano, no drums, 72 BPM; not understood: 'Tokyo'", or ""."""
+        """The user's words as they are understood: "calm, piano, no drums, 72 BPM; not understood: 'Tokyo'", or ""."""
         whole = describe_text(", ".join(filter(None, [self.text, self.mood])))
         sections = [describe_text(section.text) for section in self.sections]
         own = [f"section {i}: {said}" for i, said in enumerate(sections, start=1) if said]

@@ -43,7 +43,7 @@ def parse_mood(mood: str | None) -> TextCondition:
 
 
 def describe_text(text: str | None) -> str:
-    """What is understood of a text (`lexicon.describe_text`), or ""."""
+    """Say what is understood of a text (`lexicon.describe_text`), or ""."""
     if not text:
         return ""
     from openvmas.planning import lexicon

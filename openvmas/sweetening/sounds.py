@@ -42,7 +42,7 @@ def glide(start: float, end: float, fall: float, seconds: float) -> np.ndarray:
 
 
 def both(mono: np.ndarray) -> np.ndarray:
-    """The same in both channels: [2, n]."""
+    """A mono wave in both channels: [2, n]."""
     return np.stack([mono, mono])
 
 

@@ -50,7 +50,7 @@ class Cue:
 
 @dataclass(frozen=True)
 class Added:
-    """What was added. cues: in order of time; key, tempo: of the music, as heard."""
+    """A record of what was added. cues: in order of time; key, tempo: of the music, as heard."""
 
     cues: tuple[Cue, ...]
     key: str

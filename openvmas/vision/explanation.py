@@ -25,7 +25,7 @@ def explain(analysis: VideoAnalysis, start: float, end: float) -> list[str]:
 
 
 def summarize(analysis: VideoAnalysis, start: float, end: float) -> str:
-    """What is seen in a span and what it asks for, in a few words: "sea, dim, slow: calm, tender, ambient"."""
+    """A few words on what is seen in a span and what it asks for: "sea, dim, slow: calm, tender, ambient"."""
     values, mapping = cues(analysis, start, end), read_mapping()
     # Things before looks, each the strongest first; light and pace are said once.
     order = sorted(mapping.rules, key=lambda rule: (rule.cue not in mapping.concepts, -abs(values[rule.cue])))

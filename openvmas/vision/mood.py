@@ -126,7 +126,7 @@ def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, flo
 
 
 def add_rules(learned: dict[str, float], values: dict[str, float]) -> dict[str, float]:
-    """What the head says (axis → standard deviations) with what the rules add to it for these cues."""
+    """Values of the head (axis → standard deviations) with what the rules add to it for these cues."""
     total = dict.fromkeys(AXES, 0.0) | learned
     for rule in read_mapping().rules:
         for axis, weight in rule.effects.items():

@@ -1,4 +1,4 @@
-"""What few files cannot say: how far halves of the reference lie apart, and whether any test can find anything.
+"""Limits of small sets of files: how far halves of the reference lie apart, and whether any test can find anything.
 
 A distance between sets depends on how many files there are as much as on what they sound like, and a test on six clips
 cannot be significant among a hundred. Pages say both beside the figures.
@@ -43,7 +43,10 @@ def halves(reference: MeasuredFolder) -> Interval | None:
 
 
 def about_patches(used: Mapping[str, tuple[int, int]]) -> str:
-    """How sounds are prepared for distances, variety and tags. used: set → (patches that count, all that sound)."""
+    """One sentence on how sounds are prepared for distances, variety and tags.
+
+    used: set → (patches that count, all that sound).
+    """
     cut = [f"{name} {n:,} of {of:,}" for name, (n, of) in used.items() if n < of]
     return (
         f"Before it is embedded, every sound is brought to {LEVEL:g} dB (RMS), so levels do not count; patches below "
@@ -60,7 +63,7 @@ def count_patches(folder: MeasuredFolder) -> tuple[int, int]:
 
 
 def about_reference(n_files: int, own: Mapping[str, Interval]) -> str:
-    """What the size of the reference means for distances from it. own: `halves` by the embedder's name."""
+    """One sentence on the size of the reference and distances from it. own: `halves` by the embedder's name."""
     said = [f"{item.value:.3g} ({item.low:.3g} to {item.high:.3g}) by {name}" for name, item in own.items()]
     text = f"The reference has {n_files} file{'s' * (n_files != 1)}"
     if said:

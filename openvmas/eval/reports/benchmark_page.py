@@ -144,7 +144,7 @@ def set_tables(result: RunResult) -> list[str]:
 
 
 def cautions(result: RunResult) -> list[str]:
-    """What the numbers of clips mean for distances and tests, where there is something to say."""
+    """Sentences on what the numbers of clips mean for distances and tests, where there is something to say."""
     found = [small_samples.about_tests(result.pairs.values())]
     if result.reference is not None and result.embedders:
         own = {label(embedder): item for embedder, item in result.reference.halves.items()}

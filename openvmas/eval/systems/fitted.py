@@ -70,7 +70,7 @@ class FittedTrack(System):
 
 
 class TrimmedTrack(FittedTrack):
-    """The same recording from its beginning on, cut to length."""
+    """Music that plays the recording from its beginning on, cut to length."""
 
     says = "the real track of the library that `fitted` chooses, from its beginning on, cut to length and faded out"
     known = frozenset()

@@ -113,7 +113,7 @@ def open_spans(plan: ScorePlan) -> list[tuple[float, float]]:
 
 
 def part_of(spans: list[tuple[float, float]]) -> dict[str, Any]:
-    """What of a take is written anew, as its row keeps it."""
+    """The spans of a take that are written anew, as its row keeps them."""
     spans = [(round(start, 4), round(end, 4)) for start, end in spans]
     return {"start": spans[0][0], "end": spans[-1][1], "spans": spans}
 

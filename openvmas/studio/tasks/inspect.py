@@ -68,7 +68,7 @@ def examine(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def missing_length(info: VideoInfo) -> float:
-    """How much longer the file says its picture is than it is, s; 0 where that is too little to be a file cut off."""
+    """Seconds by which a file announces more picture than it holds; 0 where that is too little to be a file cut off."""
     with open_media(info.path) as container:
         stream = picture_stream(container, Path(info.path).name)
         told = None if stream.duration is None or stream.time_base is None else stream.duration * stream.time_base
@@ -153,7 +153,7 @@ def noting_peaks(blocks: Iterable[np.ndarray], peaks: list[float]) -> Iterator[n
 
 
 def levels_of(info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
-    """What the page needs to show the original and to let music be heard as it will be mixed: its loudness, LUFS, its
+    """Figures that the page needs to show the original and to play music as it will be mixed: its loudness, LUFS, its
     peaks, and `ducking`, the share of the whole depth by which music is lowered under speech, both at CURVES_RATE."""
     if speech is None:
         return {"original_lufs": None, "original_peaks": None, "ducking": None}

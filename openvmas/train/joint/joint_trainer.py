@@ -253,7 +253,7 @@ def train(
 
 
 def open_material(data: Path, recipe: JointRecipe, options: JointOptions) -> Material:
-    """What is in the folders that the options name. Raises InputError, OptionError, ModelError."""
+    """Read what is in the folders that the options name. Raises InputError, OptionError, ModelError."""
     if is_set(data):
         if options.bank or options.pools or options.shards:
             raise OptionError(
