@@ -15,7 +15,7 @@ from openvmas.errors import OptionError
 
 R = TypeVar("R")
 T = TypeVar("T")
-MAX_THREADS = 3  # as many branches as guidance can have
+MAX_THREADS = 3  # more share one memory, and few pieces have as many candidates
 
 
 class ThreadPool:

@@ -55,17 +55,22 @@ def test_its_sizes_are_those_a_trainer_asks_for(tmp_path):
     assert config.frame_rate == Fraction(50)
 
 
-def test_the_codec_inside_musicgen(tmp_path):
-    codec = save(tmp_path / "codec")
+def save_musicgen(folder, n_layers):
+    """A tiny MusicGen with random weights in folder / "whole", the codec inside it alone in folder / "codec"."""
+    codec = save(folder / "codec")
     decoder = transformers.MusicgenDecoderConfig(
-        vocab_size=64, hidden_size=16, ffn_dim=16, num_hidden_layers=1, num_attention_heads=2, pad_token_id=64,
+        vocab_size=64, hidden_size=16, ffn_dim=16, num_hidden_layers=n_layers, num_attention_heads=2, pad_token_id=64,
         bos_token_id=64,
     )  # fmt: skip
     text = transformers.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=20)
     config = transformers.MusicgenConfig(text_encoder=text, audio_encoder=codec.config, decoder=decoder)
     whole = transformers.MusicgenForConditionalGeneration(config)
     whole.audio_encoder.load_state_dict(codec.state_dict())
-    whole.save_pretrained(tmp_path / "whole")
+    whole.save_pretrained(folder / "whole")
+
+
+def test_the_codec_inside_musicgen(tmp_path):
+    save_musicgen(tmp_path, n_layers=1)
     wave = torch.randn(1, 6400, generator=torch.Generator().manual_seed(5)) * 0.2
     found = load_encodec(tmp_path / "whole")
     assert torch.equal(found.encode(wave), load_encodec(tmp_path / "codec").encode(wave))

@@ -31,20 +31,11 @@ OTHER = CodecIdentity("other 1.0", "0" * 64, 8, 64)
 @pytest.fixture(scope="module")
 def musicgen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of MusicGen with its EnCodec, tiny and random."""
-    transformers = pytest.importorskip("transformers")
-    from tests.hub.test_encodec import save
+    pytest.importorskip("transformers")
+    from tests.hub.test_encodec import save_musicgen
 
     folder = tmp_path_factory.mktemp("musicgen")
-    codec = save(folder / "codec")
-    decoder = transformers.MusicgenDecoderConfig(
-        vocab_size=64, hidden_size=16, ffn_dim=16, num_hidden_layers=2, num_attention_heads=2, pad_token_id=64,
-        bos_token_id=64,
-    )  # fmt: skip
-    text = transformers.T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=20)
-    config = transformers.MusicgenConfig(text_encoder=text, audio_encoder=codec.config, decoder=decoder)
-    whole = transformers.MusicgenForConditionalGeneration(config)
-    whole.audio_encoder.load_state_dict(codec.state_dict())
-    whole.save_pretrained(folder / "whole")
+    save_musicgen(folder, n_layers=2)
     return folder / "whole"
 
 
