@@ -5,7 +5,8 @@
 suites/open-montage.jsonl holds every plan: the song, where in it, and each take of the edit. The plans were drawn by
 tools/build_montage.py (seed 2026) from held-out tracks of the corpus free-music. To render them only the packages
 with these songs and pictures are fetched (about 4 GB, a third of it 0ad-data), and nothing is analysed. CORPUS/videos
-and CORPUS/manifest.csv are what the suite reads; what is there is kept.
+and CORPUS/manifest.csv are what the suite reads; what is there is kept. CORPUS/library holds the held-out tracks of
+the same packages that no montage uses, for the systems that take a recording.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from free_music import MIRROR, fetch_package
 from video_editor import MORE_PACKAGES, PACKAGES, Edit, Take, fetch
 
 from openvmas.errors import InputError
+from openvmas.train.codec.corpus import find_files
 
-PLANS = Path(__file__).resolve().parent.parent / "suites" / "open-montage.jsonl"
+ROOT = Path(__file__).resolve().parent.parent
+PLANS = ROOT / "suites" / "open-montage.jsonl"
+TRACKS = ROOT / "docs" / "tracks.csv"
 SIZE = (480, 270)
 SAMPLE_RATE = 32_000
 
@@ -65,6 +69,22 @@ def render(plan: dict[str, Any], corpus: Path) -> Path:
     return part.replace(path)
 
 
+def lay_library(plans: list[dict[str, Any]], corpus: Path) -> int:
+    """Link the held-out tracks that no plan uses into CORPUS/library; returns how many there are."""
+    used = {plan["song"] for plan in plans}
+    library = corpus / "library"
+    library.mkdir(exist_ok=True)
+    n = 0
+    for row, path in find_files(TRACKS, corpus / "packages"):
+        if row["split"] != "held out" or row["track"] in used:
+            continue
+        target = library / f"{row['package']} {path.name}"
+        if not target.exists():
+            target.hardlink_to(path)
+        n += 1
+    return n
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
@@ -87,6 +107,7 @@ def main() -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([("path", "collection", "title", "licence"), *rows])
     part.replace(options.corpus / "manifest.csv")
+    print(f"{lay_library(read_plans(), options.corpus)} tracks in {options.corpus / 'library'}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,19 +135,24 @@ class PromptBank:
         chroma = self._data["chroma"].astype(np.float32)
         return chroma / np.maximum(np.linalg.norm(chroma, axis=1, keepdims=True), 1)
 
-    def cues(self, plan: ScorePlan, condition: Condition, seed: int) -> list[Cue]:
+    def cues(
+        self, plan: ScorePlan, condition: Condition, seed: int, given: Sequence[AudioPrompt | None] = ()
+    ) -> list[Cue]:
         """Prompts for the sections of a plan, the first from step 0 on.
 
         Sections that ask for much the same share one, so it comes back with them; another goes on in a near key.
+        given: the user's own for each section, None where the bank is to choose.
         """
         kinds: list[tuple[np.ndarray, AudioPrompt]] = []
         found: list[Cue] = []
-        for section in plan.sections:
+        for i, section in enumerate(plan.sections):
             start, end = (round(float(time * condition.rate)) for time in (section.start, section.end))
             asked = plan.semantics(section)
             place = np.array([asked.get(axis, 0.0) for axis in AXES])
             apart = [float(np.linalg.norm(place - other)) for other, _ in kinds]
-            if kinds and min(apart) < APART:
+            if i < len(given) and (own := given[i]) is not None:
+                prompt = own
+            elif kinds and min(apart) < APART:
                 prompt = kinds[int(np.argmin(apart))][1]
             elif kinds and section.end - section.start < SHORTEST:
                 continue
@@ -210,6 +216,15 @@ class PromptBank:
         order = np.argsort(distances, kind="stable")[:BEST]
         share = np.exp(-sharpness * (distances[order] - distances[order[0]]))
         return self[int(np.random.default_rng((seed, 7)).choice(order, p=share / share.sum()))]
+
+
+def given_cues(plan: ScorePlan, given: Sequence[AudioPrompt | None]) -> list[Cue]:
+    """The user's own prompts alone, each from its section on, the first from step 0 on; one section at least has one."""
+    found: list[Cue] = []
+    for section, prompt in zip(plan.sections, given, strict=True):
+        if prompt is not None and (not found or found[-1].prompt is not prompt):
+            found.append(Cue(round(float(section.start * CONTROL_RATE)) if found else 0, prompt))
+    return found
 
 
 def agreements(asked: dict[str, float], prompt: AudioPrompt, most: int = 3) -> tuple[str, ...]:

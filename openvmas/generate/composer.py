@@ -15,7 +15,7 @@ import soxr
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank
+from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, given_cues
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template, go_on_from
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import (
@@ -91,14 +91,15 @@ class ModelComposer(Composer):
         """The audio prompts that came with the model."""
         return PromptBank(self.weights.file("prompts")) if "prompts" in self.weights.files else None
 
-    def prepare(self, options: GenerateOptions) -> None:
-        """Read what options name. Raises InputError."""
-        if options.like is not None and (options.like, options.like_at) not in self._recordings:
-            from openvmas.generate.recordings import read_recording  # whoever gives none does not load it
+    def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
+        """Read the recordings that options and plan name. Raises InputError."""
+        sections = () if plan is None else plan.sections
+        named = [(options.like, options.like_at), *((section.like, section.like_at) for section in sections)]
+        for path, at in named:
+            if path is not None and (path, at) not in self._recordings:
+                from openvmas.generate.recordings import read_recording  # whoever gives none does not load it
 
-            self._recordings[options.like, options.like_at] = read_recording(
-                options.like, options.like_at, self.weights
-            )
+                self._recordings[path, at] = read_recording(path, at, self.weights)
 
     def cues_for(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> list[Cue]:
         """The audio prompts that a piece begins from and goes on with: the user's own, or such as fit.
@@ -107,14 +108,17 @@ class ModelComposer(Composer):
         """
         if options.no_prompt or not condition.n_steps:
             return []
-        if options.like is not None:
-            self.prepare(options)
-            return [Cue(0, self._recordings[options.like, options.like_at])]
-        if self.bank is None:
-            return []
-        if plan is None:
-            return [Cue(0, self.bank.of(condition, options.seed))]
-        return self.bank.cues(plan, condition, options.seed)
+        self.prepare(options, plan)
+        named = [] if plan is None else [(section.like, section.like_at) for section in plan.sections]
+        given = [None if path is None else self._recordings[path, at] for path, at in named]
+        whole = None if options.like is None else self._recordings[options.like, options.like_at]
+        if plan is not None and self.bank is not None and whole is None:
+            return self.bank.cues(plan, condition, options.seed, given)
+        if plan is not None and any(given):
+            return given_cues(plan, [prompt or whole for prompt in given])
+        if whole is not None:
+            return [Cue(0, whole)]
+        return [] if self.bank is None else [Cue(0, self.bank.of(condition, options.seed))]
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """A piece of stereo blocks; they come while the rest is being written.

@@ -75,9 +75,9 @@ class Composer(ABC):
     weights: Weights
     writes_notes: bool = False
 
-    def prepare(self, options: GenerateOptions) -> None:
-        """Check, before anything is computed, what options name. Raises InputError, OptionError."""
-        if options.like is not None:
+    def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
+        """Check, before anything is composed, what options and plan name. Raises InputError, OptionError."""
+        if options.like is not None or (plan is not None and any(section.like for section in plan.sections)):
             raise OptionError(
                 f"model {self.weights.name} cannot sound like a recording; give --model mini with --like."
             )

@@ -123,6 +123,7 @@ class Scorer:
             files = [output.reserve_all(target) for output, target in zip(outputs, targets, strict=True)]
             check_space(targets[0].video.parent, space_needed(info, len(targets)))
             prepared = inspect(info, given, stages)
+            self.composer.prepare(given.generate, prepared.plan)
             seed = prepared.plan.seed if given.output.plan and "seed" not in options else given.generate.seed
             for index, target in enumerate(targets):
                 generate = dataclasses.replace(given.generate, seed=(seed + index) % 2**32)
@@ -244,13 +245,18 @@ def read_plan_for(info: VideoInfo, options: Options) -> ScorePlan:
 
 
 def open_plan(path: str | Path) -> ScorePlan:
-    """Read a plan file. Raises PlanError."""
+    """Read a plan file; recordings that it names lie relative to it. Raises PlanError."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         reason = "it is not text" if isinstance(error, ValueError) else error.strerror
         raise PlanError(f"{path} cannot be read as a plan ({reason}); make one with `openvmas plan`.") from error
-    return read_plan(text, str(path))
+    made, folder = read_plan(text, str(path)), Path(path).parent
+    sections = [
+        dataclasses.replace(section, like=str(folder / section.like)) if section.like else section
+        for section in made.sections
+    ]
+    return dataclasses.replace(made, sections=tuple(sections))
 
 
 def fit_length(piece: Piece, duration: Fraction) -> Piece:

@@ -29,6 +29,7 @@ MOOD_OF_FEELING = {
 }  # fmt: skip
 MAX_SEED = 2**62
 MAX_AXIS = 3.0  # standard deviations that an axis may be set to
+MAX_LIKE_AT = 86_400.0  # s
 JOINT = 0.001  # s, within which two sections count as meeting
 MARGIN = 8.0  # s, that the grid goes on before and after the picture, so that every step of it lies inside a bar
 
@@ -56,6 +57,7 @@ class Section:
     start, end: s. energy: in [0, 1], 0.7 is ordinary music. text: the user's words for this section, or None.
     mood: the user's values, axis → standard deviations. picture: what the picture says, the same way.
     tempo: BPM that the user wants here, or None to go with the tempo map. is_locked: planning again must not touch it.
+    like: path of a recording that it should sound like, from like_at s on (its fullest seconds if None).
     """
 
     start: float
@@ -66,6 +68,8 @@ class Section:
     picture: Mapping[str, float] = field(default_factory=dict)
     tempo: float | None = None
     is_locked: bool = False
+    like: str | None = None
+    like_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +240,10 @@ def _check_sections(sections: tuple[Section, ...], end: float) -> None:
         check_number(f"{path}.energy", section.energy, 0, 1)
         if section.tempo is not None:
             check_number(f"{path}.tempo", section.tempo, MIN_TEMPO, MAX_TEMPO, " beats per minute")
+        if section.like_at is not None:
+            check_number(f"{path}.like_at", section.like_at, 0, MAX_LIKE_AT, " s")
+            if section.like is None:
+                raise FieldError(f"{path}.like_at", "there is no recording; name it in `like` or leave like_at out.")
         for name in ("mood", "picture"):
             for axis, value in getattr(section, name).items():
                 if axis not in AXES:
@@ -293,6 +301,7 @@ def write_plan(plan: ScorePlan) -> str:
         "#   text: your words for this section; mood: a mood word, or values such as {valence: 1.0, piano: 1.5}.",
         "#   picture: what the picture says (in about -2 to 2), used where your words and values say nothing.",
         "#   tempo: beats per minute for this section only. locked: planning again leaves the section alone.",
+        "#   like: a recording that the section should sound like; like_at: where in it, s. Leave both out for none.",
         "sections:",
     ]
     for section in plan.sections:
@@ -337,6 +346,8 @@ def _write_section(plan: ScorePlan, section: Section) -> list[str]:
         note += f", {60 * (len(beats) - 1) / float(beats[-1] - beats[0]):.1f} beats per minute"
     if strongest:
         note += ", key moments at " + ", ".join(f"{hit.time:.2f}" for hit in strongest)
+    like = [f"  like: {_text(section.like)}"] if section.like is not None else []
+    like += [f"  like_at: {_number(section.like_at)}"] if section.like_at is not None else []
     return [
         f"- start: {_number(section.start)}  {note}",
         f"  end: {_number(section.end)}",
@@ -346,6 +357,7 @@ def _write_section(plan: ScorePlan, section: Section) -> list[str]:
         f"  picture: {_axes(section.picture)}",
         f"  tempo: {'null' if section.tempo is None else _number(section.tempo)}",
         f"  locked: {'true' if section.is_locked else 'false'}",
+        *like,
     ]
 
 

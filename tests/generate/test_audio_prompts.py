@@ -10,17 +10,19 @@ import numpy as np
 import pytest
 
 from openvmas.condition import AXES
-from openvmas.errors import InputError, ModelError, OptionError
+from openvmas.errors import InputError, ModelError, OptionError, PlanError
 from openvmas.files import write_npz
 from openvmas.generate.audio_prompts import STEPS, AudioPrompt, Cue, PromptBank, condition_of
 from openvmas.generate.batch_decoder import HIDDEN, TURN_EVERY, Ring
 from openvmas.generate.composer import ModelComposer
 from openvmas.generate.recordings import pack, read_recording
+from openvmas.generate.scorer import open_plan
 from openvmas.media.audio import write_wav
 from openvmas.planning.planner import make_plan
-from openvmas.planning.schema import Section
+from openvmas.planning.schema import Section, write_plan
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE, GenerateOptions, PlanOptions
+from openvmas.studio.api.plan_routes import from_json
 from openvmas.studio.api.schemas import JobOptions, check_options, describe_options
 from openvmas.symbolic.composer import SymbolicComposer
 from openvmas.timeline import Events
@@ -275,6 +277,27 @@ def test_the_report_names_the_prompt(tmp_path: Path, composer: ModelComposer) ->
     for _ in plain:
         pass
     assert plain.report["audio_prompts"] == []
+
+
+def test_a_section_of_a_plan_file_sounds_like_a_recording_beside_it(tmp_path: Path) -> None:
+    write_wav(tmp_path / "mine.wav", beating(24.0)[None], RATE)
+    plan = make_plan(make_analysis(30), PlanOptions())
+    first, own = Section(0.0, 12.0), Section(12.0, 30.0, like="mine.wav", like_at=3.0)
+    path = tmp_path / "clip.plan.yaml"
+    path.write_text(write_plan(dataclasses.replace(plan, sections=(first, own))))
+    read, condition = open_plan(path), make_condition(1500)
+    assert read.sections[1].like == str(tmp_path / "mine.wav")
+    mini, like = ModelComposer(find_weights("mini")), GenerateOptions(like=str(tmp_path / "mine.wav"))
+    assert [(cue.step, cue.prompt.source) for cue in mini.cues_for(condition, read, GenerateOptions())][1:] == [
+        (600, "mine.wav at 3.0 s")
+    ]
+    assert len(mini.cues_for(condition, read, like)) == 2, "one for the whole, another for the section"
+    with pytest.raises(OptionError, match="cannot sound like a recording"):
+        SymbolicComposer(find_weights("symbolic")).prepare(GenerateOptions(), read)
+    sections = [{"start": s.start, "end": s.end, "like": s.like, "like_at": s.like_at} for s in read.sections]
+    with pytest.raises(PlanError, match="there is no such recording here"):
+        from_json({"sections": sections}, plan)  # a page may not name files of the server
+    assert from_json({"sections": sections}, read).sections == read.sections
 
 
 def test_who_cannot_sound_like_a_recording_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,7 @@ PLAN = ScorePlan(
     duration=Fraction(1001, 30),
     sections=(
         Section(0.0, 12.5, 0.4, picture={"valence": 0.25, "arousal": -1.5}),
-        Section(12.5, 33.36666, 0.8, text="hopeful", mood={"piano": 1.5}, tempo=90.0, is_locked=True),
+        Section(12.5, 33.36666, 0.8, "hopeful", {"piano": 1.5}, {}, 90.0, True, "band rehearsal.wav", 35.0),
     ),
     tempo_map=(TempoMark(0.3, 104.2), TempoMark(12.9, 101.0, 3)),
     hits=(Hit(4.0, 0.5, "picture"), Hit(12.4)),

@@ -79,6 +79,7 @@ def from_json(sent: dict[str, Any], current: ScorePlan) -> ScorePlan:
         raise PlanError(f"plan: {error}; give numbers and text only.") from error
     try:
         made = read_plan(text, "plan")
+        _check_recordings(made, current)
         _ = made.fit, made.unknown_words  # what cannot be laid out must fail here
         write_plan(made).encode("utf-8")
     except PlanError as error:
@@ -86,6 +87,14 @@ def from_json(sent: dict[str, Any], current: ScorePlan) -> ScorePlan:
     except (ValueError, OverflowError, RecursionError) as error:
         raise PlanError("plan: it holds a number or text that makes no sense; load the plan again.") from error
     return made
+
+
+def _check_recordings(made: ScorePlan, current: ScorePlan) -> None:
+    """A page may keep the recordings that sections have, but not name files of this machine. Raises PlanError."""
+    known = {section.like for section in current.sections}
+    for i, section in enumerate(made.sections):
+        if section.like not in known | {None}:
+            raise PlanError(f"plan, sections[{i}].like: there is no such recording here; leave it out.")
 
 
 @router.get("/plan", responses=errors(404), operation_id="readPlan")

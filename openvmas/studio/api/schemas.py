@@ -321,6 +321,8 @@ class PlanSection(BaseModel):
     picture: dict[str, float] = {}
     tempo: float | None = None
     locked: bool = False
+    like: str | None = None
+    like_at: Seconds | None = None
 
 
 class PlanHit(BaseModel):
