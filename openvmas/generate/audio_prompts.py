@@ -219,7 +219,7 @@ class PromptBank:
 
 
 def given_cues(plan: ScorePlan, given: Sequence[AudioPrompt | None]) -> list[Cue]:
-    """The user's own prompts alone, each from its section on, the first from step 0 on; one section at least has one."""
+    """The user's own prompts alone, each from its section on, the first of one or more from step 0 on."""
     found: list[Cue] = []
     for section, prompt in zip(plan.sections, given, strict=True):
         if prompt is not None and (not found or found[-1].prompt is not prompt):
