@@ -7,6 +7,7 @@ rotated so that they stay right behind the window, at distances that training kn
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ ENERGY_EVERY, NOVELTY_EVERY = 5, 25  # steps between the values of the curves th
 AXIS_SCALE, CURVE_SCALE = 32, 255  # of the whole numbers that a bank keeps
 BEST = 24  # prompts that fit best, among which the seed chooses
 SHARPNESS, WORDED = 1.0, 6.0  # by how much likelier it chooses what fits better: for what pictures say, and for words
+PICTURE_GAIN = 1.5  # what pictures say is narrower than music is
+POPULARITY_SHARE = 0.7  # of its nearness to all pictures that is held against a prompt
 NAMED = 1.0  # standard deviations from which an axis is really meant: a prompt may have more of it, but not less
 TEMPO_WEIGHT, ENERGY_WEIGHT = 10.0, 4.0  # beside mean squared distances of axes in standard deviations
 NO_TEMPO = 0.2  # octaves that a prompt without beats counts as off
@@ -135,6 +138,11 @@ class PromptBank:
         chroma = self._data["chroma"].astype(np.float32)
         return chroma / np.maximum(np.linalg.norm(chroma, axis=1, keepdims=True), 1)
 
+    @cached_property
+    def popularity(self) -> np.ndarray:
+        """Mean distance of each prompt from what pictures ask for: [N], as tools/balance_prompts.py measured it."""
+        return self._data.get("popularity", np.zeros(len(self))).astype(np.float32)
+
     def cues(
         self, plan: ScorePlan, condition: Condition, seed: int, given: Sequence[AudioPrompt | None] = ()
     ) -> list[Cue]:
@@ -160,7 +168,7 @@ class PromptBank:
                 before = found[-1].prompt if found else None
                 energy = float(condition.events.energy[start : max(end, start + 1)].mean())
                 has_words = bool(plan.text or plan.mood or section.text or section.mood)
-                prompt = self.choose(asked, plan.tempo, energy, seed, before, WORDED if has_words else SHARPNESS)
+                prompt = self.choose(asked, plan.tempo, energy, seed, before, has_words)
                 kinds.append((place, prompt))
             if not found or found[-1].prompt is not prompt:
                 found.append(Cue(start if found else 0, prompt, agreements(asked, prompt)))
@@ -197,6 +205,11 @@ class PromptBank:
         mean = self._data["energy"].mean(1) / CURVE_SCALE
         return found + ENERGY_WEIGHT * (mean - energy) ** 2
 
+    def nearness(self, asked: dict[str, float], tempo: float, energy: float) -> np.ndarray:
+        """Distances of all prompts from what a picture asks for, less most of those from pictures at large: [N]."""
+        wide = {axis: PICTURE_GAIN * value for axis, value in asked.items()}
+        return self.distances(wide, tempo, energy) - POPULARITY_SHARE * self.popularity
+
     def choose(
         self,
         asked: dict[str, float],
@@ -204,18 +217,43 @@ class PromptBank:
         energy: float,
         seed: int,
         before: AudioPrompt | None = None,
-        sharpness: float = SHARPNESS,
+        has_words: bool = False,
     ) -> AudioPrompt:
         """One of the prompts that fit best, by lot: the better it fits, the likelier.
 
-        before: the prompt of the music that it goes on from, in whose key or a near one it should be.
+        before: the prompt of the music that it goes on from, in whose key or a near one it should be. has_words: words
+        are taken strictly. For what a picture alone says, a prompt is near if it is nearer than to other
+        pictures: else the few that are near to all would be chosen for all (Radovanović et al. 2010; the remedy is that
+        of Conneau et al. 2018, with a mean over all).
         """
-        distances = self.distances(asked, tempo, energy)
+        distances = self.distances(asked, tempo, energy) if has_words else self.nearness(asked, tempo, energy)
         if before is not None:
             distances = distances + KEY_WEIGHT * (1 - self.chroma @ before.chroma)
         order = np.argsort(distances, kind="stable")[:BEST]
-        share = np.exp(-sharpness * (distances[order] - distances[order[0]]))
+        share = np.exp(-(WORDED if has_words else SHARPNESS) * (distances[order] - distances[order[0]]))
         return self[int(np.random.default_rng((seed, 7)).choice(order, p=share / share.sum()))]
+
+
+def follow(condition: Condition, plan: ScorePlan | None, cues: Sequence[Cue]) -> Condition:
+    """The condition with the prompts' own axes, but for those that the user's words name.
+
+    What a picture says has chosen the prompt. Told to the decoder as well it would pull the music out of the prompt
+    again, towards what all pictures have in common.
+    """
+    if not cues:
+        return condition
+    semantics = condition.semantics.copy()
+    ends = [cue.step for cue in cues[1:]] + [len(semantics)]
+    for cue, end in zip(cues, ends, strict=True):
+        known = np.isfinite(cue.prompt.axes)
+        semantics[cue.step : end, known] = cue.prompt.axes[known]
+    if plan is None:  # then the condition is all that somebody has said
+        semantics = np.where(np.isfinite(condition.semantics), condition.semantics, semantics)
+    for section in () if plan is None else plan.sections:
+        steps = slice(*(round(float(time * condition.rate)) for time in (section.start, section.end)))
+        named = [AXES.index(axis) for axis in plan.said(section)]
+        semantics[steps, named] = condition.semantics[steps, named]
+    return dataclasses.replace(condition, semantics=semantics)
 
 
 def given_cues(plan: ScorePlan, given: Sequence[AudioPrompt | None]) -> list[Cue]:

@@ -15,7 +15,7 @@ import soxr
 from openvmas.codec.stream import CodecStream
 from openvmas.condition import Condition
 from openvmas.errors import ModelError
-from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, given_cues
+from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, follow, given_cues
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template, go_on_from
 from openvmas.generate.piece import Composer, Piece
 from openvmas.generate.steering import (
@@ -127,8 +127,8 @@ class ModelComposer(Composer):
         `render` take. Raises ModelError where the condition's clock is not the codec's.
         """
         self.check(condition)
-        piece = Piece()
-        piece.blocks = self._compose(piece, condition, self.cues_for(condition, plan, options), options)
+        piece, cues = Piece(), self.cues_for(condition, plan, options)
+        piece.blocks = self._compose(piece, follow(condition, plan, cues), cues, options)
         return piece
 
     def _compose(

@@ -189,7 +189,7 @@ def _make_sections(
 
     arousal: value of that axis in the user's words.
     """
-    from openvmas.vision.mood import describe  # here, so that plans are read and edited without loading the networks
+    from openvmas.vision.mood import distinguish  # here, so that plans are read and edited without loading the networks
 
     end = float(analysis.duration)
     free = [b for b in borders if all(b <= s.start - MIN_SECTION / 2 or b >= s.end + MIN_SECTION / 2 for s in locked)]
@@ -210,7 +210,7 @@ def _make_sections(
         position = (start + stop) / 2 / end
         level = 0.66 + 0.13 * np.clip((energy[i] - mean) / deviation, -1.8, 1.8) + 0.2 * (mean - 0.4)
         level += 0.06 * (position - 0.5) * 2 * (len(spans) > 1) + 0.06 * arousal
-        picture = {axis: round(float(value), 3) for axis, value in describe(analysis, start, stop).items()}
+        picture = {axis: round(float(value), 3) for axis, value in distinguish(analysis, start, stop).items()}
         sections.append(Section(start, stop, round(float(np.clip(level, 0.25, 0.98)), 3), picture=picture))
     return sections
 

@@ -165,11 +165,15 @@ class ScorePlan:
         Its own words and values first, then the words for the whole, then what the picture says; what goes before
         keeps from what comes after only that which agrees with it.
         """
-        own = {**section.mood, **parse_text(section.text).axes}
-        whole = {**parse_mood(self.mood).axes, **parse_text(self.text).axes}
-        asked = {**_agreeing(whole, own), **own}
+        asked = self.said(section)
         merged = {**_agreeing(section.picture, asked), **asked}
         return {axis: merged[axis] for axis in AXES if axis in merged}
+
+    def said(self, section: Section) -> dict[str, float]:
+        """The sound that the user's words and values ask of a section, whatever the picture says: axis → value."""
+        own = {**section.mood, **parse_text(section.text).axes}
+        whole = {**parse_mood(self.mood).axes, **parse_text(self.text).axes}
+        return {**_agreeing(whole, own), **own}
 
 
 def _agreeing(other: Mapping[str, float], asked: Mapping[str, float]) -> dict[str, float]:

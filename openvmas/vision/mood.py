@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.backbone import N_CLASSES, N_FEATURES, read_class_names
 
 HEAD = Path(__file__).parent / "weights" / "picture_mood.npz"
+# Means of `describe` over videos at large, by tools/balance_prompts.py; how much of them `distinguish` takes away.
+TYPICAL, TYPICAL_SHARE = Path(__file__).parent / "weights" / "typical_mood.json", 0.75
 LIMIT = 2.0
 MIN_EFFECT = 0.35  # a style, feeling or instrument that moves less than this is not mentioned
 # A still says nothing of these, so the head, which learned from stills, leaves them to the rules.
@@ -47,7 +51,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Mapping:
+class Concepts:
     """The content of `concepts.toml`. concepts: name → increasing numbers of its ImageNet classes."""
 
     concepts: dict[str, np.ndarray]
@@ -78,7 +82,7 @@ class MoodCurve:
 
 
 @functools.cache
-def read_mapping() -> Mapping:
+def read_mapping() -> Concepts:
     """The mapping, read when the first picture is described. Raises ValueError for a class that there is not."""
     table = tomllib.loads(Path(__file__).with_name("concepts.toml").read_text(encoding="utf-8"))
     names = read_class_names()
@@ -89,7 +93,7 @@ def read_mapping() -> Mapping:
             first, _, last = member.partition(" .. ")
             numbers.update(range(names.index(first), names.index(last or first) + 1))
         concepts[concept] = np.array(sorted(numbers))
-    return Mapping(concepts, tuple(Rule(**rule) for rule in table["rules"]))
+    return Concepts(concepts, tuple(Rule(**rule) for rule in table["rules"]))
 
 
 @functools.cache
@@ -125,9 +129,36 @@ def describe(analysis: VideoAnalysis, start: float, end: float) -> dict[str, flo
     return add_rules(_learned(analysis, start, end), cues(analysis, start, end))
 
 
-def add_rules(learned: dict[str, float], values: dict[str, float]) -> dict[str, float]:
-    """Values of the head (axis → standard deviations) with what the rules add to it for these cues."""
+def distinguish(analysis: VideoAnalysis, start: float, end: float) -> dict[str, float]:
+    """Semantics as from `describe`, less most of what videos at large have.
+
+    Videos are livelier than music at large and seldom ask for strings; a video like all others should get music like
+    all other music, and what sets a video apart should set its music apart.
+    """
+    usual = {axis: TYPICAL_SHARE * mean for axis, mean in read_typical().items()}
+    return add_rules(_learned(analysis, start, end), cues(analysis, start, end), usual)
+
+
+@functools.cache
+def read_typical() -> dict[str, float]:
+    """What videos at large ask for: axis → mean, standard deviations. Raises ModelError if its file is damaged."""
+    try:
+        found = json.loads(TYPICAL.read_text(encoding="utf-8"))
+        return {axis: float(found[axis]) for axis in AXES}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{TYPICAL.name} cannot be read ({error}); reinstall openvmas.") from error
+
+
+def add_rules(
+    learned: dict[str, float], values: dict[str, float], usual: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Values of the head (axis → standard deviations) with what the rules add to it for these cues.
+
+    usual: what is taken away from each axis before it is judged whether the picture speaks on it.
+    """
     total = dict.fromkeys(AXES, 0.0) | learned
+    for axis, value in (usual or {}).items():
+        total[axis] -= value
     for rule in read_mapping().rules:
         for axis, weight in rule.effects.items():
             if axis not in learned or rule.cue in MOTION_CUES:

@@ -12,12 +12,13 @@ import pytest
 from openvmas.condition import AXES
 from openvmas.errors import InputError, ModelError, OptionError, PlanError
 from openvmas.files import write_npz
-from openvmas.generate.audio_prompts import STEPS, AudioPrompt, Cue, PromptBank, condition_of
+from openvmas.generate.audio_prompts import STEPS, AudioPrompt, Cue, PromptBank, condition_of, follow
 from openvmas.generate.batch_decoder import HIDDEN, TURN_EVERY, Ring
 from openvmas.generate.composer import ModelComposer
 from openvmas.generate.recordings import pack, read_recording
 from openvmas.generate.scorer import open_plan
 from openvmas.media.audio import write_wav
+from openvmas.planning.conditioning import build_condition
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import Section, write_plan
 from openvmas.pretrained import find_weights
@@ -298,6 +299,36 @@ def test_a_section_of_a_plan_file_sounds_like_a_recording_beside_it(tmp_path: Pa
     with pytest.raises(PlanError, match="there is no such recording here"):
         from_json({"sections": sections}, plan)  # a page may not name files of the server
     assert from_json({"sections": sections}, read).sections == read.sections
+
+
+def test_the_decoder_is_told_what_the_prompt_is_unless_words_say_otherwise(tmp_path: Path) -> None:
+    axes = np.linspace(-1, 1, len(AXES)).astype(np.float32)
+    prompt = dataclasses.replace(make_prompt(0), axes=axes)
+    words = ("", "happy")
+    sections = tuple(Section(6.0 * i, 6.0 * i + 6, text=word or None) for i, word in enumerate(words))
+    sections = (dataclasses.replace(sections[0], picture={"rock": 2.0}), sections[1])
+    plan = dataclasses.replace(make_plan(make_analysis(12), PlanOptions()), sections=sections)
+    condition = build_condition(plan)
+    followed = follow(condition, plan, [Cue(0, prompt)]).semantics
+    assert np.array_equal(followed[100], axes), "what the picture says has chosen the prompt and is said by it"
+    named = list(plan.said(sections[1]))
+    assert "happy" in named
+    for i, axis in enumerate(AXES):
+        assert followed[500, i] == (condition.semantics[500, i] if axis in named else axes[i]), axis
+    unknown = dataclasses.replace(prompt, axes=np.full(len(AXES), np.nan))
+    assert np.array_equal(follow(condition, plan, [Cue(0, unknown)]).semantics, condition.semantics, equal_nan=True)
+    assert follow(condition, plan, []) is condition
+
+
+def test_what_is_near_to_every_picture_is_not_chosen_for_all(tmp_path: Path) -> None:
+    prompts = [make_prompt(i) for i in range(3)]
+    bank = PromptBank(write_bank(tmp_path / "prompts.npz", prompts))
+    plain = bank.nearness({}, 0, 0.5)
+    bank.__dict__["popularity"] = np.array([0.0, 0.3, 0.0], np.float32)
+    assert np.allclose(bank.nearness({}, 0, 0.5), plain - [0.0, 0.21, 0.0])
+    shipped = ModelComposer(find_weights("mini")).bank
+    assert shipped is not None
+    assert shipped.popularity.std() > 0.1, "measured by tools/balance_prompts.py"
 
 
 def test_who_cannot_sound_like_a_recording_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from openvmas.timeline import Events
 from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
 from openvmas.vision.backbone import read_class_names
 from openvmas.vision.explanation import explain
-from openvmas.vision.mood import cues, describe, read_mapping
+from openvmas.vision.mood import TYPICAL_SHARE, cues, describe, distinguish, read_mapping, read_typical
 
 
 def picture(
@@ -101,6 +101,16 @@ def test_values_are_limited_and_axes_known():
     assert set(mood) <= set(AXES) and max(abs(v) for v in mood.values()) <= 2
     for rule in read_mapping().rules:
         assert set(rule.effects) <= set(AXES) and rule.sentence.endswith(".") and rule.cue in cues(loud, 0, 20)
+
+
+def test_what_videos_at_large_have_is_taken_away():
+    usual = read_typical()
+    assert set(usual) == set(AXES) and usual["arousal"] > 0.3, "videos are livelier than music"
+    analysis = picture(brightness=0.6, energy=0.5)
+    said, apart = describe(analysis, 0.0, 10.0), distinguish(analysis, 0.0, 10.0)
+    for axis in MOOD_AXES:
+        assert apart[axis] == pytest.approx(np.clip(said[axis] - TYPICAL_SHARE * usual[axis], -2, 2), abs=0.002)
+    assert apart.keys() - said.keys() | said.keys() - apart.keys(), "what is usual is no longer mentioned"
 
 
 def test_spans_differ():
