@@ -20,6 +20,7 @@ from openvmas.fitting.arrangement import Arrangement, Limits, arrange
 from openvmas.fitting.library import FREE, Entry, Library, rank
 from openvmas.fitting.licence import Credits, read_credits
 from openvmas.fitting.rendering import Join, Renderer
+from openvmas.fitting.sound import Sound
 from openvmas.fitting.track import Track, digest, listen
 from openvmas.fitting.wishes import Wishes
 from openvmas.generate.piece import Composer, Piece
@@ -35,16 +36,18 @@ SPAN = re.compile(r"\s*([\d:.]+)\s*-\s*([\d:.]+)\s*")
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and what was heard in it."""
+    """A file, what was heard in it, and its sound, which is decoded once for hearing and playing."""
 
     path: Path
     track: Track
     sha256: str
+    sound: Sound
 
     @classmethod
     def open(cls, path: str | Path, cache: Path | None = None) -> Recording:
         """cache: as for `track.listen`. Raises InputError."""
-        return cls(Path(path), listen(path, cache), digest(path))
+        sha256, sound = digest(path), Sound(path)
+        return cls(Path(path), listen(path, cache, sha256, sound), sha256, sound)
 
 
 class FittingComposer(Composer):
@@ -134,7 +137,7 @@ def _play(piece: Piece, recording: Recording, wishes: Wishes, limits: Limits) ->
     arrangement = arrange(track, wishes, limits)
     arrangement, answers = anchor(track, arrangement, wishes.user_hits)
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(wishes.duration)
-    renderer = Renderer(recording.path, track, arrangement, n_samples)
+    renderer = Renderer(recording.sound, track, arrangement, n_samples)
     yield from renderer.blocks()
     piece.report |= describe(recording, arrangement, answers, renderer.joins, float(wishes.duration))
 
