@@ -120,6 +120,8 @@ def write_caption(plan: ScorePlan | None) -> str:
 class GeneratedMusic(Composer):
     """Asks a generator for music and fits it; what came for the same request is kept in the cache."""
 
+    plays_recordings = True
+
     def __init__(self, path: Path) -> None:
         self.generator, self.path = open_generator(path), path
         self._content = path.read_bytes()
