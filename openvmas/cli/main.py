@@ -50,6 +50,7 @@ class Commands(click.Group):
         "data": "openvmas.cli.data",
         "eval": "openvmas.cli.eval",
         "fit": "openvmas.cli.fit",
+        "library": "openvmas.cli.library",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
         "train": "openvmas.cli.train",
@@ -129,7 +130,9 @@ def describe(result: ScoreResult) -> str:
 @click.argument("video", metavar="VIDEO")
 @options_of(PlanOptions, GenerateOptions, MusicOptions, only=(*PLAN_FIELDS, "seed", "music", "music_keep"))
 @output_options("NAME.plan.yaml beside VIDEO")
-@click.option("--keep-from", metavar="PATH", help="Plan of the same video whose locked sections, own hits and music stay.")
+@click.option(
+    "--keep-from", metavar="PATH", help="Plan of the same video whose locked sections, own hits and music stay."
+)
 @click.option("--eyes", metavar="FOLDER", help="CLIP or SigLIP to judge the picture with, on disk (extra `hub`).")
 @quiet_option
 def plan(

@@ -189,9 +189,7 @@ def fit(recording: Recording, wishes: Wishes, edit: MusicEdit | None = None, num
     return piece
 
 
-def _play(
-    piece: Piece, recording: Recording, wishes: Wishes, edit: MusicEdit, number: int
-) -> Iterator[np.ndarray]:
+def _play(piece: Piece, recording: Recording, wishes: Wishes, edit: MusicEdit, number: int) -> Iterator[np.ndarray]:
     proposal = propose(recording.track, wishes, edit, number)
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(wishes.duration)
     renderer = Renderer(recording.sound, recording.track, proposal.arrangement, n_samples)

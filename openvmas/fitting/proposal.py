@@ -143,6 +143,4 @@ def check_spans(
 def _has(made: Sequence[MusicJoin], wanted: MusicJoin, track: Track) -> bool:
     """Whether a join that is wanted was made, at its time and between the bar lines nearest to its places."""
     enters = float(track.marks[np.abs(track.marks - wanted.source_to).argmin()])
-    return any(
-        abs(join.time - wanted.time) < SAME_JOIN and abs(join.source_to - enters) < SAME_JOIN for join in made
-    )
+    return any(abs(join.time - wanted.time) < SAME_JOIN and abs(join.source_to - enters) < SAME_JOIN for join in made)

@@ -50,8 +50,7 @@ def song(tmp_path_factory):
 
 
 def ask(song, edit, seconds=40.0, number=0):
-    made, track = song
-    return propose(track, Wishes.of_user(seconds, ()), dataclasses.replace(edit, file="song.wav"), number)
+    return propose(song[1], Wishes.of_user(seconds, ()), dataclasses.replace(edit, file="song.wav"), number)
 
 
 def test_a_locked_join_is_made_at_its_time(song):
@@ -70,7 +69,7 @@ def test_a_locked_join_is_made_at_its_time(song):
 
 
 def test_a_refused_join_is_not_made_and_forbidden_spans_are_not_heard(song):
-    made, track = song
+    made, _ = song
     first = ask(song, MusicEdit("x")).edit.joins[0]
     refused = dataclasses.replace(first, state="refused")
     proposal = ask(song, MusicEdit("x", joins=(refused,)))
