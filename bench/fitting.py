@@ -141,23 +141,36 @@ def drift_at(strength: np.ndarray, join: Join, rate: float, track: Track) -> flo
     """How far the music after a join lies from where the recording would have gone on, s; None where that is unclear.
 
     strength: [T] onset strength of the finished piece. The bar after the join is compared, attack for attack and those
-    off the beat too, with the bar that would have come. The distances of onsets to the nearest beat, which served here
-    before, are as great at bar lines without a join (median 19 ms, 90 % 33 ms): they measure the rhythm.
+    off the beat too, with the bar that would have come, or the bar before it with the one that comes before where the
+    join leads, whichever is more alike. The distances of onsets to the nearest beat, which served here before, are as
+    great at bar lines without a join (median 19 ms, 90 % 33 ms): they measure the rhythm.
     """
     if track.is_free:
         return None
+    bar = track.beats_per_bar * 60 / track.tempo
+    after = np.arange(-0.03, bar, 1 / float(ONSET_RATE))
+    found = [
+        lag_of(strength, join.time + after, track, join.source_from + after * rate, rate),
+        lag_of(strength, join.time - after, track, join.source_to - after * rate, rate),
+    ]
+    lag, agreement = max(found, key=lambda one: one[1])
+    return lag if agreement > LIKE else None
+
+
+def lag_of(
+    strength: np.ndarray, times: np.ndarray, track: Track, source: np.ndarray, rate: float
+) -> tuple[float, float]:
+    """(lag in s, correlation) at which a piece at some times is most like the recording at others, s each."""
     per_second = float(ONSET_RATE)
-    ahead = np.arange(-0.03, track.beats_per_bar * 60 / track.tempo, 1 / per_second)
-    heard = np.interp(join.time + ahead, np.arange(len(strength)) / per_second, strength)
+    heard = np.interp(times, np.arange(len(strength)) / per_second, strength)
     own = np.arange(len(track.strength)) / per_second
     lags = np.arange(-DRIFT_REACH, DRIFT_REACH + 1e-9, 0.001)
-    if heard.std() < 1e-6:
-        return None
-    wanted = np.stack([np.interp(join.source_from + (ahead - lag) * rate, own, track.strength) for lag in lags])
+    wanted = np.stack([np.interp(source - lag * rate, own, track.strength) for lag in lags])
     wanted -= wanted.mean(axis=1, keepdims=True)
     norm = np.sqrt((wanted**2).sum(axis=1)) * heard.std() * np.sqrt(len(heard))
     agreement = wanted @ (heard - heard.mean()) / np.maximum(norm, 1e-9)
-    return float(lags[agreement.argmax()]) if agreement.max() > LIKE else None
+    best = int(agreement.argmax())
+    return float(lags[best]), float(agreement[best])
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ def main() -> None:
     style = model.embed_style(text)
     state, chunks = None, []
     for number in range(math.ceil(float(seconds) / model.config.chunk_length)):
-        # Each chunk goes on from the state of the one before; only the first is drawn from the seed as it is.
-        state, chunk = model.generate_chunk(state=state, style=style, seed=int(seed) + number)
+        chunk, state = model.generate_chunk(state=state, style=style, seed=int(seed) + number)
         chunks.append(chunk)
     joined = audio.concatenate(chunks, crossfade_time=model.config.crossfade_length)
     scipy.io.wavfile.write(out, model.sample_rate, np.asarray(joined.samples, np.float32))
