@@ -53,7 +53,7 @@ PAGE = """\
 # The starter library
 
 What `openvmas score clip.mp4 --music free` plays; made by `tools/build_starter_library.py`. The attribution text of a
-recording is printed when it is used, and lies in the sidecar under `composer.track.attribution`.
+recording is printed when it is used, and written into `NAME.scored.credits.txt` beside the video and into the sidecar.
 
 | file | title | by | licence | source | seconds |
 |---|---|---|---|---|---|

@@ -1,4 +1,4 @@
-"""The ready files for other generators: servers that are polled, and scripts with tiny checkpoints of the real classes."""
+"""The ready files for other generators: servers that are polled, scripts with tiny checkpoints of the real classes."""
 
 import json
 import subprocess
