@@ -41,7 +41,8 @@ def build(folder: str, quiet: bool, **values: Any) -> int:
     with show_progress(target.name, quiet) as progress:
         known = Library.open(target, lambda done: progress("index", done))
     kinds = ", ".join(f"{count} {name}" for name, count in built.licences.most_common())
-    click.echo(f"{folder}: {len(known.entries)} recordings, {built.seconds / 3600:.1f} h ({kinds})")
+    length = f"{built.seconds / 3600:.1f} h" if built.seconds >= 3600 else f"{built.seconds / 60:.0f} min"
+    click.echo(f"{folder}: {len(known.entries)} recordings, {length} ({kinds})")
     if built.failed:
         raise InputError(f"{len(built.failed)} packages could not be fetched; run this again to go on.")
     return 0
