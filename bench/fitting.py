@@ -89,7 +89,7 @@ def bench_hits(recordings: list[Recording], seed: int) -> None:
     """Lengths, endings and hits of pieces with random lengths and hits."""
     rng = np.random.default_rng(seed)
     near_onset, on_bar, by_chance, met = [], [], [], []
-    exact, kept, stretches, joins, drifts, planted = [], [], [], [], [], []
+    exact, kept, stretches, joins = [], [], [], []
     for recording in recordings:
         track = recording.track
         for _ in range(2):
@@ -98,9 +98,8 @@ def bench_hits(recordings: list[Recording], seed: int) -> None:
             hits = hits[np.concatenate([[True], np.diff(hits) > 2])]
             wishes = Wishes.of_user(seconds, tuple(hits))
             arrangement, answers = anchor(track, arrange(track, wishes), wishes.user_hits)
-            wave, renderer = play(recording, arrangement, seconds)
-            strength = onset_strength(wave, SAMPLE_RATE_OUT)
-            onsets = pick_onsets(strength)
+            wave, _ = play(recording, arrangement, seconds)
+            onsets = pick_onsets(onset_strength(wave, SAMPLE_RATE_OUT))
             bars = arrangement.target_times(track.marks[1:-1])
             for hit, answer in zip(hits, answers, strict=True):
                 near_onset.append(bool(len(onsets)) and np.abs(onsets - hit).min() <= NEAR)
@@ -113,10 +112,6 @@ def bench_hits(recordings: list[Recording], seed: int) -> None:
             kept.append(bool(len(last)) and last[-1] < seconds)
             stretches += [abs(run.rate - 1) for run in arrangement.runs]
             joins.append(len(arrangement.joins))
-            rates = [run.rate for run in arrangement.runs if run.is_joined]
-            for join, rate in zip(renderer.joins, rates, strict=True):
-                drifts.append(drift_at(strength, join, rate, track))
-                planted.append(drift_at(strength, replace(join, time=join.time - PLANTED), rate, track))
     print(f"hits: {len(recordings)} recordings, {len(exact)} pieces, {len(near_onset)} hits")
     print(f"  length exact to the sample {np.mean(exact):.0%}, last beat kept {np.mean(kept):.0%}")
     of_met = np.array(near_onset)[np.array(met)]
@@ -128,13 +123,6 @@ def bench_hits(recordings: list[Recording], seed: int) -> None:
         f"  joins a piece {np.mean(joins):.2f}; stretch at most {max(stretches):.3f}, above 4 % in "
         f"{np.mean(np.array(stretches) > 0.0405):.1%} of the parts"
     )
-    clear, found = (1000 * np.array([d for d in values if d is not None]) for values in (drifts, planted))
-    if len(clear):
-        print(
-            f"  drift at {len(clear)} of {len(drifts)} joins (the others lead to another rhythm), ms: median "
-            f"{np.median(np.abs(clear)):.1f}, 90 % {np.quantile(np.abs(clear), 0.9):.1f}; {1000 * PLANTED:.0f} ms that "
-            f"were planted are found as {np.median(found):.0f}"
-        )
 
 
 def drift_at(strength: np.ndarray, join: Join, rate: float, track: Track) -> float | None:
@@ -228,6 +216,8 @@ def bench_joins(recordings: list[Recording], seed: int) -> None:
     rng = np.random.default_rng(seed)
     rows: dict[str, list[list[float]]] = {"joins": [], "random jumps": []}
     n_sung = n_joins = 0
+    drifts: list[float | None] = []
+    planted: list[float | None] = []
     for recording in recordings:
         track = recording.track
         period = 0.5 if track.is_free else 60 / track.tempo
@@ -243,7 +233,14 @@ def bench_joins(recordings: list[Recording], seed: int) -> None:
             )
             joined = {"joins": arrangement, "random jumps": random_jumps(track, arrangement, rng)}
             for name, one in joined.items():
-                wave, _ = play(recording, one, seconds)
+                wave, renderer = play(recording, one, seconds)
+                if name == "joins":
+                    strength = onset_strength(wave, SAMPLE_RATE_OUT)
+                    rates = [run.rate for run in one.runs if run.is_joined]
+                    for join, rate in zip(renderer.joins, rates, strict=True):
+                        drifts.append(drift_at(strength, join, rate, track))
+                        moved = replace(join, time=join.time - PLANTED)
+                        planted.append(drift_at(strength, moved, rate, track))
                 times = np.array([t for t in one.joins if period < t < seconds - 2 * period])
                 bars = one.target_times(track.marks[1:-1])
                 bars = bars[(bars > period) & (bars < seconds - 3)]
@@ -263,6 +260,13 @@ def bench_joins(recordings: list[Recording], seed: int) -> None:
         table = np.array(values)
         cells = [f"{kind} {interval(table[:, k])}" for k, kind in enumerate(("spectrum", "level", "chroma"))]
         print(f"  {name} ({len(table)} pieces): {'; '.join(cells)}")
+    clear, found = (1000 * np.array([d for d in values if d is not None]) for values in (drifts, planted))
+    if len(clear):
+        print(
+            f"  drift at {len(clear)} of {len(drifts)} joins (the others lead to another rhythm), ms: median "
+            f"{np.median(np.abs(clear)):.1f}, 90 % {np.quantile(np.abs(clear), 0.9):.1f}; {1000 * PLANTED:.0f} ms that "
+            f"were planted are found as {np.median(found):.0f}"
+        )
 
 
 def watch(folder: Path) -> list[VideoAnalysis]:
@@ -324,11 +328,14 @@ def measure_both(
 
 
 def write_pieces(recordings: list[Recording], videos: list[VideoAnalysis], folder: Path, seed: int) -> None:
-    """The same recordings fitted, sweetened and trimmed, as WAV files for bench/fad.py."""
+    """The same recordings fitted, sweetened and trimmed, as WAV files for bench/fad.py.
+
+    Each recording once: of several pieces the fitted ones share its ending, and the trimmed ones share nothing.
+    """
     for name in ("fitted", "sweetened", "trimmed"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
-    for number, recording in enumerate(recordings * 3):
+    for number, recording in enumerate(recordings):
         picture = videos[number % len(videos)]
         plan = make_plan(picture, PlanOptions(), seed)
         seconds = float(plan.duration)

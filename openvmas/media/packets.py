@@ -514,9 +514,10 @@ class Unroller:
         # Most sound goes on to the tick where it was and never jumped. Fractions for each of its packets would take as
         # long as decoding them, so they are counted in ticks until something is unusual.
         if self._smooth is not None:
-            if packet.pts == packet.dts == self._smooth[2] and packet.duration:
+            time = self._smooth[2]
+            if packet.pts == packet.dts == time and packet.duration:
                 self._position = max(self._position, packet.pos or 0)
-                self._smooth = packet.pts, packet.duration, packet.pts + packet.duration
+                self._smooth = time, packet.duration, time + packet.duration
                 return
             base = Fraction(packet.time_base or 1)
             self._last, self._step, self._next = (ticks * base for ticks in self._smooth)

@@ -132,7 +132,7 @@ def write_listing(folder: Path, rows: Sequence[dict[str, str]]) -> None:
     """Write library.csv beside its place first."""
     part = folder / f".{LISTING}.part"
     with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([row[name] for name in COLUMNS] for row in rows)
     part.replace(folder / LISTING)
