@@ -32,7 +32,6 @@ ORDINARY_ENERGY, ENERGY_SPAN = 0.73, 22.0  # of plans: 0.73 is the recording's o
 SPEECH_WEIGHT = 0.5
 REPEAT_COST = 3.0  # of playing only bars that another arrangement played
 ALTERNATIVES = 12  # seeds that give other arrangements; then they begin again
-TYPICAL_WEIGHT = 1.0  # standard deviations of a whole piece whose bars are twice as unlike the rest as usual
 STRETCH_WEIGHT = 0.1  # standard deviations for the greatest stretch
 JOIN, UNLIKE, BACKWARD = 0.25, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
 EXCESS = 0.25  # cost of a standard deviation of change beyond that of usual bar lines
@@ -340,7 +339,6 @@ def _gains(
     times = (np.arange(gains.shape[1]) - before) / FPS
     inside = (times >= 0) & (times < float(wishes.duration))
     gains -= (REPEAT_COST * used[None] * share)[:, None, :].astype(np.float32)
-    gains -= (TYPICAL_WEIGHT * unlike_the_rest(track)[None] * share)[:, None, :].astype(np.float32)
     if wishes.energy is not None:
         level = np.clip((np.interp(times, *wishes.energy) - ORDINARY_ENERGY) * ENERGY_SPAN, -12, 6)
         level = level - level[inside].mean() if inside.any() else level
@@ -353,17 +351,6 @@ def _gains(
         density = (density - density.mean()) / max(float(density.std()), 1e-6)
         gains -= (SPEECH_WEIGHT * share[:, None, :] * (talk[:, None] * density[None])[None]).astype(np.float32)
     return gains
-
-
-def unlike_the_rest(track: Track) -> np.ndarray:
-    """How far each bar's bands and level lie from the recording's middle, beyond what is usual: 0 to 3, [N].
-
-    Without it intros, breaks and outros, whose few onsets are the clearest accents, would be played too often.
-    """
-    sound = track.described[:-1, CELLS:].mean(axis=1).astype(np.float64)
-    sound = np.delete(sound, slice(N_BANDS, N_BANDS + 12), axis=1)  # pitch classes change with every chord
-    distance = np.sqrt(((sound - np.median(sound, axis=0)) ** 2).sum(axis=1))
-    return np.clip(distance / max(float(np.median(distance)), 1e-6) - 1, 0, 3)
 
 
 def _read(curve: np.ndarray, source: np.ndarray) -> np.ndarray:
