@@ -15,7 +15,7 @@ import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.errors import OptionError, PlanError
-from openvmas.fitting.library import FREE, Choice, Entry, Library, rank
+from openvmas.fitting.library import FREE, HEARD, Choice, Entry, Library, rank
 from openvmas.fitting.licence import Credits, read_credits
 from openvmas.fitting.proposal import Proposal, check_spans, propose
 from openvmas.fitting.rendering import Join, Renderer
@@ -51,7 +51,12 @@ class Recording:
 
     def edit(self, kept: tuple[tuple[float, float], ...] = ()) -> MusicEdit:
         """The part of a plan that names it, with spans that are played whole."""
-        return MusicEdit(str(self.path), self.sha256, kept=kept)
+        return MusicEdit(self.name, self.sha256, kept=kept)
+
+    @property
+    def name(self) -> str:
+        """Its path, or free/NAME of one that comes with the package, wherever that is installed."""
+        return f"{FREE_NAME}/{self.path.name}" if self.path.parent == FREE else str(self.path)
 
 
 class FittingComposer(Composer):
@@ -80,7 +85,7 @@ class FittingComposer(Composer):
                 f"plan, music.sha256: {self.recording.path} is not the recording that this plan was made with; "
                 "put that one in its place, or empty sha256 to use this one."
             )
-        return dataclasses.replace(plan.music, file=str(self.recording.path), sha256=self.recording.sha256)
+        return dataclasses.replace(plan.music, file=self.recording.name, sha256=self.recording.sha256)
 
     def arranged(self, plan: ScorePlan, number: int = 0) -> ScorePlan:
         """The plan with its `music:`: what is played, and the joins."""
@@ -157,6 +162,8 @@ def open_music(options: MusicOptions, progress: Callable[[float], None] | None =
         return LibraryComposer(Library.open(FREE, progress), options)
     if path.is_dir():
         return LibraryComposer(Library.open(path, progress), options)
+    if path.parts[:1] == (FREE_NAME,) and not path.exists():
+        return FittingComposer(Recording.open(FREE / path.name, FREE / HEARD), options)
     return FittingComposer(Recording.open(path), options)
 
 

@@ -12,6 +12,7 @@ from openvmas.planning.schema import FieldError, check_number
 STATES = ("free", "locked", "refused")
 MAX_SECONDS = 10_800.0  # of a recording
 LEAST_SPAN = 0.05  # s
+FREE = "free/"  # before the name of a recording that comes with OpenVMAS
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class MusicJoin:
 class MusicEdit:
     """A recording under a picture, and the limits of its arrangement.
 
-    file: path, absolute or from the plan's folder. sha256: of its content, or "" where any will do. begin: s of the
+    file: path, absolute or from the plan's folder, or free/NAME for one that comes with OpenVMAS. sha256: of its content, or "" where any will do. begin: s of the
     recording at the picture's first frame, or None for the best place. kept: spans of the recording, s, that are played
     whole; forbidden: spans that are not heard. joins: increasing in time.
     """
@@ -79,6 +80,8 @@ class MusicEdit:
 
     def seen_from(self, folder: str | Path) -> MusicEdit:
         """The same, its file named from a folder if it lies below it, else by its whole path."""
+        if self.file.startswith(FREE):
+            return self
         whole = os.path.abspath(self.file)
         below = os.path.relpath(whole, os.path.abspath(folder)) if _same_drive(whole, folder) else ".."
         return replace(self, file=whole if below.startswith("..") else Path(below).as_posix())
