@@ -32,9 +32,10 @@ class MusicJoin:
 class MusicEdit:
     """A recording under a picture, and the limits of its arrangement.
 
-    file: path, absolute or from the plan's folder, or free/NAME for one that comes with OpenVMAS. sha256: of its content, or "" where any will do. begin: s of the
-    recording at the picture's first frame, or None for the best place. kept: spans of the recording, s, that are played
-    whole; forbidden: spans that are not heard. joins: increasing in time.
+    file: path, absolute or from the plan's folder, or free/NAME for one that comes with OpenVMAS. sha256: of its
+    content, or "" where any will do. begin: s of the recording at the picture's first frame, or None for the best
+    place. kept: spans of the recording, s, that are played whole; forbidden: spans that are not heard. joins: in order
+    of time.
     """
 
     file: str

@@ -15,7 +15,7 @@ from openvmas.fitting.generators import GeneratedMusic, choose_key, open_generat
 from openvmas.media.audio import read_audio
 from openvmas.planning.conditioning import build_condition
 from openvmas.settings import GenerateOptions
-from tests.fitting.made import RATE, make_song
+from tests.fitting.made import RATE, Answering, make_song
 from tests.fitting.test_generators import PLAN
 
 READY = Path(__file__).resolve().parents[2] / "examples" / "generators"
@@ -38,7 +38,7 @@ def test_ready_files_are_read_and_their_scripts_are_there(path):
         assert len((READY.parents[1] / word).read_text().splitlines()) <= 60
 
 
-class AceStep(BaseHTTPRequestHandler):
+class AceStep(Answering, BaseHTTPRequestHandler):
     """As the server of ACE-Step 1.5 answers: a job, its state, and a result that is JSON in a text."""
 
     sound, asked, polls, states = b"", [], [], [0, 0, 1]
@@ -56,15 +56,6 @@ class AceStep(BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.answer(self.sound if self.path == "/v1/audio?path=x.wav" else b"?")
-
-    def answer(self, data):
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format, *args):
-        pass
 
 
 def ask_ace_step(folder, states, **changes):
