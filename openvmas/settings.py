@@ -97,6 +97,10 @@ class MusicOptions:
         None, "Let another program or server write the music, by its contract in TOML (docs/fitting.md), then fit it.",
         metavar="PATH", is_later=True, is_local=True,
     )  # fmt: skip
+    joins_out: str | None = option(
+        None, "Also write the parts and joins of the recording as an edit list, in .edl or .otio.",
+        metavar="PATH", is_later=True, is_local=True,
+    )  # fmt: skip
     sweeten: bool = option(
         False, "Add impacts, cymbals, risers and sub drops, in key, at your hits and the strongest cuts.", is_later=True
     )

@@ -19,8 +19,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from free_music import LEFT_OUT, MIRROR, PACKAGES, FreeTrack, fetch_package, list_tracks
-
+from openvmas.data.sources.free_music import LEFT_OUT, MIRROR, PACKAGES, FreeTrack, fetch_package, list_tracks
 from openvmas.data.sources.licences import normalise_licence
 from openvmas.errors import InputError
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from free_music import MIRROR, fetch_package
 from video_editor import MORE_PACKAGES, PACKAGES, Edit, Take, fetch
 
+from openvmas.data.sources.free_music import MIRROR, fetch_package
 from openvmas.errors import InputError
 from openvmas.train.codec.corpus import find_files
 

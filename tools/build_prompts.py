@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 import soundfile
 import soxr
-from free_music import FreeTrack, check_track, read_copyright
 from music_tags import FITTED_AXES, RawWindows, Tagger, fit_ridge, fit_tagger, measure, unit
 
 from openvmas.codec.runtime import CodecRunner
 from openvmas.codec.stream import CodecStream
+from openvmas.data.sources.free_music import FreeTrack, check_track, read_copyright
 from openvmas.files import write_npz, write_text
 from openvmas.generate.audio_prompts import STEPS, AudioPrompt, condition_of
 from openvmas.generate.recordings import pack

@@ -22,11 +22,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from free_music import MIRROR, fetch_package
 from midi_scores import Score, grid_agreement, read_midi
 from rendered_scores import ORCHESTRATIONS, orchestrate, play, truth_of, with_form, write
 from rule_scores import compose
 
+from openvmas.data.sources.free_music import MIRROR, fetch_package
 from openvmas.errors import InputError
 from openvmas.music.beats import track_beats
 

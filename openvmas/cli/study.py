@@ -73,6 +73,31 @@ def create(
     return 0
 
 
+@study.command()
+@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.option(
+    "--systems", default="fitted,trimmed", metavar="LIST", help="Systems as of eval run. [default: fitted,trimmed]"
+)
+@click.option("--library", metavar="DIR", help="Folder of recordings; those that come with OpenVMAS if left out.")
+@click.option("-o", "--output", required=True, metavar="FOLDER", help="Folder of the material; what is there is kept.")
+@click.option("--seed", type=int, default=0, metavar="NUMBER", help="Seed of all random draws. [default: 0]")
+@click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
+def material(videos: tuple[str, ...], systems: str, library: str | None, output: str, seed: int, quiet: bool) -> int:
+    """Score videos by several systems for a study, by itself with recordings fitted and trimmed."""
+    with extra_needed("the material needs"):
+        from openvmas.eval.systems.system import Setting
+        from openvmas.study.study_material import make_material
+    from openvmas.fitting.library import FREE
+
+    setting = Setting(library=Path(library) if library else FREE)
+    specs = [spec.strip() for spec in systems.split(",") if spec.strip()]
+    made = make_material([Path(video) for video in videos], specs, setting, Path(output), seed, progress(quiet))
+    click.echo(
+        f"{made}: {len(videos)} videos by {len(specs)} systems; next: openvmas study create {made} --output my-study"
+    )
+    return 0
+
+
 def named_folder(text: str) -> tuple[str, Path]:
     """The name and folder in NAME=DIR. Raises OptionError."""
     name, sign, folder = text.partition("=")

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from openvmas.fitting.arrangement import Arrangement, Run
+from openvmas.fitting.arrangement import Arrangement, Run, WantedJoin
 from openvmas.fitting.track import Track
 from openvmas.music.onsets import ONSET_RATE
 from openvmas.timeline import peak_offset
@@ -24,6 +25,8 @@ KINDS = {"bar line": 1.0, "beat": 0.6, "onset": 0.4, "half beat": 0.3}  # what a
 MOVE_COST = 0.25  # per second
 ATTACK = 0.05  # s from a bar line or beat to its attack, at most
 WHOLE = 0.06  # s from a recording's beginning that do not count as cut
+HELD, HELD_REACH = 50.0, 0.4  # worth of a locked join; s that it may lie off before it is moved
+SAME_PLACE = 0.02  # s
 CLEAR = 1.2  # onset strength from which something is heard to begin
 
 
@@ -47,11 +50,23 @@ class _Candidate:
     worth: float
 
 
-def anchor(track: Track, arrangement: Arrangement, hits: np.ndarray) -> tuple[Arrangement, list[Answer]]:
-    """The arrangement with attacks exactly on hits (s, increasing), and how each is answered."""
-    if not len(hits):
+def anchor(
+    track: Track, arrangement: Arrangement, hits: np.ndarray, locked: Sequence[WantedJoin] = ()
+) -> tuple[Arrangement, list[Answer]]:
+    """The arrangement with attacks exactly on hits (s, increasing) and locked joins at their times.
+
+    Also how each hit is answered. A locked join that the arrangement does not have is left out.
+    """
+    held = [(join.time, places[0]) for join in locked if (places := _places_of(track, arrangement, join))]
+    if not len(hits) and not held:
         return arrangement, []
-    offered = [_candidates(track, arrangement, float(hit)) for hit in hits]
+    moments = sorted([(float(hit), None) for hit in hits] + held, key=lambda moment: moment[0])
+    is_hit = [place is None for _, place in moments]
+    hits = np.array([time for time, _ in moments])
+    offered = [
+        _candidates(track, arrangement, time) if place is None else [_Candidate(place, "join", HELD)]
+        for time, place in moments
+    ]
     first = arrangement.runs[0]
     is_fixed = first.start > 0 or abs(first.source_start - track.start) < WHOLE  # its beginning is not cut into
     chosen = _choose(arrangement, hits, offered, is_fixed)
@@ -62,7 +77,9 @@ def anchor(track: Track, arrangement: Arrangement, hits: np.ndarray) -> tuple[Ar
     knots = [(candidate.place, float(hit)) for hit, candidate in zip(hits, chosen, strict=True) if candidate]
     moved = _move(arrangement, knots, is_fixed)
     answers = []
-    for hit, candidate in zip(hits, chosen, strict=True):
+    for hit, candidate, is_asked in zip(hits, chosen, is_hit, strict=True):
+        if not is_asked:
+            continue
         if candidate is None:
             answers.append(Answer(float(hit), float(hit), "nothing", 0.0))
             continue
@@ -70,6 +87,15 @@ def anchor(track: Track, arrangement: Arrangement, hits: np.ndarray) -> tuple[Ar
         stretch = max(abs(rate - 1) for rate in rates) if rates else 0.0
         answers.append(Answer(float(hit), float(hit), candidate.kind, round(stretch, 4)))
     return moved, answers
+
+
+def _places_of(track: Track, arrangement: Arrangement, join: WantedJoin) -> list[float]:
+    """Where the arrangement has a join that is wanted, s of the target."""
+    enters = float(track.marks[join.enters])
+    return [
+        run.start for run in arrangement.runs
+        if run.is_joined and abs(run.source_start - enters) < SAME_PLACE and abs(run.start - join.time) < HELD_REACH
+    ]  # fmt: skip
 
 
 def _candidates(track: Track, arrangement: Arrangement, hit: float) -> list[_Candidate]:

@@ -45,6 +45,9 @@ TAIL = (0.9, 0.35)  # s, and share, of what rings after the last beat that is ne
 CUT_COST = 0.4  # of cutting all the ring that may be cut
 FIRST_BEATS, LAST_BEATS = 3, 4  # beats at both ends of a recording in which there is no join
 LOOP_BARS = 8  # so many bars are never heard more than twice in a row
+DROPPED = 100.0  # cost of a bar that must not be heard
+WANTED_REACH = 10  # frames from its time on each side at which a wanted join is looked for; `anchoring` does the rest
+WANTED_BEGIN = 20.0  # cost of a second between the beginning that is wanted and the one that is made
 NEVER = -1e9
 MOST_TRIALS = 6  # arrangements that are looked at until none repeats itself too often
 
@@ -100,16 +103,29 @@ class Arrangement:
 
 
 @dataclass(frozen=True)
+class WantedJoin:
+    """A join from one bar line to another at a time of the target, s, and its worth in standard deviations."""
+
+    time: float
+    leaves: int
+    enters: int
+    worth: float
+
+
+@dataclass(frozen=True)
 class Limits:
     """Limits that the user sets to the arrangement.
 
     kept: spans of the recording (s) that must be played whole; dropped: spans that must not be heard. forbidden: pairs
-    of bar lines that are not joined. joins: whether there may be any. seed: another one gives another arrangement.
+    of bar lines that are not joined. wanted: joins that are. begin: s of the recording at the target's beginning, or
+    None. joins: whether there may be others. seed: another one gives another arrangement.
     """
 
     kept: tuple[tuple[float, float], ...] = ()
     dropped: tuple[tuple[float, float], ...] = ()
     forbidden: frozenset[tuple[int, int]] = frozenset()
+    wanted: tuple[WantedJoin, ...] = ()
+    begin: float | None = None
     joins: bool = True
     seed: int = 0
 
@@ -126,6 +142,8 @@ class _Table:
     targets: np.ndarray  # [N + 1, K] places that a bar line may be joined to
     costs: np.ndarray  # [N + 1, K]
     switches: frozenset[int] = frozenset()  # frames at which the tempo may change, on a bar line
+    # Joins that are wanted: (frame, bar line that is left) → the place it leads to and its cost.
+    wanted: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)
     values: np.ndarray = field(init=False)  # [R, T, N + 1]
     steady: np.ndarray = field(init=False)  # [R, T, N]: the same where the next bar line is not left
 
@@ -155,6 +173,21 @@ class _Table:
             if len(leaving):
                 offered = self.steady[:, block][:, :, self.targets[leaving]] - self.costs[leaving]
                 left[:, block, leaving] = np.maximum(left[:, block, leaving], offered.max(axis=3))
+            for (frame, leaves), (enters, cost) in self.wanted.items():
+                if block.start <= frame < block.stop:
+                    offer = self.steady[:, frame, enters] - cost
+                    left[:, frame, leaves] = np.maximum(left[:, frame, leaves], offer)
+
+    def best_join(self, rate: int, frame: int, bar: int) -> tuple[float, int]:
+        """(value, bar line) of the best join that leaves a bar line at a frame."""
+        offered = self.steady[rate, frame, self.targets[bar]] - self.costs[bar]
+        best = int(offered.argmax())
+        value, enters = float(offered[best]), int(self.targets[bar, best])
+        if (frame, bar) in self.wanted:
+            other, cost = self.wanted[frame, bar]
+            if float(self.steady[rate, frame, other]) - cost > value:
+                value, enters = float(self.steady[rate, frame, other]) - cost, other
+        return value, enters
 
     def trace(self, rate: int, frame: int, bar: int) -> list[tuple[int, int, int, int]]:
         """The best path from a state: (rate, frame, first bar, bar line at the end) of each run."""
@@ -169,12 +202,10 @@ class _Table:
                     rate, first, began = best, bar, frame
             frame, bar = frame + int(self.lengths[rate, bar]), bar + 1
             if not is_fixed and frame < n_frames:
-                offered = self.steady[rate, frame, self.targets[bar]] - self.costs[bar]
-                best = int(offered.argmax())
-                if offered[best] > self.values[rate, frame, bar]:
+                value, enters = self.best_join(rate, frame, bar)
+                if value > self.values[rate, frame, bar]:
                     path.append((rate, began, first, bar))
-                    bar = int(self.targets[bar, best])
-                    first, began, is_fixed = bar, frame, True
+                    first, bar, began, is_fixed = enters, enters, frame, True
                     continue
             is_fixed = False
         path.append((rate, began, first, bar))
@@ -188,7 +219,7 @@ class _Table:
             return NEVER
         value = float(self.values[rate, frame, bar])
         if bar < self.values.shape[2] - 1:
-            value = max(value, float((self.steady[rate, frame, self.targets[bar]] - self.costs[bar]).max()))
+            value = max(value, self.best_join(rate, frame, bar)[0])
         return value
 
 
@@ -212,7 +243,7 @@ def _arrange_once(track: Track, wishes: Wishes, limits: Limits, used: np.ndarray
     for _ in range(MOST_TRIALS):
         table = _lay_table(track, wishes, limits, frozenset(forbidden), used)
         table.solve()
-        rate, frame, bar, value = _best_start(track, wishes, table)
+        rate, frame, bar, value = _best_start(track, wishes, table, limits.begin)
         if value < NEVER / 2 and found is not None:
             break  # a recording this short has to be heard again and again
         path = table.trace(rate, frame, bar)
@@ -246,8 +277,17 @@ def _lay_table(
     late = (frames > 0) & (frames <= after)
     ends[late] = -CUT_COST * frames[late] / max(after, 1)
     gains = np.concatenate([gains, np.zeros((*gains.shape[:1], 1, bars), np.float32)], axis=1)
+    for start, end in limits.dropped:
+        gains[:, :, (track.marks[:-1] < end - 0.05) & (track.marks[1:] > start + 0.05)] -= DROPPED
     switches = frozenset(before + round(float(hit) * FPS) for hit in wishes.user_hits)
-    return _Table(rates, before, lengths, gains, ends, targets, costs, switches)
+    wanted = {}
+    for join in limits.wanted:
+        for off in range(-WANTED_REACH, WANTED_REACH + 1):
+            frame = before + round(join.time * FPS) + off
+            if before < frame < before + n_target:
+                nearness = 1 - abs(off) / (WANTED_REACH + 1)
+                wanted[frame, join.leaves] = join.enters, -join.worth * (0.8 + 0.2 * nearness)
+    return _Table(rates, before, lengths, gains, ends, targets, costs, switches, wanted)
 
 
 def _tempos(bars: int, n_frames: int, is_free: bool) -> np.ndarray:
@@ -378,8 +418,6 @@ def find_joins(track: Track, limits: Limits, forbidden: frozenset[tuple[int, int
     for start, end in limits.kept:
         no_leave |= (track.marks > start + 0.05) & (track.marks < end - 0.05)
         no_arrive |= (track.marks > start + 0.05) & (track.marks < end - 0.05)
-    for start, end in limits.dropped:
-        no_arrive |= (track.marks > start - 0.05) & (track.marks < end - 0.05)
     if not limits.joins:
         no_leave[:] = True
     cost[no_leave | sung] = -NEVER
@@ -434,8 +472,11 @@ def excess_of_change(described: np.ndarray) -> np.ndarray:
     return np.clip((change - np.median(own)) / max(float(own.std()), 1e-6), 0, 3)
 
 
-def _best_start(track: Track, wishes: Wishes, table: _Table) -> tuple[int, int, int, float]:
-    """(rate, frame, bar, value) of the best beginning: at or before the picture's first frame."""
+def _best_start(track: Track, wishes: Wishes, table: _Table, begin: float | None) -> tuple[int, int, int, float]:
+    """(rate, frame, bar, value) of the best beginning: at or before the picture's first frame.
+
+    begin: s of the recording that should be heard there.
+    """
     n_rates, _, n_bars = table.gains.shape
     sung = track.is_sung(track.marks)
     best = (0, table.before, 0, -np.inf)
@@ -446,7 +487,10 @@ def _best_start(track: Track, wishes: Wishes, table: _Table) -> tuple[int, int, 
             value = table.steady[rate, frames, bar].astype(np.float64)
             inside = frames < table.before - 1
             value -= MID_BAR * inside + START_SUNG * sung[bar]
-            if bar > 0 or length > 2 * FPS:
+            if begin is not None:
+                at = track.marks[bar] + (table.before - frames) / FPS * table.rates[rate]
+                value -= WANTED_BEGIN * np.minimum(np.abs(at - begin), 60.0)
+            elif bar > 0 or length > 2 * FPS:
                 late = BEGINNING if wishes.keeps_beginning else LATE_START - 0.15 * track.novelty[bar] * ~inside
                 value -= np.where((bar > 0) | inside, late, 0.0)
             k = int(value.argmax())

@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 
 from openvmas.condition import Condition
-from openvmas.errors import OptionError
-from openvmas.fitting.anchoring import Answer, anchor
-from openvmas.fitting.arrangement import Arrangement, Limits, arrange
-from openvmas.fitting.library import FREE, Entry, Library, rank
+from openvmas.errors import OptionError, PlanError
+from openvmas.fitting.library import FREE, HEARD, Choice, Entry, Library, rank
 from openvmas.fitting.licence import Credits, read_credits
+from openvmas.fitting.proposal import Proposal, check_spans, propose
 from openvmas.fitting.rendering import Join, Renderer
+from openvmas.fitting.sound import Sound
 from openvmas.fitting.track import Track, digest, listen
 from openvmas.fitting.wishes import Wishes
 from openvmas.generate.piece import Composer, Piece
+from openvmas.planning.music_edit import MusicEdit
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, MusicOptions
@@ -35,20 +36,33 @@ SPAN = re.compile(r"\s*([\d:.]+)\s*-\s*([\d:.]+)\s*")
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and what was heard in it."""
+    """A file, what was heard in it, and its sound, which is decoded once for hearing and playing."""
 
     path: Path
     track: Track
     sha256: str
+    sound: Sound
 
     @classmethod
     def open(cls, path: str | Path, cache: Path | None = None) -> Recording:
         """cache: as for `track.listen`. Raises InputError."""
-        return cls(Path(path), listen(path, cache), digest(path))
+        sha256, sound = digest(path), Sound(path)
+        return cls(Path(path), listen(path, cache, sha256, sound), sha256, sound)
+
+    def edit(self, kept: tuple[tuple[float, float], ...] = ()) -> MusicEdit:
+        """The part of a plan that names it, with spans that are played whole."""
+        return MusicEdit(self.name, self.sha256, kept=kept)
+
+    @property
+    def name(self) -> str:
+        """Its path, or free/NAME of one that comes with the package, wherever that is installed."""
+        return f"{FREE_NAME}/{self.path.name}" if self.path.parent == FREE else str(self.path)
 
 
 class FittingComposer(Composer):
     """Plays one recording; another seed gives another arrangement of it."""
+
+    plays_recordings = True
 
     def __init__(self, recording: Recording, options: MusicOptions) -> None:
         self.recording = recording
@@ -60,7 +74,23 @@ class FittingComposer(Composer):
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """The recording, arranged for a plan or, without one, for a condition."""
         wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
-        return fit(self.recording, wishes, Limits(kept=self.kept, seed=options.seed))
+        return fit(self.recording, wishes, self.edit_of(plan), options.seed)
+
+    def edit_of(self, plan: ScorePlan | None) -> MusicEdit:
+        """What a plan says of the recording, else what the options say. Raises PlanError where it means another one."""
+        if plan is None or plan.music is None:
+            return self.recording.edit(self.kept)
+        if plan.music.sha256 not in ("", self.recording.sha256):
+            raise PlanError(
+                f"plan, music.sha256: {self.recording.path} is not the recording that this plan was made with; "
+                "put that one in its place, or empty sha256 to use this one."
+            )
+        return dataclasses.replace(plan.music, file=self.recording.name, sha256=self.recording.sha256)
+
+    def arranged(self, plan: ScorePlan, number: int = 0) -> ScorePlan:
+        """The plan with its `music:`: what is played, and the joins."""
+        edit = propose(self.recording.track, Wishes.of_plan(plan), self.edit_of(plan), number).edit
+        return dataclasses.replace(plan, music=edit)
 
 
 class LibraryComposer(Composer):
@@ -68,6 +98,8 @@ class LibraryComposer(Composer):
 
     What was used lately stands back, in other runs too. has_memory: remember what is used.
     """
+
+    plays_recordings = True
 
     def __init__(self, library: Library, options: MusicOptions, has_memory: bool = True) -> None:
         if options.music_keep:
@@ -88,11 +120,8 @@ class LibraryComposer(Composer):
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """The best recording, arranged; seeds of one composer give different recordings while there are any."""
         wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
-        others = [sha for seed, sha in self._taken.items() if seed != options.seed]
-        choices = rank(self.library, wishes, plan, others)
+        choices = self._choose(wishes, plan, options.seed)
         chosen = choices[0].entry
-        self._taken[options.seed] = chosen.sha256
-        self._describe(chosen)
         if self.has_memory:
             self.library.remember(chosen)
         piece = fit(Recording.open(self.library.path(chosen), self.library.cache), wishes)
@@ -104,6 +133,20 @@ class LibraryComposer(Composer):
             for choice in choices[:N_SHOWN]
         ]  # fmt: skip
         return piece
+
+    def _choose(self, wishes: Wishes, plan: ScorePlan | None, seed: int) -> list[Choice]:
+        """All recordings, the best first; those that other seeds took stand back."""
+        others = [sha for other, sha in self._taken.items() if other != seed]
+        choices = rank(self.library, wishes, plan, others)
+        self._taken[seed] = choices[0].entry.sha256
+        self._describe(choices[0].entry)
+        return choices
+
+    def arranged(self, plan: ScorePlan, number: int = 0) -> ScorePlan:
+        """The plan with its `music:`, of the recording that fits best or, by number, of the next best ones."""
+        wishes = Wishes.of_plan(plan)
+        recording = Recording.open(self.library.path(self._choose(wishes, plan, number)[0].entry), self.library.cache)
+        return dataclasses.replace(plan, music=propose(recording.track, wishes, recording.edit()).edit)
 
 
 def open_music(options: MusicOptions, progress: Callable[[float], None] | None = None) -> Composer:
@@ -119,34 +162,55 @@ def open_music(options: MusicOptions, progress: Callable[[float], None] | None =
         return LibraryComposer(Library.open(FREE, progress), options)
     if path.is_dir():
         return LibraryComposer(Library.open(path, progress), options)
+    if path.parts[:1] == (FREE_NAME,) and not path.exists():
+        return FittingComposer(Recording.open(FREE / path.name, FREE / HEARD), options)
     return FittingComposer(Recording.open(path), options)
 
 
-def fit(recording: Recording, wishes: Wishes, limits: Limits | None = None) -> Piece:
-    """A piece of stereo blocks, to the sample as long as what is asked."""
+def arrange_plan(plan: ScorePlan, options: MusicOptions, earlier: Path | None, folder: Path) -> ScorePlan:
+    """The plan with its `music:` arranged: what --music names, or else what it has already.
+
+    earlier: the folder from which the plan names its recording, folder: where the plan will lie. Raises InputError,
+    OptionError, PlanError.
+    """
+    if options.music is not None:
+        plan = dataclasses.replace(plan, music=None)
+    elif plan.music is not None:
+        if options.music_keep:
+            raise OptionError("--music-keep goes with --music; edit `kept` in the plan instead.")
+        options = dataclasses.replace(options, music=str(plan.music.find(earlier or folder)))
+    composer = open_music(options)
+    assert isinstance(composer, FittingComposer | LibraryComposer)
+    made = composer.arranged(plan, plan.seed)
+    assert made.music is not None
+    return dataclasses.replace(made, music=made.music.seen_from(folder))
+
+
+def fit(recording: Recording, wishes: Wishes, edit: MusicEdit | None = None, number: int = 0) -> Piece:
+    """A piece of stereo blocks, to the sample as long as what is asked.
+
+    edit: what the user decided on the recording. number: of the arrangement, from the best one, 0, on.
+    """
     piece = Piece()
-    piece.blocks = _play(piece, recording, wishes, limits or Limits())
+    piece.blocks = _play(piece, recording, wishes, edit or recording.edit(), number)
     return piece
 
 
-def _play(piece: Piece, recording: Recording, wishes: Wishes, limits: Limits) -> Iterator[np.ndarray]:
-    track = recording.track
-    arrangement = arrange(track, wishes, limits)
-    arrangement, answers = anchor(track, arrangement, wishes.user_hits)
+def _play(piece: Piece, recording: Recording, wishes: Wishes, edit: MusicEdit, number: int) -> Iterator[np.ndarray]:
+    proposal = propose(recording.track, wishes, edit, number)
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(wishes.duration)
-    renderer = Renderer(recording.path, track, arrangement, n_samples)
+    renderer = Renderer(recording.sound, recording.track, proposal.arrangement, n_samples)
     yield from renderer.blocks()
-    piece.report |= describe(recording, arrangement, answers, renderer.joins, float(wishes.duration))
+    piece.music = proposal.edit
+    piece.report |= describe(recording, proposal, renderer.joins)
 
 
-def describe(
-    recording: Recording, arrangement: Arrangement, answers: Sequence[Answer], joins: Sequence[Join], duration: float
-) -> dict[str, Any]:
+def describe(recording: Recording, proposal: Proposal, joins: Sequence[Join]) -> dict[str, Any]:
     """The entry of a piece in the report."""
     track, credits = recording.track, read_credits(recording.path)
-    last = arrangement.target_times(np.array([track.last]))
-    is_whole = bool(len(last)) and float(last[-1]) <= duration
-    stretch = max((abs(run.rate - 1) for run in arrangement.runs), default=0.0)
+    last = proposal.arrangement.target_times(np.array([track.last]))
+    is_whole = bool(len(last)) and float(last[-1]) <= proposal.duration
+    stretch = max((abs(run.rate - 1) for run in proposal.parts), default=0.0)
     return {
         "summary": summarize(recording, credits, joins),
         "track": {
@@ -154,7 +218,6 @@ def describe(
             "tempo": round(track.tempo, 2) if not track.is_free else None, "key": track.key, **credits.describe(),
             "rights": "OpenVMAS does not clear rights: that you may use this recording is for you to make sure.",
         },
-        "value": round(arrangement.value, 3),
         "has_beat": not track.is_free,
         "ending": (
             "faded, since the recording has none of its own" if not track.has_ending
@@ -162,17 +225,9 @@ def describe(
         ),
         "last_beat": round(float(last[-1]), 3) if is_whole else None,
         "greatest_stretch": round(stretch, 4),
-        "parts": [{name: round(value, 4) for name, value in _part(run).items()} for run in arrangement.runs],
+        **proposal.describe(),
         "joins": [dataclasses.asdict(join) for join in joins],
-        "hits": [dataclasses.asdict(answer) for answer in answers],
-        "reason": explain(track, answers, joins, stretch),
-    }  # fmt: skip
-
-
-def _part(run: Any) -> dict[str, float]:
-    return {
-        "start": run.start, "end": run.end, "source_start": run.source_start, "source_end": run.source_end,
-        "rate": run.rate,
+        "reason": explain(track, proposal, joins, stretch),
     }  # fmt: skip
 
 
@@ -182,13 +237,14 @@ def summarize(recording: Recording, credits: Credits, joins: Sequence[Join]) -> 
     return f"{name}, {len(joins)} join{'s' * (len(joins) != 1)}"
 
 
-def explain(track: Track, answers: Sequence[Answer], joins: Sequence[Join], stretch: float) -> str:
+def explain(track: Track, proposal: Proposal, joins: Sequence[Join], stretch: float) -> str:
     """Say in a sentence or two how the recording was fitted."""
     how = "no join" if not joins else "one join" if len(joins) == 1 else f"{len(joins)} joins"
     tempo = f"{100 * stretch:.1f} % off its own tempo at most" if stretch > 5e-4 else "at its own tempo"
     words = [f"It was laid where its accents are wanted, {tempo}, with {how}."]
     if track.is_free:
         words.append("It has no steady beat, so it was joined at onsets only.")
+    answers = proposal.answers
     missed = [answer for answer in answers if answer.kind == "nothing"]
     if missed:
         times = ", ".join(f"{answer.hit:g}" for answer in missed)
@@ -197,6 +253,9 @@ def explain(track: Track, answers: Sequence[Answer], joins: Sequence[Join], stre
     if hurried:
         times = ", ".join(f"{answer.hit:g}" for answer in hurried)
         words.append(f"The hits at {times} s needed more than 4 % of stretch.")
+    if proposal.missed:
+        times = ", ".join(f"{join.time:g}" for join in proposal.missed)
+        words.append(f"The locked joins at {times} s cannot be made together with the rest.")
     return " ".join(words)
 
 
@@ -221,13 +280,3 @@ def read_time(text: str, option: str) -> float:
     except ValueError:
         raise OptionError(f"{option} cannot be {text!r}; give seconds, or minutes and seconds as 1:13.5.") from None
     return sum(part * 60**place for place, part in enumerate(reversed(parts)))
-
-
-def check_spans(spans: Sequence[tuple[float, float]], track: Track, option: str) -> None:
-    """Raises OptionError for a span that the recording does not have."""
-    for start, end in spans:
-        if end > track.duration + 0.5:
-            raise OptionError(
-                f"{option} {start:g}-{end:g} ends after the recording, which lasts {track.duration:.1f} s; "
-                "give an earlier span."
-            )

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -34,6 +35,8 @@ from openvmas.music.onsets import onset_strength
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights, find_weights
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, option, read_table, read_toml
+from openvmas.symbolic.harmony import Key, fit_mode
+from openvmas.symbolic.notes import PITCH_NAMES
 
 LONGER = 1.3  # length that is asked, of the picture's
 NAMED = 0.4  # value of an axis from which its word is in the caption
@@ -53,6 +56,13 @@ class Generator:
     url: str | None = option(None, "Http: where the request is sent.")
     body: str | None = option(None, "Http: the request, as JSON.")
     audio: str = option("response", "Http: where the sound is: `response`, or the dotted name of base64 or a URL.")
+    job: str | None = option(None, "Http: dotted name, in the first answer, of the job that is then asked for.")
+    poll: str | None = option(None, "Http: where to ask for the job, with {job}, until it is done.")
+    poll_body: str | None = option(None, "Http: what is sent there, as JSON with {job}; a GET if left out.")
+    status: str = option("status", "Http: dotted name of the job's state in these answers.")
+    done: tuple[str, ...] = option(lambda: ("succeeded",), "Http: states in which the sound is there.")
+    failed: tuple[str, ...] = option(lambda: ("failed",), "Http: states in which it never will be.")
+    every: float = option(2.0, "Http: time between two questions, s.", min=0.05, max=600)
     seconds: float = option(900.0, "Time limit for one request, s.", min=1, max=86_400)
     retries: int = option(1, "Http: how often a request that failed is sent again.", min=0, max=10)
     name: str = option("another generator", "Name in reports.")
@@ -61,7 +71,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Request:
-    """A request: a caption, the length in s, tempo in BPM, key, seed, and perhaps a sketch to follow."""
+    """A request: a caption, the length in s, tempo in BPM, key as "A minor", seed, and perhaps a sketch to follow."""
 
     text: str
     seconds: float
@@ -89,10 +99,13 @@ def open_generator(path: Path) -> Generator:
     if found.kind == "http" and not (found.url and found.url.startswith(("http://", "https://"))):
         raise OptionError(f"{path}: url must begin with http:// or https://, not {found.url!r}.")
     if found.kind == "http":
-        try:
-            json.loads(found.body or "{}")
-        except ValueError as error:
-            raise OptionError(f"{path}: body is not JSON ({error}); correct it.") from error
+        for name in ("body", "poll_body"):
+            try:
+                json.loads(getattr(found, name) or "{}")
+            except ValueError as error:
+                raise OptionError(f"{path}: {name} is not JSON ({error}); correct it.") from error
+        if (found.job is None) != (found.poll is None):
+            raise OptionError(f"{path}: job and poll belong together; give both, or neither for a server that waits.")
     return found
 
 
@@ -120,6 +133,8 @@ def write_caption(plan: ScorePlan | None) -> str:
 class GeneratedMusic(Composer):
     """Asks a generator for music and fits it; what came for the same request is kept in the cache."""
 
+    plays_recordings = True
+
     def __init__(self, path: Path) -> None:
         self.generator, self.path = open_generator(path), path
         self._content = path.read_bytes()
@@ -131,7 +146,8 @@ class GeneratedMusic(Composer):
         wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
         tempo = plan.tempo if plan is not None else 0.0
         request = Request(
-            write_caption(plan), round(LONGER * float(wishes.duration), 1), tempo, "", options.seed
+            write_caption(plan), round(LONGER * float(wishes.duration), 1), tempo, choose_key(plan, options.seed),
+            options.seed,
         )  # fmt: skip
         said: list[str] = []
         for trial in range(TRIALS):
@@ -142,7 +158,8 @@ class GeneratedMusic(Composer):
             if not fault:
                 piece = fit(recording, wishes)
                 piece.report["generator"] = {
-                    "name": self.generator.name, "text": asked.text, "seed": asked.seed, "asked_again": said,
+                    "name": self.generator.name, "text": asked.text, "key": asked.key, "seed": asked.seed,
+                    "asked_again": said,
                 }  # fmt: skip
                 return piece
             said.append(fault)
@@ -161,9 +178,9 @@ class GeneratedMusic(Composer):
             with atomic_path(target, ".wav") as hidden:
                 if any("{sketch}" in part for part in (*self.generator.program, self.generator.body or "")):
                     sketch = hidden.with_suffix(".sketch.wav")
-                    write_sketch(sketch, condition, plan, request.seed)
+                    key = write_sketch(sketch, condition, plan, request.seed)
                     try:
-                        self._ask(replace(request, sketch=str(sketch)), hidden)
+                        self._ask(replace(request, sketch=str(sketch), key=key), hidden)
                     finally:
                         sketch.unlink(missing_ok=True)
                 else:
@@ -177,12 +194,27 @@ class GeneratedMusic(Composer):
         ask(self.generator, request, out)
 
 
-def write_sketch(path: Path, condition: Condition, plan: ScorePlan | None, seed: int) -> None:
-    """A rendering of the composer by rule, for generators that follow one."""
+def choose_key(plan: ScorePlan | None, seed: int) -> str:
+    """A key for the plan's mood, major or minor, as "A minor"; another seed may give another one."""
+    asked = np.zeros(len(AXES)) if plan is None else asked_axes(plan)
+    rng = np.random.default_rng(seed)
+    mode = fit_mode({axis: float(value) for axis, value in zip(AXES, asked, strict=True)}, rng)
+    return plain_key(Key(int(rng.integers(12)), mode))
+
+
+def plain_key(key: Key) -> str:
+    """A key as generators know it: major or minor, whatever its mode."""
+    return f"{PITCH_NAMES[key.tonic]} {'minor' if key.is_minor else 'major'}"
+
+
+def write_sketch(path: Path, condition: Condition, plan: ScorePlan | None, seed: int) -> str:
+    """Write a rendering of the composer by rule, for generators that follow one. Returns its key."""
     from openvmas.symbolic.composer import SymbolicComposer
 
-    composer = SymbolicComposer(find_weights("symbolic"))
-    write_wav(path, composer.compose(condition, plan, GenerateOptions(seed=seed)), SAMPLE_RATE_OUT)
+    piece = SymbolicComposer(find_weights("symbolic")).compose(condition, plan, GenerateOptions(seed=seed))
+    write_wav(path, piece, SAMPLE_RATE_OUT)
+    tonic, _, mode = str(piece.report["key"]).partition(" ")
+    return plain_key(Key(PITCH_NAMES.index(tonic), mode)) if tonic else ""
 
 
 def run_program(generator: Generator, request: Request, out: Path) -> None:
@@ -212,17 +244,12 @@ def send_request(generator: Generator, request: Request, out: Path) -> None:
     """Send a request to a server and write the sound of its answer to `out`. Raises ModelError."""
     body = json.dumps(_filled(json.loads(generator.body or "{}"), request, str(out))).encode()
     answer = _fetch(generator, str(generator.url), body)
+    if generator.poll is not None:
+        answer = _wait(generator, str(_named(generator, answer, str(generator.job))))
     if generator.audio != "response":
-        try:
-            value: Any = json.loads(answer)
-            for name in generator.audio.split("."):
-                value = value[int(name)] if isinstance(value, list) else value[name]
-            if not isinstance(value, str):
-                raise TypeError
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise ModelError(
-                f"the answer of {generator.name} has no {generator.audio}; correct `audio` of its contract."
-            ) from error
+        value = _named(generator, answer, generator.audio)
+        if not isinstance(value, str):
+            raise ModelError(f"{generator.audio} of {generator.name} is no text; correct `audio` of its contract.")
         if value.startswith(("http://", "https://", "/")):
             answer = _fetch(generator, urllib.parse.urljoin(str(generator.url), value), None)
         else:
@@ -231,6 +258,34 @@ def send_request(generator: Generator, request: Request, out: Path) -> None:
             except binascii.Error as error:
                 raise ModelError(f"{generator.audio} of {generator.name} is neither base64 nor a URL.") from error
     out.write_bytes(answer)
+
+
+def _named(generator: Generator, answer: bytes, path: str) -> Any:
+    """The value with a dotted name in an answer; a text that is JSON itself is looked into."""
+    try:
+        value: Any = json.loads(answer)
+        for name in path.split("."):
+            value = json.loads(value) if isinstance(value, str) else value
+            value = value[int(name)] if isinstance(value, list) else value[name]
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        raise ModelError(f"the answer of {generator.name} has no {path}; correct its contract.") from error
+    return value
+
+
+def _wait(generator: Generator, job: str) -> bytes:
+    """Ask for a job until it is done, and return the last answer. Raises ModelError."""
+    url = str(generator.poll).replace("{job}", urllib.parse.quote(job, safe=""))
+    body = generator.poll_body and generator.poll_body.replace("{job}", json.dumps(job)[1:-1]).encode()
+    end = time.monotonic() + generator.seconds
+    while time.monotonic() < end:
+        answer = _fetch(generator, url, body or None)
+        status = str(_named(generator, answer, generator.status))
+        if status in generator.done:
+            return answer
+        if status in generator.failed:
+            raise ModelError(f"{generator.name} says of its work: {status}; see what its server printed.")
+        time.sleep(generator.every)
+    raise ModelError(f"{generator.name} took longer than {generator.seconds:g} s; raise `seconds` of its contract.")
 
 
 def _filled(value: Any, request: Request, out: str) -> Any:

@@ -52,13 +52,19 @@ class Credits:
         return found | ({"licence_files": self.files} if self.files else {})
 
 
-def read_credits(path: Path) -> Credits:
-    """Tags of a file, and LICENSE or NAME.license.json beside it, which go before the tags."""
+def read_tags(path: Path) -> dict[str, str]:
+    """The TAGS of a sound file, by name in lower case; none where it cannot be read."""
     tags: dict[str, str] = {}
     with contextlib.suppress(FFmpegError, OSError), av.open(str(path), metadata_errors="replace") as container:
         streams = [stream.metadata for stream in container.streams.audio]
         for source in (*streams, container.metadata):
             tags |= {name.lower(): text for name, text in source.items() if name.lower() in TAGS and text.strip()}
+    return tags
+
+
+def read_credits(path: Path) -> Credits:
+    """Tags of a file, and LICENSE or NAME.license.json beside it, which go before the tags."""
+    tags = read_tags(path)
     files: dict[str, Any] = {}
     stated: dict[str, Any] = {}
     for name in (f"{path.name}.license.json", f"{path.stem}.license.json"):

@@ -11,13 +11,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from openvmas.fitting.arrangement import Arrangement, Run
+from openvmas.fitting.sound import Sound
 from openvmas.fitting.track import Track
-from openvmas.media.audio import read_audio_blocks
 from openvmas.settings import SAMPLE_RATE_OUT
 
 COARSE = 4  # samples that are averaged before waveforms are compared: 12 kHz
@@ -63,14 +62,12 @@ class _Piece:
 class Source:
     """The spans of a recording that an arrangement plays, [2, n] float32 at 48 kHz; silence outside the recording."""
 
-    def __init__(self, path: str | Path, spans: Sequence[tuple[float, float]]) -> None:
-        """spans: s. Reads the file once, up to the end of the last span. Raises InputError."""
+    def __init__(self, sound: Sound, spans: Sequence[tuple[float, float]]) -> None:
+        """spans: s. Reads the sound up to the end of the last span. Raises InputError."""
         wanted = _merged([(round(a * SAMPLE_RATE_OUT), round(b * SAMPLE_RATE_OUT)) for a, b in spans])
         self._spans = [(first, np.zeros((2, last - first), np.float32)) for first, last in wanted]
-        self._coarse: dict[int, np.ndarray] = {}
         position, end = 0, max((last for _, last in wanted), default=0)
-        for block in read_audio_blocks(path, SAMPLE_RATE_OUT, 2):
-            block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+        for block in sound.blocks():
             for first, wave in self._spans:
                 low, high = max(first, position), min(first + wave.shape[1], position + block.shape[1])
                 if low < high:
@@ -106,11 +103,11 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 class Renderer:
     """Plays one arrangement of one recording; `joins` is complete when all blocks have been taken."""
 
-    def __init__(self, path: str | Path, track: Track, arrangement: Arrangement, n_samples: int) -> None:
+    def __init__(self, sound: Sound, track: Track, arrangement: Arrangement, n_samples: int) -> None:
         self.track, self.arrangement, self.n_samples = track, arrangement, n_samples
         self.joins: list[Join] = []
         runs = arrangement.runs
-        self.source = Source(path, [(run.source_start - MARGIN, run.source_end + MARGIN) for run in runs])
+        self.source = Source(sound, [(run.source_start - MARGIN, run.source_end + MARGIN) for run in runs])
 
     def blocks(self) -> Iterator[np.ndarray]:
         """The sound in blocks [2, n] float32, together exactly `n_samples`."""

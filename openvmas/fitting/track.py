@@ -16,7 +16,8 @@ import numpy as np
 
 from openvmas.errors import InputError
 from openvmas.files import cache_folder, write_npz
-from openvmas.media.audio import read_audio_blocks
+from openvmas.fitting.sound import Sound
+from openvmas.media.audio import resample_pieces
 from openvmas.music.analysis import checkerboard, integrated_loudness, to_lufs
 from openvmas.music.beats import CHROMA_RATE, Beats, find_beats, take_chroma
 from openvmas.music.key import find_key
@@ -33,6 +34,7 @@ from openvmas.music.onsets import (
 )
 from openvmas.music.speech import HOP, find_classes
 from openvmas.music.speech import SAMPLE_RATE as SPEECH_RATE
+from openvmas.settings import SAMPLE_RATE_OUT
 
 VERSION = 2  # of what is kept; a change makes the cache forget
 MAX_HOURS = 3.0
@@ -122,16 +124,17 @@ class Track:
 _HALF = ("strength", "energy", "novelty", "described")
 
 
-def listen(path: str | Path, cache: Path | None = None) -> Track:
+def listen(path: str | Path, cache: Path | None = None, sha256: str = "", sound: Sound | None = None) -> Track:
     """Everything known of a recording: kept in `cache` (the user's, if left out) by content, or heard now.
 
-    Raises InputError where it cannot be read or is silent.
+    sha256: of its content, where that is known; sound: where it is decoded from. Raises InputError where it cannot be
+    read or is silent.
     """
     folder = cache or cache_folder() / "tracks"
-    place = folder / f"{digest(path)}.track-{VERSION}.npz"
+    place = folder / f"{sha256 or digest(path)}.track-{VERSION}.npz"
     with contextlib.suppress(OSError, ValueError, KeyError, EOFError), np.load(place) as data:
         return Track.from_arrays(dict(data))
-    track = hear(path)
+    track = hear(path, sound)
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
         write_npz(place, track.arrays())
@@ -147,9 +150,10 @@ def digest(path: str | Path) -> str:
         raise InputError(f"{path} cannot be read ({error.strerror}); check the path and its permissions.") from error
 
 
-def hear(path: str | Path) -> Track:
-    """Listen to a recording from its file. Raises InputError."""
-    parts = [_hear_part(wave, start) for start, wave in _parts(path)]
+def hear(path: str | Path, sound: Sound | None = None) -> Track:
+    """Listen to a recording from its file, or from a sound that will be read again. Raises InputError."""
+    blocks = (sound or Sound(path, is_kept=False)).blocks()
+    parts = [_hear_part(wave, start) for start, wave in _parts(path, blocks)]
     parts = [part for part in parts if part.duration > 0]
     if not parts:
         raise InputError(f"{path} holds no sound; give a recording of music.")
@@ -161,13 +165,14 @@ def hear(path: str | Path) -> Track:
     return describe(heard, float(loud[0] / 100), float(min((loud[-1] + 2) / 100, heard.duration)), level)
 
 
-def _parts(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
+def _parts(path: str | Path, blocks: Iterator[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
     """(start in s, mono wave at ANALYSIS_RATE) of stretches of about PART seconds, so that memory stays bounded."""
     size, start = round(PART * ANALYSIS_RATE), 0
     waiting: list[np.ndarray] = []
     n_waiting = 0
-    for block in read_audio_blocks(path, ANALYSIS_RATE, 1, ANALYSIS_RATE):
-        waiting.append(np.nan_to_num(block[0], nan=0.0, posinf=0.0, neginf=0.0))
+    mono = ((SAMPLE_RATE_OUT, block.mean(axis=0, keepdims=True)) for block in blocks)
+    for block in resample_pieces(mono, ANALYSIS_RATE, 1):
+        waiting.append(block[0])
         n_waiting += block.shape[1]
         if n_waiting >= 1.2 * size:  # the last stretch is never a short one
             joined = np.concatenate(waiting)

@@ -41,13 +41,15 @@ SOUND_BYTES = SAMPLE_RATE_OUT * 2 * 4  # per second of stereo float samples
 N_SOUNDS = 5  # music, original, sum, mix and music alone lie on disk at the same time
 COMPRESSED_BYTES = 64_000  # per second of a finished file's sound, two tracks
 SPARE_BYTES = 16_000_000
+CREDITS = ".credits.txt"  # ending of the file beside a video that says whom to thank
 
 
 @dataclass(frozen=True)
 class Target:
     """Where one variation goes. audio, midi, stems (a folder): of the music alone, if they are wanted.
 
-    accents: what --sweeten adds, alone.
+    accents: what --sweeten adds, alone. joins: of a recording, as an edit list. has_credits: whom to thank for a
+    recording is written beside the video.
     """
 
     video: Path
@@ -55,6 +57,8 @@ class Target:
     midi: Path | None = None
     stems: Path | None = None
     accents: Path | None = None
+    joins: Path | None = None
+    has_credits: bool = dataclasses.field(default=False, kw_only=True)
 
     @property
     def sidecar(self) -> Path:
@@ -66,7 +70,8 @@ class Hidden:
     """Where one variation is written before it is moved to its names; the sounds are float WAV files.
 
     music: as composed. mixed: the finished sound. audio: the music alone if it is wanted, alone: the same as scratch.
-    midi: its notes, stems: a folder for its parts, accents: what --sweeten adds, if they are wanted.
+    midi: its notes, stems: a folder for its parts, accents: what --sweeten adds, joins: an edit list, credits: whom to
+    thank, if they are wanted.
     """
 
     video: Path
@@ -78,6 +83,8 @@ class Hidden:
     midi: Path | None = None
     stems: Path | None = None
     accents: Path | None = None
+    joins: Path | None = None
+    credits: Path | None = None
 
 
 class Outputs:
@@ -159,6 +166,8 @@ class Outputs:
             midi=self.reserve(target.midi, "--midi-out") if target.midi else None,
             stems=self.reserve_folder(target.stems, "--stems-out") if target.stems else None,
             accents=self.reserve(target.accents, "--sweeten-out") if target.accents else None,
+            joins=self.reserve(target.joins, "--joins-out") if target.joins else None,
+            credits=self.reserve(target.video.with_suffix(CREDITS)) if target.has_credits else None,
         )
 
     def scratch(self, target: str | Path, suffix: str) -> Path:
@@ -194,6 +203,8 @@ class Outputs:
                         os.replace(file, folder / file.name)
                         moved.append(folder / file.name)
             for target, hidden in reversed(self._targets.items()):
+                if target.name.endswith(CREDITS) and not hidden.stat().st_size:
+                    continue  # nobody is to be thanked
                 with explain_write_errors(target.parent):
                     self._claim(target)
                     os.replace(hidden, target)
@@ -219,7 +230,12 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
         raise OptionError("--sweeten-out writes what --sweeten adds; give --sweeten too.")
     if accents is not None and Path(accents).suffix.lower() != ".wav":
         raise OptionError(f"what is added is written as WAV; give --sweeten-out a name in .wav, not {accents}.")
-    others = [Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out, accents)]
+    joins = options.music.joins_out
+    if joins is not None:
+        from openvmas.media.edit_list import check_edit_name
+
+        check_edit_name(Path(joins))
+    others = [Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out, accents, joins)]
     if output.variations == 1:
         return [Target(video, *others)]
     return [
@@ -392,11 +408,26 @@ def deliver(
                 music=music_alone if options.mix.separate_track else None, kept_audio=kept, encoded=packets,
                 metadata=provenance | {"options": chosen}, overwrite=True, progress=progress,
             )  # fmt: skip
+        if piece.music is not None:  # the plan says what was played, so that it can be edited and played again
+            made = dataclasses.replace(prepared.plan, music=piece.music.seen_from(folder))
+            prepared = dataclasses.replace(prepared, plan=made)
+            write_recording_files(files, piece.report, piece.music.seen_from(folder).file, info)
         making = describe_making(prepared, piece.report, mixed, muxed, stages)
         report = provenance | {"options": options.flat()} | making
         words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
         files.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
     return report
+
+
+def write_recording_files(files: Hidden, composed: dict[str, Any], recording: str, info: VideoInfo) -> None:
+    """The joins of a recording as an edit list, and whom to thank for it where its licence is stated."""
+    track = composed["track"]
+    if files.credits is not None and track["licence"]:
+        files.credits.write_text(track["attribution"] + "\n", encoding="utf-8", errors="backslashreplace")
+    if files.joins is not None:
+        from openvmas.media.edit_list import write_edit
+
+        write_edit(files.joins, composed["parts"], recording, 1 / info.frame_interval)
 
 
 def mix_others(files: Hidden, prepared: Prepared, options: Options, scratch: Path) -> dict[int, Path | None]:

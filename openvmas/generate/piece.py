@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from openvmas.errors import OptionError
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import GenerateOptions
+
+if TYPE_CHECKING:
+    from openvmas.planning.music_edit import MusicEdit
 
 
 class Notes(Protocol):
@@ -33,7 +36,10 @@ class Piece(Iterator[np.ndarray]):
 
     report: how the piece was made, in types that JSON has; complete when the last block has been taken.
     notes: of a composer that writes notes, there when the first block has been taken; else None.
+    music: of a recording that is played, its part of the plan, there when the last block has been taken; else None.
     """
+
+    music: MusicEdit | None = None
 
     def __init__(
         self,
@@ -70,10 +76,12 @@ class Composer(ABC):
 
     weights: names the composer, its version and licence in reports.
     writes_notes: whether its pieces have notes, so that MIDI and stems can be asked for.
+    plays_recordings: whether it plays what others made, so that joins and credits can be written.
     """
 
     weights: Weights
     writes_notes: bool = False
+    plays_recordings: bool = False
 
     def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
         """Check, before anything is composed, what options and plan name. Raises InputError, OptionError."""

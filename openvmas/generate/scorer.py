@@ -114,9 +114,13 @@ class Scorer:
                 f"model {self.weights.name} writes sound, not notes; "
                 "give --model symbolic with --midi-out or --stems-out."
             )
+        if given.music.joins_out and not self.composer.plays_recordings:
+            raise OptionError(f"model {self.weights.name} writes music without joins; give --music with --joins-out.")
         self.composer.prepare(given.generate)
         info = probe(path)
         targets = name_targets(info, given)
+        if self.composer.plays_recordings:
+            targets = [dataclasses.replace(target, has_credits=True) for target in targets]
         stages, results = Stages(progress), []
         with contextlib.ExitStack() as stack:
             outputs = [stack.enter_context(Outputs(path, given.output.overwrite)) for _ in targets]
@@ -155,13 +159,21 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
 
 def load_for(options: Options, progress: Progress | None = None) -> Scorer:
     """Open what the options name: recordings or another generator, else the model. Raises InputError, ModelError."""
-    if options.music.music is None and options.music.music_from is None:
+    music = options.music
+    edit = open_plan(options.output.plan).music if options.output.plan is not None else None
+    if edit is not None:
+        if music.music or music.music_from or music.music_keep:
+            raise OptionError(
+                f"{options.output.plan} names the music that is played; edit its `music:`, or leave out --music."
+            )
+        music = dataclasses.replace(music, music=str(edit.find(Path(str(options.output.plan)).parent)))
+    if music.music is None and music.music_from is None:
         return load(options.output.model)
     if options.output.model != OutputOptions().model:
         raise OptionError("--model writes music, --music and --music-from take it from elsewhere; give one of them.")
     module, name = FITTING
     heard = None if progress is None else functools.partial(progress, "index")
-    return Scorer(getattr(import_module(module), name)(options.music, heard))
+    return Scorer(getattr(import_module(module), name)(music, heard))
 
 
 def analyze(path: str | Path, progress: Progress | None = None) -> VideoAnalysis:

@@ -146,7 +146,8 @@ def _placed(
         assert isinstance(stream, AudioStream)
         end = _end(container, stream)
         position = 0  # samples given so far, on the picture's clock
-        rate = 0
+        rate, clock = 0, Clock(Fraction(1))
+        jitter = gap = Fraction(0)  # samples
         graphs: dict[tuple[str, str, int], Graph] = {}
         is_exact, off, n_off = True, 0, 0
         for frame, pts, bounds in _frames(path, container, stream, None if info is None else info.clock):
@@ -158,22 +159,22 @@ def _placed(
                 return
             if frame.sample_rate != rate:
                 position = position * frame.sample_rate // rate if rate else 0
-                rate = frame.sample_rate
+                rate, clock = frame.sample_rate, Clock(Fraction(frame.sample_rate))
+                jitter, gap = _JITTER * rate, _GAP * rate
             if pts is not None and bounds is not None:
                 end = None
-                clock = Clock(Fraction(rate))
                 wave = wave[:, : max(0, clock.index(bounds[1] - pts))]
                 if pts < bounds[0]:
                     wave, pts = wave[:, clock.index(bounds[0] - pts) :], bounds[0]
             if pts is not None:
                 start = pts if start is None else start
                 if end is not None:
-                    wave = wave[:, : max(0, Clock(Fraction(rate)).index(end - pts))]
-                missing = Clock(Fraction(rate)).index(pts - start) - position
+                    wave = wave[:, : max(0, clock.index(end - pts))]
+                missing = clock.index(pts - start) - position
                 # Jitter comes and goes; what stays is missing sound, however short.
-                off = missing if abs(missing) > abs(_JITTER * rate) and missing * off >= 0 else 0
+                off = missing if abs(missing) > jitter and missing * off >= 0 else 0
                 n_off = n_off + 1 if off else 0
-                least = 0 if is_exact or n_off >= _PATIENCE else _GAP * rate
+                least = 0 if is_exact or n_off >= _PATIENCE else gap
                 is_exact = False
                 if missing < 0 and -missing > least:
                     wave = wave[:, min(-missing, wave.shape[1]) :]

@@ -507,9 +507,22 @@ class Unroller:
         self._step = Fraction(0)
         self._lead = 0  # ticks from decoding to showing
         self._position = 0
+        self._smooth: tuple[int, int, int] | None = None  # ticks: last time, its length, and the next; see `mend`
 
     def mend(self, packet: av.Packet) -> None:
         """Change the packet's times."""
+        # Most sound goes on to the tick where it was and never jumped. Fractions for each of its packets would take as
+        # long as decoding them, so they are counted in ticks until something is unusual.
+        if self._smooth is not None:
+            time = self._smooth[2]
+            if packet.pts == packet.dts == time and packet.duration:
+                self._position = max(self._position, packet.pos or 0)
+                self._smooth = time, packet.duration, time + packet.duration
+                return
+            base = Fraction(packet.time_base or 1)
+            self._last, self._step, self._next = (ticks * base for ticks in self._smooth)
+            self._end = max(self._end, self._last)
+            self._smooth = None
         base = Fraction(packet.time_base or 1)
         ticks = packet.dts if packet.dts is not None else packet.pts
         self._position = max(self._position, packet.pos or 0)
@@ -533,6 +546,8 @@ class Unroller:
             self._step = now - self._last
         self._last, self._next = now, now + self._step
         self._end = max(self._end, now + self._lead * base)
+        if self._is_first and len(self.jumps) == 1 and packet.pts == packet.dts and packet.duration:
+            self._smooth = ticks, packet.duration, ticks + packet.duration
         moved = round(self._current / base)
         if packet.pts is not None:
             packet.pts += moved

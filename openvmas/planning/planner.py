@@ -37,7 +37,7 @@ def make_plan(
 ) -> ScorePlan:
     """The plan for a video.
 
-    keep_from: a plan of the same video whose locked sections and user's hits are kept.
+    keep_from: a plan of the same video whose locked sections, user's hits and music are kept.
     Raises PlanError if a hit lies outside the video, or tempo or mood make no sense.
     """
     options = options or PlanOptions()
@@ -65,6 +65,7 @@ def make_plan(
         text=options.text,
         mood=options.mood,
         seed=seed,
+        music=keep_from.music if keep_from else None,
     )
 
 

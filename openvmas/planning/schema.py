@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from fractions import Fraction
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import yaml
@@ -20,6 +20,9 @@ from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, S
 from openvmas.errors import PlanError
 from openvmas.planning.beat_grid import MAX_TEMPO, MIN_TEMPO, Fit, Grid, TempoMark, lay_grid, lay_span, measure_fit
 from openvmas.planning.text import describe_text, parse_mood, parse_text
+
+if TYPE_CHECKING:
+    from openvmas.planning.music_edit import MusicEdit, MusicJoin
 
 KINDS = (STYLE_AXES, FEELING_AXES, INSTRUMENT_AXES)  # of these, naming one replaces the others
 NAMED = 0.5  # the value from which an axis counts as named
@@ -88,7 +91,7 @@ class ScorePlan:
     duration: of the picture, s, exact. tempo_map: marks, increasing in time; empty for music without a beat.
     sections: without gaps from 0 to the end. hits: increasing in time. text, mood: the user's words for the whole.
     energy_curve: (time s, factor) points; energy at a time is the section's times the factor between the points.
-    seed: of the music.
+    seed: of the music. music: the recording that is played, if one is.
     """
 
     duration: Fraction
@@ -100,6 +103,7 @@ class ScorePlan:
     text: str | None = None
     mood: str | None = None
     seed: int = 0
+    music: MusicEdit | None = None
 
     def __post_init__(self) -> None:
         _check(self)
@@ -213,6 +217,8 @@ def _check(plan: ScorePlan) -> None:
     for i, (time, factor) in enumerate(plan.energy_curve):
         check_number(f"energy_curve[{i}][0]", time, 0, end, " s")
         check_number(f"energy_curve[{i}][1]", factor, 0, 4)
+    if plan.music is not None:
+        plan.music.check(end)
     for name, times in (
         ("tempo_map", [mark.time for mark in plan.tempo_map]),
         ("hits", [hit.time for hit in plan.hits]),
@@ -273,7 +279,7 @@ LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Item = TypeVar("Item")
 FIELDS = (
     "openvmas_plan", "duration", "seed", "text", "mood", "beats_per_bar", "tempo_map", "sections", "hits",
-    "energy_curve",
+    "energy_curve", "music",
 )  # fmt: skip
 
 HEADER = """\
@@ -323,6 +329,10 @@ def write_plan(plan: ScorePlan) -> str:
         "energy_curve:" if plan.energy_curve else "energy_curve: []",
     ]
     lines += [f"- [{_number(time)}, {_number(factor)}]" for time, factor in plan.energy_curve]
+    if plan.music is not None:
+        from openvmas.planning.music_edit import write_music  # loaded where a recording is played
+
+        lines += write_music(plan.music, _number, _text)
     return "\n".join(lines) + "\n"
 
 
@@ -542,6 +552,17 @@ class _Value:
                 raise self.error(str(error).removeprefix("mood: ")) from error
         return {axis: value.number() for axis, value in self.items().items()}
 
+    def music(self) -> MusicEdit | None:
+        """The recording that is played, or None for null."""
+        from openvmas.planning.music_edit import MusicEdit
+
+        return None if self.is_null else self.read(MusicEdit)
+
+    def join(self) -> MusicJoin:
+        from openvmas.planning.music_edit import MusicJoin
+
+        return self.read(MusicJoin)
+
     def pair(self) -> tuple[float, float]:
         values = self.sequence(_Value.number)
         if len(values) != 2:
@@ -566,6 +587,8 @@ READERS: dict[Any, Callable[[_Value], Any]] = {
     "tuple[Section, ...]": lambda value: value.sequence(lambda item: item.read(Section)),
     "tuple[Hit, ...]": lambda value: value.sequence(lambda item: item.read(Hit), sort=lambda hit: hit.time),
     "tuple[tuple[float, float], ...]": lambda value: value.sequence(_Value.pair),
+    "MusicEdit | None": _Value.music,
+    "tuple[MusicJoin, ...]": lambda value: value.sequence(_Value.join, sort=lambda join: join.time),
 }
 
 

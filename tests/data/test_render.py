@@ -10,7 +10,6 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
-import free_music
 import numpy as np
 import pytest
 import soundfile
@@ -21,6 +20,7 @@ from rule_scores import compose
 from openvmas.data.curation.recipe import read_recipe
 from openvmas.data.curation.record import Drop, Origin, Record
 from openvmas.data.curation.record_media import Media
+from openvmas.data.sources import free_music
 from openvmas.data.stages.labels import Labels
 from openvmas.errors import InputError, OutputError
 

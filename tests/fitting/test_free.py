@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openvmas.fitting.composer import open_music
+from openvmas.fitting.composer import FittingComposer, open_music
 from openvmas.fitting.library import FREE, HEARD, Library
 from openvmas.fitting.licence import read_credits
 from openvmas.fitting.track import VERSION, digest
@@ -45,3 +45,11 @@ def test_free_music_opens_without_hearing_anything(tmp_path, monkeypatch):
     assert sorted(FREE.rglob("*")) == before  # an installed package is not written to
     minutes = sum(entry.duration for entry in composer.library.entries) / 60  # type: ignore[attr-defined]
     assert 25 <= minutes <= 30
+
+
+def test_plans_name_free_music_wherever_it_is_installed(monkeypatch):
+    monkeypatch.setattr("openvmas.fitting.track.hear", lambda path, sound: pytest.fail(f"{path} was heard"))
+    composer = open_music(MusicOptions(music=f"free/{FILES[0].name}"))
+    assert isinstance(composer, FittingComposer)
+    edit = composer.edit_of(None)
+    assert edit.file == f"free/{FILES[0].name}" == edit.seen_from("anywhere").file

@@ -16,7 +16,7 @@ from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import ScorePlan, Section
 from openvmas.settings import GenerateOptions
-from tests.fitting.made import RATE, make_song
+from tests.fitting.made import RATE, Answering, make_song
 
 pytestmark = pytest.mark.slow
 PLAN = ScorePlan(Fraction(8), (Section(0, 8.0),), (TempoMark(0.0, 120.0),), text="calm piano")
@@ -92,7 +92,7 @@ def test_contracts_are_checked(folder):
 def test_a_server_answers_with_sound_base64_or_a_link(folder, audio):
     sound, seen = (folder / "2.wav").read_bytes(), []
 
-    class Server(BaseHTTPRequestHandler):
+    class Server(Answering, BaseHTTPRequestHandler):
         def do_POST(self):
             seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             if len(seen) == 1:
@@ -103,15 +103,6 @@ def test_a_server_answers_with_sound_base64_or_a_link(folder, audio):
 
         def do_GET(self):
             self.answer(sound)
-
-        def answer(self, data):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, format, *args):
-            pass
 
     with HTTPServer(("127.0.0.1", 0), Server) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -5,6 +5,7 @@ import pytest
 
 from openvmas.fitting.arrangement import Arrangement, Run, arrange
 from openvmas.fitting.rendering import Renderer, correlate, crossfade
+from openvmas.fitting.sound import Sound
 from openvmas.fitting.track import hear
 from openvmas.fitting.wishes import Wishes
 from openvmas.music.onsets import onset_strength, pick_onsets
@@ -22,7 +23,7 @@ def song(tmp_path_factory):
 
 def play(song, arrangement, n_samples):
     _, path, track = song
-    renderer = Renderer(path, track, arrangement, n_samples)
+    renderer = Renderer(Sound(path), track, arrangement, n_samples)
     return np.concatenate(list(renderer.blocks()), axis=1), renderer
 
 

@@ -61,7 +61,7 @@ class FittedTrack(System):
 
     def make(self, task: Task) -> Audio:
         plan, entry = self.choose(task)
-        piece = fit(Recording.open(self.path(entry)), Wishes.of_plan(plan))
+        piece = fit(Recording.open(self.path(entry), self._library.cache), Wishes.of_plan(plan))
         music = task.scratch / "fitted.wav"
         write_wav(music, piece, SAMPLE_RATE_OUT)
         if self._is_sweetened:

@@ -20,10 +20,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import av
 import numpy as np
-import soundfile
+from av.error import FFmpegError
 
 from openvmas.errors import InputError
+from openvmas.fitting.licence import read_tags
+from openvmas.media.audio import audio_stream, to_channels
+from openvmas.media.probe import open_media
+from openvmas.settings import SAMPLE_RATE_OUT
 
 MIRROR = "https://deb.debian.org/debian"
 RELEASE = "bookworm"
@@ -227,18 +232,34 @@ def check_track(path: Path, folder: Path, package: str, terms: list[Terms]) -> F
     """One file: its length, its own tags, its licence, and what is wrong with it; None if it is too short for music."""
     name = path.relative_to(folder).as_posix()
     try:
-        with soundfile.SoundFile(path) as file:
-            seconds = file.frames / file.samplerate
-            if seconds < SHORTEST:
-                return None
-            tags = file.copy_metadata()
-            file.seek(max(file.frames // 2 - 2 * file.samplerate, 0))
-            middle = file.read(4 * file.samplerate, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, ZeroDivisionError) as error:
+        seconds, level = measure(path)
+    except InputError as error:
         return FreeTrack(name, package, 0.0, "", "", "", f"cannot be read: {error}")
-    level = 20 * np.log10(float(np.sqrt(np.mean(middle**2))) + 1e-9) if len(middle) else -180.0
+    if seconds < SHORTEST:
+        return None
+    tags = read_tags(path)
     term = terms_of(path.relative_to(folder / package).as_posix(), terms)
     author = tags.get("artist") or (term.holders if term and term.files != ("*",) else "")
     licence = term.licence if term else tags.get("license") or IN_WORDS.get(package, "")
     problem = f"silent: {level:.0f} dBFS in its middle" if level < SILENCE_DB else ""
     return FreeTrack(name, package, round(seconds, 1), tags.get("title", ""), author, licence, problem)
+
+
+def measure(path: Path) -> tuple[float, float]:
+    """(length in s, level of the middle four seconds in dBFS) of a sound file. Raises InputError."""
+    with open_media(path) as container:
+        stream = audio_stream(container, str(path))
+        seconds = (container.duration or 0) / av.time_base
+        squares, n_left = [], 4 * (stream.rate or SAMPLE_RATE_OUT)
+        try:
+            if seconds > SHORTEST:
+                container.seek(round((seconds / 2 - 2) * av.time_base))
+            for frame in container.decode(stream):
+                squares.append(float(np.mean(to_channels(frame, 1) ** 2)) * frame.samples)
+                n_left -= frame.samples
+                if n_left <= 0:
+                    break
+        except FFmpegError as error:
+            raise InputError(f"{path} is damaged ({error.strerror}); leave it out.") from error
+        n_read = 4 * (stream.rate or SAMPLE_RATE_OUT) - n_left
+    return seconds, 10 * float(np.log10(sum(squares) / max(n_read, 1) + 1e-18))
