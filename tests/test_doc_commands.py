@@ -65,7 +65,7 @@ class Block:
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"(?<=\n\n)(?:    \S.*\n)+", fenced, page.read_text(encoding="utf-8"))
     found = list(re.finditer(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M))
     for i, match in enumerate(found):
         if match.group(1) in SHELL and any(is_command(line) for line in match.group(2).splitlines()):
@@ -73,6 +73,12 @@ def blocks_of(page: Path) -> Iterator[Block]:
             after = re.split(r"^#", text[match.end() : stop], maxsplit=1, flags=re.M)[0]
             line = text[: match.start()].count("\n") + 1
             yield Block(str(page.relative_to(ROOT)), line, match.group(2), after)
+
+
+def fenced(indented: re.Match[str]) -> str:
+    """A block that is marked by four spaces, as one between fences."""
+    lines = [line[4:] for line in indented.group().splitlines()]
+    return f"```\n{chr(10).join(lines)}\n```\n" if is_command(lines[0]) else indented.group()
 
 
 def is_command(line: str) -> bool:
