@@ -59,7 +59,7 @@ def flow_frames(path: Path, method: str) -> tuple[np.ndarray, np.ndarray]:
             if finder is not None:
                 flow = finder.calc(before, grey, None)
             else:
-                flow = cv2.calcOpticalFlowFarneback(before, grey, None, 0.5, 3, 15, 3, 5, 1.1, 0)
+                flow = cv2.calcOpticalFlowFarneback(before, grey, None, 0.5, 3, 15, 1, 5, 1.1, 0)
             size = np.hypot(flow[..., 0], flow[..., 1])
             angle = np.arctan2(flow[..., 1], flow[..., 0]) % (2 * np.pi)
             bins = np.minimum((angle / (2 * np.pi) * N_ANGLES).astype(int), N_ANGLES - 1)

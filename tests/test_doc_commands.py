@@ -276,11 +276,13 @@ def test_what_is_wrong_is_found(wrong: str) -> None:
             check(words, wrong)
 
 
-def test_the_commands_about_words_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The block of docs/words.md, in small: a clip of 2 s and one candidate."""
+@pytest.mark.parametrize("page", ["docs/words.md", "docs/plan.md", "docs/symbolic.md"])
+def test_the_commands_of_these_pages_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small: a clip of 2 s and one candidate."""
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "clip.mp4", 2.0)
-    (block,) = (block for block in BLOCKS if block.page == "docs/words.md")
+    (block,) = (block for block in BLOCKS if block.page == page)
     for words in commands_of(block.text):
-        assert main([*words[1:], "--candidates", "1", "--overwrite", "--quiet"]) == 0
+        small = ["--candidates", "1"] if words[1] == "score" else []
+        assert main([*words[1:], *small, "--overwrite", "--quiet"]) == 0, words
     assert (tmp_path / "clip.scored.mp4").stat().st_size > 2000

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from openvmas import __version__
-from openvmas.eval.reports.report_values import interval_cells, number, plain, span, table
+from openvmas.eval.reports.report_values import interval_cells, number, plain, span, table, version_text
 from openvmas.study.power import SampleSize
 from openvmas.study.results import REASONS, Comparisons, Ratings, StudyResults
 
@@ -92,7 +91,7 @@ def rating_tables(rated: Ratings) -> list[str]:
 
 def as_json(found: StudyResults) -> dict[str, Any]:
     """Everything of `page` as plain values; figures that are not known are None."""
-    data = plain({"made_by": f"OpenVMAS {__version__}", "results": found})
+    data = plain({"made_by": f"OpenVMAS {version_text()}", "results": found})
     for compared in data["results"]["comparisons"].values():
         strengths = compared["strengths"]
         for name in ("values", "low", "high", "best"):

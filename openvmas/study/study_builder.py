@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from openvmas import __version__
 from openvmas.errors import InputError, OptionError, OutputError
+from openvmas.eval.reports.report_values import version_text
 from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
 from openvmas.files import atomic_path, explain_write_errors
 from openvmas.media.audio import read_audio_blocks
@@ -215,7 +215,7 @@ class _Builder:
             sound.append(rows[1])
         made = self._manifest(conditions, picture if has_picture else None, sound, clips)
         key = {
-            "made_by": f"OpenVMAS {__version__}",
+            "made_by": f"OpenVMAS {version_text()}",
             "study": made["id"],
             "systems": names,
             "conditions": conditions,
