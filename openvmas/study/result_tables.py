@@ -23,6 +23,11 @@ def page(found: StudyResults) -> str:
         parts += [f"### {PARTS[part]}", *comparison_tables(compared)]
     for scale, rated in found.ratings.items():
         parts += [f"### {SCALES[scale]}", *rating_tables(rated)]
+    if found.questions:
+        parts.append("### Who listened")
+        for asked in found.questions:
+            rows = [[text, str(n)] for text, n in asked.counts.items()]
+            parts.append(table((asked.text, "listeners"), rows))
     parts.append(
         "Shares: a tie counts half; Wilson's interval with as many answers as the listeners' likeness leaves (design "
         "effect). Strengths: Bradley-Terry with Davidson's ties, bootstrap over listeners; a difference of two is the "
