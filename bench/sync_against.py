@@ -86,7 +86,7 @@ def impact_beats(times: np.ndarray, directogram: np.ndarray) -> list[float]:
         impact / scale, pre_max=spans[0], post_max=spans[0], pre_avg=spans[1], post_avg=spans[1], delta=0.1,
         wait=spans[2],
     )  # fmt: skip
-    return [float(times[i + 1]) for i in found]
+    return [float(times[i]) for i in found]  # the frame between the fast pair and the slow one: there it stops
 
 
 def scene_cuts(path: Path) -> list[float]:
@@ -150,7 +150,7 @@ class Others:
         return json.loads(answer)
 
     def see(self, path: Path) -> dict[str, np.ndarray]:
-        kept = self._keep / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.eyes.json"
+        kept = self._keep / f"{hashlib.sha256(path.read_bytes()).hexdigest()[:24]}.eyes2.json"
         if not kept.exists():
             kept.write_text(json.dumps(self._ask(look=str(path))))
         return {name: np.array(times) for name, times in json.loads(kept.read_text()).items()}
