@@ -27,9 +27,9 @@ SLOW_SPEED = 0.03  # picture widths per second: below, a move is felt as rest
 FAST_SPEED = 1.0  # and here motion is at its fullest
 # What other eyes see too (bench/sync_against.py; docs/LOG.md): motion that stops more than motion that starts, and of
 # new things only those that come at once.
-START_SHARE, TURN_SHARE = 0.7, 0.3  # of the weight of a stop
+START_SHARE, TURN_SHARE = 0.75, 0.3  # of the weight of a stop
 GRADUAL_SHARE = 0.5  # of a cut's: nobody can say when exactly a dissolve happens
-LEAST_MOTION = 0.2  # strength below which a move is no beat
+LEAST_MOTION = 0.24  # strength below which a move is no beat
 LEAST_JUMP = 0.2  # mismatch above the usual by which something new comes at once
 
 
