@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +28,7 @@ import torch
 
 from openvmas.codec.runtime import CodecRunner
 from openvmas.eval.metrics.statistics import bootstrap_interval
+from openvmas.eval.reports.report_values import version_text
 from openvmas.hub.taggers import Yamnet
 from openvmas.model.alignment import ranks_of, unconditioned
 from openvmas.music.onsets import onset_strength
@@ -343,7 +346,9 @@ def main() -> None:
     text = table(found)
     print(text, end="")
     if arguments.markdown:
-        head = "# Ablations\n\nMade by `bench/ablation.py`: small models with a part left out."
+        options = shlex.join(sys.argv[1:])
+        head = "# Ablations\n\nSmall models with a part left out. "
+        head += f"Made by `python bench/ablation.py {options}` with OpenVMAS {version_text()}."
         arguments.markdown.write_text(f"{head}\n\n{text}", encoding="utf-8")
 
 

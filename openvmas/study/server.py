@@ -28,10 +28,6 @@ from openvmas.study.session import Step, Study, accepts, headphones_passed, pend
 from openvmas.study.store import Answer, ListenerSession, Store
 from openvmas.study.web_guard import WebGuard, is_loopback
 
-NO_HEADPHONES = (
-    "This study can only count answers that were given over headphones, and the check did not find any twice. So it "
-    "ends here for you. Thank you for your time; nothing more is asked, and what you answered is not counted."
-)
 EVERYWHERE = ("0.0.0.0", "::", "")  # hosts that stand for all of this computer's addresses: nobody can open them
 MIN_TOKEN = 12  # characters
 MAX_BODY = 4096  # bytes of a request
@@ -99,7 +95,7 @@ def describe(study: Study, steps: tuple[Step, ...], answers: list[Answer], name:
     is_required = study.facts["headphones_policy"] == "required"
     if left and is_required and headphones_passed(steps, choices, 2) is False:
         # Their answers could not count: nobody is kept at it for nothing, and everybody learns why.
-        return state | {"done": True, "total": len(choices), "ended": NO_HEADPHONES}
+        return state | {"done": True, "total": len(choices), "ended": study.texts["no_headphones"]}
     if not left:
         links = {name: study.facts.get(name, "") for name in ("completion_code", "return_link")}
         return state | {name: value for name, value in links.items() if value}
@@ -107,7 +103,7 @@ def describe(study: Study, steps: tuple[Step, ...], answers: list[Answer], name:
     is_first = left[0] == 0 or steps[left[0] - 1].part != step.part
     note = step.note
     if step.attempt == 2 and headphones_passed(steps, choices, 1) is False:
-        note = "That did not sound as it does over headphones. Please check that both sides are on, and try once more."
+        note = study.texts["second_try"]
     return state | {
         "step": left[0],
         "kind": step.kind,
@@ -117,6 +113,7 @@ def describe(study: Study, steps: tuple[Step, ...], answers: list[Answer], name:
         "has_picture": any(study.facts["files"][media].endswith((".mp4", ".webm")) for media in step.media),
         "has_fit": step.has_fit,
         "note": note,
+        "question": study.facts["questions"][step.question] if step.kind == "question" else None,
         "media": [f"/api/sessions/{name}/media/{media}" for media in step.media],
     }
 
@@ -155,7 +152,8 @@ def entrance(study: Study, store: Store, invitation: str | None) -> APIRouter:
 
     @router.get("/study")
     def introduce() -> dict[str, Any]:
-        return {name: study.facts[name] for name in ("id", "title", "consent", "minutes")}
+        told = {name: study.facts[name] for name in ("id", "title", "consent", "minutes")}
+        return told | {"language": study.facts.get("language", "en"), "texts": study.texts}
 
     @router.post("/sessions", status_code=201)
     def begin(given: ConsentBody) -> dict[str, str]:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from openvmas.errors import InputError
+from openvmas.study.texts import texts_of
 
 VERSION = 1  # of study.json
 PUBLIC, KEY, MEDIA = "study.json", "key.json", "media"  # in the folder of a study
@@ -35,8 +36,9 @@ PARTS = ("picture_pairs", "sound_pairs", "ratings")
 
 @dataclass(frozen=True)
 class Step:
-    """One screen of the page. kind: volume, headphones, pair or rating; part: the section it belongs to, as in PARTS.
+    """One screen of the page. kind: volume, headphones, pair, rating or question; part: its section, as in PARTS.
 
+    question: place in the questionnaire, with n_answers to choose from.
     media: names of stimuli, of a pair A first. has_fit: the rating also asks how well the music fits the picture.
     right: the answer of a check ("a", "b" or a number), else None. attempt: 1 or 2, of the headphone check.
     """
@@ -49,6 +51,8 @@ class Step:
     right: str | None = None
     attempt: int = 1
     note: str = ""
+    question: int = -1
+    n_answers: int = 0
 
     @property
     def is_check(self) -> bool:
@@ -87,7 +91,14 @@ class Study:
         made = {name: self._part(name, block, generator) for name in PARTS}
         for name in part_order(block, [name for name in PARTS if made[name]]):
             steps += made[name]
+        for i, question in enumerate(facts.get("questions", [])):
+            steps.append(Step("question", "questions", (), question=i, n_answers=len(question["answers"])))
         return tuple(steps)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What listeners read, in the study's language."""
+        return texts_of(self.facts.get("language", "en"))
 
     def _part(self, part: str, block: int, generator: np.random.Generator) -> list[Step]:
         """Training, trials and checks of one part; empty if the study does not ask for it."""
@@ -153,7 +164,7 @@ class Study:
         """A comparison with noise, or a rating whose answer is written on the page."""
         if part == "ratings":
             name, right = self._any_rated(generator), str(generator.integers(1, 6))
-            note = f"This one only checks that you are reading: whatever you hear, choose {right} for every question."
+            note = self.texts["check"].replace("{right}", right)
             return self._rating(name, right=right, note=note)
         clip, pair = self._any_pair(generator)
         music = self._stimuli(part)[clip][self.facts["pairs"][pair][0]]
@@ -187,6 +198,7 @@ def accepts(step: Step, choice: str | None, quality: int | None, fit: int | None
         "headphones": ("1", "2", "3"),
         "pair": ("a", "b", "same"),
         "rating": (None,),
+        "question": [str(number + 1) for number in range(step.n_answers)],
     }
     wants_quality = step.kind == "rating"
     return (

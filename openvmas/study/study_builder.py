@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from openvmas import __version__
 from openvmas.errors import InputError, OptionError, OutputError
+from openvmas.eval.reports.report_values import version_text
 from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES, clip_name, media_files
 from openvmas.files import atomic_path, explain_write_errors
 from openvmas.media.audio import read_audio_blocks
@@ -25,6 +25,7 @@ from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.study.session import KEY, MEDIA, PUBLIC, VERSION
 from openvmas.study.stimuli import headphone_triplet, low_anchor, pink_noise, shifted, suffix_for, write_stimulus
 from openvmas.study.study_settings import StudyPlan, StudySettings
+from openvmas.study.texts import texts_of
 
 REFERENCE, LOW_ANCHOR, FIT_ANCHOR = "reference", "anchor: low-passed", "anchor: shifted"
 MAX_TRUE_PEAK = -1.5  # dBTP before encoding, which may raise a peak by some tenths
@@ -187,6 +188,7 @@ class _Builder:
 
     def __init__(self, plan: StudyPlan, names: list[str], clips: list[StimulusClip], folder: Path, log: Log) -> None:
         self._settings, self._names, self._clips, self._folder, self._log = plan.settings, names, clips, folder, log
+        self._questions = plan.questions
         self._generator = np.random.default_rng(plan.settings.seed)
         self._files: dict[str, str] = {}
         self._key: dict[str, dict[str, Any]] = {}
@@ -215,7 +217,7 @@ class _Builder:
             sound.append(rows[1])
         made = self._manifest(conditions, picture if has_picture else None, sound, clips)
         key = {
-            "made_by": f"OpenVMAS {__version__}",
+            "made_by": f"OpenVMAS {version_text()}",
             "study": made["id"],
             "systems": names,
             "conditions": conditions,
@@ -285,6 +287,8 @@ class _Builder:
             "id": generator.bytes(6).hex(),
             "title": settings.title,
             "headphones_policy": settings.headphones,
+            "language": settings.language,
+            "questions": [asdict(question) for question in self._questions],
             "completion_code": settings.completion_code,
             "return_link": settings.return_link,
             "seed": settings.seed,
@@ -303,8 +307,10 @@ class _Builder:
             "files": self._files,
         }
         made["minutes"] = minutes(made)
-        asked = settings.contact or "ask whoever gave you the link"
-        made["consent"] = settings.consent.replace("{minutes}", str(made["minutes"])).replace("{contact}", asked)
+        texts = texts_of(settings.language)
+        asked = settings.contact or texts["ask_giver"]
+        consent = settings.consent or texts["consent"]
+        made["consent"] = consent.replace("{minutes}", str(made["minutes"])).replace("{contact}", asked)
         return made
 
     def _checks(self, clips: list[StimulusClip], has_picture: bool) -> list[dict[str, str]]:
@@ -325,5 +331,6 @@ def minutes(study: dict[str, Any]) -> int:
     n_parts = bool(study["picture_pairs"]) + bool(study["sound_pairs"]) + bool(study["rounds"])
     n_pairs = study["picture_pairs"] + study["sound_pairs"]
     n_ratings = study["rounds"] * study["n_conditions"]
+    n_asked = n_pairs + n_ratings + n_parts + len(study["questions"])
     seconds = (2 * n_pairs + n_ratings + 2 * n_parts * (1 + study["n_checks"])) * study["longest"]
-    return round((seconds + 8 * (n_pairs + n_ratings + n_parts)) / 60 + 3)
+    return round((seconds + 8 * n_asked) / 60 + 3)

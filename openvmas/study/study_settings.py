@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError, OptionError
 from openvmas.settings import option, read_table, read_toml
+from openvmas.study.texts import LANGUAGES
 
 HEADPHONES = ("required", "asked", "off")
-CONSENT = resources.files("openvmas.study").joinpath("consent.txt").read_text(encoding="utf-8").rstrip()
+MAX_QUESTIONS, MAX_CHOICES = 20, 12
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,11 @@ class StudySettings:
     contact: str = option("", "Name or address of whom listeners may ask; stands in the consent.")
     completion_code: str = option("", "Code that is shown when all is done, for services that pay listeners.")
     return_link: str = option("", "Address that leads back to such a service when all is done.")
+    language: str = option("en", "Language of the page.", choices=LANGUAGES)
     consent: str = option(
-        CONSENT, "Text that listeners agree to; {minutes} stands for the time needed, {contact} for whom to ask."
-    )
+        "", "Text that listeners agree to, instead of the one that comes with the language; {minutes} stands for the "
+        "time needed, {contact} for whom to ask."
+    )  # fmt: skip
 
     @classmethod
     def of(cls, **values: Any) -> StudySettings:
@@ -54,12 +56,24 @@ class StudySettings:
 
 
 @dataclass(frozen=True)
+class Question:
+    """A question of the questionnaire at the end, with the answers of which one is chosen."""
+
+    text: str
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class StudyPlan:
-    """The material and settings of a study. systems: name to folder; reference: folder of the true music, or None."""
+    """The material and settings of a study. systems: name to folder; reference: folder of the true music, or None.
+
+    questions: about the listener, asked at the end.
+    """
 
     systems: dict[str, Path]
     reference: Path | None
     settings: StudySettings
+    questions: tuple[Question, ...] = ()
 
 
 def read_study_plan(path: str | Path) -> StudyPlan:
@@ -70,6 +84,7 @@ def read_study_plan(path: str | Path) -> StudyPlan:
     path = Path(path)
     values = read_toml(path, "a study in TOML as in docs/study.md")
     systems, reference = values.pop("systems", {}), values.pop("reference", None)
+    questions = read_questions(values.pop("questions", []), path)
     is_table = isinstance(systems, dict) and all(isinstance(folder, str) for folder in systems.values())
     if not is_table or not isinstance(reference, str | None):
         raise InputError(f'{path}: systems and reference are folders, e.g. ours = "videos/ours"; see docs/study.md.')
@@ -77,4 +92,21 @@ def read_study_plan(path: str | Path) -> StudyPlan:
         systems={name: path.parent / folder for name, folder in systems.items()},
         reference=None if reference is None else path.parent / reference,
         settings=StudySettings.of(**values),
+        questions=questions,
     )
+
+
+def read_questions(found: Any, path: Path) -> tuple[Question, ...]:
+    """The tables [[questions]] of a STUDY.toml. Raises InputError."""
+    rows = found if isinstance(found, list) else [found]
+    for row in rows:
+        is_row = isinstance(row, dict) and row.keys() == {"text", "answers"} and isinstance(row["text"], str)
+        answers = row["answers"] if is_row and isinstance(row["answers"], list) else []
+        if not 2 <= len(answers) <= MAX_CHOICES or not all(isinstance(answer, str) for answer in answers):
+            raise InputError(
+                f"{path}: a question has a text and 2 to {MAX_CHOICES} answers, e.g. "
+                'text = "Do you play an instrument?" and answers = ["yes", "no"]; see docs/study.md.'
+            )
+    if len(rows) > MAX_QUESTIONS:
+        raise InputError(f"{path} asks {len(rows)} questions; ask {MAX_QUESTIONS} at most.")
+    return tuple(Question(row["text"], tuple(row["answers"])) for row in rows)

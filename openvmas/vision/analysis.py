@@ -25,6 +25,12 @@ from openvmas.vision.shots import FRAME_SIZE, ShotChanges, ShotFinder, Transitio
 MIN_GAP = 0.25  # s between visual beats: a listener does not hear closer accents as separate answers
 SLOW_SPEED = 0.03  # picture widths per second: below, a move is felt as rest
 FAST_SPEED = 1.0  # and here motion is at its fullest
+# What other eyes see too (bench/sync_against.py; docs/LOG.md): motion that stops more than motion that starts, and of
+# new things only those that come at once.
+START_SHARE, TURN_SHARE = 0.75, 0.3  # of the weight of a stop
+GRADUAL_SHARE = 0.5  # of a cut's: nobody can say when exactly a dissolve happens
+LEAST_MOTION = 0.24  # strength below which a move is no beat
+LEAST_JUMP = 0.2  # mismatch above the usual by which something new comes at once
 
 
 def skip_cuts(moves: Motion, cuts: np.ndarray, transitions: Sequence[Transition]) -> Motion:
@@ -71,10 +77,10 @@ def find_visual_beats(
 ) -> np.ndarray:
     """Moments that music could answer: [M, 2] time (s, strictly increasing) and strength in (0, 1].
 
-    Cuts and flashes come first, then starts, stops and turns of motion, sudden changes of light, and new things coming
-    into view. Of beats closer than 0.25 s the strongest stays.
+    Cuts and flashes come first, then stops, starts and turns of motion, sudden changes of light, and new things that
+    come into view at once. Of beats closer than 0.25 s the strongest stays.
     """
-    candidates = [(t.time, t.strength) for t in transitions]
+    candidates = [(t.time, t.strength * (GRADUAL_SHARE if t.is_gradual else 1)) for t in transitions]
     candidates += list(zip(changes.flash_times.tolist(), changes.flash_strengths.tolist(), strict=True))
     borders = np.array([t.time for t in transitions] + changes.flash_times.tolist())
     candidates += [
@@ -84,7 +90,7 @@ def find_visual_beats(
     ]
     candidates += _light_beats(changes, borders)
     kept = strongest_apart([c for c in candidates if 0 <= c[0] < duration], MIN_GAP)
-    quiet = [b for b in _novelty_beats(novelty, times) if all(abs(b[0] - k[0]) > 1.0 for k in kept)]
+    quiet = [b for b in _novelty_beats(novelty, times, moves) if all(abs(b[0] - k[0]) > 0.5 for k in kept)]
     kept = strongest_apart(kept + quiet, MIN_GAP)
     return np.array(sorted(kept), np.float64).reshape(-1, 2)
 
@@ -103,27 +109,33 @@ def strongest_apart(candidates: list[tuple[float, float]], gap: float) -> list[t
 
 
 def _motion_beats(moves: Motion, borders: np.ndarray) -> list[tuple[float, float]]:
-    """Starts, stops and turns: peaks of how fast the motion itself changes."""
+    """Stops, starts and turns: peaks of how fast the motion itself changes.
+
+    A stop is an impact, and is felt as one (Davis & Agrawala 2018, who build visual beats on deceleration alone); a
+    start or turn counts where it is strong.
+    """
     if len(moves.times) < 5:
         return []
     alive = np.convolve(np.pad(liveliness(moves), 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
-    change = np.abs(_slope(alive))
+    slope = _slope(alive)
+    change = np.where(slope < 0, -slope, START_SHARE * slope)
     turn = np.hypot(_slope(moves.pan[:, 0]), _slope(moves.pan[:, 1]))
     turn = np.log1p(turn / SLOW_SPEED) / np.log1p(FAST_SPEED / SLOW_SPEED)
-    impact = np.maximum(change, 0.5 * np.maximum(turn - 0.2, 0))
+    impact = np.maximum(change, TURN_SHARE * np.maximum(turn - 0.2, 0))
     step = float(np.median(np.diff(moves.times)))
     usual = smooth(impact, 2.0 / step)
     deviation = np.sqrt(np.maximum(smooth(impact**2, 2.0 / step) - usual**2, 0))
     found = []
     for i in peaks(impact, round(0.24 / step)):
         over = impact[i] - usual[i]
-        if impact[i] < 0.05 or over < 0.7 * deviation[i]:
+        strength = float(np.clip(0.08 + 1.2 * over, 0.1, 0.75))
+        if impact[i] < 0.05 or over < deviation[i] or strength < LEAST_MOTION:
             continue  # shaking hands and busy streets: nothing stands out
         time = moves.times[i] + step * float(peak_offset(*impact[i - 1 : i + 2]))
         # A change of shot changes the motion too: that beat is already there.
         if len(borders) and np.abs(borders - time).min() < 0.2:
             continue
-        found.append((float(time), float(np.clip(0.08 + 1.2 * over, 0.1, 0.75))))
+        found.append((float(time), strength))
     return found
 
 
@@ -145,8 +157,22 @@ def _light_beats(changes: ShotChanges, borders: np.ndarray) -> list[tuple[float,
     return found
 
 
-def _novelty_beats(novelty: np.ndarray, times: np.ndarray) -> list[tuple[float, float]]:
-    return [(float(times[i]), 0.1 + 0.2 * float(novelty[i])) for i in peaks(novelty, 50) if novelty[i] > 0.35]
+def _novelty_beats(novelty: np.ndarray, times: np.ndarray, moves: Motion) -> list[tuple[float, float]]:
+    """New things in view whose coming can be seen: features (two a second) and mismatch of frames agree.
+
+    The beat is where the frames differ most: features alone do not know the time.
+    """
+    found = []
+    for i in peaks(novelty, 50):
+        away = np.abs(moves.times - times[i])
+        near = np.flatnonzero(away < 0.3)
+        if novelty[i] <= 0.35 or len(near) == 0:
+            continue
+        place = near[int(np.argmax(moves.mismatch[near]))]
+        jump = float(moves.mismatch[place] - np.median(moves.mismatch[away < 1.0]))
+        if jump > LEAST_JUMP:
+            found.append((float(moves.times[place]), 0.1 + 0.2 * float(novelty[i]) + 0.3 * min(jump, 1.0)))
+    return found
 
 
 def novelty_curve(

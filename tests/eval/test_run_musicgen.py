@@ -12,14 +12,12 @@ from openvmas.eval.suites.excerpt import prepare
 from openvmas.eval.suites.suite import Clip
 from openvmas.eval.systems.system import Setting, Task, open_system
 from tests.clips import write_clip
-from tests.hub.tiny_musicgen import RATE, save_tiny_musicgen
-
-pytest.importorskip("transformers")
+from tests.hub.made import RATE, write_musicgen
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_musicgen(tmp_path_factory.mktemp("musicgen"))
+    return write_musicgen(tmp_path_factory.mktemp("musicgen"))
 
 
 def test_musicgen_is_a_system(weights: Path, tmp_path: Path) -> None:

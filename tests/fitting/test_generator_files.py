@@ -137,10 +137,10 @@ def test_the_script_for_magenta_realtime(tmp_path):
 
 def test_the_script_for_musicgen_with_a_tiny_checkpoint(tmp_path):
     pytest.importorskip("scipy")
-    from tests.hub.tiny_musicgen import RATE as TINY_RATE
-    from tests.hub.tiny_musicgen import save_tiny_musicgen
+    from tests.hub.made import RATE as TINY_RATE
+    from tests.hub.made import write_musicgen
 
-    folder = save_tiny_musicgen(tmp_path / "tiny")
+    folder = write_musicgen(tmp_path / "tiny")
     run_script("musicgen.py", "calm piano", 2.0, 3, tmp_path / "out.wav", folder)
     sound = read_audio(tmp_path / "out.wav")
     assert sound.sample_rate == TINY_RATE and abs(sound.wave.shape[1] / TINY_RATE - 2.0) < 0.2

@@ -23,7 +23,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +41,7 @@ from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.files import write_bytes
 
 Progress = Callable[[str], None]
+MAX_PIECE = 1 << 20  # records, more than a piece may have: numbers jobs of several pieces
 
 
 @dataclass(frozen=True)
@@ -58,50 +58,105 @@ class ShardTask:
     def __call__(self, index: int) -> dict[str, bytes]:
         """The piece's files by name, for `keep_files`; nothing else is written."""
         with StagePool(self.recipe.stages, self.recipe.limits, self.work / "scratch", self.n_workers) as pool:
-            return self.run(index, pool)
+            ((_, files),) = self.run([index], pool)
+        return files
 
     def run(
-        self, index: int, pool: StagePool, say: Callable[[int, int], None] = lambda done, n: None
-    ) -> dict[str, bytes]:
-        """Work on a piece with the processes of a pool. say: is told after every record how many are done, of all."""
-        records = read_input(self.work, index)
-        key = self.key(index)
-        folder = self.work / "partial" / f"{index:05d}-{key[:16]}"
-        folder.mkdir(parents=True, exist_ok=True)
-        with Journal(folder / "journal.jsonl") as journal:
-            for job in self._prepare(records, journal, folder):
-                if isinstance(job, Outcome):
-                    journal.add(job)
-            for outcome in pool.run(job for job in self._prepare(records, journal, folder) if isinstance(job, Job)):
-                journal.add(outcome)
-                say(len(journal.outcomes), len(records))
-            outcomes = [journal.outcomes[place] for place in range(len(records))]
-            return shard_files(index, key, outcomes, folder)
+        self,
+        indices: Sequence[int],
+        pool: StagePool,
+        prepare: Callable[[int], None] = lambda place: None,
+        say: Callable[[int, int, int], None] = lambda place, done, n: None,
+    ) -> Iterator[tuple[int, dict[str, bytes]]]:
+        """Work on pieces and give each one's place and files when it is whole; the last may be whole first.
+
+        Records of the next piece are begun while the last ones of a piece are worked on, so that no process waits.
+        prepare: is called with a piece's place before its records are read. say: is told after every record its
+        piece's place, how many are done there, and of how many.
+        """
+        opened: dict[int, OpenPiece] = {}
+
+        def jobs() -> Iterator[Job]:
+            for place, index in enumerate(indices):
+                prepare(place)
+                piece = opened[place] = OpenPiece(self, index)
+                for job in piece.jobs():
+                    yield replace(job, index=place * MAX_PIECE + job.index)
+
+        def whole() -> Iterator[tuple[int, dict[str, bytes]]]:
+            for place in [place for place, piece in opened.items() if piece.is_whole]:
+                yield place, opened.pop(place).close()
+
+        try:
+            for outcome in pool.run(jobs()):
+                place, number = divmod(outcome.index, MAX_PIECE)
+                piece = opened[place]
+                piece.journal.add(replace(outcome, index=number))
+                say(place, len(piece.journal.outcomes), len(piece.records))
+                yield from whole()
+            yield from whole()  # pieces of which nothing was left to do
+        finally:
+            for piece in opened.values():
+                piece.journal.close()
 
     def key(self, index: int) -> str:
         """Hash of everything that the piece's result depends on."""
         text = (self.work / f"input-{index:05d}.jsonl").read_bytes()
         return hashlib.sha256(self.recipe.key().encode() + text).hexdigest()
 
-    def _prepare(self, records: Sequence[Record], journal: Journal, folder: Path) -> Iterator[Job | Outcome]:
-        places = {source.name: find_place(source, self.recipe.folder) for source in self.recipe.sources}
-        fetcher = Fetcher(self.work / "media", self.recipe.fetch, self.recipe.licences)
-        for index, record in enumerate(records):
-            if index in journal.outcomes:
+
+class OpenPiece:
+    """A piece of the input that is being worked on: its records and its journal."""
+
+    def __init__(self, task: ShardTask, index: int) -> None:
+        self._task, self._index, self._key = task, index, task.key(index)
+        self.records = read_input(task.work, index)
+        self._folder = task.work / "partial" / f"{index:05d}-{self._key[:16]}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.journal = Journal(self._folder / "journal.jsonl")
+        self._is_read = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its records are done."""
+        return self._is_read and len(self.journal.outcomes) == len(self.records)
+
+    def jobs(self) -> Iterator[Job]:
+        """What is left to do; what is refused unopened goes into the journal at once."""
+        recipe = self._task.recipe
+        places = {source.name: find_place(source, recipe.folder) for source in recipe.sources}
+        fetcher = Fetcher(self._task.work / "media", recipe.fetch, recipe.licences)
+        found: list[Job] = []
+        for index, record in enumerate(self.records):
+            if index in self.journal.outcomes:
                 continue
-            found = refused(record, self.recipe)
-            if found is None:
-                place = places[record.origin.source]
-                is_remote = is_address(record.origin.uri)
-                found = fetcher.result(record) if is_remote else (record, local_path(record, place))
-                # Another row of the same address may have had it fetched under a licence that this row does not state.
-                if is_remote and not isinstance(found, Drop):
-                    problem = refusal(found[0].origin, self.recipe.licences, True)
-                    found = Drop(record, "licence", "licence", problem) if problem else found
-            if isinstance(found, Drop):
-                yield refuse(index, found)
+            made = self._open(index, record, fetcher, places)
+            if isinstance(made, Outcome):
+                self.journal.add(made)
             else:
-                yield Job(index, found[0], str(found[1]), str(folder / f"{index:05d}.npz"))
+                found.append(made)
+        self._is_read = True
+        yield from found
+
+    def _open(self, index: int, record: Record, fetcher: Fetcher, places: dict[str, Any]) -> Job | Outcome:
+        recipe = self._task.recipe
+        found = refused(record, recipe)
+        if found is None:
+            is_remote = is_address(record.origin.uri)
+            found = fetcher.result(record) if is_remote else (record, local_path(record, places[record.origin.source]))
+            # Another row of the same address may have had it fetched under a licence that this row does not state.
+            if is_remote and not isinstance(found, Drop):
+                problem = refusal(found[0].origin, recipe.licences, True)
+                found = Drop(record, "licence", "licence", problem) if problem else found
+        if isinstance(found, Drop):
+            return refuse(index, found)
+        return Job(index, found[0], str(found[1]), str(self._folder / f"{index:05d}.npz"))
+
+    def close(self) -> dict[str, bytes]:
+        """The files of a whole piece, by name."""
+        self.journal.close()
+        outcomes = [self.journal.outcomes[place] for place in range(len(self.records))]
+        return shard_files(self._index, self._key, outcomes, self._folder)
 
 
 def refused(record: Record, recipe: Recipe) -> Drop | None:
@@ -140,6 +195,10 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         self._file.close()
 
     def add(self, outcome: Outcome) -> None:
@@ -323,28 +382,37 @@ def fetch_piece(task: ShardTask, fetcher: Fetcher, index: int) -> None:
 def run_here(task: ShardTask, missing: Sequence[int], n_workers: int, fetcher: Fetcher, progress: Progress) -> None:
     """Make all missing pieces on this machine; what the next one needs is fetched while one is worked on."""
     recipe = task.recipe
+    left, n_done = dict.fromkeys(range(len(missing))), 0
     with (
         ThreadPoolExecutor(1) as ahead,
         StagePool(recipe.stages, recipe.limits, task.work / "scratch", n_workers) as pool,
     ):
-        fetching = [ahead.submit(fetch_piece, task, fetcher, index) for index in missing[:1]]
-        for place, index in enumerate(missing):
-            fetching.pop().result()
-            later = missing[place + 1 : place + 2]
-            fetching = [ahead.submit(fetch_piece, task, fetcher, next_index) for next_index in later]
-            name = f"piece {place + 1} of {len(missing)}"
-            keep_files(task.work, task.run(index, pool, partial(_say_record, progress, name)))
+        fetching = {place: ahead.submit(fetch_piece, task, fetcher, missing[place]) for place in list(left)[:1]}
+
+        def prepare(place: int) -> None:
+            fetching.pop(place).result()
+            if place + 1 < len(missing):
+                fetching[place + 1] = ahead.submit(fetch_piece, task, fetcher, missing[place + 1])
+
+        def say(place: int, done: int, n: int) -> None:
+            progress(f"piece {place + 1} of {len(missing)}: {done} of {n} records")
+
+        for place, files in task.run(missing, pool, prepare, say):
+            keep_files(task.work, files)
+            del left[place]
+            n_done += 1
             if not recipe.fetch.keep:
-                # Other spans of the same file.
-                needed = {record.origin.uri for next_index in later for record in read_input(task.work, next_index)}
-                for record in read_input(task.work, index):
-                    if is_address(record.origin.uri) and record.origin.uri not in needed:
-                        fetcher.forget_file(record)
-            progress(f"{place + 1} of {len(missing)} pieces done")
+                last = max([place, *fetching])  # later ones are fetched again where they need the same file
+                forget_media(task, missing[place], [missing[other] for other in left if other <= last], fetcher)
+            progress(f"{n_done} of {len(missing)} pieces done")
 
 
-def _say_record(progress: Progress, name: str, done: int, n: int) -> None:
-    progress(f"{name}: {done} of {n} records")
+def forget_media(task: ShardTask, index: int, others: Sequence[int], fetcher: Fetcher) -> None:
+    """Delete what was fetched for a piece, but for files of which others need further spans."""
+    needed = {record.origin.uri for other in others for record in read_input(task.work, other)}
+    for record in read_input(task.work, index):
+        if is_address(record.origin.uri) and record.origin.uri not in needed:
+            fetcher.forget_file(record)
 
 
 def run_on_ray(task: ShardTask, pieces: Sequence[int], address: str, progress: Progress = lambda text: None) -> int:

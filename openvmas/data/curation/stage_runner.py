@@ -23,6 +23,9 @@ from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPo
 
 UNREADABLE = "unreadable"
 STAGE = "worker"  # of drops that no stage decided
+# Sums in another order differ in their last bit: a record has the same numbers wherever it is worked on, as on Ray,
+# which sets the first of these for its own workers. Records side by side keep the cores busy anyway.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 TIME, MEMORY, CRASH = "time limit", "memory limit", "crashed"
 
 
@@ -95,7 +98,9 @@ class StagePool:
             data=given.memory_megabytes << 20,
             file_bytes=given.scratch_megabytes << 20,
         )
-        return LimitedProcess(open_stages, self._setting, limits, stderr=tempfile.TemporaryFile())
+        return LimitedProcess(
+            open_stages, self._setting, limits, stderr=tempfile.TemporaryFile(), environment=ONE_THREAD
+        )
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Outcome]:
         """Outcomes as they come, in any order. Raises OpenVMASError if processes never come to work."""

@@ -19,7 +19,6 @@ import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 
-from openvmas import __version__
 from openvmas.codec.ovc import CodesFile, to_bytes
 from openvmas.codec.runtime import CodecRunner
 from openvmas.codec.transcode import MonoSource, decode_blocks, describe_codes, resample_blocks
@@ -32,6 +31,7 @@ from openvmas.eval.codec.codec_comparison import (
     mel_distance,
     signal_to_noise,
 )
+from openvmas.eval.reports.report_values import version_text
 from openvmas.media.audio import WavReader, map_wav, write_wav
 from openvmas.music.dsp import hz_to_mel
 from openvmas.pages.rendering import number, render
@@ -69,7 +69,7 @@ def write_codec_report(
         tell(0.6)
         reference, estimated = map_wav(original)[0][0], map_wav(decoded)[0][0]
         data = {
-            "report_by": f"OpenVMAS {__version__}",
+            "report_by": f"OpenVMAS {version_text()}",
             "file": Path(path).name,
             "model": runner.weights.describe(),
             **describe_file(file),

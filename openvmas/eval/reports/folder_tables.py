@@ -72,8 +72,9 @@ def page(
     pairs: Mapping[str, Pairing] | None = None,
     embedder: str | None = None,
     halves: Interval | None = None,
+    command: str = "",
 ) -> str:
-    """All tables of one run as Markdown. halves: of the reference (`small_samples.halves`)."""
+    """All tables of one run as Markdown. halves: of the reference (`small_samples.halves`); command: that made it."""
     who = label(embedder or "")
     parts = [f"## {estimated.path.name or estimated.path}: {len(estimated.files)} files", summary_table(summary)]
     if estimated.broken:
@@ -102,6 +103,8 @@ def page(
         "Intervals: bootstrap over files (BCa), of whole sets jackknife over files; p: paired permutation test with "
         "Holm's correction; d: Cohen's d of the differences; delta: Cliff's. An empty cell: nothing can be said."
     )
+    if command:
+        parts.append(f"Made by `{command}` with OpenVMAS {version_text()}.")
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,10 +117,12 @@ def as_json(
     pairs: Mapping[str, Pairing] | None = None,
     embedder: str | None = None,
     halves: Interval | None = None,
+    command: str = "",
 ) -> dict[str, Any]:
     """Everything of `page` and the figures of every file, as plain values; what cannot be said is None."""
     found: dict[str, Any] = {
         "made_by": f"OpenVMAS {version_text()}",
+        "command": command,
         "folder": estimated.path.name,
         "embedder": embedder,
         "summary": {name: asdict(interval) | {"files": n} for name, (interval, n) in summary.items()},

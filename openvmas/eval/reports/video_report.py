@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from openvmas import __version__
 from openvmas.errors import InputError, OutputError
 from openvmas.eval.metrics.timing import TOLERANCE, align_marks
-from openvmas.eval.reports.report_values import plain
+from openvmas.eval.reports.report_values import plain, version_text
 from openvmas.files import beside
 from openvmas.generate.deliver import Outputs
 from openvmas.media.audio import read_audio_blocks
@@ -84,7 +83,7 @@ def measure_video(path: str | Path, progress: Callable[[str, float], None] | Non
     to_beat, to_onset = (align_marks(picture.cuts, at, float(info.duration)) for at in (music.beats, music.onsets))
     step = round(float(CONTROL_RATE) / 10)
     return {
-        "report_by": f"OpenVMAS {__version__}",
+        "report_by": f"OpenVMAS {version_text()}",
         "video": Path(path).name,
         "made_by": read_provenance(path),
         "duration": float(info.duration),

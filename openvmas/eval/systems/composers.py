@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from openvmas.condition import Condition
-from openvmas.errors import ModelError, OpenVMASError, OptionError
+from openvmas.errors import ModelError, OptionError
 from openvmas.eval.systems.captions import caption
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.generate.scorer import Scorer, exactly, load
@@ -27,7 +27,6 @@ from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options
 from openvmas.timeline import Clock
 
 TEMPI = (80.0, 140.0)  # BPM, of music without a given tempo
-MUSICGEN_FILES = ("config.json", "preprocessor_config.json")
 
 
 def finished(wave: np.ndarray, duration: Fraction, options: MixOptions, scratch: Path) -> Audio:
@@ -148,40 +147,18 @@ class MusicGen(System):
     def __init__(self, spec: str, options: dict[str, str], setting: Setting) -> None:
         super().__init__(spec, options, setting)
         self._folder = Path(options.get("folder", "musicgen-small"))
-        lacking = next((name for name in MUSICGEN_FILES if not (self._folder / name).is_file()), None)
-        if lacking:
-            raise ModelError(
-                f"{self._folder} holds no {lacking} of MusicGen; download facebook/musicgen-small from the Hugging "
-                "Face hub and give its folder as musicgen:folder=DIR, or leave musicgen out."
-            )
+        from openvmas.hub.musicgen_writer import MusicGenWriter  # needs PyTorch
+
+        try:
+            self._writer = MusicGenWriter(self._folder)
+        except ModelError as error:
+            raise ModelError(f"{error} Name it as musicgen:folder=DIR, or leave musicgen out.") from error
 
     def version(self) -> str:
         sizes = [f"{path.name} {path.stat().st_size}" for path in sorted(self._folder.iterdir())]
         return f"{super().version()} {sizes}"
 
-    @functools.cached_property
-    def _parts(self) -> tuple:
-        try:
-            import transformers
-        except ImportError as error:
-            raise ModelError("MusicGen needs transformers; run `pip install 'openvmas[hub]'`.") from error
-        processor = transformers.AutoProcessor.from_pretrained(self._folder, local_files_only=True)
-        kind = transformers.MusicgenForConditionalGeneration
-        return processor, kind.from_pretrained(self._folder, local_files_only=True).eval()
-
     def make(self, task: Task) -> Audio:
-        import torch
-
-        processor, model = self._parts
         said = task.excerpt.clip.caption or str(caption(task.excerpt.picture))
-        inputs = processor(text=[said], padding=True, return_tensors="pt")
-        codec = model.config.audio_encoder
-        steps = int(np.ceil(task.excerpt.duration * codec.frame_rate)) + model.config.decoder.num_codebooks
         guidance = float(self.options.get("guidance", "3"))
-        with torch.random.fork_rng(), torch.inference_mode():
-            torch.manual_seed(task.seed)
-            made = model.generate(**inputs, do_sample=True, guidance_scale=guidance, max_new_tokens=steps)
-        wave = made[0].float().numpy()
-        if not wave.size or not np.isfinite(wave).all():
-            raise OpenVMASError(f"MusicGen gave no sound for {task.excerpt.clip.name}; check its weights.")
-        return Audio(wave[:, : round(task.excerpt.duration * codec.sampling_rate)], codec.sampling_rate)
+        return self._writer.write(said, float(task.excerpt.duration), task.seed, guidance)
