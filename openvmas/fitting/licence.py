@@ -11,8 +11,6 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
-from openvmas.media.probe import LENIENT_TAGS, readable
-
 LICENCE_FILES = ("LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE", "LICENCE.txt", "COPYING", "COPYRIGHT")
 MAX_TEXT = 4000  # characters of a licence file that reports take
 TAGS = ("title", "artist", "album", "date", "genre", "license", "copyright", "comment", "url", "source")
@@ -57,11 +55,10 @@ class Credits:
 def read_credits(path: Path) -> Credits:
     """Tags of a file, and LICENSE or NAME.license.json beside it, which go before the tags."""
     tags: dict[str, str] = {}
-    with contextlib.suppress(FFmpegError, OSError), av.open(str(path), **LENIENT_TAGS) as container:
+    with contextlib.suppress(FFmpegError, OSError), av.open(str(path), metadata_errors="replace") as container:
         streams = [stream.metadata for stream in container.streams.audio]
         for source in (*streams, container.metadata):
-            known = {name.lower(): readable(text) for name, text in source.items() if name.lower() in TAGS}
-            tags |= {name: text for name, text in known.items() if text.strip()}
+            tags |= {name.lower(): text for name, text in source.items() if name.lower() in TAGS and text.strip()}
     files: dict[str, Any] = {}
     stated: dict[str, Any] = {}
     for name in (f"{path.name}.license.json", f"{path.stem}.license.json"):

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -24,8 +23,6 @@ from openvmas.media.packets import PacketClock, Span, Unroller, is_streamed, ord
 MIN_SIDE = 32  # px, the smallest picture with anything to see
 MAX_STILL = 3600  # s that one frame may be shown
 MAX_PIXELS = 8192 * 4320  # 8K; larger pictures would need gigabytes for the decoder's own frames
-# Tags that are not UTF-8 must not make a file unreadable: PyAV 19 keeps their bytes as surrogates, those before are told.
-LENIENT_TAGS: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}  # ITU-T H.273 transfer_characteristics
 
 # Only real media containers: a playlist or an edit script (hls, dash, concat, ...) could make FFmpeg open other files,
@@ -100,14 +97,9 @@ def open_media(path: str | Path, ignores_edits: bool = False) -> InputContainer:
     if ignores_edits:
         options["ignore_editlist"] = "1"
     try:
-        return av.open(f"file:{name}", "r", options=options, **LENIENT_TAGS)
+        return av.open(f"file:{name}", "r", options=options, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
         raise InputError(_explain(name, head, size)) from error
-
-
-def readable(tag: str) -> str:
-    """A tag as it can be written in UTF-8: bytes that were none become replacement characters."""
-    return tag.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _explain(name: str, head: bytes, size: int) -> str:

@@ -20,7 +20,7 @@ from openvmas.data.curation.record import Kind
 from openvmas.errors import InputError
 from openvmas.media.audio import audio_stream
 from openvmas.media.packets import packets
-from openvmas.media.probe import LENIENT_TAGS, MAX_PIXELS, VideoInfo, is_cover, open_media, probe
+from openvmas.media.probe import MAX_PIXELS, VideoInfo, is_cover, open_media, probe
 
 FRAME_SIDE = 160  # px, long side of key frames
 _TRIES = 64  # packets after a seek within which a picture must come
@@ -98,7 +98,7 @@ def _open_picture(path: Path) -> InputContainer:
         raise InputError(f"{path} is not a file with a picture; give a PNG, JPEG or WebP file.")
     options = {"format_whitelist": _PICTURE_FORMATS, "protocol_whitelist": "file"}
     try:
-        return av.open(f"file:{path}", "r", options=options, **LENIENT_TAGS)
+        return av.open(f"file:{path}", "r", options=options, metadata_errors="replace")
     except (FFmpegError, ValueError) as error:
         raise InputError(f"{path} is not a picture that can be read; give a PNG, JPEG or WebP file.") from error
 
