@@ -35,6 +35,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("eval",),
     ("study",),
     ("studio",),
+    ("mcp",),
     ("cli",),
     ("__main__",),
 )
@@ -81,7 +82,7 @@ def test_rooms_import_to_the_left_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_training_and_evaluation_import_beyond_the_core(path: Path) -> None:
-    if room_of(path) in {"codec", "model", "hub", "data", "train", "eval", "study", "studio"}:
+    if room_of(path) in {"codec", "model", "hub", "data", "train", "eval", "study", "studio", "mcp"}:
         return
     outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"openvmas"}
     assert outside <= CORE_DEPENDENCIES

@@ -51,6 +51,7 @@ class Commands(click.Group):
         "doctor": "openvmas.cli.doctor",
         "eval": "openvmas.cli.eval",
         "fit": "openvmas.cli.fit",
+        "mcp": "openvmas.cli.mcp",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
         "train": "openvmas.cli.train",
