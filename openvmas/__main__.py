@@ -3,7 +3,8 @@
 import sys
 from functools import partial
 
-GUARDED = {"analyze", "codec", "doctor", "eval", "fit", "plan", "report", "score"}  # commands that decode files in their own process
+# Commands that decode files in a process of their own.
+GUARDED = {"analyze", "codec", "doctor", "eval", "fit", "plan", "report", "score"}
 
 
 def main() -> int:

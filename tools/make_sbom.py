@@ -1,4 +1,4 @@
-"""What an installed OpenVMAS consists of: `python tools/make_sbom.py [--output sbom.cdx.json | --page docs/licences.md]`.
+"""Bill of materials of an installed OpenVMAS: `python tools/make_sbom.py [--output FILE | --page docs/licences.md]`.
 
 The bill of materials is CycloneDX 1.6: the packages that the core needs, as they are installed here, and every file of
 weights and music that ships, with its SHA-256 and the licence that REUSE.toml gives it. The page lists the same without
@@ -108,11 +108,13 @@ def page() -> str:
         groups.setdefault(licence, []).append(f"`{name.removeprefix('openvmas/')}`")
     lines = [
         "# Licences", "",
-        "Made by `python tools/make_sbom.py --page docs/licences.md`. The code is Apache-2.0. `REUSE.toml` says the licence "
-        "of every file; `python tools/make_sbom.py --output sbom.cdx.json` writes a bill of materials (CycloneDX) with versions and hashes.",
+        "Made by `python tools/make_sbom.py --page docs/licences.md`. The code is Apache-2.0. `REUSE.toml` says the "
+        "licence of every file; `python tools/make_sbom.py --output sbom.cdx.json` writes a bill of materials "
+        "(CycloneDX) with versions and hashes.",
         "", "## Weights and recordings in the package", "", "| licence | files below `openvmas/` |", "|---|---|",
         *(f"| {licence} | {', '.join(names)} |" for licence, names in sorted(groups.items())),
-        "", "## Packages that the core needs", "", "Installed beside it from their own projects, not shipped with it.", "",
+        "", "## Packages that the core needs", "",
+        "Installed beside it from their own projects, not shipped with it.", "",
         "| package | licence, as its metadata say | note |", "|---|---|---|",
         *(f"| {name} | {licence_of(p)} | {NOTES.get(name, '')} |" for name, p in core_packages().items()),
     ]  # fmt: skip

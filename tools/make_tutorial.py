@@ -2,7 +2,8 @@
 
     python tools/make_tutorial.py [--video examples/city.mp4] [--seconds 12] [--output docs]
 
-The notebook is run here, without Jupyter: cells share one namespace, and what they print is kept as their output. A test
+The notebook is run here, without Jupyter: cells share one namespace, and what they print is kept as their
+output. A test
 runs the cells of the written notebook again on a short clip (tests/release/test_tutorial.py).
 """
 
@@ -26,8 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 CELLS = (
     """# Tutorial: OpenVMAS from Python
 
-From a video to a scored one, first in one call, then stage by stage. Run it in a folder with a video called `clip.mp4` (here: the first
-seconds of `examples/city.mp4`). This page is made by `tools/make_tutorial.py`, which runs every cell; the same as a notebook:
+From a video to a scored one, first in one call, then stage by stage. Run it in a folder with a video called
+`clip.mp4` (here: the first
+seconds of `examples/city.mp4`). This page is made by `tools/make_tutorial.py`, which runs every cell; the same
+as a notebook:
 [tutorial.ipynb](tutorial.ipynb).
 
 ## One call""",
@@ -37,8 +40,8 @@ scorer = openvmas.load("mini")
 result = scorer.score("clip.mp4", text="calm piano, hopeful", overwrite=True)
 print(result.path.name, "at", round(result.report["tempo"]), "BPM")
 print(round(result.report["mix"]["loudness_lufs"], 1), "LUFS; heard as:", result.report["heard"])""",
-    """`result.report` is what lies beside the video as `clip.scored.json`: model with hash and licence, options, plan, mix, times.
-Options are those of the command line, by the same names.
+    """`result.report` is what lies beside the video as `clip.scored.json`: model with hash and licence, options, plan,
+mix, times. Options are those of the command line, by the same names.
 
 ## What the picture says""",
     """analysis = openvmas.analyze("clip.mp4")
@@ -46,29 +49,32 @@ print(f"{float(analysis.duration):.2f} s, {len(analysis.shots)} shots, {len(anal
 print("cuts at", [round(float(time), 2) for time in analysis.cuts])
 strongest = analysis.visual_beats[analysis.visual_beat_strengths.argmax()]
 print(f"the strongest moment is at {strongest:.2f} s")""",
-    """Curves are on one clock of 50 steps a second: `analysis.events.energy` says how lively the picture is, and `analysis.events.accents` where
-something happens. The music is made to follow the same curves.
+    """Curves are on one clock of 50 steps a second: `analysis.events.energy` says how lively the picture is, and
+`analysis.events.accents` where something happens. The music is made to follow the same curves.
 
 ## A plan
 
-A plan says where sections begin, how full and fast they are, and which moments get an accent. It can be written as YAML, edited
+A plan says where sections begin, how full and fast they are, and which moments get an accent. It can be written
+as YAML, edited
 and read again.""",
     """plan = openvmas.plan(analysis, hit=[2.5], text="calm piano, hopeful")
 for section in plan.sections:
     print(f"{section.start:6.2f} to {section.end:6.2f} s, energy {section.energy:.2f}")
-print([f"{hit.time:.2f} ({hit.source})" for hit in plan.hits])""",
-    """Everything in a plan is frozen; a changed plan is a new one. Here the second half is to be quieter:""",
-    """from dataclasses import replace
+print(", ".join(f"{hit.time:.2f} ({hit.source})" for hit in plan.hits))""",
+    "Everything in a plan is frozen; a changed plan is a new one. Here the second half is to be quieter:",
+    """\
+from dataclasses import replace
+
+from openvmas.planning.schema import read_plan, write_plan
 
 half = float(plan.duration) / 2
 quieter = replace(plan, energy_curve=((half, 1.0), (half + 0.5, 0.6)))
-from openvmas.planning.schema import read_plan, write_plan
-
 assert read_plan(write_plan(quieter)).sections == quieter.sections
 print(write_plan(quieter).splitlines()[0])""",
     """## Music, block by block
 
-A piece is an iterator over blocks of about a second, made when they are taken: it can be played while it is written. All blocks together are as
+A piece is an iterator over blocks of about a second, made when they are taken: it can be played while it is
+written. All blocks together are as
 long as the picture, to the sample.""",
     """import numpy as np
 

@@ -23,7 +23,9 @@ def version() -> str:
 def notes(tag: str, changes: str, code: str) -> str:
     """The text below the heading of a tag's version. Raises ValueError where tag, code and changes differ."""
     if tag != f"v{code}":
-        raise ValueError(f"the tag {tag} does not say the version of the code, {code}; tag v{code}, or change the code.")
+        raise ValueError(
+            f"the tag {tag} does not say the version of the code, {code}; tag v{code}, or change the code."
+        )
     found = re.search(rf"^## {re.escape(code)} - \d{{4}}-\d\d-\d\d\n(.*?)(?=^## |\Z)", changes, re.M | re.S)
     if found is None or not found[1].strip():
         raise ValueError(f"CHANGELOG.md has no section {code} with a date and lines; write it from Unreleased.")

@@ -60,8 +60,9 @@ def write_frames(frames: Any, fps: float, path: Path) -> None:
 
 def compose(path: Path, voice: str, seed: int, plan: str, asked: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """AUDIO as long as the video, and the plan that it followed."""
-    import openvmas
     import torch
+
+    import openvmas
     from openvmas.planning.schema import read_plan, write_plan
 
     analysis = openvmas.analyze(path)
@@ -84,7 +85,16 @@ class ScoreFrames:
         return {"required": {**frames, **WISHES, **MAKING}, "optional": PLAN}
 
     def score(
-        self, images: Any, fps: float, text: str, mood: str, tempo: float, hits: str, voice: str, seed: int, plan: str = ""
+        self,
+        images: Any,
+        fps: float,
+        text: str,
+        mood: str,
+        tempo: float,
+        hits: str,
+        voice: str,
+        seed: int,
+        plan: str = "",
     ) -> tuple[dict[str, Any], str]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "frames.mp4")

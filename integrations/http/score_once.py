@@ -2,8 +2,8 @@
 
     python score_once.py http://127.0.0.1:8765 clip.mp4 [--text WORDS] [--seconds 300] [--output done.mp4]
 
-Prints one JSON object: path, licence and credit of the music, seconds. Exit code 0; 2: refused, with `error`; 3: the time
-was up, the job is cancelled. A token is taken from OPENVMAS_TOKEN. Standard library only, to be copied.
+Prints one JSON object: path, licence and credit of the music, seconds. Exit code 0; 2: refused, with `error`; 3: the
+time was up, the job is cancelled. A token is taken from OPENVMAS_TOKEN. Standard library only, to be copied.
 """
 
 from __future__ import annotations

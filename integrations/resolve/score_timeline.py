@@ -19,7 +19,8 @@ COLOURS = {"section": "Green", "user": "Red", "picture": "Yellow"}
 def ask(*words: str) -> dict[str, Any]:
     """Run openvmas and return its answer. Raises RuntimeError with its sentence."""
     done = subprocess.run([PROGRAM, words[0], "--json", "--quiet", *words[1:]], capture_output=True, text=True)
-    answer = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {"ok": False, "error": done.stderr}
+    lines = done.stdout.splitlines()
+    answer = json.loads(lines[-1]) if lines else {"ok": False, "error": done.stderr}
     if not answer["ok"]:
         raise RuntimeError(answer["error"])
     return answer
@@ -33,7 +34,7 @@ def score(file: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def markers(sidecar: dict[str, Any]) -> list[tuple[float, str, str]]:
-    """(time s, colour, name) of the plan's sections and hits. Its plan is YAML of one hit or section a line or block."""
+    """(time s, colour, name) of the plan's sections and hits, read off its YAML line by line."""
     found: list[tuple[float, str, str]] = []
     is_section = False
     for line in sidecar["plan"].splitlines():

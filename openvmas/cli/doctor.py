@@ -1,4 +1,4 @@
-"""The command `openvmas doctor`: whether this machine has what scoring a video needs, and a second of video as proof."""
+"""The command `openvmas doctor`: whether this machine has what scoring needs, and a second of video as proof."""
 
 from __future__ import annotations
 
@@ -96,7 +96,8 @@ def codecs() -> list[Finding]:
     unread = [name for name in DECODERS if lacks(name, "r")]
     unwritten = [name for name in ENCODERS if lacks(name, "w")]
     said = f"libavcodec {version}; reads {', '.join(n for n in DECODERS if n not in unread)}"
-    missing = f"this build of av lacks {', '.join(unread + unwritten)}; install the wheel: pip install --force-reinstall av"
+    lacking = ", ".join(unread + unwritten)
+    missing = f"this build of av lacks {lacking}; install the wheel: pip install --force-reinstall av"
     return [Finding("codecs", said, missing if unread or unwritten else "")]
 
 

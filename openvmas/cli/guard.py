@@ -15,10 +15,11 @@ from typing import Any
 
 from openvmas.cli.terminal import catch, restore
 
+Complain = Callable[[str, int], object]  # of a sentence and the exit code
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
 
 
-def guarded(command: Callable[[], int], complain: Callable[[str, int], object], folders: Iterable[str | Path] = ()) -> int:
+def guarded(command: Callable[[], int], complain: Complain, folders: Iterable[str | Path] = ()) -> int:
     """Run a command in a child and return its exit code; where processes cannot be forked, run it here.
 
     complain: is given the sentence if the child crashed or was killed. folders: swept of its unfinished files then.
@@ -62,7 +63,7 @@ def _end_with_parent(reader: int) -> None:
     os._exit(1)
 
 
-def _explain(number: int, is_handed_on: bool, complain: Callable[[str, int], object], folders: Iterable[str | Path]) -> int:
+def _explain(number: int, is_handed_on: bool, complain: Complain, folders: Iterable[str | Path]) -> int:
     from openvmas.files import sweep
 
     for folder in {Path(folder) for folder in folders}:

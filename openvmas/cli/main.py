@@ -245,8 +245,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if extra := missing_extra(error):
                 said = f"{extra.package} is not installed; run: pip install 'openvmas[{extra.name}]'."
                 return complain(said, 2, arguments)
-            said = f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it."
-            return complain(said, 1, arguments)
+            remedy = "this is a fault of openvmas: run again with --debug and report it."
+            return complain(f"{type(error).__name__}: {error}; {remedy}", 1, arguments)
 
 
 class Extra(NamedTuple):

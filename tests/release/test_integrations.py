@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def load_file(path: str) -> ModuleType:
     """A script or package of integrations/, loaded as its program does it."""
     place = ROOT / "integrations" / path
-    spec = importlib.util.spec_from_file_location(place.parent.name, place, submodule_search_locations=[str(place.parent)])
+    home = [str(place.parent)]
+    spec = importlib.util.spec_from_file_location(place.parent.name, place, submodule_search_locations=home)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module

@@ -1,4 +1,4 @@
-"""The one file of licences agrees with what weights and recordings say of themselves, and the bill of materials with both."""
+"""The one file of licences agrees with what weights and recordings say, and the bill of materials with both."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 import release_notes  # pyright: ignore[reportMissingImports]
 
 import openvmas
