@@ -66,7 +66,7 @@ SITE := build/site-env/bin
 site: build/site-env/stamp
 	$(SITE)/python -m openvmas --version >/dev/null
 	NO_MKDOCS_2_WARNING=1 $(SITE)/mkdocs build --quiet --strict --site-dir build/site
-	@echo "Open build/site/index.html"
+	@echo "Open build/site/index.html, or for the search: $(PYTHON) -m http.server --directory build/site"
 
 build/site-env/stamp: pyproject.toml
 	$(PYTHON) -m venv build/site-env

@@ -1,7 +1,7 @@
-"""A page of clips by several voices, with players: `python tools/make_gallery.py gallery [--clips 6] [--voices mini …]`.
+"""A page of clips by several voices, with players: `python tools/make_gallery.py FOLDER [--clips 6] [--voices …]`.
 
-The clips are parts of the example videos, so whoever has the repository can make the page again. Each is scored by every
-voice with the same words for all, made small (320 pixels wide), and named with the licence of what is heard. A voice
+The clips are parts of the example videos, so whoever has the repository can make the page again. Each is scored by
+every voice, without a word, made small (320 pixels wide), and named with the licence of what is heard. A voice
 that is a recording of the starter library is credited as its licence asks.
 """
 
@@ -21,6 +21,7 @@ import av
 from av.video.reformatter import VideoReformatter
 
 import openvmas
+from openvmas.media.probe import probe
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS, WIDTH = 10.0, 320
@@ -31,7 +32,7 @@ VOICES = {
     "sweetened": ("mini with accents", {"sweeten": True}),
 }
 STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;background:#fff;color:#222}"
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}"
     "@media(prefers-color-scheme:dark){body{background:#181a1f;color:#ddd}a{color:#9bf}}"
     "section{display:grid;grid-template-columns:repeat(auto-fit,minmax(15rem,1fr));gap:1rem}"
     "figure{margin:0}video{width:100%;border-radius:4px;background:#000}figcaption{font-size:.85rem}"
@@ -64,18 +65,23 @@ def cut_small(source: Path, target: Path, start: float, seconds: float) -> None:
                 writer.mux(stream.encode(None))
 
 
-def parts(n: int) -> list[tuple[Path, float]]:
-    """(video, start s) of n clips: alternately of each example, from its beginning on."""
+def parts(n: int, seconds: float) -> list[tuple[Path, float]]:
+    """(video, start s) of n clips: alternately of each example, from its beginning on. Raises ValueError."""
     videos = sorted((ROOT / "examples").glob("*.mp4"))
     videos = [video for video in videos if not video.stem.endswith(".scored")]
-    return [(videos[i % len(videos)], SECONDS * (i // len(videos))) for i in range(n)]
+    steps = [(video, seconds * step) for step in range(n) for video in videos]
+    found = [(video, start) for video, start in steps if start + seconds <= float(probe(video).duration)]
+    if len(found) < n:
+        raise ValueError(f"the examples have {len(found)} clips of {seconds:g} s; give fewer --clips or --seconds.")
+    return found[:n]
 
 
 def figure(path: Path, voice: str, report: dict[str, Any]) -> str:
     """One player with its words."""
     track = report["composer"].get("track", {})
     credit = track.get("attribution") or f"weights: {report['model']['licence']}"
-    said = f"<b>{html.escape(VOICES[voice][0])}</b>, {report['tempo']:.0f} BPM. {html.escape(credit)}"
+    tempo = "" if track else f", {report['tempo']:.0f} BPM"  # of a recording the plan's tempo says nothing
+    said = f"<b>{html.escape(VOICES[voice][0])}</b>{tempo}. {html.escape(credit)}"
     return f'<figure><video controls preload="none" src="{path.name}"></video><figcaption>{said}</figcaption></figure>'
 
 
@@ -89,9 +95,14 @@ def main() -> int:
     if asked.folder.exists():
         print(f"error: {asked.folder} is there already; give another folder or remove it.", file=sys.stderr)
         return 2
+    try:
+        chosen = parts(asked.clips, asked.seconds)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     asked.folder.mkdir(parents=True)
     rows = []
-    for number, (video, start) in enumerate(parts(asked.clips), start=1):
+    for number, (video, start) in enumerate(chosen, start=1):
         with tempfile.TemporaryDirectory() as scratch:
             clip = Path(scratch, f"clip-{number}.mp4")
             cut_small(video, clip, start, asked.seconds)
@@ -104,9 +115,11 @@ def main() -> int:
         rows.append(f"<h2>{video.stem}, from {start:.0f} s</h2>\n<section>{''.join(figures)}</section>")
         print(f"{number} of {asked.clips} clips", flush=True)
     notes = (ROOT / "examples/README.md").read_text(encoding="utf-8")
-    credit = f"<details><summary>Whose pictures these are (CC BY-SA 4.0)</summary><pre>{html.escape(notes)}</pre></details>"
+    whose = "<summary>Whose pictures these are (CC BY-SA 4.0)</summary>"
+    credit = f"<details>{whose}<pre>{html.escape(notes)}</pre></details>"
     head = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>OpenVMAS gallery</title><style>{STYLE}</style>'
-    intro = f"<h1>OpenVMAS {openvmas.__version__}: one clip, several voices</h1><p>No word was given: what is heard is what the picture asked for.</p>"
+    intro = f"<h1>OpenVMAS {openvmas.__version__}: one clip, several voices</h1>"
+    intro += "<p>No word was given: what is heard is what the picture asked for.</p>"
     (asked.folder / "index.html").write_text("\n".join([head, intro, *rows, credit]) + "\n", encoding="utf-8")
     return 0
 

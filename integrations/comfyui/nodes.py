@@ -41,11 +41,21 @@ def wishes(text: str, mood: str, tempo: float, hits: str) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value}
 
 
+def exact_rate(fps: float) -> Fraction:
+    """Frames per second; 23.98, 29.97 and the like are written for 24000/1001, 30000/1001."""
+    whole = round(fps * 1.001)
+    return (
+        Fraction(whole * 1000, 1001)
+        if abs(fps - whole / 1.001) < 0.01 and fps != round(fps)
+        else Fraction(fps).limit_denominator(1000)
+    )
+
+
 def write_frames(frames: Any, fps: float, path: Path) -> None:
     """Frames [F, h, w, 3] in [0, 1] as a video that the analysis reads; odd sides lose their last row or column."""
     import av
 
-    rate = Fraction(fps).limit_denominator(1001)
+    rate = exact_rate(fps)
     height, width = (side // 2 * 2 for side in frames.shape[1:3])
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "16", "preset": "veryfast"})

@@ -41,7 +41,7 @@ def markers(sidecar: dict[str, Any]) -> list[tuple[float, str, str]]:
         if line and not line.startswith((" ", "-", "#")):
             is_section = line.startswith("sections:")
         if is_section and line.startswith("- start:"):
-            found.append((float(line.partition(":")[2]), COLOURS["section"], "section"))
+            found.append((float(line.partition(":")[2].partition("#")[0]), COLOURS["section"], "section"))
         elif line.startswith("- {time:") and "source:" in line:
             fields = dict(part.strip().split(": ") for part in line[3:].rstrip("}").split(","))
             found.append((float(fields["time"]), COLOURS[fields["source"]], f"hit {fields['strength']}"))
