@@ -34,6 +34,10 @@ INSTRUCTIONS = (
 )
 VideoPath = Annotated[str, Field(description="Video, relative to the folder")]
 Replace = Annotated[bool, Field(description="Replace an existing result")]
+Text = Annotated[str | None, Field(description="What the music should be like, in words")]
+Mood = Annotated[str | None, Field(description="One mood word for the whole video")]
+Tempo = Annotated[float | None, Field(description="Beats per minute, 40 to 220")]
+Hits = Annotated[list[float] | None, Field(description="Seconds that must get an accent")]
 
 
 def inside(folder: Path, name: str) -> Path:
@@ -80,10 +84,10 @@ def make_server(folder: Path) -> MCPServer:
     async def plan(
         context: Context,
         video: VideoPath,
-        text: Annotated[str | None, Field(description="What the music should be like, in words")] = None,
-        mood: Annotated[str | None, Field(description="One mood word for the whole video")] = None,
-        tempo: Annotated[float | None, Field(description="Beats per minute, 40 to 220")] = None,
-        hits: Annotated[list[float] | None, Field(description="Seconds that must get an accent")] = None,
+        text: Text = None,
+        mood: Mood = None,
+        tempo: Tempo = None,
+        hits: Hits = None,
         overwrite: Replace = False,
     ) -> dict[str, Any]:
         """Plan sections, tempo and accents; writes NAME.plan.yaml, which may be edited, and returns its text."""
@@ -95,10 +99,10 @@ def make_server(folder: Path) -> MCPServer:
     async def score(
         context: Context,
         video: VideoPath,
-        text: Annotated[str | None, Field(description="What the music should be like, in words")] = None,
-        mood: Annotated[str | None, Field(description="One mood word for the whole video")] = None,
-        tempo: Annotated[float | None, Field(description="Beats per minute, 40 to 220")] = None,
-        hits: Annotated[list[float] | None, Field(description="Seconds that must get an accent")] = None,
+        text: Text = None,
+        mood: Mood = None,
+        tempo: Tempo = None,
+        hits: Hits = None,
         seed: Annotated[int, Field(description="Another seed gives other music")] = 0,
         symbolic: Annotated[bool, Field(description="Compose notes by rule instead of with the model")] = False,
         replace_audio: Annotated[bool, Field(description="Drop the original sound")] = False,
