@@ -43,7 +43,7 @@ def test_every_module_can_be_imported_without_what_windows_lacks(tmp_path: Path)
     names = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT / "openvmas").rglob("*.py"))]
     modules = [".".join(name.parts) for name in names if name.name not in ("__init__", "__main__")]
     libraries = "import torch, scipy.stats, soundfile, onnxruntime, av, pyarrow, fastapi, uvicorn, transformers\n"
-    libraries += "import mcp.server.mcpserver\n"
+    libraries += "import mcp.server.mcpserver, torch.distributed.elastic.timer, torch.distributed.checkpoint\n"
     loop = "import importlib\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
     code = f"{libraries}{WINDOWS}sys.argv[1:] = {modules!r}\n{loop}"  # what libraries do there is theirs
     done = run(code, tmp_path)
