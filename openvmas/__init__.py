@@ -6,9 +6,13 @@ Importing does no work: each name below is fetched when it is first used.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+# Official builds of ONNX Runtime (1.32) report their use to Microsoft unless this is set before they are loaded; here
+# nothing leaves the machine. Who wants it sets the variable to 0.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __all__ = [
     "OpenVMASError",
     "ScoreResult",

@@ -1,8 +1,10 @@
 """`python -m openvmas` is `openvmas`."""
 
 import sys
+from functools import partial
 
-GUARDED = {"analyze", "codec", "eval", "plan", "report", "score"}  # commands that decode files in their own process
+# Commands that decode files in a process of their own.
+GUARDED = {"analyze", "codec", "doctor", "eval", "fit", "plan", "report", "score"}
 
 
 def main() -> int:
@@ -17,7 +19,8 @@ def main() -> int:
             return run()
         from openvmas.cli.guard import guarded
 
-        return guarded(run, complain, [".", *(word.rpartition("=")[2].rpartition("/")[0] or "." for word in words)])
+        say = partial(complain, arguments=words)
+        return guarded(run, say, [".", *(word.rpartition("=")[2].rpartition("/")[0] or "." for word in words)])
     except KeyboardInterrupt:  # before or after the command line catches its own
         print("error: interrupted; nothing was left behind.", file=sys.stderr)
         return 130

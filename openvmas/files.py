@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from openvmas.errors import OutputError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 NO_SPACE = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+_IN_USE = (32, 33)  # Windows: ERROR_SHARING_VIOLATION, ERROR_LOCK_VIOLATION; errno alone says "no permission"
 NO_PERMISSION = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Unfinished files are hidden and say which process of which machine writes them, so that those of dead ones can go.
 _SPARE = 5  # bytes of a name that the number of a variation and a longer extension may take
@@ -144,6 +145,37 @@ def is_alive(process: int) -> bool:
         return True
 
 
+_LOCKED_BYTE = 2**30  # Windows locks spans of bytes, also against reading: one that no file has
+
+
+def lock_file(file: IO[Any], is_patient: bool = True) -> bool:
+    """Lock an open file for this process until it is closed; the system lets go when a process ends.
+
+    Returns False where another holds it and is_patient is False. Where a shared disk has no locks, it counts as held.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        place = file.tell()
+        file.seek(_LOCKED_BYTE)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if is_patient else msvcrt.LK_NBLCK, 1)
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EDEADLK)
+        finally:
+            file.seek(place)
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if is_patient else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:  # some shared disks have no locks
+        return True
+    return True
+
+
 def write_bytes(target: Path, data: bytes) -> None:
     """Write a file of bytes, whole or not at all."""
     with atomic_path(target) as hidden:
@@ -187,6 +219,11 @@ def explain_write_errors(folder: Path) -> Iterator[None]:
         if number in NO_SPACE:
             raise OutputError(
                 f"there is no space left in {folder.absolute()}; free some or choose another folder with --output."
+            ) from error
+        if getattr(refusal, "winerror", None) in _IN_USE:
+            raise OutputError(
+                f"a file in {folder.absolute()} is open in another program; close it there, or choose another name "
+                "with --output."
             ) from error
         if number in NO_PERMISSION:
             raise OutputError(

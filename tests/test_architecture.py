@@ -35,6 +35,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("eval",),
     ("study",),
     ("studio",),
+    ("mcp",),
     ("cli",),
     ("__main__",),
 )
@@ -45,7 +46,7 @@ MAX_FILE_LINES = 600
 MAX_FUNCTION_LINES = 80
 MAX_FILES_IN_FOLDER = 14
 MAX_FILES_AT_TOP = 10
-MAX_FILES_TO_SCORE, MAX_LINES_TO_SCORE = 41, 10_500  # empty doors of rooms do not count
+MAX_FILES_TO_SCORE, MAX_LINES_TO_SCORE = 41, 10_650  # empty doors of rooms do not count
 
 
 def room_of(path: Path) -> str:
@@ -81,7 +82,7 @@ def test_rooms_import_to_the_left_only(path: Path) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_training_and_evaluation_import_beyond_the_core(path: Path) -> None:
-    if room_of(path) in {"codec", "model", "hub", "data", "train", "eval", "study", "studio"}:
+    if room_of(path) in {"codec", "model", "hub", "data", "train", "eval", "study", "studio", "mcp"}:
         return
     outside = {name.split(".")[0] for name in imported(path)} - set(sys.stdlib_module_names) - {"openvmas"}
     assert outside <= CORE_DEPENDENCIES

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FRAME = {"videos", "workers", "quiet", "progress", "as_json"}  # what is no setting of a score
 SET_UP_COMMANDS = {"pip install ."}  # of the README; what they do is what `make test` and bench/install_size.py do
 
 
@@ -37,7 +38,7 @@ def test_generated_docs_are_up_to_date() -> None:
 
 
 def test_every_option_of_score_is_a_field_and_every_field_an_option() -> None:
-    names = {item.name for item in app.commands["score"].params if item.name not in {"videos", "workers", "quiet"}}
+    names = {item.name for item in app.commands["score"].params if item.name not in FRAME}
     assert names == {item.name for group in GROUPS.values() for item in fields(group)}
     flags = {name for item in app.commands["score"].params for name in item.opts if name.startswith("--")}
     assert {flag(name) for name in names} <= flags

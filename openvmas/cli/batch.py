@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, TextIO
 
+from openvmas.cli.options import Voice
 from openvmas.errors import OptionError
 from openvmas.processes.pools import ProcessPool
 from openvmas.processes.threads import share_of_cores
@@ -67,19 +68,19 @@ def distinct(videos: Sequence[str]) -> list[str]:
     return list(found.values())
 
 
-def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int) -> int:
+def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int, voice: Voice) -> int:
     """Score every video with the same arguments, print a summary, and return the exit code of the whole.
 
     0 if all went well, 1 if any failed by a fault of ours, else 2.
     """
     videos = distinct(videos)
     # `--` ends the options, so that a file called -x.mp4 stays a file.
-    commands = [[*PROGRAM, "score", *arguments, "--", video] for video in videos]
+    commands = [[*PROGRAM, "score", *arguments, *voice.arguments(), "--", video] for video in videos]
     with CommandPool(n_workers) as pool:
         codes = pool.run(commands)
     failed = [video for video, code in zip(videos, codes, strict=True) if code]
-    print(f"{len(videos) - len(failed)} of {len(videos)} videos scored", end="")
-    print(f"; failed: {', '.join(failed)}" if failed else "")
-    if not failed:
-        return 0
-    return 2 if all(code in (0, 2) for code in codes) else 1
+    code = 0 if not failed else 2 if all(code in (0, 2) for code in codes) else 1
+    line = f"{len(videos) - len(failed)} of {len(videos)} videos scored"
+    told = {"ok": not failed, "exit_code": code, "scored": len(videos) - len(failed), "failed": failed}
+    voice.answer(line + (f"; failed: {', '.join(failed)}" if failed else ""), **told)
+    return code

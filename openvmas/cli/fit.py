@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from openvmas.cli.options import given, options_of, output_options, quiet_option
+from openvmas.cli.options import Voice, given, options_of, output_options, voice_options
 from openvmas.errors import OptionError, OutputError
 from openvmas.files import beside
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions, MusicOptions, Options, PlanOptions
@@ -17,19 +17,19 @@ SHORTEST, LONGEST = 1.0, 4 * 3600.0  # s
 
 
 @click.command()
-@click.argument("recording", metavar="RECORDING")
+@click.argument("recording", type=click.Path(), metavar="RECORDING")
 @click.option("--length", metavar="TIME", help="Length of the result: seconds, or as 1:13.5; its own if left out.")
 @options_of(PlanOptions, GenerateOptions, MusicOptions, only=("hit", "seed", "music_keep", "joins_out"))
 @click.option("--report", metavar="PATH", help="Also write what was done, as JSON.")
 @output_options("NAME.fitted.wav beside RECORDING")
-@quiet_option
+@voice_options
 def fit(
     recording: str,
     length: str | None,
     report: str | None,
     output: str | None,
     overwrite: bool,
-    quiet: bool,
+    voice: Voice,
     **values: Any,
 ) -> int:
     """Fit a recording to a length, with its own ending and an accent at each --hit (48 kHz stereo WAV)."""
@@ -38,7 +38,6 @@ def fit(
     target = Path(output or beside(recording, ".fitted.wav"))
     if target.suffix.lower() != ".wav":
         raise OutputError(f"the music is written as WAV; end {target} in .wav.")
-    from openvmas.cli.terminal import show_progress
     from openvmas.files import explain_write_errors
     from openvmas.fitting.composer import Recording, read_spans, read_time
     from openvmas.fitting.composer import fit as fit_recording
@@ -55,7 +54,7 @@ def fit(
     with (
         Outputs(recording, overwrite) as outputs,
         explain_write_errors(target.parent),
-        show_progress(Path(recording).name, quiet) as progress,
+        voice.progress(Path(recording).name) as progress,
     ):
         hidden = outputs.reserve(target)
         page = outputs.reserve(report, "--report") if report else None
@@ -80,8 +79,9 @@ def fit(
             assert piece.music is not None
             write_edit(edit, piece.report["parts"], piece.music.seen_from(edit.parent).file)
         outputs.commit()
-    click.echo(f"{target}: {seconds:.2f} s of {piece.report['summary']}; ending: {piece.report['ending']}")
-    click.echo(piece.report["reason"])
+    line = f"{target}: {seconds:.2f} s of {piece.report['summary']}; ending: {piece.report['ending']}"
+    told = {name: piece.report[name] for name in ("summary", "ending", "reason")}
+    voice.answer(f"{line}\n{told['reason']}", path=str(target), duration=seconds, **told)
     return 0
 
 

@@ -15,10 +15,11 @@ from typing import Any
 
 from openvmas.cli.terminal import catch, restore
 
+Complain = Callable[[str, int], object]  # of a sentence and the exit code
 CRASHES = {"SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT", "SIGTRAP", "SIGSYS"}
 
 
-def guarded(command: Callable[[], int], complain: Callable[[str], None], folders: Iterable[str | Path] = ()) -> int:
+def guarded(command: Callable[[], int], complain: Complain, folders: Iterable[str | Path] = ()) -> int:
     """Run a command in a child and return its exit code; where processes cannot be forked, run it here.
 
     complain: is given the sentence if the child crashed or was killed. folders: swept of its unfinished files then.
@@ -62,23 +63,25 @@ def _end_with_parent(reader: int) -> None:
     os._exit(1)
 
 
-def _explain(number: int, is_handed_on: bool, complain: Callable[[str], None], folders: Iterable[str | Path]) -> int:
+def _explain(number: int, is_handed_on: bool, complain: Complain, folders: Iterable[str | Path]) -> int:
     from openvmas.files import sweep
 
     for folder in {Path(folder) for folder in folders}:
         sweep(folder)
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
     if is_handed_on:
-        complain("interrupted; nothing was left behind.")
+        complain("interrupted; nothing was left behind.", 130)
         return 130
     if name in CRASHES:
         complain(
             f"a library crashed ({name}), most likely the decoder on a damaged file; nothing was left behind. "
-            "Convert the file first, for instance: ffmpeg -i FILE -c:v libx264 -c:a aac converted.mp4."
+            "Convert the file first, for instance: ffmpeg -i FILE -c:v libx264 -c:a aac converted.mp4.",
+            2,
         )
     else:
         complain(
             f"the system ended the program ({name}), most likely because memory ran out; nothing was left behind. "
-            "Close other programs, or give a smaller or shorter file."
+            "Close other programs, or give a smaller or shorter file.",
+            2,
         )
     return 2

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import click
 
 from openvmas import __version__
-from openvmas.cli.options import as_arguments, flag, given, options_of, output_options, quiet_option, result_of
+from openvmas.cli.options import Voice, as_arguments, flag, given, options_of, output_options, result_of, voice_options
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
@@ -39,6 +39,7 @@ EXTRAS = {  # packages that only some commands import, by the extra of pyproject
     "hub": ("transformers", "safetensors"),
     "ray": ("ray",),
     "web": ("fastapi", "uvicorn"),
+    "mcp": ("mcp",),
 }
 
 
@@ -48,9 +49,11 @@ class Commands(click.Group):
     groups: ClassVar[dict[str, str]] = {
         "codec": "openvmas.cli.codec",
         "data": "openvmas.cli.data",
+        "doctor": "openvmas.cli.doctor",
         "eval": "openvmas.cli.eval",
         "fit": "openvmas.cli.fit",
         "library": "openvmas.cli.library",
+        "mcp": "openvmas.cli.mcp",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
         "train": "openvmas.cli.train",
@@ -76,38 +79,37 @@ def app(debug: bool) -> None:
 
 
 @app.command()
-@click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(), metavar="VIDEO...")
 @options_of(*GROUPS.values())
 @click.option("--workers", type=int, default=1, metavar="NUMBER", help="Videos scored at a time. [default: 1]")
-@quiet_option
-def score(videos: tuple[str, ...], workers: int, quiet: bool, **values: Any) -> int:
+@voice_options
+def score(videos: tuple[str, ...], workers: int, voice: Voice, **values: Any) -> int:
     """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each."""
     chosen = given(values)
     options = Options.of(**chosen)
     if not 1 <= workers <= MAX_WORKERS:
         raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
     if len(videos) == 1:
-        score_one(videos[0], chosen, quiet)
+        score_one(videos[0], chosen, voice)
         return 0
     for name in ONE_VIDEO_ONLY:
         if options.flat().get(name) is not None:
             raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
     from openvmas.cli.batch import score_many
 
-    return score_many(videos, as_arguments(chosen) + ["--quiet"] * quiet, workers)
+    return score_many(videos, as_arguments(chosen), workers, voice)
 
 
-def score_one(video: str, chosen: dict[str, Any], quiet: bool) -> None:
+def score_one(video: str, chosen: dict[str, Any], voice: Voice) -> None:
     """Score one video in this process. chosen: the options that the user gave, so that a plan's seed can count."""
-    from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
 
-    with show_progress(Path(video).name, quiet) as progress:
+    with voice.progress(Path(video).name) as progress:
         model = scorer.load_for(Options.of(**chosen), progress)
         results = model.score_variations(video, progress, **chosen)
     for result in results:
-        click.echo(describe(result))
-        if "track" in result.report["composer"] and not quiet:
+        voice.answer(describe(result), **tell(result))
+        if "track" in result.report["composer"] and not voice.is_quiet:
             from openvmas.cli.fit import note_music
 
             note_music(result.report["composer"])
@@ -126,33 +128,41 @@ def describe(result: ScoreResult) -> str:
     )
 
 
+def tell(result: ScoreResult) -> dict[str, Any]:
+    """The finished video for `--json`; the sidecar holds the rest."""
+    report = result.report
+    said = {"path": str(result.path), "sidecar": str(result.sidecar), "duration": report["duration"]}
+    said |= {"tempo": report["tempo"], "seed": report["options"]["seed"], "model": report["model"]}
+    said |= {"heard": report["heard"], "dropped": report["container"]["dropped"]}
+    return {**said, "loudness_lufs": report["mix"]["loudness_lufs"], "seconds": sum(report["seconds"].values())}
+
+
 @app.command()
-@click.argument("video", metavar="VIDEO")
+@click.argument("video", type=click.Path(), metavar="VIDEO")
 @options_of(PlanOptions, GenerateOptions, MusicOptions, only=(*PLAN_FIELDS, "seed", "music", "music_keep"))
 @output_options("NAME.plan.yaml beside VIDEO")
 @click.option(
     "--keep-from", metavar="PATH", help="Plan of the same video whose locked sections, own hits and music stay."
 )
 @click.option("--eyes", metavar="FOLDER", help="CLIP or SigLIP to judge the picture with, on disk (extra `hub`).")
-@quiet_option
+@voice_options
 def plan(
     video: str,
     output: str | None,
     overwrite: bool,
     keep_from: str | None,
     eyes: str | None,
-    quiet: bool,
+    voice: Voice,
     **values: Any,
 ) -> int:
     """Write a plan that can be edited and given to `openvmas score --plan`."""
-    from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
     from openvmas.media.probe import probe
     from openvmas.planning.schema import write_plan
 
     target = Path(output or beside(video, ".plan.yaml"))
     probe(video)
-    with result_of(video, target, overwrite) as hidden, show_progress(Path(video).name, quiet) as progress:
+    with result_of(video, target, overwrite) as hidden, voice.progress(Path(video).name) as progress:
         kept = scorer.open_plan(keep_from) if keep_from else None
         analysis = scorer.analyze(video, progress)
         made = scorer.plan(analysis, None, kept, **given(values))
@@ -165,7 +175,10 @@ def plan(
         hidden.write_text(write_plan(made), encoding="utf-8")
     heard = f"; heard as: {made.heard}" if made.heard else ""
     played = f"; {Path(made.music.file).name}, {len(made.music.made)} joins" if made.music else ""
-    click.echo(f"{target}: {len(made.sections)} sections, {made.tempo:.0f} BPM, {len(made.hits)} hits{heard}{played}")
+    beats = f"{made.tempo:.0f} BPM, {len(made.hits)} hits"
+    line = f"{target}: {len(made.sections)} sections, {beats}{heard}{played}"
+    sections = [{"start": float(part.start), "end": float(part.end)} for part in made.sections]
+    voice.answer(line, path=str(target), sections=sections, tempo=made.tempo, hits=len(made.hits), heard=made.heard)
     return 0
 
 
@@ -178,12 +191,11 @@ def arranged(made: ScorePlan, options: Options, keep_from: str | None, target: P
 
 
 @app.command()
-@click.argument("video", metavar="VIDEO")
+@click.argument("video", type=click.Path(), metavar="VIDEO")
 @output_options("NAME.analysis.json beside VIDEO")
-@quiet_option
-def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
+@voice_options
+def analyze(video: str, output: str | None, overwrite: bool, voice: Voice) -> int:
     """Write what the picture says: shots, cuts and visual beats (JSON), or with an output in .npz its curves too."""
-    from openvmas.cli.terminal import show_progress
     from openvmas.generate import scorer
     from openvmas.generate.deliver import summarize
     from openvmas.media.probe import probe
@@ -192,31 +204,32 @@ def analyze(video: str, output: str | None, overwrite: bool, quiet: bool) -> int
     if target.suffix not in (".json", ".npz"):
         raise OutputError(f"an analysis is written as JSON or NPZ; end {target} in .json or .npz.")
     probe(video)
-    with result_of(video, target, overwrite) as hidden, show_progress(Path(video).name, quiet) as progress:
+    with result_of(video, target, overwrite) as hidden, voice.progress(Path(video).name) as progress:
         made = scorer.analyze(video, progress)
         if target.suffix == ".npz":
             made.save(hidden)
         else:
             hidden.write_text(json.dumps(summarize(made), indent=2) + "\n", encoding="utf-8")
-    click.echo(f"{target}: {len(made.shots)} shots, {len(made.visual_beats)} visual beats")
+    line = f"{target}: {len(made.shots)} shots, {len(made.visual_beats)} visual beats"
+    voice.answer(line, path=str(target), shots=len(made.shots), visual_beats=len(made.visual_beats))
     return 0
 
 
 @app.command()
-@click.argument("video", metavar="VIDEO")
+@click.argument("video", type=click.Path(), metavar="VIDEO")
 @output_options("NAME.report.html beside VIDEO; the same figures go to NAME.report.json")
-@quiet_option
-def report(video: str, output: str | None, overwrite: bool, quiet: bool) -> int:
+@voice_options
+def report(video: str, output: str | None, overwrite: bool, voice: Voice) -> int:
     """Write a page that shows how well picture and music fit, for any video with music (HTML and JSON)."""
-    from openvmas.cli.terminal import show_progress
     from openvmas.eval.reports.video_report import write_report
 
     target = Path(output or beside(video, ".report.html"))
-    with show_progress(Path(video).name, quiet) as progress:
+    with voice.progress(Path(video).name) as progress:
         made = write_report(video, target, overwrite, progress)
-    click.echo(
-        f"{target}: {len(made['cuts'])} cuts, {len(made['onsets'])} onsets, sync z {made['sync']['z']:.1f}, "
-        f"{made['loudness_lufs']:.1f} LUFS"
+    line = f"{target}: {len(made['cuts'])} cuts, {len(made['onsets'])} onsets, sync z {made['sync']['z']:.1f}, "
+    figures = {"cuts": len(made["cuts"]), "onsets": len(made["onsets"]), "sync": made["sync"]}
+    voice.answer(
+        f"{line}{made['loudness_lufs']:.1f} LUFS", path=str(target), **figures, loudness_lufs=made["loudness_lufs"]
     )
     return 0
 
@@ -232,31 +245,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             click.echo(error.format_message())
             return 2
         except click.ClickException as error:
-            complain(error.format_message())
-            return 2
+            return complain(error.format_message(), 2, arguments)
         except OpenVMASError as error:
-            complain(str(error))
-            return error.exit_code
+            return complain(str(error), error.exit_code, arguments)
         except (KeyboardInterrupt, click.Abort):
-            complain(f"interrupted; {what_is_left(arguments)}.")
-            return 130
+            return complain(f"interrupted; {what_is_left(arguments)}.", 130, arguments)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the interpreter's last flush does not fail
-            complain("nobody reads the output any more; what was finished stays.")
-            return 2
+            return complain("nobody reads the output any more; what was finished stays.")
         except Exception as error:
             if has_come():  # modules that are interrupted while they load say that they are broken
-                complain(f"interrupted; {what_is_left(arguments)}.")
-                return 130
+                return complain(f"interrupted; {what_is_left(arguments)}.", 130, arguments)
             if "--debug" in arguments:
                 raise
             if extra := missing_extra(error):
-                complain(f"{extra.package} is not installed; run: pip install 'openvmas[{extra.name}]'.")
-                return 2
-            complain(
-                f"{type(error).__name__}: {error}; this is a fault of openvmas: run again with --debug and report it."
-            )
-            return 1
+                said = f"{extra.package} is not installed; run: pip install 'openvmas[{extra.name}]'."
+                return complain(said, 2, arguments)
+            remedy = "this is a fault of openvmas: run again with --debug and report it."
+            return complain(f"{type(error).__name__}: {error}; {remedy}", 1, arguments)
 
 
 class Extra(NamedTuple):

@@ -6,9 +6,10 @@ Also the files that --output, --json and --markdown name: hidden until all are w
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,62 @@ from openvmas.errors import OptionError
 from openvmas.settings import OutputOptions, value_type
 
 if TYPE_CHECKING:
+    from openvmas.cli.terminal import Report
     from openvmas.generate.deliver import Outputs
 
 Decorator = Callable[[Any], Any]
+PATHS = ("PATH", "FOLDER")  # metavars of options that name a file or a folder
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print no progress, only the result and errors.")
+
+
+@dataclass(frozen=True)
+class Voice:
+    """The way in which a command speaks: to a person, or to the program that started it.
+
+    is_quiet: no progress. has_json_progress: progress as JSON lines. is_json: the result as one JSON object.
+    """
+
+    is_quiet: bool = False
+    has_json_progress: bool = False
+    is_json: bool = False
+
+    def progress(self, title: str) -> contextlib.AbstractContextManager[Report]:
+        """As `terminal.show_progress`."""
+        from openvmas.cli.terminal import show_progress
+
+        return show_progress(title, self.is_quiet, as_json=self.has_json_progress)
+
+    def answer(self, line: str, **data: Any) -> None:
+        """Print the result: the line, or the data as one line of JSON."""
+        from openvmas.generate.deliver import plain
+
+        told = {"ok": True, "exit_code": 0, **data}
+        click.echo(json.dumps(plain(told), ensure_ascii=False) if self.is_json else line)
+
+    def arguments(self) -> list[str]:
+        """The options that give another process the same voice."""
+        progress = ["--progress=json"] * self.has_json_progress
+        return ["--quiet"] * self.is_quiet + progress + ["--json"] * self.is_json
+
+
+def voice_options(command: Any) -> Any:
+    """--quiet, --progress and --json; the command is given a `voice`."""
+
+    @functools.wraps(command)
+    def spoken(*args: Any, quiet: bool, progress: str, as_json: bool, **values: Any) -> Any:
+        return command(*args, voice=Voice(quiet, progress == "json", as_json), **values)
+
+    progress_help = "How progress is told on standard error: `auto` (a bar or lines) or `json` (one object a line)."
+    json_help = "Print the result, or the error, as one JSON object a line."
+    choice = click.Choice(("auto", "json"))
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help=json_help),
+        click.option("--progress", type=choice, default="auto", metavar="KIND", help=progress_help),
+        quiet_option,
+    ):
+        spoken = option(spoken)
+    return spoken
 
 
 def flag(name: str) -> str:
@@ -45,6 +97,10 @@ def click_option(item: Field[Any], group: type, **changes: Any) -> Decorator:
         text += f" [default: {item.default:g}]" if kind is float else f" [default: {item.default}]"
     metavar = item.metadata.get("metavar", "TEXT" if kind is str else "NUMBER")
     settings = {"type": kind, "multiple": is_tuple, "metavar": metavar, "envvar": item.metadata.get("envvar")}
+    if metavar in PATHS and kind is str:
+        settings["type"] = click.Path()  # a string as before, which shells complete
+    if choices := item.metadata.get("choices"):
+        settings["shell_complete"] = lambda ctx, param, word: [name for name in choices if name.startswith(word)]
     return click.option(*names, **{**settings, "help": text, **changes})
 
 

@@ -1,15 +1,16 @@
-"""The terminal: signals that end the program in order, and progress as a bar, as lines, or not at all."""
+"""The terminal: signals that end the program in order; progress as a bar, as lines, as JSON lines, or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, TextIO
 
@@ -47,9 +48,22 @@ def is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def complain(message: str) -> None:
+SCRIPTED = frozenset({"analyze", "doctor", "fit", "plan", "report", "score"})  # commands whose --json is their answer
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether these arguments ask for an answer that a script reads."""
+    words = [word for word in arguments if word != "--debug"]
+    return bool(words) and words[0] in SCRIPTED and "--json" in words[: words.index("--") if "--" in words else None]
+
+
+def complain(message: str, code: int = 2, arguments: Sequence[str] = ()) -> int:
+    """Print what went wrong, as JSON too where the arguments ask for it, and return the exit code."""
     with contextlib.suppress(OSError):  # nobody may be there to read it
         print(f"error: {message}", file=sys.stderr, flush=True)
+        if wants_json(arguments):
+            print(json.dumps({"ok": False, "exit_code": code, "error": message}), flush=True)
+    return code
 
 
 def open_streams() -> None:
@@ -188,12 +202,32 @@ class Bar(Lines):
         self._stream.write("\r\x1b[2K")
 
 
+class JsonLines(Lines):
+    """One JSON object a line, at most ten a second: for programs that draw the bar themselves."""
+
+    def __call__(self, stage: str, done: float) -> None:
+        check()
+        now = time.monotonic()
+        if stage == self._stage and now - self._last < SECONDS_BETWEEN_DRAWINGS and done < 1:
+            return
+        self._stage, self._last = stage, now
+        whole, elapsed = overall(stage, done), now - self._began
+        left = elapsed * (1 - whole) / whole if whole >= MIN_DONE else None
+        said = {"file": self._title, "stage": stage, "stage_done": round(done, 4), "done": round(whole, 4)}
+        said |= {"seconds": round(elapsed, 2), "seconds_left": None if left is None else round(left, 1)}
+        print(json.dumps({"event": "progress", **said}), file=self._stream, flush=True)
+
+
 @contextlib.contextmanager
-def show_progress(title: str, is_quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
+def show_progress(
+    title: str, is_quiet: bool = False, stream: TextIO | None = None, *, as_json: bool = False
+) -> Iterator[Report]:
     """Yield a function of a stage and the share of it that is done; a new variation begins at the first stage."""
     target = sys.stderr if stream is None else stream
     if is_quiet:
         yield lambda stage, done: check()
+    elif as_json:
+        yield JsonLines(title, target)
     elif not target.isatty():
         yield Lines(title, target)
     else:

@@ -108,7 +108,8 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for path in self._scratch:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows keeps what is still mapped; the next run sweeps it
+                path.unlink(missing_ok=True)
         for folder in self._folders.values():
             shutil.rmtree(folder, ignore_errors=True)
 

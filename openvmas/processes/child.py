@@ -62,8 +62,10 @@ def limit_process(limits: dict[str, Any]) -> None:
 
 def limit_job(cpu_seconds: float) -> None:
     """Processor time until the kernel ends the process, counted from now."""
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # as above
+        return
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]

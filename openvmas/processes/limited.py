@@ -173,18 +173,23 @@ class LimitedProcess:
         self._kill()
 
     def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if self._process.poll() is None:
-                if hasattr(os, "killpg"):
-                    os.killpg(self._process.pid, signal.SIGKILL)
-                else:
-                    self._process.kill()
+        if self._process.poll() is None:
+            kill_group(self._process)
 
     def _send(self, message: Any) -> None:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it has died, which shows when its answer is read
             self._process.stdin.write(encode(message, self._is_trusted))
             self._process.stdin.flush()
+
+
+def kill_group(child: subprocess.Popen[bytes]) -> None:
+    """End a program that leads a session, and all that it started; on Windows the program alone."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
 
 
 class WorkerPool(ProcessPool[LimitedProcess]):

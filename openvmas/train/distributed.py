@@ -216,7 +216,7 @@ class SharedRun(Run):
         state |= {"step": torch.tensor(self.step), "spent": torch.tensor(self.spent, dtype=torch.float64)}
         save_shared(state, checkpoint_id=part)
         if self.world.is_first:
-            part.rename(target)
+            part.replace(target)
             for old in self.folder.glob("checkpoint-*"):
                 if old != target:
                     shutil.rmtree(old, ignore_errors=True)

@@ -152,7 +152,7 @@ class Run:
         """The checkpoint of one process."""
         state: dict[str, Any] = {name: part.state_dict() for name, part in self.parts.items()}
         torch.save({**state, "step": self.step, "spent": self.spent}, self.folder / "last.tmp")
-        (self.folder / "last.tmp").rename(self.folder / "last.pt")
+        (self.folder / "last.tmp").replace(self.folder / "last.pt")
 
 
 def append(path: Path, record: Mapping[str, Any]) -> None:
@@ -166,7 +166,7 @@ def drop_lines_after(path: Path, step: int) -> None:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
         path.with_suffix(".tmp").write_text("".join(kept), encoding="utf-8")
-        path.with_suffix(".tmp").rename(path)
+        path.with_suffix(".tmp").replace(path)
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -35,6 +34,7 @@ from tests import run_cli
 from tests.clips import SineComposer, write_clip
 from tests.generate.made import export_debug
 
+resource = pytest.importorskip("resource", reason="this system has no such limits")
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -33,7 +33,7 @@ def start(body: str) -> subprocess.Popen[str]:
     """A program that runs a function with this body under guard."""
     code = (
         f"import os, sys, time\nfrom openvmas.cli.guard import guarded\ndef command():\n    {body}\n"
-        "sys.exit(guarded(command, print))"
+        "sys.exit(guarded(command, lambda said, code: print(said)))"
     )
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 

@@ -9,7 +9,6 @@ thresholds and the limits. A piece whose key is still the same is never made aga
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import importlib
 import importlib.util
@@ -38,7 +37,7 @@ from openvmas.data.sources.fetch import Fetcher
 from openvmas.data.sources.licences import refusal
 from openvmas.data.sources.records import find_place, is_address, list_records, local_path
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.files import write_bytes
+from openvmas.files import lock_file, write_bytes
 
 Progress = Callable[[str], None]
 MAX_PIECE = 1 << 20  # records, more than a piece may have: numbers jobs of several pieces
@@ -175,8 +174,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.outcomes: dict[int, Outcome] = {}
         self._file = path.open("a+b")
-        with contextlib.suppress(OSError):  # some shared disks have no locks
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        lock_file(self._file)
         self._file.seek(0)
         whole = 0
         for line in self._file:
@@ -364,10 +362,8 @@ def finish(task: ShardTask, n_pieces: int, output: Path, progress: Progress) -> 
 def locked(work: Path) -> Iterator[None]:
     """Holds a build's folder. Raises OutputError if another build holds it; the kernel lets go when a process ends."""
     with (work / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(f"another build is at work in {work.parent}; wait or choose another folder.") from error
+        if not lock_file(file, is_patient=False):
+            raise OutputError(f"another build is at work in {work.parent}; wait or choose another folder.")
         shutil.rmtree(work / "scratch", ignore_errors=True)
         (work / "scratch").mkdir()
         yield

@@ -18,10 +18,8 @@ Placeholders: {input} the silent video, {output}, {seconds}, {seed}, {caption} (
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -32,6 +30,7 @@ from openvmas.eval.suites.media_files import SOUND_SUFFIXES, VIDEO_SUFFIXES, cli
 from openvmas.eval.systems.captions import caption
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.media.audio import Audio
+from openvmas.processes.limited import kill_group
 from openvmas.settings import read_toml
 
 LEAST = 0.1  # s, of sound that counts as an answer
@@ -189,6 +188,5 @@ def fill(text: str, values: dict[str, str]) -> str:
 
 def stop_group(child: subprocess.Popen[bytes]) -> None:
     """End the program and all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+    kill_group(child)
     child.wait()

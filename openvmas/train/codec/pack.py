@@ -141,7 +141,7 @@ class PartWriter:
         self._append(INDEX_NAME, "".join(self._lines).encode())
         self._tar.close()
         path = self._path(".tar")
-        self._path(".tar.tmp").rename(path)
+        self._path(".tar.tmp").replace(path)
         size = path.stat().st_size
         print(f"{path.name}: {len(self._lines)} pieces, {size / 1e6:.1f} MB", flush=True)
         self.n_bytes, self.n_parts, self.next_number = self.n_bytes + size, self.n_parts + 1, self.next_number + 1

@@ -124,7 +124,7 @@ def encode_all(
         if semitones:
             wave = soxr.resample(wave, SAMPLE_RATE * 2 ** (semitones / 12), SAMPLE_RATE, quality="MQ")
         np.save(path.with_suffix(".tmp.npy"), encode(wave).astype(np.uint16))
-        path.with_suffix(".tmp.npy").rename(path)
+        path.with_suffix(".tmp.npy").replace(path)
 
 
 def encoder_of(codec: str, seconds: int = 60) -> Callable[[np.ndarray], np.ndarray]:
