@@ -98,8 +98,8 @@ _MAX_GAIN_DB = 40.0
 _MAX_LIMITING_DB = 24.0  # beyond this a limiter is heard; then the sound stays quieter than asked
 _EDGE = 240  # samples (5 ms) of fade at both ends: a guard against clicks, not a musical fade
 _LOUDNESS_TOLERANCE = 0.1  # LU
-_PEAK_TOLERANCE = 0.02  # dB
-_CODEC_HEADROOM = 0.5  # dB that the limiter leaves at first, as lossy codecs raise peaks; more if they raised them more
+PEAK_TOLERANCE = 0.02  # dB
+CODEC_HEADROOM = 0.5  # dB that the limiter leaves at first, as lossy codecs raise peaks; more if they raised them more
 _ROUNDS = 6
 KEPT_SECONDS = 900  # of encoded sound that may be in memory, 32 kB each
 
@@ -265,15 +265,19 @@ def _sum(tune: _Laid, kept: _Laid | None, music_gain_db: float, duck: Duck, n_sa
         if kept is not None:
             gain_db = music_gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)
             wave = wave * (10 ** (gain_db / 20)).astype(np.float32) + kept.span(start, stop)
-        places = np.arange(start, stop)
-        distance = np.minimum(places, n_samples - 1 - places)
-        if distance.min() < _EDGE:
-            fade = np.sin(np.pi / 2 * np.clip(distance / _EDGE, 0, 1)) ** 2
-            wave = wave * fade.astype(np.float32)
-        yield wave
+        yield wave * edge_fade(start, stop, n_samples)
 
 
-class _Levels:
+def edge_fade(start: int, stop: int, n_samples: int) -> np.ndarray | np.float32:
+    """The guard against clicks at both ends of n_samples, for samples start .. stop-1."""
+    places = np.arange(start, stop)
+    distance = np.minimum(places, n_samples - 1 - places)
+    if distance.min() >= _EDGE:
+        return np.float32(1)
+    return (np.sin(np.pi / 2 * np.clip(distance / _EDGE, 0, 1)) ** 2).astype(np.float32)
+
+
+class Levels:
     """Loudness and true peak of a stereo stream, measured side by side."""
 
     def __init__(self) -> None:
@@ -303,7 +307,7 @@ class _Premix:
     def __init__(self, path: Path, blocks: Iterable[np.ndarray], n_samples: int) -> None:
         self.path = path
         self.n_samples = n_samples
-        levels = _Levels()
+        levels = Levels()
         self.peaks = np.zeros(-(-n_samples // HOP), dtype=np.float32)
         done = 0
         with path.open("wb") as file:
@@ -345,7 +349,7 @@ def _finish(
     premix: _Premix, options: MixOptions, output: Path, codec: str | None, packets: list[av.Packet] | None
 ) -> _Finish:
     """One static gain and the limiter, repeated until loudness and peaks, also behind the codec, are as asked."""
-    ceiling = options.true_peak - (_CODEC_HEADROOM if codec else _PEAK_TOLERANCE)
+    ceiling = options.true_peak - (CODEC_HEADROOM if codec else PEAK_TOLERANCE)
     gain_db = options.loudness - premix.loudness_lufs if premix.loudness_lufs > SILENCE else 0.0
     done = _settle(premix, gain_db, options, ceiling, output)
     for attempt in range(_ROUNDS if codec else 0):
@@ -356,7 +360,7 @@ def _finish(
         done = dataclasses.replace(done, encoded_true_peak=heard)
         if heard <= options.true_peak or attempt == _ROUNDS - 1:
             break
-        ceiling -= heard - options.true_peak + 2 * _PEAK_TOLERANCE
+        ceiling -= heard - options.true_peak + 2 * PEAK_TOLERANCE
         done = _settle(premix, done.gain_db, options, ceiling, output)
     return done
 
@@ -371,7 +375,7 @@ def _settle(premix: _Premix, gain_db: float, options: MixOptions, ceiling: float
     for _ in range(_ROUNDS):
         lacking = options.loudness - done.loudness_lufs
         if done.true_peak > options.true_peak:
-            ceiling -= done.true_peak - options.true_peak + _PEAK_TOLERANCE
+            ceiling -= done.true_peak - options.true_peak + PEAK_TOLERANCE
         elif abs(lacking) <= _LOUDNESS_TOLERANCE or (lacking > 0 and (gain_db >= highest or is_silent)):
             break
         else:
@@ -390,7 +394,7 @@ def _slope(before: _Finish | None, now: _Finish) -> float:
 def _render(premix: _Premix, gain_db: float, ceiling_db: float, output: Path) -> _Finish:
     gain = 10 ** (gain_db / 20)
     limiter = LimiterGain(premix.peaks, gain, 10 ** (ceiling_db / 20))
-    levels = _Levels()
+    levels = Levels()
 
     def blocks() -> Iterator[np.ndarray]:
         for start, wave in premix.blocks():

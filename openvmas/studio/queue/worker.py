@@ -280,7 +280,7 @@ class Worker:
         request = self.request(project) | made
         request |= {"take": take["id"], "attempt": claim.attempt, "plan": take["plan"]}
         request |= {"options": {**json.loads(take["options"]), "seed": take["seed"]}}
-        request |= {"model": model.weights.describe()}
+        request |= {"model": model.weights.describe()} | ({"earlier": str(base.path)} if base else {})
 
         def on_message(message: dict[str, Any]) -> None:
             done = COMPOSE_SHARE + (1 - COMPOSE_SHARE) * message["done"]

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.media.audio import wav_header
+from openvmas.media.audio import WAV_HEADER, wav_header
 from openvmas.media.loudness import Duck, LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
 
 CHANNELS = 2
 FRAME = 4 * CHANNELS  # bytes of one sample of all channels
-HEADER = 58  # bytes before the samples of the files that are sent and of those of `media.audio.write_wav`
+HEADER = WAV_HEADER  # bytes before the samples, in the files that are sent too
 PEAKS_RATE = 100  # pairs per second on disk
 PEAK_SPAN = SAMPLE_RATE_OUT // PEAKS_RATE
 
