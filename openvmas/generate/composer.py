@@ -182,9 +182,13 @@ class ModelComposer(Composer):
         if codes is None:
             raise ModelError("this piece has no codes; compose it again.")
         self.check(condition, codes)
-        made = inpaint(self.engine, self.threads, codes, condition, start, end, options, progress)
+        self.prepare(options)
+        prompt = None if options.like is None else self._recordings[options.like, options.like_at]
+        made = inpaint(self.engine, self.threads, codes, condition, start, end, options, progress, prompt)
         piece = self.render(made.codes, condition)
         piece.report |= {"choices": made.choices, "seams": [vars(seam) for seam in made.seams]}
+        if prompt is not None:
+            piece.report["audio_prompts"] = [Cue(start, prompt).describe()]
         return piece
 
     def render_part(self, codes: np.ndarray, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:

@@ -138,7 +138,7 @@ def as_bytes(context: Any, value: Any) -> bytes:
 # schema can say: 422 and 413.
 WHOLE = {
     "PUT /api/projects/{id}/plan", "POST /api/projects/{id}/plan/suggest", "POST /api/projects/{id}/jobs",
-    "POST /api/projects/{id}/upload",
+    "POST /api/projects/{id}/upload", "POST /api/projects/{id}/sounds",
 }  # fmt: skip
 
 

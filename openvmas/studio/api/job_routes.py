@@ -26,6 +26,7 @@ from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
+from openvmas.studio.storage.sounds import MODEL, check_sounds
 
 POLL_S = 0.2  # between looks at a job that is watched
 PING_S = 10.0  # between signs of life on a quiet stream
@@ -80,10 +81,11 @@ def parent_take(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> di
 
 
 def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
-    options = check_options(sent.options, ("generate", "mix"))
+    options = check_options(sent.options, ("generate", "music", "mix"))
+    check_sounds(ProjectFolder(studio.database.folder, row["id"]), options)
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
-    model = options.get("model", OutputOptions().model)
+    model = MODEL if options.get("music") else options.get("model", OutputOptions().model)
     base = take_to_keep(studio, row, sent, plan, model)
     part = None if base is None else part_of(open_spans(plan))
     return [
@@ -140,6 +142,7 @@ def take_to_keep(
 
 def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
     take, given = parent_take(studio, row, sent), check_options(sent.options, ("generate", "mix"))
+    check_sounds(ProjectFolder(studio.database.folder, row["id"]), given)
     if not describe_model(take["model"]).can_redo or not studio.views.files(take).codes.exists():
         raise ConflictError("this kind of music cannot be changed in parts; score the whole again.")
     if given.get("model", take["model"]) != take["model"]:

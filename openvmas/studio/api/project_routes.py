@@ -30,6 +30,7 @@ from openvmas.studio.api.views import read_json, session
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.projects import NotFoundError
+from openvmas.studio.storage.sounds import check_sounds
 
 router = APIRouter(prefix="/api")
 
@@ -104,7 +105,9 @@ def change_project(
     """Give a project another name, or keep settings with it."""
     settings = None
     if sent.settings is not None:
-        settings = json.dumps(check_options(sent.settings, schemas.SETTABLE))
+        given = check_options(sent.settings, schemas.SETTABLE)
+        check_sounds(ProjectFolder(studio.database.folder, project["id"]), given)
+        settings = json.dumps(given)
     projects.change(studio.database, "projects", project["id"], name=sent.name, settings=settings)
     return show(studio, owner, project["id"])
 

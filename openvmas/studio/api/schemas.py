@@ -25,14 +25,14 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
-SETTABLE = ("plan", "generate", "mix")  # groups of options that a page may set
+SETTABLE = ("plan", "generate", "music", "mix")  # groups of options that a page may set
 
 
 class OptionInfo(BaseModel):
     """An option as the page shows it."""
 
     name: str
-    group: Literal["plan", "generate", "mix"]  # SETTABLE
+    group: Literal["plan", "generate", "music", "mix"]  # SETTABLE
     type: Literal["number", "integer", "boolean", "text", "numbers"]
     default: float | bool | str | list[float] | None
     min: float | None
@@ -69,13 +69,22 @@ def options_body(name: str, *groups: str) -> type[RequestBody]:
     if "generate" in groups:
         names = Literal[tuple(list_presets())]  # type: ignore[valid-type]
         wanted["model"] = (names, Field(default=None, description="Model that writes the music."))
+        at: Any = Annotated[float, Field(ge=0)]
+        wanted["like"] = (Id, Field(default=None, description="Recording of the project that it should sound like."))
+        wanted["like_at"] = (at, Field(default=None, description="Where in that recording, s."))
+    if "music" in groups:
+        about = "Recording of the project to fit to the picture instead of writing music, or `free`."
+        wanted["music"] = (RecordingId, Field(default=None, description=about))
     return create_model(name, __base__=RequestBody, **wanted)
 
+
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+RecordingId = Annotated[str, Field(pattern=r"^(free|[0-9a-f]{32})$")]
 
 if TYPE_CHECKING:
     JobOptions = ProjectSettings = RequestBody
 else:
-    JobOptions = options_body("JobOptions", "generate", "mix")
+    JobOptions = options_body("JobOptions", "generate", "music", "mix")
     ProjectSettings = options_body("ProjectSettings", *SETTABLE)
 
 
@@ -117,7 +126,6 @@ Number = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
 Variations = Annotated[int, Field(ge=1, le=MAX_VARIATIONS), BeforeValidator(whole)]
 Seconds = float
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]*$")]
-Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 TakeState = Literal["waiting", "writing", "finishing", "done", "failed", "cancelled"]
 Kind = Literal["analyze", "score", "redo", "mix"]
@@ -289,6 +297,22 @@ class Project(BaseModel):
 
 class Projects(BaseModel):
     projects: list[Project]
+
+
+class Sound(BaseModel):
+    id: Id
+    filename: str
+    duration: Seconds
+    title: str
+    artist: str
+    licence: str
+    source: str
+    attribution: str = Field(description="A sentence to paste below a video; empty where the file says nothing.")
+    peaks: list[float] = Field(description="Highest sample of stretches of equal length.")
+
+
+class Sounds(BaseModel):
+    sounds: list[Sound]
 
 
 class Analysis(BaseModel):

@@ -104,8 +104,9 @@ def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[TakeSound,
     row = projects.find_take(studio.database, owner, take)
     row = the_done_take(row) if of == "mix" else row
     files, n_samples = studio.views.files(row), math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
-    sound = TakeSound(files.mixed, HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
-    return sound, row["state"]
+    if of == "mix":
+        return TakeSound(files.mixed, HEADER, n_samples), row["state"]
+    return TakeSound(files.wave, 0, n_samples, files.accents), row["state"]
 
 
 @router.get("/peaks", responses=errors(404, 409, 410))
@@ -256,7 +257,8 @@ def read_ducked_music(studio: TheStudio, row: DoneTakeRow) -> StreamingResponse:
         "content-length": str(HEADER + n_samples * FRAME),
         "content-disposition": f'attachment; filename="{name}"',
     }
-    return StreamingResponse(ducked_wav(files.wave, n_samples, gain_db, Duck(spans, depth)), 200, headers, "audio/wav")
+    pieces = ducked_wav(files.wave, n_samples, gain_db, Duck(spans, depth), files.accents)
+    return StreamingResponse(pieces, 200, headers, "audio/wav")
 
 
 def offer_file(address: str, name: str, media: str, ending: str, about: str) -> None:

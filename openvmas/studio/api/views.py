@@ -18,6 +18,7 @@ from openvmas.studio.limits import StudioOptions
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_name, safe_stem
+from openvmas.studio.storage.sounds import MODEL
 from openvmas.studio.storage.take_sound import n_written
 
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
@@ -174,9 +175,8 @@ def describe_model(name: str) -> schemas.ModelInfo:
     """The outputs beside sound that a model can give."""
     is_symbolic = name == "symbolic"
     about = VOICES.get(name, "")
-    return schemas.ModelInfo(
-        name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=not is_symbolic
-    )
+    can_redo = name not in ("symbolic", MODEL)
+    return schemas.ModelInfo(name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=can_redo)
 
 
 def read_json(path: Path) -> Any:

@@ -23,11 +23,12 @@ from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.generate import scorer
-from openvmas.settings import OutputOptions
+from openvmas.settings import Options, OutputOptions
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import StoppedError
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
+from openvmas.studio.storage.sounds import MODEL, with_names
 from openvmas.studio.tasks.compose import TakeRequest, compose
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
 
@@ -212,6 +213,11 @@ class Worker:
             self._scorers[name] = scorer.load(name)
         return self._scorers[name]
 
+    def open_music(self, folder: ProjectFolder, options: dict[str, Any]) -> scorer.Scorer:
+        """What fits a recording of the project, or one of those that come with the package. Raises InputError."""
+        named = with_names(folder, options, has_paths=True)
+        return scorer.load_for(Options.of(music=named["music"]))
+
     def inspect(self, claim: jobs.Claim, project: dict[str, Any]) -> None:
         """Analyze a new video in a sandboxed process and make its first plan."""
         folder, began = ProjectFolder(self.database.folder, claim.project), time.monotonic()
@@ -267,7 +273,9 @@ class Worker:
         files = folder.take(take["id"], claim.attempt)
         base = folder.take(earlier["id"], earlier["attempt"]) if earlier else None
         loading = time.monotonic()
-        model = self.open_model(take["model"])
+        given = json.loads(take["options"])
+        take = take | {"options": json.dumps(with_names(folder, given, has_paths=True))}
+        model = self.open_music(folder, given) if take["model"] == MODEL else self.open_model(take["model"])
         loaded = round(time.monotonic() - loading, 3)
 
         def on_composed(done: float) -> None:
@@ -279,7 +287,7 @@ class Worker:
         duration, source_bytes = take["duration"], folder.source(project["suffix"]).stat().st_size
         request = self.request(project) | made
         request |= {"take": take["id"], "attempt": claim.attempt, "plan": take["plan"]}
-        request |= {"options": {**json.loads(take["options"]), "seed": take["seed"]}}
+        request |= {"options": {**with_names(folder, given, has_paths=False), "seed": take["seed"]}}
         request |= {"model": model.weights.describe()} | ({"earlier": str(base.path)} if base else {})
 
         def on_message(message: dict[str, Any]) -> None:

@@ -53,11 +53,15 @@ def read_loudness(path: Path) -> float | None:
 
 @dataclass(frozen=True)
 class TakeSound:
-    """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them."""
+    """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them.
+
+    accents: a WAV file that is heard with it, if it is there.
+    """
 
     path: Path
     offset: int
     n_samples: int
+    accents: Path | None = None
 
     @property
     def n_written(self) -> int:
@@ -74,8 +78,11 @@ class TakeSound:
         head = wav_header(CHANNELS, self.n_samples, SAMPLE_RATE_OUT)[start:stop] if start < HEADER else b""
         first, last = max(start - HEADER, 0), max(stop - HEADER, 0)
         low, high = first // FRAME, -(-last // FRAME)
-        data = read_wave(self.path, low, high, self.offset).T.tobytes() if last > first else b""
+        data = self._wave(low, high).T.tobytes() if last > first else b""
         return head + data[first - low * FRAME : last - low * FRAME]
+
+    def _wave(self, start: int, stop: int) -> np.ndarray:
+        return with_accents(read_wave(self.path, start, stop, self.offset), self.accents, start)
 
     def cut(self, start: int, stop: int) -> bytes:
         """A WAV file of samples start .. stop-1."""
@@ -84,13 +91,21 @@ class TakeSound:
         )
 
 
-def ducked_wav(path: Path, n_samples: int, gain_db: float, duck: Duck) -> Iterator[bytes]:
+def with_accents(wave: np.ndarray, accents: Path | None, start: int) -> np.ndarray:
+    """A part [2, n] of the music from sample `start` on, with what sweetening adds to it."""
+    if accents is None or not accents.exists():
+        return wave
+    added = read_wave(accents, start, start + wave.shape[1], HEADER)
+    return wave + np.pad(added, ((0, 0), (0, wave.shape[1] - added.shape[1])))
+
+
+def ducked_wav(path: Path, n_samples: int, gain_db: float, duck: Duck, accents: Path | None = None) -> Iterator[bytes]:
     """A WAV file of n_samples of the music at a gain and lowered where the duck says, in pieces of a second."""
     yield wav_header(CHANNELS, n_samples, SAMPLE_RATE_OUT)
     for start in range(0, n_samples, SAMPLE_RATE_OUT):
         stop = min(start + SAMPLE_RATE_OUT, n_samples)
         gains = 10 ** ((gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)) / 20)
-        wave = read_wave(path, start, stop)
+        wave = with_accents(read_wave(path, start, stop), accents, start)
         wave = wave * gains[: wave.shape[1]].astype(np.float32)
         yield wave.T.tobytes().ljust((stop - start) * FRAME, b"\0")
 

@@ -53,7 +53,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     check_space(folder.path, space_needed(info, 1))
     hidden = Hidden(
         folder.video(suffix), folder.report, folder.music, folder.path / "tune.wav", folder.mixed,
-        folder.path / "alone.wav",
+        folder.path / "alone.wav", accents=folder.accents if options.music.sweeten else None,
     )  # fmt: skip
     share = {"compose": (0.0, 0.05), "mix": (0.05, 0.6), "mux": (0.65, 0.15)}
 

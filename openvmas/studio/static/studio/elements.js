@@ -116,4 +116,5 @@ export function notify(text, kind = "news") {
   [...shelf.children].filter((other) => other.firstChild.textContent === text).forEach((other) => other.remove());
   shelf.append(note);
   if (kind !== "fault") setTimeout(() => note.remove(), 6000);
+  return note;
 }

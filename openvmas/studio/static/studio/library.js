@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { announce, button, byId, make, notify, refill } from "./elements.js";
 import { confirm } from "./dialogs.js";
+import { isSound, sectionUnder } from "./sounds.js";
 import { clockText, sizeText } from "./units.js";
 
 const STATES = {
@@ -13,9 +14,9 @@ const STATES = {
 };
 
 export class Library {
-  /** take(files): what to do with videos that were dropped or chosen. */
-  constructor(workspace, take) {
-    Object.assign(this, { workspace, take, element: byId("library") });
+  /** take(files): what to do with videos that were dropped or chosen; hear(file, section): with a recording. */
+  constructor(workspace, take, hear) {
+    Object.assign(this, { workspace, take, hear, element: byId("library") });
     workspace.on("session", () => this.#isShown && this.draw());
     workspace.on("uploaded", () => this.#isShown && this.show());
     this.#acceptDrops();
@@ -115,7 +116,11 @@ export class Library {
       if (!hasFiles(event)) return;
       event.preventDefault();
       mark(false);
-      this.take([...event.dataTransfer.files]);
+      const files = [...event.dataTransfer.files];
+      const sounds = files.filter(isSound);
+      const videos = files.filter((file) => !sounds.includes(file));
+      if (sounds.length) this.hear(sounds[0], sectionUnder(event));
+      if (videos.length) this.take(videos);
     });
   }
 }

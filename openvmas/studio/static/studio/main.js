@@ -14,6 +14,7 @@ import { Player } from "./player.js";
 import { Report } from "./report.js";
 import { Scoring } from "./scoring.js";
 import { Settings } from "./settings.js";
+import { Sounds } from "./sounds.js";
 import { Stage } from "./stage.js";
 import { Takes } from "./takes.js";
 import { makeTabs } from "./tabs.js";
@@ -27,12 +28,17 @@ const stage = new Stage(workspace, byId("stage"));
 const player = new Player(stage.video, byId("player"));
 stage.player = player;
 const arrival = new Arrival(workspace, stage.arrival);
-const library = new Library(workspace, (files) => arrival.takeAll(files));
+const library = new Library(
+  workspace,
+  (files) => arrival.takeAll(files),
+  (file, section) => sounds.drop(file, section),
+);
 const listening = new Listening(workspace, player, byId("transport"));
 const tabs = makeTabs(byId("panel"), ["Plan", "Sound", "Takes"]);
 const settings = new Settings(workspace, tabs.Sound);
 const scoring = new Scoring(workspace, player, settings, tabs.foot);
 const takes = new Takes(workspace, listening, scoring, tabs.Takes);
+const sounds = new Sounds(workspace, settings, scoring, takes);
 new Inspector(workspace, player, takes, tabs.Plan);
 
 const selected = (kind) => (workspace.selection?.kind === kind ? workspace.selection.index : -1);

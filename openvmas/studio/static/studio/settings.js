@@ -21,6 +21,7 @@ const SLIDERS = {
   temperature: { label: "Daring", step: 0.05, show: (value) => value.toFixed(2) },
   candidates: { label: "Continuations tried", step: 1, show: (value) => `${value}` },
   top_k: { label: "Choose among", step: 1, show: (value) => (value ? `${value} codes` : "all codes") },
+  sweeten_gain: { label: "Level of the added accents", step: 0.5, show: (value) => signed(value, "dB") },
   top_p: { label: "Choose within probability", step: 0.01, show: (value) => value.toFixed(2) },
 };
 const SOUND = [
@@ -36,7 +37,10 @@ const SOUND = [
   "top_p",
   "seed",
   "replace_audio",
+  "sweeten",
+  "sweeten_gain",
 ];
+const NAMED = ["model", "music", "like"]; // a model, and recordings by their id
 
 export class Settings {
   #held = {};
@@ -56,14 +60,14 @@ export class Settings {
     const known = this.#options;
     return Object.fromEntries(
       Object.entries(this.workspace.project?.settings ?? {}).filter(
-        ([name]) => name === "model" || (SOUND.includes(name) && name in known),
+        ([name]) => NAMED.includes(name) || (SOUND.includes(name) && name in known),
       ),
     );
   }
 
-  /** The name of the model that writes the next take. */
+  /** The name of the model that makes the next take. */
   get model() {
-    return this.chosen.model ?? this.workspace.session?.default_model;
+    return this.chosen.music ? "recording" : this.chosen.model ?? this.workspace.session?.default_model;
   }
 
   /** All options of the mix as they are set, defaults too: a take's own may differ from them. */
@@ -129,7 +133,7 @@ export class Settings {
     };
     refill(
       this.element,
-      this.#voice(),
+      this.#voice(slider),
       make("fieldset", {}, make("legend", {}, "How the music follows"), slider("guidance"), slider("event_guidance")),
       make(
         "fieldset",
@@ -161,22 +165,46 @@ export class Settings {
     );
   }
 
-  #voice() {
+  #voice(slider) {
     const { models } = this.workspace.session;
+    const { music, like } = this.chosen;
+    const list = this.sounds?.list ?? [];
     const chosen = models.find(({ name }) => name === this.model);
     const gives = [
       chosen?.has_midi || chosen?.has_stems ? "Takes come with MIDI and stems." : "",
       chosen?.can_redo ? "Any section can be written again by itself." : "Sections cannot be written again by themselves.",
     ];
-    const entries = models.map(({ name, about }) => [name, about ? `${name}: ${about}` : name]);
+    const entries = [
+      ...models.map(({ name, about }) => [name, about ? `${name}: ${about}` : name]),
+      ...list.map(({ id, filename }) => [`music:${id}`, `Your recording: ${filename}`]),
+      ["music:free", "A free recording that comes with OpenVMAS"],
+    ];
+    const choose = (value) =>
+      this.set(value.startsWith("music:") ? { music: value.slice(6) } : { music: null, model: value });
+    const known = music === "free" || list.some(({ id }) => id === music);
     return make(
       "fieldset",
       {},
-      make("legend", {}, "Voice"),
-      choiceField("Model", this.model, entries, (model) => this.set({ model }), {
+      make("legend", {}, "Music"),
+      choiceField("Made by", music && known ? `music:${music}` : (this.chosen.model ?? this.model), entries, choose, {
         key: "model",
-        help: gives.filter(Boolean).join(" "),
+        help: music ? aboutRecording(music, list) : gives.filter(Boolean).join(" "),
       }),
+      music || !list.length
+        ? null
+        : choiceField(
+            "Sounds like",
+            like ?? "",
+            [["", "no recording"], ...list.map(({ id, filename }) => [id, filename])],
+            (id) => this.set({ like: id || null }),
+            { key: "like", help: "What it is to sound like; the voice mini listens to it before it writes." },
+          ),
+      this.sounds?.shelf(),
+      this.sounds?.chooser(),
+      tickField("Add impacts, cymbals and risers at your accents", this.value("sweeten"), (sweeten) => this.set({ sweeten }), {
+        key: "sweeten",
+      }),
+      this.value("sweeten") ? slider("sweeten_gain") : null,
     );
   }
 
@@ -210,4 +238,12 @@ export class Settings {
       slider("true_peak"),
     );
   }
+}
+
+/** Who has rights in a recording, as far as it is known. */
+function aboutRecording(id, list) {
+  if (id === "free")
+    return "The one that fits best of two dozen under free licences is cut to the picture; each take names it and its maker under Licence and credit, to be copied below your video.";
+  const { attribution, licence } = list.find((sound) => sound.id === id) ?? {};
+  return attribution || licence || "Its file names no maker and no licence: that you may use it is for you to make sure.";
 }

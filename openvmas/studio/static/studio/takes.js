@@ -211,14 +211,15 @@ export class Takes {
     return heard ? (canRedo(heard) ? heard : null) : (this.workspace.takes.filter(canRedo).at(-1) ?? null);
   }
 
-  redo(index) {
+  /** Write a section again in the take that is heard; options: beside those of that take. */
+  redo(index, options = {}) {
     const { base, workspace, listening } = this;
     const section = workspace.plan.sections[index];
     if (section.locked)
       return notify(`Section ${index + 1} is locked, so its music stays; unlock it first (Shift L).`, "fault");
     if (!base) return notify(whyNot(listening.heard), "fault");
     const from = Math.max(section.start - 2, 0);
-    return this.scoring.start({ kind: "redo", take: base.id, section: index }, from);
+    return this.scoring.start({ kind: "redo", take: base.id, section: index, options }, from);
   }
 }
 
