@@ -17,6 +17,7 @@ from av.audio.codeccontext import AudioCodecContext
 from openvmas.errors import InputError, OutputError
 from openvmas.files import hidden_name
 from openvmas.media.audio import WavReader, to_channels, write_wav
+from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import (
     HOP,
     SILENCE,
@@ -189,7 +190,8 @@ def _mix(
         music_gain_db = 0.0
         if kept is not None and original_lufs is not None and music_lufs > SILENCE:
             music_gain_db = max(original_lufs, _QUIETEST_REFERENCE) + options.music_gain - music_lufs
-        summed = _sum(tune, kept, music_gain_db, Duck(spans, options.duck), n_samples)
+        balance = Balance(music_gain_db, options.original_gain, Duck(spans, options.duck), Envelope(options.envelope))
+        summed = _sum(tune, kept, balance, n_samples)
         premix = _Premix(Path(folder) / "premix", summed, n_samples)
         tell(0.6)
         finish = _finish(premix, options, output, codec, packets)
@@ -258,13 +260,30 @@ def _first(blocks: Iterable[np.ndarray], n_samples: int) -> Iterator[np.ndarray]
             return
 
 
-def _sum(tune: _Laid, kept: _Laid | None, music_gain_db: float, duck: Duck, n_samples: int) -> Iterator[np.ndarray]:
+@dataclass(frozen=True)
+class Balance:
+    """Gains of music and original before they are added: dB of each, and over time under speech and by the user."""
+
+    music_gain_db: float
+    original_gain_db: float
+    duck: Duck
+    envelope: Envelope
+
+    def add(self, music: np.ndarray, original: np.ndarray | None, start: int) -> np.ndarray:
+        """The sum [2, n] of music and original, both [2, n] from sample `start` on."""
+        times = np.arange(start, start + music.shape[1]) / SAMPLE_RATE_OUT
+        if not self.envelope.is_flat:
+            music = music * self.envelope.gain(times).astype(np.float32)
+        if original is None:
+            return music
+        music = music * (10 ** ((self.music_gain_db + self.duck.gain_db(times)) / 20)).astype(np.float32)
+        return music + original * np.float32(10 ** (self.original_gain_db / 20))
+
+
+def _sum(tune: _Laid, kept: _Laid | None, balance: Balance, n_samples: int) -> Iterator[np.ndarray]:
     for start in range(0, n_samples, BLOCK):
         stop = min(start + BLOCK, n_samples)
-        wave = tune.span(start, stop)
-        if kept is not None:
-            gain_db = music_gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)
-            wave = wave * (10 ** (gain_db / 20)).astype(np.float32) + kept.span(start, stop)
+        wave = balance.add(tune.span(start, stop), None if kept is None else kept.span(start, stop), start)
         yield wave * edge_fade(start, stop, n_samples)
 
 

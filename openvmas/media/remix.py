@@ -11,8 +11,18 @@ import av
 import numpy as np
 
 from openvmas.media.audio import WAV_HEADER, WavReader
+from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import HOP, Duck, LimiterGain, PeakMeter, integrated_loudness
-from openvmas.media.mix import BLOCK, CODEC_HEADROOM, PEAK_TOLERANCE, Levels, MixReport, edge_fade, encoded_peak
+from openvmas.media.mix import (
+    BLOCK,
+    CODEC_HEADROOM,
+    PEAK_TOLERANCE,
+    Balance,
+    Levels,
+    MixReport,
+    edge_fade,
+    encoded_peak,
+)
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 
 MARGIN = SAMPLE_RATE_OUT  # samples around a change that are mixed again: longer than the limiter looks and comes back
@@ -45,15 +55,15 @@ def remix(
     shutil.copyfile(before, output)
     windows = merged([(max(0, low - MARGIN), min(n_samples, high + MARGIN)) for low, high in spans])
     kept = cut(original, windows) if earlier.has_original and original is not None else None
+    duck = Duck(earlier.ducked, options.duck)
+    balance = Balance(earlier.music_gain_db, options.original_gain, duck, Envelope(options.envelope))
     reduction = earlier.max_limiting_db
     with output.open("r+b") as file:
         for index, (low, high) in enumerate(windows):
             wave = tune.read(low, high)
             wave = np.repeat(wave, 2, axis=0) if len(wave) == 1 else wave
             wave = np.pad(wave, ((0, 0), (0, high - low - wave.shape[1])))
-            if kept is not None:
-                duck = Duck(earlier.ducked, options.duck).gain_db(np.arange(low, high) / SAMPLE_RATE_OUT)
-                wave = wave * (10 ** ((earlier.music_gain_db + duck) / 20)).astype(np.float32) + kept[index]
+            wave = balance.add(wave, None if kept is None else kept[index], low)
             wave = wave * edge_fade(low, high, n_samples)
             limiter = LimiterGain(hop_peaks(wave), gain, 10 ** (ceiling / 20))
             reduction = max(reduction, limiter.max_reduction_db)

@@ -40,7 +40,8 @@ def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schem
     """Submit a job.
 
     score: music for the whole video, or for all but its locked sections, which stay as they are in `take`;
-    redo: one part of a take anew; mix: a take at other levels; analyze: again.
+    redo: one part of a take anew; mix: a take at other levels; sketch: a few seconds in each of the styles that are
+    offered, when nothing else is to be done; analyze: again.
     """
     jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
@@ -48,7 +49,8 @@ def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schem
     else:
         if project["state"] != "ready":
             raise ConflictError("the video has not been watched yet; wait for the job `analyze`.")
-        takes = {"score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix}[sent.kind](studio, project, sent)
+        makers = {"score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix, "sketch": lambda *_: []}
+        takes = makers[sent.kind](studio, project, sent)
         given = sent.options.model_dump(exclude_unset=True)
         job = jobs.submit_takes(studio.database, project["id"], sent.kind, given, takes)
     return show(studio, owner, job)

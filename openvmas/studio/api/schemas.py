@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from openvmas.errors import OptionError
+from openvmas.media.envelope import Envelope
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.pretrained import list_presets
 from openvmas.settings import GROUPS, Options, value_type
@@ -33,8 +34,8 @@ class OptionInfo(BaseModel):
 
     name: str
     group: Literal["plan", "generate", "music", "mix"]  # SETTABLE
-    type: Literal["number", "integer", "boolean", "text", "numbers"]
-    default: float | bool | str | list[float] | None
+    type: Literal["number", "integer", "boolean", "text", "numbers", "texts"]
+    default: float | bool | str | list[float] | list[str] | None
     min: float | None
     max: float | None
     help: str
@@ -99,6 +100,7 @@ def check_options(sent: BaseModel, groups: Collection[str]) -> dict[str, Any]:
         if name not in allowed:
             raise OptionError(f"{name} cannot be set here; the options are {', '.join(sorted(allowed))}.")
     flat = Options.of(**given).flat()
+    Envelope(given.get("envelope", ()))
     # `flat` leaves out options that were added later where they have their default.
     return {name: flat.get(name, value) for name, value in given.items()}
 
@@ -111,9 +113,10 @@ def describe_options() -> list[OptionInfo]:
         for item in offered(group):
             kind, _, is_tuple = value_type(item, group)
             default = list(item.default_factory()) if is_tuple else item.default  # type: ignore[misc]
+            shape: Any = f"{JSON_TYPES[kind]}s" if is_tuple else JSON_TYPES[kind]
             low, high = item.metadata.get("min"), item.metadata.get("max")
             made.append(OptionInfo(
-                name=item.name, group=name, type="numbers" if is_tuple else JSON_TYPES[kind], default=default,  # pyright: ignore
+                name=item.name, group=name, type=shape, default=default,  # pyright: ignore
                 min=low, max=high, help=item.metadata["help"],
             ))  # fmt: skip
     return made
@@ -128,7 +131,7 @@ Seconds = float
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]*$")]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 TakeState = Literal["waiting", "writing", "finishing", "done", "failed", "cancelled"]
-Kind = Literal["analyze", "score", "redo", "mix"]
+Kind = Literal["analyze", "score", "redo", "mix", "sketch"]
 
 
 class Error(BaseModel):
@@ -315,6 +318,19 @@ class Sounds(BaseModel):
     sounds: list[Sound]
 
 
+class Style(BaseModel):
+    name: str
+    words: str = Field(description="The words for the whole that it stands for.")
+    fits: bool = Field(description="Whether it is among those that fit the picture best.")
+    is_ready: bool
+
+
+class Styles(BaseModel):
+    start: Seconds = Field(description="Where in the video their music lies.")
+    model: str
+    styles: list[Style]
+
+
 class Analysis(BaseModel):
     duration: Seconds
     fps: float
@@ -333,6 +349,7 @@ class Analysis(BaseModel):
     speech: list[float] | None
     original_lufs: float | None = None
     original_peaks: list[float] | None = None
+    speech_spans: list[tuple[Seconds, Seconds]] | None = Field(None, description="Where somebody speaks.")
     ducking: list[float] | None = Field(None, description="Share of the depth by which music is lowered under speech.")
 
 

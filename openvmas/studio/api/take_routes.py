@@ -15,6 +15,7 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import Duck
 from openvmas.planning.schema import read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
@@ -251,13 +252,14 @@ def read_ducked_music(studio: TheStudio, row: DoneTakeRow) -> StreamingResponse:
     mix, depth = report["mix"], report["options"].get("duck", MixOptions().duck)
     gain_db = mix["music_gain_db"] if mix["has_original"] else mix["master_gain_db"]
     spans = tuple((float(start), float(end)) for start, end in mix["ducked"])
+    envelope = Envelope(report["options"].get("envelope", ()))
     n_samples = math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
     name = download_name(row, ".ducked.wav").encode("ascii", "replace").decode().replace("?", "_")
     headers = {
         "content-length": str(HEADER + n_samples * FRAME),
         "content-disposition": f'attachment; filename="{name}"',
     }
-    pieces = ducked_wav(files.wave, n_samples, gain_db, Duck(spans, depth), files.accents)
+    pieces = ducked_wav(files.wave, n_samples, gain_db, Duck(spans, depth), envelope, files.accents)
     return StreamingResponse(pieces, 200, headers, "audio/wav")
 
 
@@ -270,6 +272,8 @@ def offer_file(address: str, name: str, media: str, ending: str, about: str) -> 
     router.get(address, name=f"read_{name}", description=about, **sends(media, 404, 409, 410))(send)
 
 
+POWERS = "Mean K-weighted power of music, original and their product in every 100 ms: the loudness of any mix of them."
+offer_file("/levels.json", "levels", "application/json", ".levels.json", POWERS)
 offer_file("/music.wav", "music", "audio/wav", ".wav", "The music alone at the asked loudness.")
 WHOLE = "The whole report: how the take was made, and all measures."
 offer_file("/report.json", "report", "application/json", ".report.json", WHOLE)

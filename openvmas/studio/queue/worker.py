@@ -26,11 +26,13 @@ from openvmas.generate import scorer
 from openvmas.settings import Options, OutputOptions
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import StoppedError
+from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
 from openvmas.studio.storage.sounds import MODEL, with_names
 from openvmas.studio.tasks.compose import TakeRequest, compose
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
+from openvmas.studio.tasks.sketch import sketch
 
 INTERVAL_S = 0.25  # between heartbeats
 STOP_TIMEOUT_S = 1.2  # that work may go on after the signal to stop
@@ -165,8 +167,11 @@ class Worker:
             return False
         try:
             with self._heartbeat.leasing(claim):
-                self.work(claim)
-            jobs.finish(self.database, claim, "done")
+                is_done = self.work(claim)
+            if is_done:
+                jobs.finish(self.database, claim, "done")
+            else:
+                jobs.release(self.database, claim)
         except StoppedError as stopped:
             if stopped.args[0] == "cancel":
                 jobs.finish(self.database, claim, "cancelled")
@@ -184,19 +189,36 @@ class Worker:
             jobs.finish(self.database, claim, "failed", message)
         return True
 
-    def work(self, claim: jobs.Claim) -> None:
-        """Do a job. Raises StoppedError, and OpenVMASError where it cannot be done."""
+    def work(self, claim: jobs.Claim) -> bool:
+        """Do a job; False where it was broken off for others and is to be gone on with.
+
+        Raises StoppedError, and OpenVMASError where it cannot be done.
+        """
         project = self.database.row("SELECT * FROM projects WHERE id = ?", (claim.project,))
         if project is None:
             raise StoppedError("lost")
         if claim.kind == "analyze":
             self.inspect(claim, project)
-            return
+            return True
+        if claim.kind == "sketch":
+            return self.sketch(claim, project)
         takes = self.database.rows("SELECT * FROM takes WHERE job = ? ORDER BY number", (claim.id,))
         began = time.monotonic()
         for index, take in enumerate(takes):
             if take["state"] != "done":  # an earlier attempt may have finished some
                 self.make_take(claim, project, take, (index / len(takes), 1 / len(takes)), began)
+        return True
+
+    def sketch(self, claim: jobs.Claim, project: dict[str, Any]) -> bool:
+        """Write sketches of styles until all are there, or until somebody waits for something else."""
+        _, plan = projects.current_plan(self.database, claim.project)
+        name = json.loads(project["settings"]).get("model", OutputOptions().model)
+        began, folder = time.monotonic(), ProjectFolder(self.database.folder, claim.project)
+        return sketch(
+            self.open_model(name).composer, name, plan, folder,
+            lambda done: self.report_progress("sketch", done, began),
+            lambda: not jobs.is_waited_for(self.database, claim),
+        )  # fmt: skip
 
     def report_progress(self, stage: str, share: float, began: float) -> None:
         """Set the progress of the whole job, which the heartbeat hands on."""

@@ -87,6 +87,7 @@ class TakeFolder:
         self.mixed = path / "mixed.wav"  # the finished sound as a float WAV file of `media.audio.write_wav`
         self.mixed_peaks = path / "mixed.peaks.f32"
         self.report = path / "report.json"
+        self.levels = path / "levels.json"  # power of music and original over time: `storage.levels`
         self.midi = path / "music.mid"
         self.stems = path / "stems.zip"
 

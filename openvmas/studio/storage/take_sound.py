@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.media.audio import WAV_HEADER, wav_header
+from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import Duck, LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
 
@@ -99,12 +100,15 @@ def with_accents(wave: np.ndarray, accents: Path | None, start: int) -> np.ndarr
     return wave + np.pad(added, ((0, 0), (0, wave.shape[1] - added.shape[1])))
 
 
-def ducked_wav(path: Path, n_samples: int, gain_db: float, duck: Duck, accents: Path | None = None) -> Iterator[bytes]:
-    """A WAV file of n_samples of the music at a gain and lowered where the duck says, in pieces of a second."""
+def ducked_wav(
+    path: Path, n_samples: int, gain_db: float, duck: Duck, envelope: Envelope, accents: Path | None = None
+) -> Iterator[bytes]:
+    """A WAV file of n_samples of the music at a gain, lowered as duck and envelope say, in pieces of a second."""
     yield wav_header(CHANNELS, n_samples, SAMPLE_RATE_OUT)
     for start in range(0, n_samples, SAMPLE_RATE_OUT):
         stop = min(start + SAMPLE_RATE_OUT, n_samples)
-        gains = 10 ** ((gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)) / 20)
+        times = np.arange(start, stop) / SAMPLE_RATE_OUT
+        gains = 10 ** ((gain_db + duck.gain_db(times)) / 20) * envelope.gain(times)
         wave = with_accents(read_wave(path, start, stop), accents, start)
         wave = wave * gains[: wave.shape[1]].astype(np.float32)
         yield wave.T.tobytes().ljust((stop - start) * FRAME, b"\0")

@@ -17,17 +17,18 @@ from openvmas.files import check_space
 from openvmas.generate.deliver import Delivered, Hidden, Prepared, Stages, deliver, plain, space_needed
 from openvmas.generate.piece import Piece
 from openvmas.generate.scorer import fit_length
-from openvmas.media.audio import WavReader
+from openvmas.media.audio import WavReader, read_audio_blocks
 from openvmas.media.containers import choose_extension
 from openvmas.media.mix import MixReport
-from openvmas.media.probe import probe
+from openvmas.media.probe import VideoInfo, probe
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options, OutputOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
-from openvmas.studio.storage.take_sound import HEADER, peaks_of_file, read_wave
+from openvmas.studio.storage.levels import hop_powers
+from openvmas.studio.storage.take_sound import HEADER, peaks_of_file, read_wave, with_accents
 from openvmas.vision.analysis import VideoAnalysis
 
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
@@ -67,6 +68,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     report = deliver(piece, prepared, options, hidden, stages, request["model"], before)
     for scratch in (hidden.music, hidden.alone):
         scratch.unlink(missing_ok=True)
+    write_levels(folder, None if speech is None else info)
     heard = WavReader(folder.mixed)
     folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, HEADER).tobytes())
     measured = measure(folder.wave, plan, analysis)
@@ -82,6 +84,13 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         "sync_z": measured["sync"]["z"],
         "suffix": suffix,
     }
+
+
+def write_levels(folder: TakeFolder, info: VideoInfo | None) -> None:
+    """Keep the power of a take's music and of the original; info: of the video, None where it has no sound."""
+    music = (with_accents(block, folder.accents, i * BLOCK) for i, block in enumerate(read_blocks(folder.wave)))
+    original = None if info is None else read_audio_blocks(info.path, SAMPLE_RATE_OUT, 2, info=info)
+    folder.levels.write_text(json.dumps(hop_powers(music, original)), encoding="utf-8")
 
 
 def delivered_before(request: dict[str, Any], options: Options) -> Delivered | None:

@@ -6,8 +6,8 @@ import * as plans from "./plan.js";
 import { clockText } from "./units.js";
 
 export class Inspector {
-  constructor(workspace, player, takes, element) {
-    Object.assign(this, { workspace, player, takes, element });
+  constructor(workspace, player, takes, element, styles) {
+    Object.assign(this, { workspace, player, takes, element, styles });
     this.wish = {};
     workspace.on("plan selection project states", () => this.draw());
     this.draw();
@@ -27,7 +27,7 @@ export class Inspector {
       selection?.kind === "hit"
         ? this.#hit(plan, selection.index)
         : this.#section(plan, selection?.index ?? plans.sectionAt(plan, this.player.time));
-    refill(this.element, cutOff(project?.video), this.#whole(plan), chosen, this.#fit(plan));
+    refill(this.element, cutOff(project?.video), this.styles.element, this.#whole(plan), chosen, this.#fit(plan));
   }
 
   #whole(plan) {

@@ -16,11 +16,13 @@ import { Scoring } from "./scoring.js";
 import { Settings } from "./settings.js";
 import { Sounds } from "./sounds.js";
 import { Stage } from "./stage.js";
+import { Styles } from "./styles.js";
 import { Takes } from "./takes.js";
 import { makeTabs } from "./tabs.js";
 import { applyTheme, nextTheme } from "./theme.js";
 import { Timeline } from "./timeline.js";
 import { clockText } from "./units.js";
+import { Wishes } from "./wishes.js";
 import { Workspace } from "./workspace.js";
 
 const workspace = new Workspace();
@@ -39,7 +41,9 @@ const settings = new Settings(workspace, tabs.Sound);
 const scoring = new Scoring(workspace, player, settings, tabs.foot);
 const takes = new Takes(workspace, listening, scoring, tabs.Takes);
 const sounds = new Sounds(workspace, settings, scoring, takes);
-new Inspector(workspace, player, takes, tabs.Plan);
+const styles = new Styles(workspace, player, scoring);
+new Inspector(workspace, player, takes, tabs.Plan, styles);
+new Wishes(workspace, player, scoring, takes, tabs.wishes);
 
 const selected = (kind) => (workspace.selection?.kind === kind ? workspace.selection.index : -1);
 const section = () => (selected("section") >= 0 ? selected("section") : plans.sectionAt(workspace.plan, player.time));

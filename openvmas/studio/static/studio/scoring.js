@@ -25,7 +25,7 @@ export class Scoring {
 
   draw() {
     const { workspace } = this;
-    const job = workspace.scoring ?? [...workspace.jobs.values()].find((one) => !api.isFinal(one));
+    const job = workspace.scoring ?? [...workspace.jobs.values()].find((one) => one.kind !== "sketch" && !api.isFinal(one));
     if (job) return this.#progress(job);
     this.told = null;
     const number = make(

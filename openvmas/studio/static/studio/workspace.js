@@ -89,7 +89,7 @@ export class Workspace extends EventTarget {
 
   /** The job that writes music now, or waits to. */
   get scoring() {
-    return [...this.jobs.values()].find((job) => job.kind !== "analyze" && !api.isFinal(job));
+    return [...this.jobs.values()].find((job) => !["analyze", "sketch"].includes(job.kind) && !api.isFinal(job));
   }
 
   async open(id) {
@@ -171,7 +171,7 @@ export class Workspace extends EventTarget {
       const isDue = now.kind === "analyze" && performance.now() - seen > 800;
       if (isOver) this.#followed.delete(now.id);
       if (isOver && now.error) notify(now.error, "fault");
-      if (now.state === "done" && now.kind !== "analyze") announce("The music is finished.");
+      if (now.state === "done" && !["analyze", "sketch"].includes(now.kind)) announce("The music is finished.");
       if (isOver || isDue) {
         seen = performance.now();
         this.refresh().catch((error) => notify(error.message, "fault"));
