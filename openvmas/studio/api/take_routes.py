@@ -272,7 +272,7 @@ def offer_file(address: str, name: str, media: str, ending: str, about: str) -> 
     router.get(address, name=f"read_{name}", description=about, **sends(media, 404, 409, 410))(send)
 
 
-POWERS = "Mean K-weighted power of music, original and their product in every 100 ms: the loudness of any mix of them."
+POWERS = "Mean K-weighted power of music, original and their product in every 25 ms: the loudness of any mix of them."
 offer_file("/levels.json", "levels", "application/json", ".levels.json", POWERS)
 offer_file("/music.wav", "music", "audio/wav", ".wav", "The music alone at the asked loudness.")
 WHOLE = "The whole report: how the take was made, and all measures."

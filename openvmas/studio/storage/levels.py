@@ -1,6 +1,6 @@
 """The power of music and original over time, from which the page knows how loud their sum is at any setting.
 
-A sum g m + o of music and original has the power g² mm + 2 g mo + oo in every hop of 100 ms, where g hardly changes
+A sum g m + o of music and original has the power g² mm + 2 g mo + oo in every hop of 25 ms, where g hardly changes
 within one; so three numbers a hop give the loudness by ITU-R BS.1770 for every position of the faders.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from openvmas.media.loudness import BlockFilter, k_impulse_response
 from openvmas.settings import SAMPLE_RATE_OUT
 
-HOP = SAMPLE_RATE_OUT // 10
+HOP = SAMPLE_RATE_OUT // 40
 
 
 def hop_powers(music: Iterable[np.ndarray], original: Iterable[np.ndarray] | None) -> dict[str, list[float]]:
@@ -31,11 +31,11 @@ def hop_powers(music: Iterable[np.ndarray], original: Iterable[np.ndarray] | Non
         o = filters[1](np.zeros_like(tune) if kept is None else fitted(kept, tune.shape[1]))[0].astype(np.float64)
         for name, one, other in (("music", m, m), ("original", o, o), ("cross", m, o)):
             powers = (one * other).sum(axis=0)
-            found[name] += [float(f"{power:.6g}") for power in powers.reshape(-1, HOP).mean(axis=1)]
+            found[name] += [float(f"{power:.5g}") for power in powers.reshape(-1, HOP).mean(axis=1)]
     return found
 
 
-def in_hops(blocks: Iterable[np.ndarray], n: int = 20) -> Iterator[np.ndarray]:
+def in_hops(blocks: Iterable[np.ndarray], n: int = 80) -> Iterator[np.ndarray]:
     """Blocks [2, n hops] of a stream; what is left at the end and is no whole hop is dropped."""
     size, waiting, length = n * HOP, [], 0
     for block in blocks:

@@ -56,8 +56,8 @@ export function numberField(label, value, change, options = {}) {
 
 /** A slider whose number is written beside it: `show(value)` → text. live(value): called while it is being moved. */
 export function sliderField(label, value, change, options = {}) {
-  const { min, max, step, disabled, show = String, live } = options;
-  const input = make("input", { type: "range", min, max, step, disabled });
+  const { min, max, step, disabled, show = String, live, title } = options;
+  const input = make("input", { type: "range", min, max, step, disabled, title });
   input.value = value;
   const output = make("output", { class: "figure" }, show(Number(input.value)));
   const tell = () => {

@@ -174,6 +174,13 @@ export class Inspector {
         "data-key": "split",
         onclick: () => workspace.edit((now) => plans.split(now, player.frameTime, workspace.fps)),
       }),
+      button(this.volume.isSilent(section) ? "Music here again" : "No music here", {
+        shape: "volume",
+        kind: "secondary",
+        "data-key": "no-music",
+        title: "The music goes down before this section and comes back after it; it stays as it is written",
+        onclick: () => (this.volume.silence(section, !this.volume.isSilent(section)), this.draw()),
+      }),
       index + 1 < workspace.plan.sections.length
         ? button("Merge with next", {
             shape: "merge",

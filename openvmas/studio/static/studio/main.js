@@ -23,6 +23,7 @@ import { applyTheme, nextTheme } from "./theme.js";
 import { Timeline } from "./timeline.js";
 import { clockText } from "./units.js";
 import { Wishes } from "./wishes.js";
+import { Volume } from "./volume.js";
 import { Workspace } from "./workspace.js";
 
 const workspace = new Workspace();
@@ -37,12 +38,12 @@ const library = new Library(
 );
 const listening = new Listening(workspace, player, byId("transport"));
 const tabs = makeTabs(byId("panel"), ["Plan", "Sound", "Takes"]);
-const settings = new Settings(workspace, tabs.Sound);
+const settings = new Settings(workspace, tabs.Sound, player);
 const scoring = new Scoring(workspace, player, settings, tabs.foot);
 const takes = new Takes(workspace, listening, scoring, tabs.Takes);
 const sounds = new Sounds(workspace, settings, scoring, takes);
 const styles = new Styles(workspace, player, scoring);
-new Inspector(workspace, player, takes, tabs.Plan, styles);
+const inspector = new Inspector(workspace, player, takes, tabs.Plan, styles);
 new Wishes(workspace, player, scoring, takes, tabs.wishes);
 
 const selected = (kind) => (workspace.selection?.kind === kind ? workspace.selection.index : -1);
@@ -110,21 +111,37 @@ const timeline = new Timeline(workspace, player, [
   tool("Delete the chosen hit (Del)", "bin", acts.remove),
 ]);
 const lanes = new Lanes(timeline, workspace, player);
+const volume = new Volume(timeline, workspace, player, settings);
+timeline.tools.append(volume.button);
+inspector.volume = volume;
+timeline.onlayout = () => (lanes.draw(), volume.draw());
 new List(workspace, player);
 const report = new Report(workspace, player, timeline);
 stage.connect(timeline, report, listening);
 listening.settings = settings;
 scoring.base = () => takes.base;
-workspace.on("levels", () => (listening.tryLevels(), player.level()));
-player.mixing = () => {
+workspace.on("levels", () => (listening.tryLevels(), player.level(), timeline.draw()));
+player.mixing = (take) => {
   const { analysis, project } = workspace;
   return {
     settings: workspace.session ? settings.levels : null,
     hasOriginal: Boolean(project?.video?.has_audio),
     original: analysis?.original_lufs ?? null,
-    ducking: analysis?.ducking ? { curve: analysis.ducking, rate: analysis.curves_rate } : null,
+    spans: analysis?.speech_spans ?? [],
+    powers: workspace.powers.get(take?.id) ?? null,
   };
 };
+
+function toggleLoop() {
+  if (!workspace.plan) return;
+  const { start, end } = workspace.plan.sections[section()];
+  player.loop = player.loop ? null : { start, end };
+  announce(player.loop ? `Section ${section() + 1} plays again and again.` : "Plays on.");
+  listening.draw();
+  timeline.draw();
+}
+listening.toggleLoop = toggleLoop;
+listening.toggleFull = () => stage.toggleFull();
 
 const keys = new Keys([
   { keys: [" ", "k"], text: "Play and pause", act: () => player.toggle() },
@@ -143,6 +160,9 @@ const keys = new Keys([
   { keys: ["]"], text: "The next section", act: acts.chooseSection(1) },
   { keys: [","], text: "The hit before", act: acts.chooseHit(-1) },
   { keys: ["."], text: "The next hit", act: acts.chooseHit(1) },
+  { keys: ["v"], text: "Change the music's volume over time", act: () => volume.toggle() },
+  { keys: ["o"], text: "Play this section again and again", act: () => toggleLoop() },
+  { keys: ["f"], text: "Full screen", act: () => stage.toggleFull() },
   { keys: ["x"], text: "Switch A and B", act: () => listening.switch() },
   { keys: ["r"], text: "Write this section's music again", act: acts.again },
   { keys: ["mod+Enter"], text: "Score", act: () => scoring.score() },

@@ -1,5 +1,6 @@
 // The lanes of the timeline that are drawn: ruler, filmstrip, what the picture does, beats, waveform. A view is
 // {context, width, left, scale}: pixels wide, and pixels scrolled at `scale` pixels per second.
+import { gainAt, toHeight } from "./envelope.js";
 import { clamp, clockText } from "./units.js";
 
 // The music comes first, because it is what is made here.
@@ -147,7 +148,7 @@ export function paintGrid(view, plan, colours) {
 }
 
 /** The video's own sound, and behind it where somebody speaks. */
-export function paintOriginal(view, analysis, duration, colours) {
+export function paintOriginal(view, analysis, duration, colours, depth = 0) {
   const { original_peaks: peaks, speech, curves_rate: rate } = analysis;
   if (!peaks) return paintNote(view, "voice", "This video has no sound of its own.", colours);
   const { context } = view;
@@ -167,6 +168,43 @@ export function paintOriginal(view, analysis, duration, colours) {
     const reach = Math.max((Math.min(peak / loudest, 1) * (height - 6)) / 2, 0.5);
     context.fillRect(x, top + height / 2 - reach, 1, 2 * reach);
   }
+  // How far the music goes down under speech.
+  if (!depth || !analysis.ducking) return;
+  const lowest = Math.min(1, -depth / 24) * (height - 6);
+  context.beginPath();
+  analysis.ducking.forEach((share, i) => context.lineTo(toX(view, i / rate), top + 3 + share * lowest));
+  context.strokeStyle = colours.duck;
+  context.lineWidth = 1.5;
+  context.stroke();
+}
+
+/** The music's volume over time; isOn: it can be changed. */
+export function paintEnvelope(view, points, duration, colours, isOn) {
+  if (!isOn && points.every((point) => point.gain === 1)) return;
+  const { context } = view;
+  const { top, height } = LANES.wave;
+  const y = (gain) => top + (1 - toHeight(gain)) * height;
+  const ends = [{ time: 0, gain: gainAt(points, 0) }, ...points, { time: duration, gain: gainAt(points, duration) }];
+  context.beginPath();
+  ends.forEach(({ time, gain }, index) => {
+    const before = ends[index - 1];
+    // Straight in amplitude is bent on this scale.
+    for (let part = 1; before && part < 12; part++) {
+      const t = before.time + ((time - before.time) * part) / 12;
+      context.lineTo(toX(view, t), y(before.gain + ((gain - before.gain) * part) / 12));
+    }
+    context.lineTo(toX(view, time), y(gain));
+  });
+  context.strokeStyle = colours.line;
+  context.lineWidth = isOn ? 2 : 1.5;
+  context.stroke();
+}
+
+/** The span that is played again and again. */
+export function paintLoop(view, { start, end }, colours) {
+  const { context } = view;
+  context.fillStyle = colours.line;
+  context.fillRect(toX(view, start), 0, (end - start) * view.scale, 4);
 }
 
 /** peaks: {per_second, min, max, highest} of the music as far as it is written; drawn as high as the lane allows. */

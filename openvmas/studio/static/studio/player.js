@@ -16,7 +16,9 @@ export class Player extends EventTarget {
     Object.assign(this, { video, element, music: new Music(), track: null, isPlaying: false });
     this.mixing = () => ({ settings: null }); // the levels that are set and what is known of the original; by the page
     this.music.mixing = () => this.#levels();
-    this.music.ducking = () => this.mixing().ducking;
+    this.music.ducking = () => this.mixing().spans;
+    this.muted = { music: false, original: false }; // for listening alone
+    this.loop = null; // {start, end} s
     this.frame = 1 / 25;
     this.duration = 0;
     this.silentClock = 0; // the position where there is no picture that this browser can play
@@ -147,8 +149,14 @@ export class Player extends EventTarget {
   }
 
   #levels() {
-    const { settings, original, hasOriginal } = this.mixing();
-    return settings && levels({ music: this.track?.lufs ?? null, original, hasOriginal, settings });
+    const { settings, ...known } = this.mixing(this.track?.take);
+    if (!settings) return null;
+    const found = levels({ music: this.track?.lufs ?? null, settings, ...known });
+    return {
+      ...found,
+      music: this.muted.music ? -Infinity : found.music,
+      original: this.muted.original ? null : found.original,
+    };
   }
 
   /** Let both be heard at the levels that are set; isSlow: where only the music's own loudness has moved. */
@@ -203,7 +211,8 @@ export class Player extends EventTarget {
 
   #tell() {
     const { dataset } = this.element;
-    if (this.isPlaying && this.track?.of === "music") this.level(true);
+    if (this.isPlaying && this.track?.of === "music" && this.track.take.state !== "done") this.level(true);
+    if (this.isPlaying && this.loop && (this.time >= this.loop.end - 0.05 || this.time < this.loop.start - 0.5)) this.seek(this.loop.start);
     if (this.isPlaying && this.music.state === "playing" && this.hasPicture) this.#follow();
     dataset.state = !this.isPlaying ? "stopped" : this.track ? this.music.state : "playing";
     dataset.source = this.track?.take.id ?? "original";

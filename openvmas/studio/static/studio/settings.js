@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId, make, notify, refill } from "./elements.js";
 import { choiceField, numberField, sliderField, tickField } from "./fields.js";
+import { Mixer } from "./mixer.js";
 import { PLATFORMS, platformOf } from "./platforms.js";
 import { signed } from "./units.js";
 
@@ -10,12 +11,6 @@ const times = (value) => (value === 0 ? "off" : value === 1 ? "1 (plain)" : `× 
 const SLIDERS = {
   guidance: { label: "Follow meaning", step: 0.25, show: times },
   event_guidance: { label: "Follow cuts and moves", step: 0.25, show: times },
-  music_gain: { label: "Music against original sound", step: 0.5, show: (value) => signed(value, "dB") },
-  duck: {
-    label: "Music under speech",
-    step: 0.5,
-    show: (value) => (value === 0 ? "not lowered" : signed(value, "dB")),
-  },
   loudness: { label: "Loudness", step: 0.5, show: (value) => signed(value, "LUFS") },
   true_peak: { label: "Highest true peak", step: 0.1, show: (value) => signed(value, "dBTP") },
   temperature: { label: "Daring", step: 0.05, show: (value) => value.toFixed(2) },
@@ -39,14 +34,16 @@ const SOUND = [
   "replace_audio",
   "sweeten",
   "sweeten_gain",
+  "original_gain",
+  "envelope",
 ];
 const NAMED = ["model", "music", "like"]; // a model, and recordings by their id
 
 export class Settings {
   #held = {};
 
-  constructor(workspace, element) {
-    Object.assign(this, { workspace, element });
+  constructor(workspace, element, player) {
+    Object.assign(this, { workspace, element, mixer: new Mixer(this, player) });
     workspace.on("project session", () => this.draw());
     this.draw();
   }
@@ -80,15 +77,18 @@ export class Settings {
     return this.#held[name] ?? this.chosen[name] ?? this.#options[name]?.default;
   }
 
-  /** Whether a finished take was mixed at the levels that are set now. */
-  isMixedSo(take) {
+  /** Whether a finished take was mixed at the levels that are set now, but for some of them. */
+  isMixedSo(take, except = []) {
+    if (this.mixer.hasMutes) return false;
     return Object.entries(this.levels).every(
-      ([name, value]) => (take.options[name] ?? this.#options[name].default) === value,
+      ([name, value]) =>
+        except.includes(name) ||
+        JSON.stringify(take.options[name] ?? this.#options[name].default) === JSON.stringify(value),
     );
   }
 
   /** A level while its slider is being moved: it is heard at once and kept when it is let go. */
-  #hold(name, value) {
+  hold(name, value) {
     this.#held = { [name]: value };
     this.workspace.tell("levels");
   }
@@ -99,7 +99,7 @@ export class Settings {
     const settings = { ...workspace.project.settings, ...changes };
     for (const [name, value] of Object.entries(settings)) {
       const usual = name === "model" ? workspace.session.default_model : this.#options[name]?.default;
-      if (value === null || value === usual) delete settings[name];
+      if (value === null || JSON.stringify(value) === JSON.stringify(usual)) delete settings[name];
     }
     workspace.project.settings = settings;
     this.draw();
@@ -127,7 +127,7 @@ export class Settings {
         max,
         help,
         disabled,
-        live: options[name].group === "mix" ? (value) => this.#hold(name, value) : null,
+        live: options[name].group === "mix" ? (value) => this.hold(name, value) : null,
         ...rest,
       });
     };
@@ -145,7 +145,7 @@ export class Settings {
               key: "replace_audio",
             })
           : null,
-        hasSound ? [slider("music_gain", isAlone), slider("duck", isAlone)] : null,
+        this.mixer.draw(options, hasSound),
       ),
       this.#delivery(slider),
       make(

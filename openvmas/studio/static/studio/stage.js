@@ -14,6 +14,12 @@ export class Stage {
     this.video.addEventListener("click", () => this.player.toggle());
   }
 
+  /** The picture on all of the screen, or back. */
+  toggleFull() {
+    if (document.fullscreenElement) return document.exitFullscreen();
+    return this.element.requestFullscreen?.().catch(() => notify("This browser does not allow full screen here."));
+  }
+
   connect(timeline, report, listening) {
     Object.assign(this, { timeline, report, listening });
     const { workspace, player } = this;

@@ -19,6 +19,8 @@ const COLOURS = [
   "hit",
   "anew",
   "ahead",
+  "duck",
+  "line",
 ];
 const NAMES = {
   film: "Film",
@@ -45,6 +47,7 @@ export class Timeline {
     this.spread = make("div", { class: "spread" }, this.canvas, this.sections, this.hits, this.playhead);
     const label = "Timeline; the same can be edited in the list below it";
     this.scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, this.spread);
+    this.tools = make("div", { class: "group wrap" }, tools);
     const names = make(
       "div",
       { class: "names", "aria-hidden": "true" },
@@ -52,7 +55,7 @@ export class Timeline {
     );
     fill(
       byId("timeline"),
-      make("div", { class: "tools", role: "toolbar", "aria-label": "Timeline tools" }, tools, this.#zoomTools()),
+      make("div", { class: "tools", role: "toolbar", "aria-label": "Timeline tools" }, this.tools, this.#zoomTools()),
       make("div", { class: "tracks" }, names, this.scroll),
       legend(),
     );
@@ -190,9 +193,14 @@ export class Timeline {
         "Shots, beats of the picture and energy appear here once it has been watched.",
         colours,
       );
-    if (analysis) paint.paintOriginal(view, analysis, duration, colours);
+    if (analysis) {
+      const mix = this.volume?.settings.levels ?? {};
+      paint.paintOriginal(view, analysis, duration, colours, mix.replace_audio ? 0 : (mix.duck ?? 0));
+    }
     if (workspace.plan) paint.paintGrid(view, workspace.plan, colours);
     this.#paintTake(view);
+    const { loop } = this.player;
+    if (loop) paint.paintLoop(view, loop, colours);
   }
 
   #paintTake(view) {
@@ -207,6 +215,7 @@ export class Timeline {
     view.context.globalAlpha = isHeard ? 1 : 0.45;
     if (take.state !== "done") paint.paintSpan(view, Math.min(take.n_blocks, duration), duration, colours.ahead);
     paint.paintWave(view, this.peaks, duration, colours);
+    if (this.volume) paint.paintEnvelope(view, this.volume.points, duration, colours, this.volume.isOn);
     const report = workspace.reports.get(take.id)?.report;
     if (report) paint.paintFit(view, report, colours);
     view.context.globalAlpha = 1;
@@ -226,7 +235,7 @@ export class Timeline {
   #scrub() {
     const seek = (event) => this.player.seek(this.timeAt(event));
     this.spread.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || event.target.closest(".section, .border, .hit")) return;
+      if (event.button !== 0 || event.target.closest(".section, .border, .hit, .point, .fade, .volume.on")) return;
       this.isHeld = true;
       // A finger that moves scrolls; only a mouse or pen scrubs.
       if (event.pointerType !== "touch") this.spread.setPointerCapture(event.pointerId);

@@ -27,6 +27,7 @@ export class Workspace extends EventTarget {
   selection = null; // {kind: "section" | "hit", index}
   jobs = new Map();
   reports = new Map(); // take id → Take with its report
+  powers = new Map(); // id of a finished take → power of its music and of the original over time (mixing.js)
   isCut = false; // the line on which jobs tell how far they are is broken
   left = null; // a promise of the last project's end, where it was of no use
   saved = "saved"; // "saving", "unsaved"
@@ -109,6 +110,7 @@ export class Workspace extends EventTarget {
     this.#followed.clear();
     this.jobs.clear();
     this.reports.clear();
+    this.powers.clear();
     Object.assign(this, { address: null, project: null, plan: null, analysis: null, watched: null, selection: null });
     this.tell("project", "plan", "analysis", "selection");
   }
@@ -200,6 +202,7 @@ export class Workspace extends EventTarget {
     if (known?.report) return known;
     const take = await api.get(`/takes/${id}`);
     this.reports.set(id, take);
+    if (take.report) this.powers.set(id, await api.get(`/takes/${id}/levels.json`).catch(() => null));
     return take;
   }
 
