@@ -9,7 +9,7 @@ from playwright.sync_api import Browser
 
 from tests.studio import browser as look
 from tests.studio.kit import RunningStudio
-from tests.studio.test_sounds import beats
+from tests.studio.recordings import beats
 
 pytestmark = pytest.mark.browser
 

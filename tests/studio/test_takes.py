@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from openvmas.studio.storage.take_sound import HEADER
 from tests.studio.kit import RunningStudio, submit, wait_job
+from tests.studio.recordings import beats, put
 
 
 @pytest.fixture()
@@ -90,6 +92,20 @@ def test_locked_sections_keep_their_music(client: httpx.Client, fresh: str) -> N
     cut_into(client, fresh, 5.0, locked=(0,))
     refused = client.post(f"/projects/{fresh}/jobs", json={"kind": "score"})
     assert refused.status_code == 409 and "all sections are locked" in refused.json()["error"]
+
+
+def test_locked_sections_keep_their_music_with_another_voice(client: httpx.Client, fresh: str, tmp_path: Path) -> None:
+    """A recording takes the place of what was written, but in the locked section; what is written then keeps that."""
+    cut_into(client, fresh, 2.0, 5.0)
+    (first,) = made(client, fresh)
+    cut_into(client, fresh, 2.0, 5.0, locked=(1,))
+    song = put(client, fresh, beats(tmp_path / "song.wav"), "song.wav").json()
+    (second,) = made(client, fresh, options={"music": song["id"]})
+    assert second["model"] == "recording" and second["parent"] == first["id"]
+    assert np.array_equal(*(sound(client, take, 2.0, 5.0) for take in (first, second)))
+    assert not np.array_equal(*(sound(client, take, 0.0, 1.9) for take in (first, second)))
+    (third,) = made(client, fresh)
+    assert third["model"] == "mini" and np.array_equal(*(sound(client, take, 2.0, 5.0) for take in (second, third)))
 
 
 def test_a_plan_says_which_sections_planning_again_would_drop(client: httpx.Client, fresh: str) -> None:

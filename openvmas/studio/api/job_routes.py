@@ -88,8 +88,11 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
     model = MODEL if options.get("music") else options.get("model", OutputOptions().model)
-    base = take_to_keep(studio, row, sent, plan, model)
-    part = None if base is None else part_of(open_spans(plan))
+    spans = open_spans(plan)
+    base = take_to_keep(studio, row, sent, plan)
+    part = None if base is None else part_of(spans)
+    if base is not None and part is not None and not can_change_parts(studio, base, model):
+        part["kept"] = locked_spans(plan)
     return [
         {
             "parent": base["id"] if base else None, "first_seed": plan.seed,
@@ -102,7 +105,7 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
 
 
 def open_spans(plan: ScorePlan) -> list[tuple[float, float]]:
-    """The spans between locked sections, (start, end) in s. Raises ConflictError where there is none."""
+    """The spans between locked sections, (start, end) in s. Raises ConflictError where all are locked."""
     spans: list[tuple[float, float]] = []
     for section in plan.sections:
         if section.is_locked:
@@ -122,11 +125,9 @@ def part_of(spans: list[tuple[float, float]]) -> dict[str, Any]:
     return {"start": spans[0][0], "end": spans[-1][1], "spans": spans}
 
 
-def take_to_keep(
-    studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan: ScorePlan, model: str
-) -> dict[str, Any] | None:
+def take_to_keep(studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan: ScorePlan) -> dict[str, Any] | None:
     """The take whose music stays in the locked sections: the one that is named, else the newest; None where nothing is
-    locked, or where there is no finished take of this model that can be changed in parts."""
+    locked, or where there is no finished take."""
     if not any(section.is_locked for section in plan.sections):
         return None
     if sent.take is not None:
@@ -134,12 +135,19 @@ def take_to_keep(
     else:
         sql = "SELECT * FROM takes WHERE project = ? AND state = 'done' ORDER BY number DESC"
         found = studio.database.rows(sql, (row["id"],))
-    can_stay = [
-        take for take in found
-        if take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
-        and abs(take["duration"] - float(plan.duration)) < 1e-6
-    ]  # fmt: skip
+    can_stay = [take for take in found if abs(take["duration"] - float(plan.duration)) < 1e-6]
     return can_stay[0] if can_stay else None
+
+
+def can_change_parts(studio: Studio, take: dict[str, Any], model: str) -> bool:
+    """Whether a model can write parts of a take anew; else the kept parts are laid over a piece that is all new."""
+    return take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
+
+
+def locked_spans(plan: ScorePlan) -> list[tuple[float, float]]:
+    """The spans of locked sections, (start, end) in s."""
+    end = float(plan.duration)
+    return [(float(one.start), min(float(one.end), end)) for one in plan.sections if one.is_locked]
 
 
 def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:

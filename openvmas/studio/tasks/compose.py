@@ -25,6 +25,7 @@ from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
 from openvmas.studio.storage.take_sound import SoundWriter, n_written, read_wave
+from openvmas.studio.tasks.keeping import keep_locked
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis
 
@@ -70,8 +71,11 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
         note("condition")
         piece, spans = begin(scorer.composer, part, condition, plan, tell)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)
-        begun = INPAINTING_SHARE if part.earlier else 0.0
-        blocks = lay_in(scorer.composer, piece, part, condition, spans, changed) if part.earlier else None
+        begun = INPAINTING_SHARE if spans else 0.0
+        kept = json.loads(part.row["part"] or "null") or {}
+        blocks = lay_in(scorer.composer, piece, part, condition, spans, changed) if spans else None
+        if kept.get("kept") and part.earlier is not None:
+            piece = keep_locked(piece, part.earlier, kept["kept"], part.folder.path / "new.f32")
         write(fit_length(blocks or piece, plan.duration), part.folder, n_samples, on_block, begun)
         if piece.codes is not None:
             np.save(part.folder.codes, piece.codes)
@@ -89,10 +93,10 @@ def begin(
     [start, end) of each such part."""
     chosen = {name: value for name, value in json.loads(part.row["options"]).items() if name in GENERATE}
     options = GenerateOptions(**{**chosen, "seed": part.row["seed"]})
-    if part.earlier is None:
+    written = json.loads(part.row["part"] or "null") or {}
+    if part.earlier is None or written.get("kept"):
         return composer.compose(condition, plan, options), []
     codes = np.load(part.earlier.codes) if part.earlier.codes.exists() else None
-    written = json.loads(part.row["part"])
     times = written.get("spans") or [(written["start"], written["end"])]
     spans = [
         (round(first * float(condition.rate)), min(round(last * float(condition.rate)), condition.n_steps))

@@ -119,7 +119,7 @@ new List(workspace, player);
 const report = new Report(workspace, player, timeline);
 stage.connect(timeline, report, listening);
 listening.settings = settings;
-scoring.base = () => takes.base;
+scoring.base = () => takes.kept;
 workspace.on("levels", () => (listening.tryLevels(), player.level(), timeline.draw()));
 player.mixing = (take) => {
   const { analysis, project } = workspace;

@@ -100,14 +100,10 @@ export class Scoring {
     const body = { kind: "score", options, variations: this.variations };
     if (plan?.sections.some((section) => section.locked)) {
       const base = this.base();
-      const isKept = base && base.model === this.settings.model;
-      if (isKept) body.take = base.id;
-      const news = isKept
-        ? `Locked sections keep the music of ${base.name}.`
-        : base
-          ? `Locked sections are written anew: ${base.name} was written by ${base.model}.`
-          : null;
-      if (news) notify(news);
+      if (base) {
+        body.take = base.id;
+        notify(`Locked sections keep the music of ${base.name}.`);
+      }
     }
     return this.start(body);
   }

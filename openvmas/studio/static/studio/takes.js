@@ -211,6 +211,12 @@ export class Takes {
     return heard ? (canRedo(heard) ? heard : null) : (this.workspace.takes.filter(canRedo).at(-1) ?? null);
   }
 
+  /** The take whose music locked sections keep: the one that is heard, else the newest that is finished. */
+  get kept() {
+    const { heard } = this.listening;
+    return heard?.state === "done" ? heard : (this.workspace.takes.findLast((take) => take.state === "done") ?? null);
+  }
+
   /** Write a section again in the take that is heard; options: beside those of that take. */
   redo(index, options = {}) {
     const { base, workspace, listening } = this;
