@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +58,26 @@ def files_of_a_take(client: httpx.Client, take: dict) -> None:
     np.testing.assert_allclose(waves[0], waves[1] * 10 ** (mix["music_gain_db"] / 20), rtol=1e-4, atol=1e-6)
     otio = client.get(f"/takes/{take['id']}/markers.otio").json()
     assert [track["name"] for track in otio["tracks"]["children"]] == ["Picture", "Original", "Music"]
+
+
+def test_one_package_holds_all_for_an_editor(client: httpx.Client, fresh: str) -> None:
+    (take,) = made(client, fresh, options={"envelope": ["0=off", "2=0"], "sweeten": True})
+    sent = client.get(f"/takes/{take['id']}/editors.zip")
+    assert 'filename="clip.take1.zip"' in sent.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(sent.content)) as package:
+        names = set(package.namelist())
+        timelines = {"timeline.otio", "timeline.fcpxml", "timeline.premiere.xml", "markers.resolve.edl", "markers.csv"}
+        sounds = {"clip.music.wav", "clip.music-dry.wav", "clip.accents.wav"}
+        assert names == {"clip.mp4", "README.txt"} | timelines | sounds
+        music = package.read("clip.music.wav")
+        assert music == client.get(f"/takes/{take['id']}/music-ducked.wav").content
+        assert music != package.read("clip.music-dry.wav")
+        timeline = json.loads(package.read("timeline.otio"))
+    for track in timeline["tracks"]["children"]:
+        assert track["children"][0]["media_references"]["DEFAULT_MEDIA"]["target_url"] in names
+    changed = client.patch(f"/takes/{take['id']}", json={"favourite": True, "note": "for the client"}).json()
+    assert (changed["favourite"], changed["note"], changed["name"]) == (True, "for the client", "Take 1")
+    assert changed["n_bytes"] == len(client.get(f"/takes/{take['id']}/video").content)
 
 
 def sound(client: httpx.Client, take: dict, start: float, end: float) -> np.ndarray:

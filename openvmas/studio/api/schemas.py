@@ -179,7 +179,9 @@ class ProjectChange(RequestBody):
 
 
 class TakeChange(RequestBody):
-    name: Name
+    name: Name | None = None
+    favourite: bool | None = None
+    note: str | None = Field(None, max_length=500)
 
 
 class NewUpload(RequestBody):
@@ -273,6 +275,11 @@ class Take(BaseModel):
     has_stems: list[str]
     can_redo: bool
     filename: str
+    n_bytes: int | None = Field(description="Size of the finished video.")
+    tempo: float = Field(description="Of its plan, BPM.")
+    text: str | None = Field(description="The words for the whole that it was written for.")
+    favourite: bool
+    note: str
 
 
 class TakeWithReport(Take):
