@@ -29,13 +29,17 @@ export function credits(take) {
   ];
 }
 
-function copyButton(take, line) {
-  const copy = async () => {
-    await navigator.clipboard?.writeText(line).catch(() => null);
-    announce("The line is copied.");
-  };
-  return button("Copy for the description", { kind: "secondary", "data-key": `credit-${take.id}`, onclick: copy });
+export async function copyText(line) {
+  await navigator.clipboard?.writeText(line).catch(() => null);
+  announce("The line is copied.");
 }
+
+const copyButton = (take, line) =>
+  button("Copy for the description", {
+    kind: "secondary",
+    "data-key": `credit-${take.id}`,
+    onclick: () => copyText(line),
+  });
 
 /** Of a take that plays a recording: its maker and licence, as far as the file says. */
 function recordingCredits(take) {

@@ -1,6 +1,7 @@
 // The page: makes its parts, connects them, and follows the address (#project=ID).
 import * as api from "./api.js";
 import { Arrival } from "./arrival.js";
+import { Delivery } from "./delivery.js";
 import { ask, closeButton, confirm } from "./dialogs.js";
 import { announce, button, byId, fill, make, notify } from "./elements.js";
 import { Inspector } from "./inspector.js";
@@ -39,11 +40,15 @@ const library = new Library(
 const listening = new Listening(workspace, player, byId("transport"));
 const tabs = makeTabs(byId("panel"), ["Plan", "Sound", "Takes"]);
 const settings = new Settings(workspace, tabs.Sound, player);
+listening.settings = settings;
 const scoring = new Scoring(workspace, player, settings, tabs.foot);
 const takes = new Takes(workspace, listening, scoring, tabs.Takes);
 const sounds = new Sounds(workspace, settings, scoring, takes);
 const styles = new Styles(workspace, player, scoring);
 const inspector = new Inspector(workspace, player, takes, tabs.Plan, styles);
+const delivery = new Delivery(workspace, listening, scoring, settings, tabs.done);
+takes.delivery = delivery;
+takes.settings = settings;
 new Wishes(workspace, player, scoring, takes, tabs.wishes);
 
 const selected = (kind) => (workspace.selection?.kind === kind ? workspace.selection.index : -1);
@@ -118,7 +123,6 @@ timeline.onlayout = () => (lanes.draw(), volume.draw());
 new List(workspace, player);
 const report = new Report(workspace, player, timeline);
 stage.connect(timeline, report, listening);
-listening.settings = settings;
 scoring.base = () => takes.kept;
 workspace.on("levels", () => (listening.tryLevels(), player.level(), timeline.draw()));
 player.mixing = (take) => {

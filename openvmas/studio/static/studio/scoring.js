@@ -19,7 +19,7 @@ export class Scoring {
 
   constructor(workspace, player, settings, element) {
     Object.assign(this, { workspace, player, settings, element });
-    workspace.on("project plan jobs", () => this.draw());
+    workspace.on("project plan jobs states", () => this.draw());
     this.draw();
   }
 
@@ -39,7 +39,8 @@ export class Scoring {
       this.element,
       number,
       button("Score", {
-        kind: "primary",
+        // Where a take is finished, the next step is to take it away.
+        kind: workspace.takes.at(-1)?.state === "done" ? "secondary strong" : "primary",
         "data-key": "score",
         disabled: !workspace.plan,
         title: "Write the music and hear it while it is written",

@@ -52,6 +52,9 @@ export class Settings {
     return Object.fromEntries((this.workspace.session?.options ?? []).map((option) => [option.name, option]));
   }
 
+  /** Names of all options that can be set here. */
+  names = SOUND;
+
   /** What the user has set, as a job takes it. */
   get chosen() {
     const known = this.#options;
@@ -91,6 +94,11 @@ export class Settings {
   hold(name, value) {
     this.#held = { [name]: value };
     this.workspace.tell("levels");
+  }
+
+  /** Loudness, peak and ducking as a place wants them. */
+  usePreset({ loudness, true_peak, duck }) {
+    return this.set({ loudness, true_peak, duck });
   }
 
   async set(changes) {
