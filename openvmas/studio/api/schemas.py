@@ -332,6 +332,20 @@ class Style(BaseModel):
     is_ready: bool
 
 
+class Example(BaseModel):
+    name: str
+    title: str
+    about: str
+
+
+class Examples(BaseModel):
+    examples: list[Example]
+
+
+class UseExample(RequestBody):
+    name: Literal["city", "landscape"]
+
+
 class Styles(BaseModel):
     start: Seconds = Field(description="Where in the video their music lies.")
     model: str
@@ -448,3 +462,4 @@ class Peaks(BaseModel):
     per_second: int
     min: list[float]
     max: list[float]
+    shade: list[float] = Field([], description="How bright the music is there, 0 to 1.")

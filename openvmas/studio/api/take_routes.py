@@ -42,7 +42,7 @@ from openvmas.studio.storage.markers import FORMATS, gather
 from openvmas.studio.storage.package import Mixed, write_package
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
 from openvmas.studio.storage.remarks import TakeRemarks
-from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, read_loudness, thin_peaks
+from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, read_loudness, thin_peaks, thin_shades
 
 POLL_S = 0.05  # between looks at music that is being written
 POLL_FILE_S = 0.01  # and at the length of its file alone
@@ -127,7 +127,12 @@ def read_peaks(
     path = files.mixed_peaks if of == "mix" else files.peaks
     data = path.read_bytes() if row["state"] != "waiting" and path.exists() else b""
     low, high = thin_peaks(np.frombuffer(data[: len(data) // 8 * 8], "<f4").reshape(-1, 2), per_second)
-    return schemas.Peaks(per_second=per_second, min=low, max=high)
+    try:
+        shades = files.shades.read_bytes() if of == "music" else b""
+    except OSError:
+        shades = b""
+    shade = thin_shades(np.frombuffer(shades[: len(shades) // 4 * 4], "<f4"), per_second)
+    return schemas.Peaks(per_second=per_second, min=low, max=high, shade=shade)
 
 
 def loudness_so_far(studio: Studio, owner: str, take: str) -> dict[str, str]:

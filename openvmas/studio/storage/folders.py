@@ -80,6 +80,7 @@ class TakeFolder:
         self.path = path
         self.wave = path / "music.f32"  # as composed: interleaved stereo float32 at 48 kHz, growing, without a header
         self.peaks = path / "peaks.f32"  # lowest and highest sample of each 10 ms, float32 pairs, growing
+        self.shades = path / "shades.f32"  # how bright the music is in each 10 ms, 0 to 1, float32, growing
         self.loudness = path / "loudness.f32"  # LUFS of the music so far, growing
         self.accents = path / "accents.wav"  # what sweetening adds to it, alone, as `media.audio.write_wav` writes
         self.codes = path / "codes.npy"

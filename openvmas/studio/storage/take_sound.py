@@ -18,6 +18,7 @@ from openvmas.media.audio import WAV_HEADER, wav_header
 from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import Duck, LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
+from openvmas.studio.storage.folders import TakeFolder
 
 CHANNELS = 2
 FRAME = 4 * CHANNELS  # bytes of one sample of all channels
@@ -115,14 +116,15 @@ def ducked_wav(
 
 
 class SoundWriter:
-    """Appends blocks of music, their peaks and the loudness so far; all can be read as soon as `write` returns.
+    """Appends blocks of music with peaks, shades and the loudness so far; all can be read as soon as `write` returns.
 
-    loudness: one float32 per block, the integrated loudness, LUFS, of the music up to its end.
+    Loudness is one float32 per block, the integrated loudness, LUFS, of the music up to its end.
     """
 
-    def __init__(self, wave: Path, peaks: Path, loudness: Path) -> None:
-        wave.parent.mkdir(parents=True, exist_ok=True)
-        self._wave, self._peaks, self._loudness = wave.open("wb"), peaks.open("wb"), loudness.open("wb")
+    def __init__(self, files: TakeFolder) -> None:
+        files.path.mkdir(parents=True, exist_ok=True)
+        self._wave, self._peaks = files.wave.open("wb"), files.peaks.open("wb")
+        self._loudness, self._shades = files.loudness.open("wb"), files.shades.open("wb")
         self._meter = LoudnessMeter(SAMPLE_RATE_OUT, CHANNELS)
         self._rest = np.zeros(0, np.float32)
         self.n_samples = 0
@@ -140,6 +142,8 @@ class SoundWriter:
         n = len(self._rest) // PEAK_SPAN
         self._peaks.write(peaks_of(self._rest[: n * PEAK_SPAN]).tobytes())
         self._peaks.flush()
+        self._shades.write(shades_of(self._rest[: n * PEAK_SPAN]).tobytes())
+        self._shades.flush()
         self._rest = self._rest[n * PEAK_SPAN :]
 
     def close(self) -> None:
@@ -148,6 +152,30 @@ class SoundWriter:
         self._wave.close()
         self._peaks.close()
         self._loudness.close()
+        self._shades.close()
+
+
+def shades_of(mono: np.ndarray) -> np.ndarray:
+    """How bright every PEAK_SPAN samples sound, 0 (60 Hz) to 1 (8 kHz) on a scale of octaves: [n] float32.
+
+    The frequency is that of a sine with the power of the sound and that of its slope.
+    """
+    spans = mono[: len(mono) // PEAK_SPAN * PEAK_SPAN].reshape(-1, PEAK_SPAN)
+    power = np.square(spans).sum(axis=1) + 1e-9
+    slope = np.square(np.diff(spans, axis=1)).sum(axis=1) + 1e-12
+    frequency = np.sqrt(slope / power) * SAMPLE_RATE_OUT / (2 * np.pi)
+    return np.clip(np.log2(frequency / 60) / np.log2(8000 / 60), 0, 1).astype("<f4")
+
+
+def thin_shades(shades: np.ndarray, per_second: int) -> list[float]:
+    """Shades at PEAKS_RATE → their means at another rate, as far as whole spans go."""
+    n = len(shades) * per_second // PEAKS_RATE
+    if n == 0:
+        return []
+    starts = np.arange(n) * PEAKS_RATE // per_second
+    used = shades[: -(-n * PEAKS_RATE // per_second)]
+    counts = np.diff(np.append(starts, len(used)))
+    return [round(float(value), 2) for value in np.add.reduceat(used, starts) / counts]
 
 
 def peaks_of(mono: np.ndarray) -> np.ndarray:

@@ -1,5 +1,8 @@
-"""Timelines of a take for video editors, with picture, original, music and stems on tracks: Final Cut Pro XML in its two
-kinds, FCPXML (Final Cut Pro, DaVinci Resolve) and xmeml (Premiere Pro). OpenTimelineIO is written by `markers`."""
+"""Timelines of a take for video editors, with picture, original, music and stems on tracks.
+
+Final Cut Pro XML in its two kinds: FCPXML (Final Cut Pro, DaVinci Resolve) and xmeml (Premiere Pro). OpenTimelineIO is
+written by `markers`.
+"""
 
 from __future__ import annotations
 
@@ -51,8 +54,8 @@ def write_fcpxml(markers: Markers) -> str:
     )
     spine = ET.SubElement(sequence, "spine")
     clip = ET.SubElement(
-        spine, "asset-clip", ref="r2", name=markers.clip, offset="0s", start="0s", duration=seconds(length), format="r1",
-        srcEnable="video",
+        spine, "asset-clip", ref="r2", name=markers.clip, offset="0s", start="0s", duration=seconds(length),
+        format="r1", srcEnable="video",
     )  # fmt: skip
     for lane, track in enumerate(markers.sounds, start=1):
         ET.SubElement(

@@ -163,7 +163,7 @@ def write(
     blocks: Iterable[np.ndarray], folder: TakeFolder, n_samples: int, tell: Callable[[float], None], begun: float
 ) -> None:
     """Append the blocks to the take's files; `tell` is called with the share that is done, from `begun` on."""
-    writer = SoundWriter(folder.wave, folder.peaks, folder.loudness)
+    writer = SoundWriter(folder)
     try:
         for block in blocks:
             writer.write(block)
@@ -174,7 +174,7 @@ def write(
 
 def keep(earlier: TakeFolder, folder: TakeFolder) -> None:
     """Link the same music into another take, without copying it."""
-    for name in ("wave", "peaks", "loudness", "codes", "midi", "stems"):
+    for name in ("wave", "peaks", "shades", "loudness", "codes", "midi", "stems"):
         source, target = getattr(earlier, name), getattr(folder, name)
         if source.exists():
             target.unlink(missing_ok=True)

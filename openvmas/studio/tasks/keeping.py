@@ -19,8 +19,8 @@ JOIN = SAMPLE_RATE_OUT // 20  # samples over which one goes over into the other
 def keep_locked(piece: Piece, earlier: TakeFolder, kept: Sequence[tuple[float, float]], scratch: Path) -> Piece:
     """The piece at the loudness of the earlier take, whose own samples stand in the kept spans, s.
 
-    Voices write at levels of their own, so the new music is written to `scratch` before its loudness is known and any of
-    it is heard. It has no codes any more.
+    Voices write at levels of their own, so the new music is written to `scratch` before its loudness is known and
+    any of it is heard. It has no codes any more.
     """
 
     def blocks() -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ import { HEAD } from "./paint.js";
 import * as plans from "./plan.js";
 import { clamp, clockText, spokenTime } from "./units.js";
 
+const LIT = 0.35; // s that an accent stays lit
 const SNAP = 7; // px from a cut within which a border or hit is drawn to it; Alt switches that off
 
 /** Keep exactly `n` elements in a lane; the rest of a lane's drawing only changes them, so focus and drags survive. */
@@ -23,6 +24,21 @@ export class Lanes {
   constructor(timeline, workspace, player) {
     Object.assign(this, { timeline, workspace, player });
     workspace.on("selection", () => this.draw());
+    player.addEventListener("time", () => this.#light());
+    player.addEventListener("change", () => this.#light());
+  }
+
+  /** Accents light up as they are met. */
+  #light() {
+    const { player } = this;
+    const hits = this.workspace.plan?.hits ?? [];
+    const time = player.isPlaying ? player.time : -1;
+    const lit = time < 0 ? -1 : hits.findLastIndex((hit) => hit.time <= time && hit.time > time - LIT);
+    if (lit === this.lit) return;
+    const elements = this.timeline.hits.children;
+    elements[this.lit]?.classList.remove("lit");
+    elements[lit]?.classList.add("lit");
+    this.lit = lit;
   }
 
   draw() {

@@ -23,8 +23,8 @@ const COLOURS = [
   "line",
 ];
 const NAMES = {
-  film: "Film",
   wave: "Music",
+  film: "Film",
   voice: "Original",
   sections: "Sections",
   hits: "Hits",
@@ -160,6 +160,13 @@ export class Timeline {
     document.body.append(probe);
     const resolve = (name) => ((probe.style.color = `var(--paint-${name})`), getComputedStyle(probe).color);
     this.colours = Object.fromEntries(COLOURS.map((name) => [name, resolve(name)]));
+    // From deep to bright, as a spectrum goes.
+    const mixed = (i) => {
+      const [from, to, share] = i < 8 ? ["low", "middle", i / 8] : ["middle", "high", (i - 8) / 8];
+      probe.style.color = `color-mix(in oklch, var(--paint-${to}) ${share * 100}%, var(--paint-${from}))`;
+      return getComputedStyle(probe).color;
+    };
+    this.colours.shades = Array.from({ length: 17 }, (_, i) => mixed(i));
     probe.remove();
     this.draw();
   }
