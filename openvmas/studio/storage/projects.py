@@ -54,7 +54,8 @@ def duplicate(database: Database, owner: str, row: dict[str, Any]) -> str:
     shutil.copytree(source.path, target.path, ignore=ignored, dirs_exist_ok=True, copy_function=link_or_copy)
     with database.write() as connection:
         columns = ", ".join(("filename", "size", "suffix", "video", "settings", "state"))
-        sql = f"UPDATE projects SET ({columns}, plan_version) = (SELECT {columns}, 1 FROM projects WHERE id = ?) WHERE id = ?"
+        same = f"SELECT {columns}, 1 FROM projects WHERE id = ?"
+        sql = f"UPDATE projects SET ({columns}, plan_version) = ({same}) WHERE id = ?"
         connection.execute(sql, (row["id"], copy))
         sql = (
             "INSERT INTO plans SELECT ?, 1, ?, 'planned', yaml FROM plans JOIN projects ON projects.id = project "

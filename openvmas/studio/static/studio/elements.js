@@ -1,4 +1,5 @@
 // Elements of the page made in one expression, and what is said to everybody at once.
+import { say } from "./words.js";
 
 /** An element. Attributes: on… are listeners; true is an empty attribute; false and null are left out. */
 export function make(tag, attributes = {}, ...children) {
@@ -7,16 +8,19 @@ export function make(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "value") element.given = element.value = value;
     else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value != null) element.setAttribute(name, value);
+    else if (value !== false && value != null) element.setAttribute(name, SAID.has(name) ? say(value) : value);
   }
-  element.append(...children.flat(2).filter((child) => child != null && child !== false));
+  element.append(...children.flat(2).filter((child) => child != null && child !== false).map(said));
   return element;
 }
+
+const SAID = new Set(["title", "placeholder", "aria-label"]); // attributes that are texts
+const said = (child) => (typeof child === "string" ? say(child) : child);
 
 export const byId = (id) => document.getElementById(id);
 
 export function fill(parent, ...children) {
-  parent.replaceChildren(...children.flat(2).filter((child) => child != null && child !== false));
+  parent.replaceChildren(...children.flat(2).filter((child) => child != null && child !== false).map(said));
 }
 
 let held = null; // what the pointer is pressed on

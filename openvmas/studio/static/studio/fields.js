@@ -31,7 +31,13 @@ export function textField(label, value, change, options = {}) {
     list,
   });
   input.addEventListener("change", () => change(input.value.trim() || null));
-  return labelled(label, input, options);
+  const field = labelled(label, input, options);
+  if (options.suggestions) {
+    const list = make("datalist", { id: `${input.id}-list` }, options.suggestions.map((value) => make("option", { value })));
+    input.setAttribute("list", list.id);
+    field.append(list);
+  }
+  return field;
 }
 
 /** A number that may be left empty (null). */

@@ -17,7 +17,7 @@ export class Hints {
 
   #look() {
     const { plan, takes } = this.workspace;
-    const isDue = plan && !takes.length && localStorage.getItem(READ) === null && this.index < HINTS.length;
+    const isDue = innerHeight > 760 && plan && !takes.length && localStorage.getItem(READ) === null && this.index < HINTS.length;
     if (!isDue) return this.#close();
     if (!this.element) this.#show();
   }

@@ -1,7 +1,7 @@
 // The tab "Plan": words for the whole, the section or hit that is chosen, and how the plan fits the picture.
 import { confirm } from "./dialogs.js";
 import { announce, button, make, refill } from "./elements.js";
-import { choiceField, numberField, sliderField, textField } from "./fields.js";
+import { numberField, sliderField, textField } from "./fields.js";
 import * as plans from "./plan.js";
 import { clockText } from "./units.js";
 
@@ -32,10 +32,7 @@ export class Inspector {
 
   #whole(plan) {
     const { workspace } = this;
-    const moods = [
-      ["", "as the words and the picture say"],
-      ...(workspace.session?.moods ?? plans.MOODS).map((word) => [word, word]),
-    ];
+    const moods = workspace.session?.moods ?? plans.MOODS;
     const isAutomatic = !this.wish.tempo;
     return make(
       "fieldset",
@@ -46,8 +43,11 @@ export class Inspector {
         placeholder: "calm piano, hopeful",
         help: heardWords(plan),
       }),
-      choiceField("Mood", plan.mood ?? "", moods, (mood) => workspace.edit((now) => ({ ...now, mood: mood || null })), {
+      textField("Mood", plan.mood, (mood) => workspace.edit((now) => ({ ...now, mood })), {
         key: "whole-mood",
+        placeholder: "as the words and the picture say",
+        suggestions: moods,
+        help: "One word; type a letter or two to see what is known, such as hopeful, eerie or triumphant.",
       }),
       make(
         "div",
@@ -65,8 +65,8 @@ export class Inspector {
         "p",
         { class: "help" },
         isAutomatic
-          ? "Plans anew with the tempo that fits the picture best; locked sections and your own hits stay."
-          : `Plans anew at ${this.wish.tempo} BPM; locked sections and your own hits stay.`,
+          ? "Plans anew with the tempo that fits the picture best; locked sections and your own accents stay."
+          : `Plans anew at ${this.wish.tempo} BPM; locked sections and your own accents stay.`,
       ),
     );
   }
@@ -202,14 +202,14 @@ export class Inspector {
       make(
         "legend",
         {},
-        `Hit ${index + 1} of ${plan.hits.length} `,
+        `Accent ${index + 1} of ${plan.hits.length} `,
         make("span", { class: "quiet" }, clockText(hit.time)),
       ),
       make(
         "p",
         { class: "help" },
         isOwn
-          ? "Yours: answered exactly at its frame."
+          ? "Yours: the music answers it exactly at its frame."
           : "From the picture: may move to a beat within 0.04 s. Move it and it becomes yours.",
       ),
       sliderField(
@@ -218,7 +218,7 @@ export class Inspector {
         (value) => workspace.edit((now) => plans.setHit(now, index, { strength: value / 100 }), `strength ${index}`),
         { key: "hit-strength", min: 1, max: 100, step: 1, show: (value) => `${value} %` },
       ),
-      button("Delete this hit", {
+      button("Delete this accent", {
         shape: "bin",
         kind: "secondary",
         "data-key": "hit-delete",
@@ -236,7 +236,7 @@ export class Inspector {
       "dl",
       { class: "facts" },
       make("div", {}, make("dt", {}, "Tempo"), make("dd", {}, `${plan.tempo.toFixed(1)} BPM`)),
-      make("div", {}, make("dt", {}, "Hits"), make("dd", {}, `${plan.hits.length}, ${own} yours`)),
+      make("div", {}, make("dt", {}, "Accents"), make("dd", {}, `${plan.hits.length}, ${own} yours`)),
       make(
         "div",
         {},

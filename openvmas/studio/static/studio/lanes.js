@@ -150,7 +150,7 @@ export class Lanes {
       element.classList.toggle("selected", index === chosen);
       // One stop for the tab key; up and down go from hit to hit.
       element.tabIndex = index === Math.max(chosen, 0) ? 0 : -1;
-      const whose = hit.source === "user" ? "Your hit" : "Hit from the picture";
+      const whose = hit.source === "user" ? "Your accent" : "Accent from the picture";
       this.#describe(element, `${whose} ${index + 1} of ${hits.length}`, hit.time, 0, this.workspace.duration);
     });
   }

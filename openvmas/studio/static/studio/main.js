@@ -26,6 +26,7 @@ import { Timeline } from "./timeline.js";
 import { clockText } from "./units.js";
 import { Wishes } from "./wishes.js";
 import { Volume } from "./volume.js";
+import * as words from "./words.js";
 import { Workspace } from "./workspace.js";
 
 const workspace = new Workspace();
@@ -64,7 +65,7 @@ const acts = {
       (hit) => hit.source === "user" && Math.abs(hit.time - time) < 0.5 / workspace.fps,
     );
     workspace.select({ kind: "hit", index });
-    announce(`Hit at ${clockText(time)}.`);
+    announce(`Accent at ${clockText(time)}.`);
   }),
   split: withPlan(
     () => workspace.edit((plan) => plans.split(plan, player.frameTime, workspace.fps)) && announce("Split."),
@@ -80,8 +81,8 @@ const acts = {
   }),
   remove: withPlan(() => {
     const index = selected("hit");
-    if (index >= 0) workspace.edit((plan) => plans.removeHit(plan, index)) && announce("Hit deleted.");
-    else notify("Choose a hit first; Delete removes it. Sections are merged instead (M).");
+    if (index >= 0) workspace.edit((plan) => plans.removeHit(plan, index)) && announce("Accent deleted.");
+    else notify("Choose an accent first; Delete removes it. Sections are merged instead (M).");
   }),
   undo: () =>
     workspace.plan?.can_undo !== undefined && workspace.ask("undo").then((done) => done && announce("Undone.")),
@@ -105,7 +106,7 @@ const acts = {
 
 const tool = (label, shape, act, extra = {}) => button(label, { shape, bare: true, onclick: act, ...extra });
 const timeline = new Timeline(workspace, player, [
-  button("Hit (H)", { shape: "hit", kind: "secondary", onclick: acts.hit }),
+  button("Accent (H)", { shape: "hit", kind: "secondary", onclick: acts.hit }),
   button("Split (S)", { shape: "split", kind: "secondary", onclick: acts.split }),
   button("Merge (M)", { shape: "merge", kind: "secondary", onclick: acts.merge }),
   button("Lock", {
@@ -114,7 +115,7 @@ const timeline = new Timeline(workspace, player, [
     title: "Lock or unlock the section (Shift L)",
     onclick: acts.lock,
   }),
-  tool("Delete the chosen hit (Del)", "bin", acts.remove),
+  tool("Delete the chosen accent (Del)", "bin", acts.remove),
 ]);
 const lanes = new Lanes(timeline, workspace, player);
 const volume = new Volume(timeline, workspace, player, settings);
@@ -157,15 +158,15 @@ const keys = new Keys([
   { keys: ["ArrowRight"], text: "Forward one frame", act: () => player.step(1) },
   { keys: ["Home"], text: "To the start", act: () => player.seek(0) },
   { keys: ["End"], text: "To the end", act: () => player.seek(player.duration) },
-  { keys: ["h"], text: "Hit on this frame", act: acts.hit },
+  { keys: ["h"], text: "Accent on this frame", act: acts.hit },
   { keys: ["s"], text: "Split the section here", act: acts.split },
   { keys: ["m"], text: "Merge the section with the next", act: acts.merge },
   { keys: ["shift+l"], text: "Lock or unlock the section", act: acts.lock },
-  { keys: ["Delete", "Backspace"], text: "Delete the chosen hit", act: acts.remove },
+  { keys: ["Delete", "Backspace"], text: "Delete the chosen accent", act: acts.remove },
   { keys: ["["], text: "The section before", act: acts.chooseSection(-1) },
   { keys: ["]"], text: "The next section", act: acts.chooseSection(1) },
-  { keys: [","], text: "The hit before", act: acts.chooseHit(-1) },
-  { keys: ["."], text: "The next hit", act: acts.chooseHit(1) },
+  { keys: [","], text: "The accent before", act: acts.chooseHit(-1) },
+  { keys: ["."], text: "The next accent", act: acts.chooseHit(1) },
   { keys: ["v"], text: "Change the music's volume over time", act: () => volume.toggle() },
   { keys: ["o"], text: "Play this section again and again", act: () => toggleLoop() },
   { keys: ["f"], text: "Full screen", act: () => stage.toggleFull() },
@@ -187,6 +188,7 @@ function drawHeader() {
     project ? tool("Undo (Ctrl Z)", "undo", acts.undo, { disabled: !plan?.can_undo }) : null,
     project ? tool("Redo (Ctrl Shift Z)", "redo", acts.redo, { disabled: !plan?.can_redo }) : null,
     project ? button("History", { kind: "plain", disabled: !plan, onclick: showHistory }) : null,
+    languageField(),
     button("Theme", {
       kind: "plain",
       title: "Light, dark, or as the system",
@@ -196,7 +198,15 @@ function drawHeader() {
   );
   byId("saved").textContent = !plan
     ? ""
-    : { saved: "Saved", saving: "Saving…", unsaved: "Not saved yet; trying again" }[saved];
+    : words.say({ saved: "Saved", saving: "Saving…", unsaved: "Not saved yet; trying again" }[saved]);
+}
+
+function languageField() {
+  const options = Object.entries(words.LANGUAGES).map(([name, text]) => make("option", { value: name, lang: name }, text));
+  const field = make("select", { class: "language", "aria-label": "Language", title: "Language" }, options);
+  field.value = words.language();
+  field.addEventListener("change", () => words.choose(field.value));
+  return field;
 }
 
 function drawTitle() {
@@ -302,6 +312,8 @@ addEventListener(
   (event) => event.detail > 0 && document.activeElement.closest(".tools button, .transport button, .choose")?.blur(),
 );
 document.addEventListener("studio:signed-out", () => (workspace.session = { ...workspace.session, signed_in: false }));
+document.documentElement.lang = words.language();
+byId("list").firstElementChild.textContent = words.say("Sections and accents as a list");
 applyTheme();
 drawHeader();
 try {

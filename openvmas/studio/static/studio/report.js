@@ -2,7 +2,7 @@
 import { byId, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
 
-const KINDS = { cut: "cuts", hit: "hits", visual_beat: "beats of the picture" };
+const KINDS = { cut: "cuts", hit: "accents", visual_beat: "beats of the picture" };
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)} %`);
 
 export class Report {

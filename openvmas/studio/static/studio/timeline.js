@@ -27,7 +27,7 @@ const NAMES = {
   film: "Film",
   voice: "Original",
   sections: "Sections",
-  hits: "Hits",
+  hits: "Accents",
   picture: "Picture",
 };
 
@@ -42,7 +42,7 @@ export class Timeline {
     Object.assign(this, { workspace, player });
     this.canvas = make("canvas", { class: "paint", "aria-hidden": "true" });
     this.sections = make("div", { class: "lane sections", role: "group", "aria-label": "Sections" });
-    this.hits = make("div", { class: "lane hits", role: "group", "aria-label": "Hits" });
+    this.hits = make("div", { class: "lane hits", role: "group", "aria-label": "Accents" });
     this.playhead = make("div", { class: "playhead", "aria-hidden": "true" });
     this.spread = make("div", { class: "spread" }, this.canvas, this.sections, this.hits, this.playhead);
     const label = "Timeline; the same can be edited in the list below it";
@@ -273,7 +273,7 @@ function legend() {
     entry("energy", "energy of the picture"),
     entry("cut", "cut"),
     entry("visual", "beat of the picture"),
-    entry("hit", "hit"),
+    entry("hit", "accent"),
     entry("onset", "onset of the music"),
     entry("speech", "speech"),
     entry("fits", "both together"),
