@@ -33,7 +33,7 @@ from openvmas.generate.deliver import (
 )
 from openvmas.generate.piece import Composer, Piece
 from openvmas.media.audio import read_audio_blocks
-from openvmas.media.envelope import Envelope
+from openvmas.media.loudness import Envelope
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech

@@ -17,11 +17,11 @@ from av.audio.codeccontext import AudioCodecContext
 from openvmas.errors import InputError, OutputError
 from openvmas.files import hidden_name
 from openvmas.media.audio import WavReader, to_channels, write_wav
-from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import (
     HOP,
     SILENCE,
     Duck,
+    Envelope,
     LimiterGain,
     LoudnessMeter,
     PeakMeter,

@@ -11,8 +11,7 @@ import av
 import numpy as np
 
 from openvmas.media.audio import WAV_HEADER, WavReader
-from openvmas.media.envelope import Envelope
-from openvmas.media.loudness import HOP, Duck, LimiterGain, PeakMeter, integrated_loudness
+from openvmas.media.loudness import HOP, Duck, Envelope, LimiterGain, PeakMeter, integrated_loudness
 from openvmas.media.mix import (
     BLOCK,
     CODEC_HEADROOM,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from openvmas.errors import OptionError
-from openvmas.media.envelope import Envelope
+from openvmas.media.loudness import Envelope
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.pretrained import list_presets
 from openvmas.settings import GROUPS, Options, value_type
@@ -370,7 +370,7 @@ class Analysis(BaseModel):
     speech: list[float] | None
     original_lufs: float | None = None
     original_peaks: list[float] | None = None
-    speech_spans: list[tuple[Seconds, Seconds]] | None = Field(None, description="Where somebody speaks.")
+    speech_spans: list[list[Seconds]] | None = Field(None, description="Where somebody speaks.")
     ducking: list[float] | None = Field(None, description="Share of the depth by which music is lowered under speech.")
 
 

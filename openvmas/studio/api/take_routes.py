@@ -285,6 +285,8 @@ def read_package(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
     all of them on tracks (OTIO, FCPXML, XML for Premiere Pro), and markers for Resolve and as CSV."""
     files, video = studio.views.files(row), json.loads(row["video"])
     source = ProjectFolder(studio.database.folder, row["project"]).source(row["suffix"])
+    if not source.exists():
+        raise NotFoundError("the video of this take is gone; upload it again.")
     picture = f"{safe_stem(row['filename'])}{row['suffix'] or '.mp4'}"
     markers = gather(read_plan(row["plan"]), video, picture, row["name"], None)
     n_samples = math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)

@@ -62,10 +62,11 @@ export class Listening {
 
   #tick() {
     const { player } = this;
+    const now = performance.now();
+    if (player.isPlaying && now - this.metered < 100) return;
+    this.metered = now;
     const text = `${clockText(player.time)} / ${clockText(player.duration)}`;
     if (text !== this.clock.textContent) this.clock.textContent = text;
-    if (performance.now() - this.metered < 80) return;
-    this.metered = performance.now();
     this.level.value = player.music.state === "playing" ? Math.max(player.music.peakDb, -60) : -60;
   }
 

@@ -194,7 +194,7 @@ function drawHeader() {
       title: "Light, dark, or as the system",
       onclick: () => (announce(`Theme: ${nextTheme()}.`), timeline.restyle()),
     }),
-    button("Keys", { kind: "plain", title: "All keys (?)", onclick: () => keys.help() }),
+    button("Keys", { kind: "plain keys-help", title: "All keys (?)", onclick: () => keys.help() }),
   );
   byId("saved").textContent = !plan
     ? ""

@@ -8,6 +8,7 @@ import { Music, Track } from "./music.js";
 import { clamp } from "./units.js";
 
 const FAR = 0.3; // s of drift from which the picture jumps
+const DRAW = [30, 60]; // ms between two drawings of what moves, at least and at most
 const NEAR = 0.015; // s of drift that nobody sees (less than a frame)
 
 export class Player extends EventTarget {
@@ -21,6 +22,8 @@ export class Player extends EventTarget {
     this.loop = null; // {start, end} s
     this.frame = 1 / 25;
     this.duration = 0;
+    this.pixelsPerSecond = 20; // of the timeline
+    video.preservesPitch = false; // it runs faster or slower by what nobody hears, and stretching sound costs
     this.silentClock = 0; // the position where there is no picture that this browser can play
     video.addEventListener("ended", () => !this.track && this.pause());
     video.addEventListener("error", () => this.dispatchEvent(new Event("unplayable")));
@@ -43,8 +46,13 @@ export class Player extends EventTarget {
   #run() {
     if (this.isRunning) return;
     this.isRunning = true;
-    const draw = () => {
-      this.#time();
+    let drawn = 0;
+    const draw = (now) => {
+      // The playhead moves by about a pixel a step: more steps would only cost.
+      if (now - drawn >= clamp(1000 / this.pixelsPerSecond, ...DRAW)) {
+        drawn = now;
+        this.#time();
+      }
       this.isRunning = this.isPlaying;
       if (this.isRunning) requestAnimationFrame(draw);
     };

@@ -142,6 +142,7 @@ export class Timeline {
     const low = this.#minScale;
     this.scale = this.isFitted ? low : Math.max(this.scale, low);
     this.spread.style.width = `${this.isFitted ? this.scroll.clientWidth : Math.ceil(this.duration * this.scale)}px`;
+    this.player.pixelsPerSecond = this.scale;
     const width = this.scroll.clientWidth;
     const density = devicePixelRatio || 1;
     if (this.canvas.width !== Math.round(width * density)) {
