@@ -72,21 +72,6 @@ class Condition:
     def rate(self) -> Fraction:
         return self.events.rate
 
-    def part(self, start: int, end: int) -> Condition:
-        """The condition of steps [start, end) as a piece of its own, which goes on after them; without the picture."""
-        events = Events(
-            self.rate, *(getattr(self.events, name)[start:end] for name in ("accents", "energy", "novelty"))
-        )
-        begin, stop = start / float(self.rate), end / float(self.rate)
-        beats, downbeats = (
-            marks[(marks >= begin - 4) & (marks <= stop + 4)] - begin for marks in (self.beats, self.downbeats)
-        )
-        speech = None if self.speech is None else self.speech[start:end]
-        left = np.full(end - start, np.inf)
-        return Condition(
-            events, beats, downbeats, self.semantics[start:end], left, self.time_since[start:end], None, speech
-        )
-
     def encode_curves(self) -> np.ndarray:
         """The curves as numbers for the decoder: [T, len(CURVES)] float32."""
         times = np.arange(self.n_steps) / float(self.rate)

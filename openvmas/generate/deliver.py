@@ -403,8 +403,7 @@ def deliver(
                 metadata=provenance | {"options": chosen}, overwrite=True, progress=progress,
             )  # fmt: skip
         making = describe_making(prepared, piece.report, mixed, muxed, stages)
-        if report_alone is not None:
-            making["mix_alone"] = dataclasses.asdict(report_alone)
+        making |= {} if report_alone is None else {"mix_alone": dataclasses.asdict(report_alone)}
         report = provenance | {"options": options.flat()} | making
         words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
         files.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
@@ -467,9 +466,7 @@ def mix_alone(
     if before is not None and before.alone is not None and before.mix_alone is not None:
         from openvmas.media.remix import remix
 
-        found = remix(
-            files.music, None, before.alone, before.mix_alone, before.spans, options.mix, output=alone
-        )  # fmt: skip
+        found = remix(files.music, None, before.alone, before.mix_alone, before.spans, options.mix, output=alone)
         if found is not None:
             return alone, found
     return alone, mix(files.music, None, info.duration, options.mix, output=alone)

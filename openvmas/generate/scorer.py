@@ -33,7 +33,7 @@ from openvmas.generate.deliver import (
 )
 from openvmas.generate.piece import Composer, Piece
 from openvmas.media.audio import read_audio_blocks
-from openvmas.media.loudness import Envelope
+from openvmas.media.mix import envelope_of
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
@@ -115,7 +115,7 @@ class Scorer:
                 f"model {self.weights.name} writes sound, not notes; "
                 "give --model symbolic with --midi-out or --stems-out."
             )
-        Envelope(given.mix.envelope)
+        envelope_of(given.mix)
         self.composer.prepare(given.generate)
         info = probe(path)
         targets = name_targets(info, given)

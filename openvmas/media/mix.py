@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -21,7 +22,6 @@ from openvmas.media.loudness import (
     HOP,
     SILENCE,
     Duck,
-    Envelope,
     LimiterGain,
     LoudnessMeter,
     PeakMeter,
@@ -31,6 +31,9 @@ from openvmas.media.loudness import (
 from openvmas.processes.threads import ThreadPool, count_threads, read_ahead
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.timeline import Clock
+
+if TYPE_CHECKING:
+    from openvmas.media.envelope import Envelope
 
 ENCODERS = {"aac": ("aac", 256_000), "opus": ("libopus", 192_000)}  # FFmpeg's name, bit/s in stereo
 _FRAME = 1024
@@ -190,7 +193,7 @@ def _mix(
         music_gain_db = 0.0
         if kept is not None and original_lufs is not None and music_lufs > SILENCE:
             music_gain_db = max(original_lufs, _QUIETEST_REFERENCE) + options.music_gain - music_lufs
-        balance = Balance(music_gain_db, options.original_gain, Duck(spans, options.duck), Envelope(options.envelope))
+        balance = Balance(music_gain_db, options.original_gain, Duck(spans, options.duck), envelope_of(options))
         summed = _sum(tune, kept, balance, n_samples)
         premix = _Premix(Path(folder) / "premix", summed, n_samples)
         tell(0.6)
@@ -267,17 +270,26 @@ class Balance:
     music_gain_db: float
     original_gain_db: float
     duck: Duck
-    envelope: Envelope
+    envelope: Envelope | None
 
     def add(self, music: np.ndarray, original: np.ndarray | None, start: int) -> np.ndarray:
         """The sum [2, n] of music and original, both [2, n] from sample `start` on."""
         times = np.arange(start, start + music.shape[1]) / SAMPLE_RATE_OUT
-        if not self.envelope.is_flat:
+        if self.envelope is not None:
             music = music * self.envelope.gain(times).astype(np.float32)
         if original is None:
             return music
         music = music * (10 ** ((self.music_gain_db + self.duck.gain_db(times)) / 20)).astype(np.float32)
         return music + original * np.float32(10 ** (self.original_gain_db / 20))
+
+
+def envelope_of(options: MixOptions) -> Envelope | None:
+    """The music's volume over time, None where it stays as it is. Raises OptionError."""
+    if not options.envelope:
+        return None
+    from openvmas.media.envelope import Envelope  # whoever sets none does not load it
+
+    return Envelope(options.envelope)
 
 
 def _sum(tune: _Laid, kept: _Laid | None, balance: Balance, n_samples: int) -> Iterator[np.ndarray]:

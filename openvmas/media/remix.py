@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from openvmas.media.audio import WAV_HEADER, WavReader
-from openvmas.media.loudness import HOP, Duck, Envelope, LimiterGain, PeakMeter, integrated_loudness
+from openvmas.media.loudness import HOP, Duck, LimiterGain, PeakMeter, integrated_loudness
 from openvmas.media.mix import (
     BLOCK,
     CODEC_HEADROOM,
@@ -21,6 +21,7 @@ from openvmas.media.mix import (
     MixReport,
     edge_fade,
     encoded_peak,
+    envelope_of,
 )
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 
@@ -55,7 +56,7 @@ def remix(
     windows = merged([(max(0, low - MARGIN), min(n_samples, high + MARGIN)) for low, high in spans])
     kept = cut(original, windows) if earlier.has_original and original is not None else None
     duck = Duck(earlier.ducked, options.duck)
-    balance = Balance(earlier.music_gain_db, options.original_gain, duck, Envelope(options.envelope))
+    balance = Balance(earlier.music_gain_db, options.original_gain, duck, envelope_of(options))
     reduction = earlier.max_limiting_db
     with output.open("r+b") as file:
         for index, (low, high) in enumerate(windows):

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from openvmas.media.audio import read_audio_blocks, write_wav
-from openvmas.media.loudness import Duck, Envelope
+from openvmas.media.envelope import Envelope
+from openvmas.media.loudness import Duck
 from openvmas.media.probe import probe
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openvmas.media.audio import wav_header
-from openvmas.media.loudness import Duck, Envelope, integrated_loudness
+from openvmas.media.envelope import Envelope
+from openvmas.media.loudness import Duck, integrated_loudness
 from openvmas.studio.storage.folders import TakeFolder
 from openvmas.studio.storage.take_sound import (
     HEADER,

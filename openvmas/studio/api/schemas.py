@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from openvmas.errors import OptionError
-from openvmas.media.loudness import Envelope
+from openvmas.media.envelope import Envelope
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.pretrained import list_presets
 from openvmas.settings import GROUPS, Options, value_type

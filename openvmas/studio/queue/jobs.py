@@ -28,7 +28,8 @@ PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2, "sketch": 9}
 
 
 class StoppedError(BaseException):
-    """The work must stop now: "cancel" (the user), "lost" (another worker has it) or "leave" (this process ends)."""
+    """The work must stop now: "cancel" (the user), "lost" (another worker has it), "yield" (somebody waits for
+    something else) or "leave" (this process ends)."""
 
 
 @dataclass(frozen=True)

@@ -110,6 +110,9 @@ class Heartbeat:
             return
         if not self._reason:
             answer = jobs.renew_lease(self._database, claim, progress)
+            # Sketches are written while nobody waits; whoever comes goes first.
+            if answer == "go" and claim.kind == "sketch" and jobs.is_waited_for(self._database, claim):
+                answer = "yield"
             with self._lock:
                 if answer == "go" or self._claim is not claim:
                     return
@@ -175,9 +178,10 @@ class Worker:
         except StoppedError as stopped:
             if stopped.args[0] == "cancel":
                 jobs.finish(self.database, claim, "cancelled")
-            elif stopped.args[0] == "leave":
+            elif stopped.args[0] in ("leave", "yield"):
                 jobs.release(self.database, claim)
-                raise
+                if stopped.args[0] == "leave":
+                    raise
         except OpenVMASError as error:
             # Without paths: clients need not know where the studio's folder is.
             home = str(self.database.folder)

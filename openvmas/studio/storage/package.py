@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from openvmas.media.loudness import Duck, Envelope
+from openvmas.media.envelope import Envelope
+from openvmas.media.loudness import Duck
 from openvmas.settings import MixOptions
 from openvmas.studio.storage.folders import TakeFolder
 from openvmas.studio.storage.markers import Markers, SoundTrack, write_csv, write_edl, write_otio

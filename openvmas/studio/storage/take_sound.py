@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from openvmas.media.audio import WAV_HEADER, wav_header
-from openvmas.media.loudness import Duck, Envelope, LoudnessMeter
+from openvmas.media.envelope import Envelope
+from openvmas.media.loudness import Duck, LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.studio.storage.folders import TakeFolder
 

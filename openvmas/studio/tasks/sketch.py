@@ -16,9 +16,11 @@ from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.styles import StyleFolder, choose_styles
+from openvmas.timeline import Events
 from openvmas.vision.analysis import VideoAnalysis
 
 SECONDS = 6.0  # of each sketch
+NEAR = 4.0  # s around it in which beats are kept, so that its own first and last lie between two
 FADE = 0.4  # s at its end
 LOUDNESS, PEAK = -16.0, 0.9  # LUFS, and the highest sample
 ACCENT_WEIGHT = 2.0  # of accents beside energy where the strongest moment is looked for
@@ -54,10 +56,24 @@ def sketch(
         if not is_wanted():
             return False
         wished = replace(plan, text=style.words, mood=None)
-        condition = build_condition(wished, analysis).part(begin, end)
+        condition = cut(build_condition(wished, analysis), begin, end)
         blocks = [*composer.compose(condition, None, GenerateOptions(candidates=1, seed=index))]
         write_wav(folder.sound(index), finished(np.concatenate(blocks, axis=1)), SAMPLE_RATE_OUT)
     return True
+
+
+def cut(condition: Condition, start: int, end: int) -> Condition:
+    """The condition of steps [start, end) as a piece of its own, which goes on after them; without the picture."""
+    rate = float(condition.rate)
+    names = ("accents", "energy", "novelty")
+    events = Events(condition.rate, *(getattr(condition.events, name)[start:end] for name in names))
+    begin, stop = start / rate, end / rate
+    beats, downbeats = (
+        marks[(marks >= begin - NEAR) & (marks <= stop + NEAR)] - begin
+        for marks in (condition.beats, condition.downbeats)
+    )
+    left = np.full(end - start, np.inf)
+    return Condition(events, beats, downbeats, condition.semantics[start:end], left, condition.time_since[start:end])
 
 
 def finished(wave: np.ndarray) -> np.ndarray:

@@ -25,7 +25,11 @@ export function fill(parent, ...children) {
 
 let held = null; // what the pointer is pressed on
 const late = new Map(); // parts that are to be rebuilt when the user's hands are off them → their new children
-const settle = () => setTimeout(() => [...late].forEach(([parent, children]) => refill(parent, ...children)));
+// A part that can draw itself does it anew: the press itself may have changed what it shows.
+const settle = () =>
+  setTimeout(() =>
+    [...late].forEach(([parent, children]) => (parent.redraw ? parent.redraw() : refill(parent, ...children))),
+  );
 addEventListener("pointerdown", (event) => (held = event.target), { capture: true });
 for (const name of ["pointerup", "pointercancel"]) {
   addEventListener(name, () => ((held = null), settle()), { capture: true });

@@ -19,6 +19,7 @@ export class Takes {
     Object.assign(this, { workspace, listening, scoring, element });
     workspace.on("project states plan selection", () => this.draw());
     listening.player.addEventListener("change", () => this.draw());
+    element.redraw = () => this.draw();
     this.draw();
   }
 
