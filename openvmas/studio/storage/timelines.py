@@ -42,10 +42,8 @@ def write_fcpxml(markers: Markers) -> str:
         sound = {
             "hasAudio": "1", "audioSources": "1", "audioChannels": "2", "audioRate": str(SAMPLE_RATE_OUT),
         }  # fmt: skip
-        asset = ET.SubElement(
-            resources, "asset", id=f"r{number}", name=file, start="0s", duration=seconds(length),
-            **(kinds | (sound if has_sound else {})),
-        )  # fmt: skip
+        facts = {"id": f"r{number}", "name": file, "start": "0s", "duration": seconds(length)}
+        asset = ET.SubElement(resources, "asset", facts | kinds | (sound if has_sound else {}))
         ET.SubElement(asset, "media-rep", kind="original-media", src=file)
     event = ET.SubElement(ET.SubElement(root, "library"), "event", name=markers.title)
     project = ET.SubElement(event, "project", name=markers.title)
@@ -67,7 +65,8 @@ def write_fcpxml(markers: Markers) -> str:
         if item.kind in IN_EDITORS:
             first = markers.frame(item.time)
             more = {} if item.kind in FCPXML_COLOURS else {"completed": "0"}
-            ET.SubElement(clip, "marker", start=seconds(first), duration=seconds(1), value=item.name, **more)
+            facts = {"start": seconds(first), "duration": seconds(1), "value": item.name}
+            ET.SubElement(clip, "marker", facts | more)
     return '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE fcpxml>\n' + to_text(root)
 
 
