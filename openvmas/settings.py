@@ -121,6 +121,14 @@ class MixOptions:
     music_gain: float = option(
         -6.0, "Level of the music against kept original sound, dB (loudness difference, no speech).", min=-40, max=20
     )
+    original_gain: float = option(
+        0.0, "Level of the kept original sound, dB above or below what it is; the music stays where it is.",
+        min=-40, max=20, is_later=True,
+    )  # fmt: skip
+    envelope: tuple[str, ...] = option(
+        tuple, "A point of the music's volume curve, as 0:12=-6 (dB) or 0:12=off; straight between points. May be "
+        "given several times.", metavar="POINT", is_later=True,
+    )  # fmt: skip
     duck: float = option(-12.0, "How far the music goes down under speech, dB.", min=-40, max=0)
     replace_audio: bool = option(False, "Drop the original sound; the music alone is heard.")
     separate_track: bool = option(False, "Add the music alone as a second audio track.")

@@ -37,6 +37,7 @@ NOTHING = np.zeros(0, np.float32)
 HISTORY = 40  # steps of sound before a segment that are measured with it
 CUE_EARLY = 25  # steps before a section's beginning at which its audio prompt may come into view
 RELEASE = 2.5  # s, at most; over it the music dies away before the picture ends
+PART_MARGIN = 8  # steps around a part for overlaps, resampling and the stereo side, each of which reaches 4 at most
 SIDE_DB = -9.0  # level of the decorrelated side signal against the middle
 
 
@@ -181,10 +182,31 @@ class ModelComposer(Composer):
         if codes is None:
             raise ModelError("this piece has no codes; compose it again.")
         self.check(condition, codes)
-        made = inpaint(self.engine, self.threads, codes, condition, start, end, options, progress)
+        self.prepare(options)
+        prompt = None if options.like is None else self._recordings[options.like, options.like_at]
+        made = inpaint(self.engine, self.threads, codes, condition, start, end, options, progress, prompt)
         piece = self.render(made.codes, condition)
         piece.report |= {"choices": made.choices, "seams": [vars(seam) for seam in made.seams]}
+        if prompt is not None:
+            piece.report["audio_prompts"] = [Cue(start, prompt).describe()]
         return piece
+
+    def render_part(self, codes: np.ndarray, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:
+        """The sound that other codes in steps [start, end) may change: its first sample, and [2, n] as `render` has it.
+
+        Around it all is as it was, so that a part of a long piece costs what the part does. Raises ModelError.
+        """
+        self.check(condition, codes)
+        sizes, n = self.engine.sizes, condition.n_steps
+        low = max(0, start - sizes["codec_look_ahead"] - PART_MARGIN)
+        high = min(n, end + sizes["codec_history"] + PART_MARGIN)
+        first = max(0, low - sizes["codec_history"] - PART_MARGIN)
+        last = min(n, high + sizes["codec_look_ahead"] + PART_MARGIN)
+        wave = CodecStream(self.engine).push(codes[:, first:last].astype(np.int64), is_last=True)
+        sound = np.concatenate([*finish(iter([wave]), condition, self.judge.sample_rate, first)], axis=1)
+        begin, stop = (round(step * SAMPLE_RATE_OUT / float(condition.rate)) for step in (low, high))
+        before = round(first * SAMPLE_RATE_OUT / float(condition.rate))
+        return begin, sound[:, begin - before : stop - before if high < n else None]
 
     def check(self, condition: Condition, codes: np.ndarray | None = None) -> None:
         """Raises ModelError where clock or codes are not this model's."""
@@ -256,17 +278,17 @@ def tell(cue: Cue) -> str:
     return f"{begins} from an audio prompt, {cue.prompt.source}{licence}{chosen}."
 
 
-def finish(waves: Iterator[np.ndarray], condition: Condition, sample_rate: int) -> Iterator[np.ndarray]:
+def finish(waves: Iterator[np.ndarray], condition: Condition, sample_rate: int, start: int = 0) -> Iterator[np.ndarray]:
     """Mono wave at the codec's rate → stereo [2, n] at 48 kHz, together as long as the condition.
 
-    It dies away at the end of a condition that has one.
+    It dies away at the end of a condition that has one. start: the step at which the waves begin.
     """
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(Fraction(condition.n_steps) / condition.rate)
     ends = bool(np.isfinite(condition.time_left).all()) if condition.n_steps else False
     resampler = soxr.ResampleStream(sample_rate, SAMPLE_RATE_OUT, 1, dtype="float32", quality="HQ")
     width = Widener()
     release = min(round(RELEASE * SAMPLE_RATE_OUT), n_samples // 4)
-    written = 0
+    written = round(start * SAMPLE_RATE_OUT / float(condition.rate))
 
     def shape(mono: np.ndarray) -> np.ndarray:
         nonlocal written

@@ -366,13 +366,29 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+@dataclass(frozen=True)
+class Delivered:
+    """A piece that was delivered before with the same options of mixing, and where the new one differs from it.
+
+    mixed: its finished sound; alone: its music by itself, None where that is mixed anew; both as WAV files of
+    `write_wav`. mix, mix_alone: the reports on both. spans: (first, last) samples that have changed.
+    """
+
+    mixed: Path
+    mix: MixReport
+    spans: tuple[tuple[int, int], ...]
+    alone: Path | None = None
+    mix_alone: MixReport | None = None
+
+
 def deliver(
-    piece: Piece, prepared: Prepared, options: Options, files: Hidden, stages: Stages, model: dict[str, str]
-) -> dict[str, Any]:
+    piece: Piece, prepared: Prepared, options: Options, files: Hidden, stages: Stages, model: dict[str, str],
+    before: Delivered | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Take a piece, mix it and write one finished video with all that is wanted beside it; returns its report.
 
     piece: as long as the picture. files: where to write. model: name, version, licence and hash of what composed.
-    Raises OutputError.
+    before: mix only what differs from that. Raises OutputError.
     """
     info, folder = prepared.info, files.video.parent
     with explain_write_errors(folder), tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=folder) as scratch:
@@ -388,15 +404,9 @@ def deliver(
                 gain, seed = options.music.sweeten_gain, options.generate.seed
                 piece.report["sweetening"] = sweeten(files.music, prepared.plan, gain, seed, files.accents)
         with stages.run("mix") as progress:
-            original = None
-            if prepared.speech is not None:
-                original = read_audio_blocks(info.path, SAMPLE_RATE_OUT, CHANNELS, info=info)
             packets: list[av.Packet] = []
-            mixed = mix(
-                files.music, original, info.duration, options.mix, prepared.speech,
-                output=files.mixed, codec=sound_codec(files.video), packets=packets, progress=progress,
-            )  # fmt: skip
-            music_alone = mix_alone(files, mixed, info, options)
+            mixed = mix_all(prepared, options, files, packets, progress, before)
+            music_alone, report_alone = mix_alone(files, mixed, info, options, before)
             kept = mix_others(files, prepared, options, Path(scratch))
         with stages.run("mux") as progress:
             provenance = {"generated_by": f"OpenVMAS {__version__}", "model": model}
@@ -414,6 +424,7 @@ def deliver(
             prepared = dataclasses.replace(prepared, plan=made)
             write_recording_files(files, piece.report, piece.music.seen_from(folder).file, info)
         making = describe_making(prepared, piece.report, mixed, muxed, stages)
+        making |= {} if report_alone is None else {"mix_alone": dataclasses.asdict(report_alone)}
         report = provenance | {"options": options.flat()} | making
         words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
         files.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
@@ -447,13 +458,47 @@ def mix_others(files: Hidden, prepared: Prepared, options: Options, scratch: Pat
     return kept
 
 
-def mix_alone(files: Hidden, mixed: MixReport, info: VideoInfo, options: Options) -> Path:
-    """The music by itself at the asked loudness: the mix where nothing else is in it."""
+def mix_all(
+    prepared: Prepared, options: Options, files: Hidden, packets: list[av.Packet], progress: Callable[[float], None],
+    before: Delivered | None,
+) -> MixReport:  # fmt: skip
+    """Music and original together; where a piece was delivered before, what has changed since is mixed alone."""
+    info, codec = prepared.info, sound_codec(files.video)
+
+    def original() -> Iterator[np.ndarray] | None:
+        if prepared.speech is None:
+            return None
+        return read_audio_blocks(info.path, SAMPLE_RATE_OUT, CHANNELS, info=info)
+
+    if before is not None:
+        from openvmas.media.remix import remix  # a first score does not load it
+
+        found = remix(
+            files.music, original(), before.mixed, before.mix, before.spans, options.mix,
+            output=files.mixed, codec=codec, packets=packets,
+        )  # fmt: skip
+        if found is not None:
+            return found
+    return mix(
+        files.music, original(), info.duration, options.mix, prepared.speech,
+        output=files.mixed, codec=codec, packets=packets, progress=progress,
+    )  # fmt: skip
+
+
+def mix_alone(
+    files: Hidden, mixed: MixReport, info: VideoInfo, options: Options, before: Delivered | None = None
+) -> tuple[Path, MixReport | None]:
+    """The music by itself at the asked loudness, with its report; the mix where nothing else is in it or wanted."""
     if files.audio is None and not options.mix.separate_track:
-        return files.mixed
+        return files.mixed, None
     alone = files.audio or files.alone
-    if mixed.has_original:
-        mix(files.music, None, info.duration, options.mix, output=alone)
-    else:
+    if not mixed.has_original:
         shutil.copyfile(files.mixed, alone)
-    return alone
+        return alone, mixed
+    if before is not None and before.alone is not None and before.mix_alone is not None:
+        from openvmas.media.remix import remix
+
+        found = remix(files.music, None, before.alone, before.mix_alone, before.spans, options.mix, output=alone)
+        if found is not None:
+            return alone, found
+    return alone, mix(files.music, None, info.duration, options.mix, output=alone)

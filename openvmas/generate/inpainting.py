@@ -53,20 +53,21 @@ def inpaint(
     end: int,
     options: GenerateOptions,
     progress: Callable[[float], None] | None = None,
+    prompt: AudioPrompt | None = None,
 ) -> Inpainting:
     """The piece with other music in steps [start, end); all others are as they were.
 
     codes: [K, T] of the piece; condition: of the whole of it, with what is asked of the part now. The part's last half
     second may return to the old codes early, where that is heard least. progress: is called every half second of music
-    with the share that is done; what it raises ends the work. Raises OptionError for a span that is empty or not inside
-    the piece.
+    with the share that is done; what it raises ends the work. prompt: music that the part should sound like.
+    Raises OptionError for a span that is empty or not inside the piece.
     """
     n_steps = condition.n_steps
     if not 0 <= start < end <= n_steps:
         raise OptionError(
             f"steps {start} to {end} are no part of a piece of {n_steps} steps; give a start before its end."
         )
-    part = _Inpainter(engine, threads, codes.astype(np.int64), condition, start, end, options)
+    part = _Inpainter(engine, threads, codes.astype(np.int64), condition, start, end, options, prompt)
     result = codes.astype(np.uint16)
     for done in part.write():
         if progress is not None:
@@ -80,8 +81,9 @@ class _Inpainter:
 
     def __init__(
         self, engine: Engine, threads: ThreadPool, codes: np.ndarray, condition: Condition, start: int, end: int,
-        options: GenerateOptions,
+        options: GenerateOptions, prompt: AudioPrompt | None = None,
     ) -> None:  # fmt: skip
+        self.prompt = prompt
         sizes = engine.sizes
         self.engine, self.threads, self.judge = engine, threads, CandidateJudge(engine)
         self.codes, self.condition, self.options = codes, condition, options
@@ -100,8 +102,8 @@ class _Inpainter:
         choices = [*plan_choices(self.condition, self.start, self.end), total - 1]
         begin = int(self.returns.min()) if self.end < self.last else total
         lost, fluent = np.zeros(len(given)), self._read_kept(begin, total)
-        audio = self._later_music()
-        if audio is not None:
+        audio = self.prompt or self._later_music()
+        if audio is not None and not self.first:
             given = go_on_from(audio, given)
         prompt = self._prompt(self.first) if audio is None else audio
         decoder = BatchDecoder(self.engine, self.condition, self.options, 1, self.first, prompt, self.threads)

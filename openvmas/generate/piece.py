@@ -114,3 +114,12 @@ class Composer(ABC):
         writes the whole piece anew. progress: is given the share of the new part that is done, in [0, 1].
         """
         return self.compose(condition, plan, options)
+
+    def render_part(
+        self, codes: np.ndarray, condition: Condition, start: int, end: int
+    ) -> tuple[int, np.ndarray] | None:
+        """The sound around steps [start, end) of a piece with these codes: its first sample at 48 kHz, and [2, n].
+
+        It holds every sample that other codes in those steps may change. None where only the whole can be played.
+        """
+        return None

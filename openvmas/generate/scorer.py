@@ -33,6 +33,7 @@ from openvmas.generate.deliver import (
 )
 from openvmas.generate.piece import Composer, Piece
 from openvmas.media.audio import read_audio_blocks
+from openvmas.media.mix import envelope_of
 from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
@@ -116,6 +117,7 @@ class Scorer:
             )
         if given.music.joins_out and not self.composer.plays_recordings:
             raise OptionError(f"model {self.weights.name} writes music without joins; give --music with --joins-out.")
+        envelope_of(given.mix)
         self.composer.prepare(given.generate)
         info = probe(path)
         targets = name_targets(info, given)

@@ -34,7 +34,7 @@ _MAX_WAV_BYTES = 0xFFFF_FFFF - 64  # the size fields of a WAV file have 32 bits
 _BLOCK = 65_536
 _SAFE_PLANES = 7  # PyAV counts planes up to a null that FFmpeg need not write behind the eighth: it reads wild memory
 _READABLE = ("u8", "s16", "s32", "flt", "dbl", "u8p", "s16p", "s32p", "fltp", "dblp")  # what becomes an array
-_HEADER = 58  # bytes of the WAV files written here
+WAV_HEADER = 58  # bytes of the WAV files written here
 
 # ITU-R BS.775 fold-down: (left, right) share of each channel; low-frequency effects are left out, as there.
 _H = 0.5**0.5
@@ -339,7 +339,7 @@ def write_wav(path: str | Path, blocks: Iterable[np.ndarray] | np.ndarray, sampl
     partial = target.with_name(hidden_name(".wav"))
     try:
         with partial.open("wb") as file:
-            file.write(bytes(_HEADER))
+            file.write(bytes(WAV_HEADER))
             channels, n_samples = 0, 0
             for block in [blocks] if isinstance(blocks, np.ndarray) else blocks:
                 if channels not in (0, block.shape[0]):
@@ -378,10 +378,15 @@ class WavReader:
         self._path = Path(path)
         try:
             with self._path.open("rb") as file:
-                header = file.read(_HEADER)
+                header = file.read(WAV_HEADER)
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror}); check the path.") from error
-        if len(header) < _HEADER or header[:4] != b"RIFF" or header[20:22] != b"\x03\x00" or header[50:54] != b"data":
+        if (
+            len(header) < WAV_HEADER
+            or header[:4] != b"RIFF"
+            or header[20:22] != b"\x03\x00"
+            or header[50:54] != b"data"
+        ):
             raise InputError(f"{path} is not a 32-bit float WAV file of OpenVMAS; give one that it wrote.")
         self.n_channels, self.sample_rate = struct.unpack("<HI", header[22:28])
         self.n_samples = struct.unpack("<I", header[54:58])[0] // (4 * self.n_channels)
@@ -389,7 +394,7 @@ class WavReader:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Samples start .. stop-1: [C, n] float32."""
         n = max(0, min(stop, self.n_samples) - start) * self.n_channels
-        data = np.fromfile(self._path, dtype="<f4", count=n, offset=_HEADER + 4 * self.n_channels * start)
+        data = np.fromfile(self._path, dtype="<f4", count=n, offset=WAV_HEADER + 4 * self.n_channels * start)
         return data.reshape(-1, self.n_channels).T
 
     def blocks(self, block: int = _BLOCK) -> Iterator[np.ndarray]:
@@ -403,4 +408,4 @@ def map_wav(path: str | Path) -> tuple[np.ndarray, int]:
     if wav.n_samples == 0:
         return np.zeros((wav.n_channels, 0), dtype=np.float32), wav.sample_rate
     shape = (wav.n_samples, wav.n_channels)
-    return np.memmap(path, dtype="<f4", mode="r", offset=_HEADER, shape=shape).T, wav.sample_rate
+    return np.memmap(path, dtype="<f4", mode="r", offset=WAV_HEADER, shape=shape).T, wav.sample_rate

@@ -78,7 +78,7 @@ class LoudnessMeter:
 
     def __init__(self, sample_rate: int, n_channels: int) -> None:
         self._clock = Clock(Fraction(sample_rate))
-        self._filter = BlockFilter(_impulse_response(sample_rate)[None], n_channels)
+        self._filter = BlockFilter(k_impulse_response(sample_rate)[None], n_channels)
         self._n_samples = 0
         self._cumulative = 0.0  # energy of the open hop
         self._hops: list[float] = []  # energy of each finished hop
@@ -122,7 +122,7 @@ class LoudnessMeter:
         return LOUDNESS_OFFSET + 10 * np.log10(np.maximum(self._blocks(4), 1e-12))
 
 
-def _impulse_response(sample_rate: int) -> np.ndarray:
+def k_impulse_response(sample_rate: int) -> np.ndarray:
     """The two biquads as a FIR: their slow pole decays by 0.995 a sample at 48 kHz, so 85 ms leave 1e-9."""
     b, a = k_weighting(sample_rate)
     h = np.zeros(int(0.085 * sample_rate), dtype=np.float64)

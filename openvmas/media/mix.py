@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
@@ -30,6 +31,9 @@ from openvmas.media.loudness import (
 from openvmas.processes.threads import ThreadPool, count_threads, read_ahead
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
 from openvmas.timeline import Clock
+
+if TYPE_CHECKING:
+    from openvmas.media.envelope import Envelope
 
 ENCODERS = {"aac": ("aac", 256_000), "opus": ("libopus", 192_000)}  # FFmpeg's name, bit/s in stereo
 _FRAME = 1024
@@ -98,8 +102,8 @@ _MAX_GAIN_DB = 40.0
 _MAX_LIMITING_DB = 24.0  # beyond this a limiter is heard; then the sound stays quieter than asked
 _EDGE = 240  # samples (5 ms) of fade at both ends: a guard against clicks, not a musical fade
 _LOUDNESS_TOLERANCE = 0.1  # LU
-_PEAK_TOLERANCE = 0.02  # dB
-_CODEC_HEADROOM = 0.5  # dB that the limiter leaves at first, as lossy codecs raise peaks; more if they raised them more
+PEAK_TOLERANCE = 0.02  # dB
+CODEC_HEADROOM = 0.5  # dB that the limiter leaves at first, as lossy codecs raise peaks; more if they raised them more
 _ROUNDS = 6
 KEPT_SECONDS = 900  # of encoded sound that may be in memory, 32 kB each
 
@@ -189,7 +193,8 @@ def _mix(
         music_gain_db = 0.0
         if kept is not None and original_lufs is not None and music_lufs > SILENCE:
             music_gain_db = max(original_lufs, _QUIETEST_REFERENCE) + options.music_gain - music_lufs
-        summed = _sum(tune, kept, music_gain_db, Duck(spans, options.duck), n_samples)
+        balance = Balance(music_gain_db, options.original_gain, Duck(spans, options.duck), envelope_of(options))
+        summed = _sum(tune, kept, balance, n_samples)
         premix = _Premix(Path(folder) / "premix", summed, n_samples)
         tell(0.6)
         finish = _finish(premix, options, output, codec, packets)
@@ -258,22 +263,52 @@ def _first(blocks: Iterable[np.ndarray], n_samples: int) -> Iterator[np.ndarray]
             return
 
 
-def _sum(tune: _Laid, kept: _Laid | None, music_gain_db: float, duck: Duck, n_samples: int) -> Iterator[np.ndarray]:
+@dataclass(frozen=True)
+class Balance:
+    """Gains of music and original before they are added: dB of each, and over time under speech and by the user."""
+
+    music_gain_db: float
+    original_gain_db: float
+    duck: Duck
+    envelope: Envelope | None
+
+    def add(self, music: np.ndarray, original: np.ndarray | None, start: int) -> np.ndarray:
+        """The sum [2, n] of music and original, both [2, n] from sample `start` on."""
+        times = np.arange(start, start + music.shape[1]) / SAMPLE_RATE_OUT
+        if self.envelope is not None:
+            music = music * self.envelope.gain(times).astype(np.float32)
+        if original is None:
+            return music
+        music = music * (10 ** ((self.music_gain_db + self.duck.gain_db(times)) / 20)).astype(np.float32)
+        return music + original * np.float32(10 ** (self.original_gain_db / 20))
+
+
+def envelope_of(options: MixOptions) -> Envelope | None:
+    """The music's volume over time, None where it stays as it is. Raises OptionError."""
+    if not options.envelope:
+        return None
+    from openvmas.media.envelope import Envelope  # whoever sets none does not load it
+
+    return Envelope(options.envelope)
+
+
+def _sum(tune: _Laid, kept: _Laid | None, balance: Balance, n_samples: int) -> Iterator[np.ndarray]:
     for start in range(0, n_samples, BLOCK):
         stop = min(start + BLOCK, n_samples)
-        wave = tune.span(start, stop)
-        if kept is not None:
-            gain_db = music_gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)
-            wave = wave * (10 ** (gain_db / 20)).astype(np.float32) + kept.span(start, stop)
-        places = np.arange(start, stop)
-        distance = np.minimum(places, n_samples - 1 - places)
-        if distance.min() < _EDGE:
-            fade = np.sin(np.pi / 2 * np.clip(distance / _EDGE, 0, 1)) ** 2
-            wave = wave * fade.astype(np.float32)
-        yield wave
+        wave = balance.add(tune.span(start, stop), None if kept is None else kept.span(start, stop), start)
+        yield wave * edge_fade(start, stop, n_samples)
 
 
-class _Levels:
+def edge_fade(start: int, stop: int, n_samples: int) -> np.ndarray | np.float32:
+    """The guard against clicks at both ends of n_samples, for samples start .. stop-1."""
+    places = np.arange(start, stop)
+    distance = np.minimum(places, n_samples - 1 - places)
+    if distance.min() >= _EDGE:
+        return np.float32(1)
+    return (np.sin(np.pi / 2 * np.clip(distance / _EDGE, 0, 1)) ** 2).astype(np.float32)
+
+
+class Levels:
     """Loudness and true peak of a stereo stream, measured side by side."""
 
     def __init__(self) -> None:
@@ -303,7 +338,7 @@ class _Premix:
     def __init__(self, path: Path, blocks: Iterable[np.ndarray], n_samples: int) -> None:
         self.path = path
         self.n_samples = n_samples
-        levels = _Levels()
+        levels = Levels()
         self.peaks = np.zeros(-(-n_samples // HOP), dtype=np.float32)
         done = 0
         with path.open("wb") as file:
@@ -345,7 +380,7 @@ def _finish(
     premix: _Premix, options: MixOptions, output: Path, codec: str | None, packets: list[av.Packet] | None
 ) -> _Finish:
     """One static gain and the limiter, repeated until loudness and peaks, also behind the codec, are as asked."""
-    ceiling = options.true_peak - (_CODEC_HEADROOM if codec else _PEAK_TOLERANCE)
+    ceiling = options.true_peak - (CODEC_HEADROOM if codec else PEAK_TOLERANCE)
     gain_db = options.loudness - premix.loudness_lufs if premix.loudness_lufs > SILENCE else 0.0
     done = _settle(premix, gain_db, options, ceiling, output)
     for attempt in range(_ROUNDS if codec else 0):
@@ -356,7 +391,7 @@ def _finish(
         done = dataclasses.replace(done, encoded_true_peak=heard)
         if heard <= options.true_peak or attempt == _ROUNDS - 1:
             break
-        ceiling -= heard - options.true_peak + 2 * _PEAK_TOLERANCE
+        ceiling -= heard - options.true_peak + 2 * PEAK_TOLERANCE
         done = _settle(premix, done.gain_db, options, ceiling, output)
     return done
 
@@ -371,7 +406,7 @@ def _settle(premix: _Premix, gain_db: float, options: MixOptions, ceiling: float
     for _ in range(_ROUNDS):
         lacking = options.loudness - done.loudness_lufs
         if done.true_peak > options.true_peak:
-            ceiling -= done.true_peak - options.true_peak + _PEAK_TOLERANCE
+            ceiling -= done.true_peak - options.true_peak + PEAK_TOLERANCE
         elif abs(lacking) <= _LOUDNESS_TOLERANCE or (lacking > 0 and (gain_db >= highest or is_silent)):
             break
         else:
@@ -390,7 +425,7 @@ def _slope(before: _Finish | None, now: _Finish) -> float:
 def _render(premix: _Premix, gain_db: float, ceiling_db: float, output: Path) -> _Finish:
     gain = 10 ** (gain_db / 20)
     limiter = LimiterGain(premix.peaks, gain, 10 ** (ceiling_db / 20))
-    levels = _Levels()
+    levels = Levels()
 
     def blocks() -> Iterator[np.ndarray]:
         for start, wave in premix.blocks():

@@ -45,6 +45,19 @@ def test_only_the_part_changes(composer, codes, start, end):
     assert np.array_equal(new, again)
 
 
+@pytest.mark.parametrize(("start", "end"), [(100, 180), (0, 60), (290, PIECE), (0, PIECE)])
+def test_the_sound_of_a_part_is_that_of_the_whole(composer, codes, start, end):
+    """Laid into the old sound it is what playing all codes gives, so that nothing else needs to be played again."""
+    condition, changed = make_condition(PIECE), codes.copy()
+    changed[:, start:end] = (changed[:, start:end] + 7) % 64
+    old, new = (np.concatenate([*composer.render(one, condition)], axis=1) for one in (codes, changed))
+    first, sound = composer.render_part(changed, condition, start, end)
+    laid = old.copy()
+    laid[:, first : first + sound.shape[1]] = sound
+    assert np.abs(new - old).max() > 0.01
+    np.testing.assert_allclose(laid, new, atol=1e-5)
+
+
 def test_raising_from_progress_ends_the_work(composer, codes):
     def cancel(share: float) -> None:
         raise KeyboardInterrupt

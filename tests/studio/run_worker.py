@@ -48,6 +48,12 @@ class PacedComposer(SineComposer):
         codes[:, start:end] = options.seed % 60_000
         return Piece(self.render(condition, options, codes), {"chosen": 0}, codes=codes)
 
+    def render_part(self, codes: np.ndarray, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:
+        """Each step has its own samples, so nothing around the part changes."""
+        step = SAMPLE_RATE_OUT // int(CONTROL_RATE)
+        whole = np.concatenate([*self.render(condition, GenerateOptions(), codes)], axis=1)
+        return start * step, whole[:, start * step : end * step]
+
     def render(self, condition: Condition, options: GenerateOptions, codes: np.ndarray) -> Iterator[np.ndarray]:
         """Each second of the piece, in every step as the step's seed has it."""
         whole = {

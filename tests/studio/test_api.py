@@ -49,7 +49,7 @@ def finish_take(database: Database, take: str, seconds: int = 6) -> None:
     row = database.row("SELECT project, job FROM takes WHERE id = ?", (take,))
     assert row is not None
     files = ProjectFolder(database.folder, row["project"]).take(take, 0)
-    writer = SoundWriter(files.wave, files.peaks, files.loudness)
+    writer = SoundWriter(files)
     wave = np.full((2, seconds * 48_000), 0.1, np.float32)
     writer.write(wave)
     writer.close()
@@ -138,7 +138,7 @@ def as_bytes(context: Any, value: Any) -> bytes:
 # schema can say: 422 and 413.
 WHOLE = {
     "PUT /api/projects/{id}/plan", "POST /api/projects/{id}/plan/suggest", "POST /api/projects/{id}/jobs",
-    "POST /api/projects/{id}/upload",
+    "POST /api/projects/{id}/upload", "POST /api/projects/{id}/sounds",
 }  # fmt: skip
 
 

@@ -6,13 +6,16 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from fractions import Fraction
+from xml.etree import ElementTree
 
 import pytest
 
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.schema import Hit, ScorePlan, Section
-from openvmas.studio.storage.markers import Markers, gather, write_csv, write_edl, write_otio
+from openvmas.studio.storage.markers import Markers, SoundTrack, gather, write_csv, write_edl, write_otio
+from openvmas.studio.storage.timelines import write_fcpxml, write_xmeml
 
 PLAN = ScorePlan(
     duration=Fraction(1001, 50),  # 20.02 s
@@ -67,6 +70,56 @@ def test_edl_has_markers_as_resolve_writes_them(fps: float) -> None:
     first, hit = found[0], next(one for one in found if one[5] == "Red")
     assert first[1] == "01:00:00:00" and first[5:7] == ("Green", "Section 1: =calm piano, _mlaut")
     assert frame(hit[1]) - 3600 * rate == int(2.5 * fps + 0.5)
+
+
+def laid_out(fps: float) -> Markers:
+    """With sounds that are heard and some that are not, as the ZIP for editors has them."""
+    tracks = [SoundTrack("Original", "clip.mp4"), SoundTrack("Music", "music.wav", is_music=True)]
+    tracks += [SoundTrack("Drums", "stem-drums.wav", False, True)]
+    return replace(gathered(fps), clip="clip.mp4", sounds=tuple(tracks))
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_fcpxml_has_all_media_and_exact_times(fps: float) -> None:
+    root = ElementTree.fromstring(write_fcpxml(laid_out(fps)).split("<!DOCTYPE fcpxml>")[1])
+    step = 1 / Fraction(fps).limit_denominator(1001)
+    assert [rep.get("src") for rep in root.iter("media-rep")] == ["clip.mp4", "clip.mp4", "music.wav", "stem-drums.wav"]
+    (picture, *sounds) = root.iter("asset-clip")
+    assert [sound.get("enabled") for sound in sounds] == ["1", "1", "0"]
+    lanes = [int(sound.get("lane") or 0) for sound in sounds]
+    assert lanes == [-1, -2, -3]
+    for clip in (picture, *sounds):
+        assert Fraction((clip.get("duration") or "").rstrip("s")) == int(20.02 * fps + 0.5) * step
+    starts = [Fraction((marker.get("start") or "").rstrip("s")) / step for marker in root.iter("marker")]
+    assert all(start.denominator == 1 for start in starts)
+    assert starts == [int(item.time * fps + 0.5) for item in laid_out(fps).items if item.kind != "beat"]
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_xml_for_premiere_has_markers_and_tracks(fps: float) -> None:
+    root = ElementTree.fromstring(write_xmeml(laid_out(fps)).split("<!DOCTYPE xmeml>")[1])
+    assert [item.findtext("enabled") for item in root.iter("clipitem")] == ["TRUE", "TRUE", "TRUE", "FALSE"]
+    assert [item.findtext("file/pathurl") for item in root.iter("clipitem")][2] == "music.wav"
+    (rate, *_) = root.iter("rate")
+    assert int(rate.findtext("timebase") or 0) == round(fps)
+    assert rate.findtext("ntsc") == ("TRUE" if abs(fps - round(fps)) > 0.01 and fps > 20 else "FALSE")
+    ins = [int(marker.findtext("in") or 0) for marker in root.iter("marker")]
+    assert ins == [int(item.time * fps + 0.5) for item in laid_out(fps).items if item.kind != "beat"]
+
+
+@pytest.mark.parametrize("fps", RATES)
+def test_opentimelineio_opens_the_timeline(fps: float) -> None:
+    otio = pytest.importorskip("opentimelineio")
+    timeline = otio.adapters.read_from_string(write_otio(laid_out(fps)), "otio_json")
+    (picture,) = timeline.video_tracks()
+    assert [track.name for track in timeline.audio_tracks()] == ["Original", "Music", "Drums"]
+    assert [track.enabled for track in timeline.audio_tracks()] == [True, True, False]
+    files = [track[0].media_reference.target_url for track in timeline.audio_tracks()]
+    assert files == ["clip.mp4", "music.wav", "stem-drums.wav"]
+    for track in timeline.tracks:
+        assert track[0].source_range.duration == otio.opentime.RationalTime(int(20.02 * fps + 0.5), fps)
+    times = [marker.marked_range.start_time.value for marker in picture[0].markers]
+    assert times == [int(item.time * fps + 0.5) for item in laid_out(fps).items if item.kind != "beat"]
 
 
 @pytest.mark.parametrize("fps", RATES)

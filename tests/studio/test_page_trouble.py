@@ -192,8 +192,8 @@ def test_the_list_edits_what_the_timeline_shows(browser: Browser, studio: Runnin
         set_field(page, "Energy of section 2, percent", "35")
         set_field(page, "Tempo of section 2, beats per minute", "96")
         set_field(page, "Words for section 2", "dark strings")
-        set_field(page, "Time of a new hit", "1.24")
-        page.get_by_role("button", name="Add a hit").click()
+        set_field(page, "Time of a new accent", "1.24")
+        page.get_by_role("button", name="Add an accent").click()
         plan = look.saved_plan(page)
         assert plan["sections"][0]["end"] == plan["sections"][1]["start"] == 2.0
         second = plan["sections"][1]
@@ -363,7 +363,7 @@ def test_a_small_screen_and_keys_alone_are_enough(browser: Browser, studio: Runn
         for _ in range(2):
             page.get_by_role("button", name="Theme").click()
             shown.append(page.evaluate(ground))
-        assert shown == ["rgb(243, 244, 246)", "rgb(18, 20, 24)", "rgb(243, 244, 246)"], "every press is seen"
+        assert shown == ["rgb(14, 15, 18)", "rgb(244, 244, 242)", "rgb(14, 15, 18)"], "every press is seen"
 
 
 def test_a_token_is_asked_for_and_leaves_the_address(browser: Browser, tmp_path: Path) -> None:

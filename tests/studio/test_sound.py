@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openvmas.media.audio import wav_header
+from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import Duck, integrated_loudness
+from openvmas.studio.storage.folders import TakeFolder
 from openvmas.studio.storage.take_sound import (
     HEADER,
     PEAKS_RATE,
@@ -31,12 +33,12 @@ from openvmas.studio.storage.take_sound import (
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, np.ndarray]:
     folder = tmp_path_factory.mktemp("sound")
     wave = np.random.default_rng(1).uniform(-0.9, 0.9, (2, 100_003)).astype(np.float32)
-    writer = SoundWriter(folder / "m.f32", folder / "p.f32", folder / "l.f32")
+    writer = SoundWriter(TakeFolder(folder))
     for start, stop in ((0, 7), (7, 50_000), (50_000, 50_000), (50_000, 100_003)):
         writer.write(wave[:, start:stop])
-        assert n_written(folder / "m.f32") == stop  # heard at once
+        assert n_written(folder / "music.f32") == stop  # heard at once
     writer.close()
-    return folder / "m.f32", folder / "p.f32", wave
+    return folder / "music.f32", folder / "peaks.f32", wave
 
 
 def test_samples_come_back(written: tuple[Path, Path, np.ndarray]) -> None:
@@ -76,22 +78,22 @@ def test_a_growing_file_gives_what_it_has(tmp_path: Path) -> None:
 def test_what_goes_beyond_full_scale_is_sent_as_it_is_and_its_loudness_is_known(tmp_path: Path) -> None:
     """Clipping belongs to no preview: the mix brings music to its level."""
     wave = np.stack([2.1 * np.sin(np.arange(96_000) / 20)] * 2).astype(np.float32)
-    writer = SoundWriter(tmp_path / "m", tmp_path / "p", tmp_path / "l")
-    assert read_loudness(tmp_path / "l") is None and read_loudness(tmp_path / "none") is None
+    writer = SoundWriter(TakeFolder(tmp_path))
+    assert read_loudness(tmp_path / "loudness.f32") is None and read_loudness(tmp_path / "none") is None
     writer.write(wave[:, :48_000] / 8)
-    first = read_loudness(tmp_path / "l")
+    first = read_loudness(tmp_path / "loudness.f32")
     writer.write(wave[:, 48_000:])
     assert first == pytest.approx(integrated_loudness(wave[:, :48_000] / 8, 48_000), abs=0.01)
     writer.close()
     written = np.concatenate([wave[:, :48_000] / 8, wave[:, 48_000:]], axis=1)
-    assert read_loudness(tmp_path / "l") == pytest.approx(integrated_loudness(written, 48_000), abs=0.01)
-    sent = np.frombuffer(TakeSound(tmp_path / "m", 0, 96_000).cut(48_000, 96_000)[HEADER:], "<f4")
+    assert read_loudness(tmp_path / "loudness.f32") == pytest.approx(integrated_loudness(written, 48_000), abs=0.01)
+    sent = np.frombuffer(TakeSound(tmp_path / "music.f32", 0, 96_000).cut(48_000, 96_000)[HEADER:], "<f4")
     np.testing.assert_array_equal(sent.reshape(-1, 2).T, wave[:, 48_000:])
 
 
 def test_ducked_music_is_at_its_gain_and_lower_under_speech(written: tuple[Path, Path, np.ndarray]) -> None:
     path, _, wave = written
-    data = b"".join(ducked_wav(path, 100_003, -6.0, Duck(((1.2, 9.0),), -12.0)))
+    data = b"".join(ducked_wav(path, 100_003, -6.0, Duck(((1.2, 9.0),), -12.0), Envelope(())))
     made = np.frombuffer(data[HEADER:], "<f4").reshape(-1, 2).T
     assert made.shape == wave.shape
     for start, stop, gain_db in ((0, 30_000, -6.0), (60_000, 100_003, -18.0)):

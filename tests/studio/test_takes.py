@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 
 from openvmas.studio.storage.take_sound import HEADER
 from tests.studio.kit import RunningStudio, submit, wait_job
+from tests.studio.recordings import beats, put
 
 
 @pytest.fixture()
@@ -55,6 +60,26 @@ def files_of_a_take(client: httpx.Client, take: dict) -> None:
     assert [track["name"] for track in otio["tracks"]["children"]] == ["Picture", "Original", "Music"]
 
 
+def test_one_package_holds_all_for_an_editor(client: httpx.Client, fresh: str) -> None:
+    (take,) = made(client, fresh, options={"envelope": ["0=off", "2=0"], "sweeten": True})
+    sent = client.get(f"/takes/{take['id']}/editors.zip")
+    assert 'filename="clip.take1.zip"' in sent.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(sent.content)) as package:
+        names = set(package.namelist())
+        timelines = {"timeline.otio", "timeline.fcpxml", "timeline.premiere.xml", "markers.resolve.edl", "markers.csv"}
+        sounds = {"clip.music.wav", "clip.music-dry.wav", "clip.accents.wav"}
+        assert names == {"clip.mp4", "README.txt"} | timelines | sounds
+        music = package.read("clip.music.wav")
+        assert music == client.get(f"/takes/{take['id']}/music-ducked.wav").content
+        assert music != package.read("clip.music-dry.wav")
+        timeline = json.loads(package.read("timeline.otio"))
+    for track in timeline["tracks"]["children"]:
+        assert track["children"][0]["media_references"]["DEFAULT_MEDIA"]["target_url"] in names
+    changed = client.patch(f"/takes/{take['id']}", json={"favourite": True, "note": "for the client"}).json()
+    assert (changed["favourite"], changed["note"], changed["name"]) == (True, "for the client", "Take 1")
+    assert changed["n_bytes"] == len(client.get(f"/takes/{take['id']}/video").content)
+
+
 def sound(client: httpx.Client, take: dict, start: float, end: float) -> np.ndarray:
     """[2, n] of the music between two times, s."""
     wave = np.frombuffer(music(client, take)[HEADER:], "<f4").reshape(-1, 2).T
@@ -90,6 +115,20 @@ def test_locked_sections_keep_their_music(client: httpx.Client, fresh: str) -> N
     cut_into(client, fresh, 5.0, locked=(0,))
     refused = client.post(f"/projects/{fresh}/jobs", json={"kind": "score"})
     assert refused.status_code == 409 and "all sections are locked" in refused.json()["error"]
+
+
+def test_locked_sections_keep_their_music_with_another_voice(client: httpx.Client, fresh: str, tmp_path: Path) -> None:
+    """A recording takes the place of what was written, but in the locked section; what is written then keeps that."""
+    cut_into(client, fresh, 2.0, 5.0)
+    (first,) = made(client, fresh)
+    cut_into(client, fresh, 2.0, 5.0, locked=(1,))
+    song = put(client, fresh, beats(tmp_path / "song.wav"), "song.wav").json()
+    (second,) = made(client, fresh, options={"music": song["id"]})
+    assert second["model"] == "recording" and second["parent"] == first["id"]
+    assert np.array_equal(*(sound(client, take, 2.0, 5.0) for take in (first, second)))
+    assert not np.array_equal(*(sound(client, take, 0.0, 1.9) for take in (first, second)))
+    (third,) = made(client, fresh)
+    assert third["model"] == "mini" and np.array_equal(*(sound(client, take, 2.0, 5.0) for take in (second, third)))
 
 
 def test_a_plan_says_which_sections_planning_again_would_drop(client: httpx.Client, fresh: str) -> None:

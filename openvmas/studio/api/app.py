@@ -16,7 +16,15 @@ from starlette.staticfiles import StaticFiles
 
 from openvmas import __version__
 from openvmas.errors import OpenVMASError
-from openvmas.studio.api import job_routes, plan_routes, project_routes, take_routes, upload_routes
+from openvmas.studio.api import (
+    job_routes,
+    plan_routes,
+    project_routes,
+    sound_routes,
+    style_routes,
+    take_routes,
+    upload_routes,
+)  # fmt: skip
 from openvmas.studio.api.context import STATUS, Studio, error_response
 from openvmas.studio.api.guard import COOKIE, StudioGuard
 
@@ -43,7 +51,9 @@ def create_app(studio: Studio) -> StudioGuard:
         generate_unique_id_function=operation_id,
     )  # fmt: skip
     app.state.studio = studio
-    for api in (project_routes, upload_routes, plan_routes, job_routes, take_routes):
+    for api in (
+        project_routes, upload_routes, sound_routes, style_routes, plan_routes, job_routes, take_routes,
+    ):  # fmt: skip
         app.include_router(api.router)
     app.add_exception_handler(OpenVMASError, refuse_with_sentence)
     app.add_exception_handler(RequestValidationError, refuse_invalid)

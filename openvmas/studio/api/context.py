@@ -20,6 +20,7 @@ from openvmas.studio.storage.projects import ConflictError, NotFoundError, TooMa
 
 MAX_WATCHERS = 400  # event streams and growing sounds that are open at a time
 MAX_PLANNERS = 2  # plans that are made at a time
+MAX_HEARERS = 2  # recordings that are read at a time
 
 
 class WrongTokenError(OpenVMASError):
@@ -78,6 +79,7 @@ class Studio:
         self.views = Views(self.database, options)
         self.uploading: set[str] = set()  # projects into which a request is writing
         self.planners = threading.BoundedSemaphore(MAX_PLANNERS)
+        self.hearers = threading.BoundedSemaphore(MAX_HEARERS)
         self.watchers = 0
         self.is_closing = threading.Event()
 

@@ -56,7 +56,8 @@ class StudioGuard(WebGuard):
 
     def is_limited(self, scope: Scope) -> bool:
         """Whether MAX_BODY holds; uploads have limits of their own."""
-        return not (scope["path"].endswith("/upload") and scope["method"] == "PATCH")
+        path, method = scope["path"], scope["method"]
+        return (path.rpartition("/")[2], method) not in (("upload", "PATCH"), ("sounds", "POST"))
 
     def cache_control(self, scope: Scope, names: set[bytes]) -> bytes | None:
         """No copies of the API's answers; how long it keeps the page's files is the browser's choice."""

@@ -26,6 +26,7 @@ from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
+from openvmas.studio.storage.sounds import MODEL, check_sounds
 
 POLL_S = 0.2  # between looks at a job that is watched
 PING_S = 10.0  # between signs of life on a quiet stream
@@ -39,7 +40,8 @@ def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schem
     """Submit a job.
 
     score: music for the whole video, or for all but its locked sections, which stay as they are in `take`;
-    redo: one part of a take anew; mix: a take at other levels; analyze: again.
+    redo: one part of a take anew; mix: a take at other levels; sketch: a few seconds in each of the styles that are
+    offered, when nothing else is to be done; analyze: again.
     """
     jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
@@ -47,7 +49,8 @@ def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schem
     else:
         if project["state"] != "ready":
             raise ConflictError("the video has not been watched yet; wait for the job `analyze`.")
-        takes = {"score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix}[sent.kind](studio, project, sent)
+        makers = {"score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix, "sketch": lambda *_: []}
+        takes = makers[sent.kind](studio, project, sent)
         given = sent.options.model_dump(exclude_unset=True)
         job = jobs.submit_takes(studio.database, project["id"], sent.kind, given, takes)
     return show(studio, owner, job)
@@ -80,12 +83,15 @@ def parent_take(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> di
 
 
 def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
-    options = check_options(sent.options, ("generate", "mix"))
+    options = check_options(sent.options, ("generate", "music", "mix"))
+    check_sounds(ProjectFolder(studio.database.folder, row["id"]), options)
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
-    model = options.get("model", OutputOptions().model)
-    base = take_to_keep(studio, row, sent, plan, model)
+    model = MODEL if options.get("music") else options.get("model", OutputOptions().model)
+    base = take_to_keep(studio, row, sent, plan)
     part = None if base is None else part_of(open_spans(plan))
+    if base is not None and part is not None and not can_change_parts(studio, base, model):
+        part["kept"] = locked_spans(plan)
     return [
         {
             "parent": base["id"] if base else None, "first_seed": plan.seed,
@@ -98,7 +104,7 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
 
 
 def open_spans(plan: ScorePlan) -> list[tuple[float, float]]:
-    """The spans between locked sections, (start, end) in s. Raises ConflictError where there is none."""
+    """The spans between locked sections, (start, end) in s. Raises ConflictError where all are locked."""
     spans: list[tuple[float, float]] = []
     for section in plan.sections:
         if section.is_locked:
@@ -118,11 +124,9 @@ def part_of(spans: list[tuple[float, float]]) -> dict[str, Any]:
     return {"start": spans[0][0], "end": spans[-1][1], "spans": spans}
 
 
-def take_to_keep(
-    studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan: ScorePlan, model: str
-) -> dict[str, Any] | None:
+def take_to_keep(studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan: ScorePlan) -> dict[str, Any] | None:
     """The take whose music stays in the locked sections: the one that is named, else the newest; None where nothing is
-    locked, or where there is no finished take of this model that can be changed in parts."""
+    locked, or where there is no finished take."""
     if not any(section.is_locked for section in plan.sections):
         return None
     if sent.take is not None:
@@ -130,16 +134,24 @@ def take_to_keep(
     else:
         sql = "SELECT * FROM takes WHERE project = ? AND state = 'done' ORDER BY number DESC"
         found = studio.database.rows(sql, (row["id"],))
-    can_stay = [
-        take for take in found
-        if take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
-        and abs(take["duration"] - float(plan.duration)) < 1e-6
-    ]  # fmt: skip
+    can_stay = [take for take in found if abs(take["duration"] - float(plan.duration)) < 1e-6]
     return can_stay[0] if can_stay else None
+
+
+def can_change_parts(studio: Studio, take: dict[str, Any], model: str) -> bool:
+    """Whether a model can write parts of a take anew; else the kept parts are laid over a piece that is all new."""
+    return take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
+
+
+def locked_spans(plan: ScorePlan) -> list[tuple[float, float]]:
+    """The spans of locked sections, (start, end) in s."""
+    end = float(plan.duration)
+    return [(float(one.start), min(float(one.end), end)) for one in plan.sections if one.is_locked]
 
 
 def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
     take, given = parent_take(studio, row, sent), check_options(sent.options, ("generate", "mix"))
+    check_sounds(ProjectFolder(studio.database.folder, row["id"]), given)
     if not describe_model(take["model"]).can_redo or not studio.views.files(take).codes.exists():
         raise ConflictError("this kind of music cannot be changed in parts; score the whole again.")
     if given.get("model", take["model"]) != take["model"]:

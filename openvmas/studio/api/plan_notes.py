@@ -8,7 +8,7 @@ MAX_PARTS = 3  # of one edit that are named
 
 
 def describe_edit(before: ScorePlan, after: ScorePlan) -> str:
-    """The parts of a plan that an edit has changed, such as "Energy of section 2, hit at 0:01.00"."""
+    """The parts of a plan that an edit has changed, such as "Energy of section 2, accent at 0:01.00"."""
     parts: list[str] = []
     for name, said in (("text", "words for the whole"), ("mood", "mood of the whole"), ("tempo_map", "tempo map")):
         if getattr(before, name) != getattr(after, name):
@@ -42,10 +42,10 @@ def describe_hits(before: tuple[Hit, ...], after: tuple[Hit, ...]) -> list[str]:
     came = [hit for hit in after if hit not in before]
     went = [hit for hit in before if hit not in after]
     if len(came) == len(went):
-        return [f"hit at {clock(hit.time)} changed" for hit in came]
+        return [f"accent at {clock(hit.time)} changed" for hit in came]
     if came and went:
-        return [f"{len(after)} hits"]
-    return [f"hit at {clock(hit.time)}" for hit in came] + [f"hit at {clock(hit.time)} deleted" for hit in went]
+        return [f"{len(after)} accents"]
+    return [f"accent at {clock(hit.time)}" for hit in came] + [f"accent at {clock(hit.time)} deleted" for hit in went]
 
 
 def clock(time: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
@@ -26,10 +27,14 @@ from openvmas.studio.api.context import (
 )  # fmt: skip
 from openvmas.studio.api.guard import COOKIE, match_token
 from openvmas.studio.api.schemas import check_options
+from openvmas.studio.api.upload_routes import analysis_limits
 from openvmas.studio.api.views import read_json, session
+from openvmas.studio.queue import jobs
 from openvmas.studio.storage import projects
+from openvmas.studio.storage.examples import EXAMPLES, find_example
 from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.studio.storage.projects import NotFoundError
+from openvmas.studio.storage.projects import ConflictError, NotFoundError
+from openvmas.studio.storage.sounds import check_sounds
 
 router = APIRouter(prefix="/api")
 
@@ -83,6 +88,41 @@ def show(studio: Studio, owner: str, project: str) -> schemas.Project:
         return studio.views.project(projects.read(studio.database, owner, project))
 
 
+@router.get("/examples", responses=errors())
+def list_examples() -> schemas.Examples:
+    """The example films that can be tried."""
+    found = [schemas.Example(**vars(one)) for one in EXAMPLES if find_example(one.name)]
+    return schemas.Examples(examples=found)
+
+
+@router.post("/projects/{id}/example", status_code=201, responses=errors(404, 409))
+def use_example(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schemas.UseExample) -> schemas.Project:
+    """Take an example film as the video of a new project."""
+    source = find_example(sent.name)
+    if source is None:
+        raise NotFoundError("this example is not installed here; upload a video of your own.")
+    filename = f"{sent.name}.mp4"
+    with studio.database.write() as connection:
+        sql = (
+            "UPDATE projects SET state = 'uploading', filename = ?, size = ?, suffix = '.mp4' "
+            "WHERE id = ? AND state = 'empty'"
+        )
+        if not connection.execute(sql, (filename, source.stat().st_size, project["id"])).rowcount:
+            raise ConflictError("this project has its video already; make another project for another video.")
+    shutil.copyfile(source, ProjectFolder(studio.database.folder, project["id"]).source(".mp4"))
+    jobs.submit_analysis(studio.database, project["id"], "uploading", analysis_limits(studio))
+    return show(studio, owner, project["id"])
+
+
+@router.post("/projects/{id}/copy", status_code=201, responses=errors(404, 409, 429))
+def copy_project(studio: TheStudio, owner: Owner, project: ProjectRow) -> schemas.Project:
+    """A new project with the same video, plan and settings, and no takes."""
+    if project["state"] != "ready":
+        raise ConflictError("the video has not been watched yet; duplicate the project then.")
+    copy = projects.duplicate(studio.database, owner, project)
+    return show(studio, owner, copy)
+
+
 @router.get("/projects", responses=errors())
 def list_projects(studio: TheStudio, owner: Owner) -> schemas.Projects:
     """All projects of this token, the newest first, without their jobs and takes."""
@@ -104,7 +144,9 @@ def change_project(
     """Give a project another name, or keep settings with it."""
     settings = None
     if sent.settings is not None:
-        settings = json.dumps(check_options(sent.settings, schemas.SETTABLE))
+        given = check_options(sent.settings, schemas.SETTABLE)
+        check_sounds(ProjectFolder(studio.database.folder, project["id"]), given)
+        settings = json.dumps(given)
     projects.change(studio.database, "projects", project["id"], name=sent.name, settings=settings)
     return show(studio, owner, project["id"])
 

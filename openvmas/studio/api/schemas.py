@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from openvmas.errors import OptionError
+from openvmas.media.envelope import Envelope
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.pretrained import list_presets
 from openvmas.settings import GROUPS, Options, value_type
@@ -25,16 +26,16 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
 
 
-SETTABLE = ("plan", "generate", "mix")  # groups of options that a page may set
+SETTABLE = ("plan", "generate", "music", "mix")  # groups of options that a page may set
 
 
 class OptionInfo(BaseModel):
     """An option as the page shows it."""
 
     name: str
-    group: Literal["plan", "generate", "mix"]  # SETTABLE
-    type: Literal["number", "integer", "boolean", "text", "numbers"]
-    default: float | bool | str | list[float] | None
+    group: Literal["plan", "generate", "music", "mix"]  # SETTABLE
+    type: Literal["number", "integer", "boolean", "text", "numbers", "texts"]
+    default: float | bool | str | list[float] | list[str] | None
     min: float | None
     max: float | None
     help: str
@@ -69,13 +70,22 @@ def options_body(name: str, *groups: str) -> type[RequestBody]:
     if "generate" in groups:
         names = Literal[tuple(list_presets())]  # type: ignore[valid-type]
         wanted["model"] = (names, Field(default=None, description="Model that writes the music."))
+        at: Any = Annotated[float, Field(ge=0)]
+        wanted["like"] = (Id, Field(default=None, description="Recording of the project that it should sound like."))
+        wanted["like_at"] = (at, Field(default=None, description="Where in that recording, s."))
+    if "music" in groups:
+        about = "Recording of the project to fit to the picture instead of writing music, or `free`."
+        wanted["music"] = (RecordingId, Field(default=None, description=about))
     return create_model(name, __base__=RequestBody, **wanted)
 
+
+Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+RecordingId = Annotated[str, Field(pattern=r"^(free|[0-9a-f]{32})$")]
 
 if TYPE_CHECKING:
     JobOptions = ProjectSettings = RequestBody
 else:
-    JobOptions = options_body("JobOptions", "generate", "mix")
+    JobOptions = options_body("JobOptions", "generate", "music", "mix")
     ProjectSettings = options_body("ProjectSettings", *SETTABLE)
 
 
@@ -90,6 +100,7 @@ def check_options(sent: BaseModel, groups: Collection[str]) -> dict[str, Any]:
         if name not in allowed:
             raise OptionError(f"{name} cannot be set here; the options are {', '.join(sorted(allowed))}.")
     flat = Options.of(**given).flat()
+    Envelope(given.get("envelope", ()))
     # `flat` leaves out options that were added later where they have their default.
     return {name: flat.get(name, value) for name, value in given.items()}
 
@@ -102,9 +113,10 @@ def describe_options() -> list[OptionInfo]:
         for item in offered(group):
             kind, _, is_tuple = value_type(item, group)
             default = list(item.default_factory()) if is_tuple else item.default  # type: ignore[misc]
+            shape: Any = f"{JSON_TYPES[kind]}s" if is_tuple else JSON_TYPES[kind]
             low, high = item.metadata.get("min"), item.metadata.get("max")
             made.append(OptionInfo(
-                name=item.name, group=name, type="numbers" if is_tuple else JSON_TYPES[kind], default=default,  # pyright: ignore
+                name=item.name, group=name, type=shape, default=default,  # pyright: ignore
                 min=low, max=high, help=item.metadata["help"],
             ))  # fmt: skip
     return made
@@ -117,10 +129,9 @@ Number = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(whole)]
 Variations = Annotated[int, Field(ge=1, le=MAX_VARIATIONS), BeforeValidator(whole)]
 Seconds = float
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]*$")]
-Id = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 TakeState = Literal["waiting", "writing", "finishing", "done", "failed", "cancelled"]
-Kind = Literal["analyze", "score", "redo", "mix"]
+Kind = Literal["analyze", "score", "redo", "mix", "sketch"]
 
 
 class Error(BaseModel):
@@ -168,7 +179,9 @@ class ProjectChange(RequestBody):
 
 
 class TakeChange(RequestBody):
-    name: Name
+    name: Name | None = None
+    favourite: bool | None = None
+    note: str | None = Field(None, max_length=500)
 
 
 class NewUpload(RequestBody):
@@ -262,6 +275,11 @@ class Take(BaseModel):
     has_stems: list[str]
     can_redo: bool
     filename: str
+    n_bytes: int | None = Field(description="Size of the finished video.")
+    tempo: float = Field(description="Of its plan, BPM.")
+    text: str | None = Field(description="The words for the whole that it was written for.")
+    favourite: bool
+    note: str
 
 
 class TakeWithReport(Take):
@@ -291,6 +309,49 @@ class Projects(BaseModel):
     projects: list[Project]
 
 
+class Sound(BaseModel):
+    id: Id
+    filename: str
+    duration: Seconds
+    title: str
+    artist: str
+    licence: str
+    source: str
+    attribution: str = Field(description="A sentence to paste below a video; empty where the file says nothing.")
+    peaks: list[float] = Field(description="Highest sample of stretches of equal length.")
+
+
+class Sounds(BaseModel):
+    sounds: list[Sound]
+
+
+class Style(BaseModel):
+    name: str
+    words: str = Field(description="The words for the whole that it stands for.")
+    fits: bool = Field(description="Whether it is among those that fit the picture best.")
+    is_ready: bool
+
+
+class Example(BaseModel):
+    name: str
+    title: str
+    about: str
+
+
+class Examples(BaseModel):
+    examples: list[Example]
+
+
+class UseExample(RequestBody):
+    name: Literal["city", "landscape"]
+
+
+class Styles(BaseModel):
+    start: Seconds = Field(description="Where in the video their music lies.")
+    model: str
+    styles: list[Style]
+
+
 class Analysis(BaseModel):
     duration: Seconds
     fps: float
@@ -309,6 +370,7 @@ class Analysis(BaseModel):
     speech: list[float] | None
     original_lufs: float | None = None
     original_peaks: list[float] | None = None
+    speech_spans: list[list[Seconds]] | None = Field(None, description="Where somebody speaks.")
     ducking: list[float] | None = Field(None, description="Share of the depth by which music is lowered under speech.")
 
 
@@ -400,3 +462,4 @@ class Peaks(BaseModel):
     per_second: int
     min: list[float]
     max: list[float]
+    shade: list[float] = Field([], description="How bright the music is there, 0 to 1.")

@@ -6,18 +6,20 @@ import asyncio
 import json
 import math
 import re
+import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, StreamingResponse
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from openvmas.media.loudness import Duck
 from openvmas.planning.schema import read_plan
-from openvmas.settings import SAMPLE_RATE_OUT, MixOptions
+from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import (
     ANY_TYPE,
@@ -35,9 +37,12 @@ from openvmas.studio.api.context import (
 )  # fmt: skip
 from openvmas.studio.api.views import download_name, read_json
 from openvmas.studio.storage import projects
+from openvmas.studio.storage.folders import ProjectFolder, safe_stem
 from openvmas.studio.storage.markers import FORMATS, gather
+from openvmas.studio.storage.package import Mixed, write_package
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
-from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, ducked_wav, read_loudness, thin_peaks
+from openvmas.studio.storage.remarks import TakeRemarks
+from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, read_loudness, thin_peaks, thin_shades
 
 POLL_S = 0.05  # between looks at music that is being written
 POLL_FILE_S = 0.01  # and at the length of its file alone
@@ -88,9 +93,12 @@ def shorten(report: dict[str, Any]) -> dict[str, Any]:
 
 @router.patch("", responses=errors(404))
 def change_take(studio: TheStudio, row: TakeRow, sent: schemas.TakeChange) -> schemas.Take:
-    """Give a take another name."""
+    """Give a take another name, a note, or a place among the favourites."""
     projects.change(studio.database, "takes", row["id"], name=sent.name)
-    return schemas.Take(**studio.views.take(row | {"name": sent.name}))
+    remarks = sent.model_dump(exclude_none=True, include={"favourite", "note"})
+    if remarks:
+        TakeRemarks(studio.views.files(row)).change(remarks)
+    return schemas.Take(**studio.views.take(row | ({"name": sent.name} if sent.name else {})))
 
 
 @router.delete("", status_code=204, responses=errors(404, 409))
@@ -104,8 +112,9 @@ def sound_of(studio: Studio, owner: str, take: str, of: str) -> tuple[TakeSound,
     row = projects.find_take(studio.database, owner, take)
     row = the_done_take(row) if of == "mix" else row
     files, n_samples = studio.views.files(row), math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
-    sound = TakeSound(files.mixed, HEADER, n_samples) if of == "mix" else TakeSound(files.wave, 0, n_samples)
-    return sound, row["state"]
+    if of == "mix":
+        return TakeSound(files.mixed, HEADER, n_samples), row["state"]
+    return TakeSound(files.wave, 0, n_samples, files.accents), row["state"]
 
 
 @router.get("/peaks", responses=errors(404, 409, 410))
@@ -118,7 +127,12 @@ def read_peaks(
     path = files.mixed_peaks if of == "mix" else files.peaks
     data = path.read_bytes() if row["state"] != "waiting" and path.exists() else b""
     low, high = thin_peaks(np.frombuffer(data[: len(data) // 8 * 8], "<f4").reshape(-1, 2), per_second)
-    return schemas.Peaks(per_second=per_second, min=low, max=high)
+    try:
+        shades = files.shades.read_bytes() if of == "music" else b""
+    except OSError:
+        shades = b""
+    shade = thin_shades(np.frombuffer(shades[: len(shades) // 4 * 4], "<f4"), per_second)
+    return schemas.Peaks(per_second=per_second, min=low, max=high, shade=shade)
 
 
 def loudness_so_far(studio: Studio, owner: str, take: str) -> dict[str, str]:
@@ -246,17 +260,45 @@ def read_ducked_music(studio: TheStudio, row: DoneTakeRow) -> StreamingResponse:
     Floats, before the limiter of the finished sound. Where the original is dropped it is as loud as the finished sound.
     """
     files = studio.views.files(row)
-    report = read_json(files.report)
-    mix, depth = report["mix"], report["options"].get("duck", MixOptions().duck)
-    gain_db = mix["music_gain_db"] if mix["has_original"] else mix["master_gain_db"]
-    spans = tuple((float(start), float(end)) for start, end in mix["ducked"])
     n_samples = math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
     name = download_name(row, ".ducked.wav").encode("ascii", "replace").decode().replace("?", "_")
     headers = {
         "content-length": str(HEADER + n_samples * FRAME),
         "content-disposition": f'attachment; filename="{name}"',
     }
-    return StreamingResponse(ducked_wav(files.wave, n_samples, gain_db, Duck(spans, depth)), 200, headers, "audio/wav")
+    pieces = Mixed.of(read_json(files.report)).wav(files, n_samples)
+    return StreamingResponse(pieces, 200, headers, "audio/wav")
+
+
+def credit_of(report: dict[str, Any]) -> str:
+    """A line that names what a take's music comes from, and under which licence."""
+    track = report["composer"].get("track")
+    if track:
+        return track["attribution"] or f"Music: {track['file']}. {track['rights']}"
+    model = report["model"]
+    return f"Music: {report['generated_by']}, model {model['name']} {model['version']} ({model['licence']})."
+
+
+@router.get("/editors.zip", **sends("application/zip", 404, 409, 410))
+def read_package(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
+    """Everything for a video editor in one ZIP: picture, original, music as mixed and dry, stems, timelines that have
+    all of them on tracks (OTIO, FCPXML, XML for Premiere Pro), and markers for Resolve and as CSV."""
+    files, video = studio.views.files(row), json.loads(row["video"])
+    source = ProjectFolder(studio.database.folder, row["project"]).source(row["suffix"])
+    if not source.exists():
+        raise NotFoundError("the video of this take is gone; upload it again.")
+    picture = f"{safe_stem(row['filename'])}{row['suffix'] or '.mp4'}"
+    markers = gather(read_plan(row["plan"]), video, picture, row["name"], None)
+    n_samples = math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
+    with tempfile.NamedTemporaryFile(dir=files.path, suffix=".zip", delete=False) as file:
+        target = Path(file.name)
+    try:
+        write_package(target, files, source, markers, n_samples, credit_of(read_json(files.report)))
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    done = BackgroundTask(target.unlink, missing_ok=True)
+    return FileResponse(target, media_type="application/zip", filename=download_name(row, ".zip"), background=done)
 
 
 def offer_file(address: str, name: str, media: str, ending: str, about: str) -> None:
@@ -268,6 +310,8 @@ def offer_file(address: str, name: str, media: str, ending: str, about: str) -> 
     router.get(address, name=f"read_{name}", description=about, **sends(media, 404, 409, 410))(send)
 
 
+POWERS = "Mean K-weighted power of music, original and their product in every 25 ms: the loudness of any mix of them."
+offer_file("/levels.json", "levels", "application/json", ".levels.json", POWERS)
 offer_file("/music.wav", "music", "audio/wav", ".wav", "The music alone at the asked loudness.")
 WHOLE = "The whole report: how the take was made, and all measures."
 offer_file("/report.json", "report", "application/json", ".report.json", WHOLE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import zipfile
@@ -10,6 +11,7 @@ from typing import Any
 
 from openvmas import __version__
 from openvmas.condition import AXES
+from openvmas.planning.schema import read_plan
 from openvmas.pretrained import list_presets
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, OutputOptions
 from openvmas.studio.api import schemas
@@ -18,6 +20,8 @@ from openvmas.studio.limits import StudioOptions
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, safe_name, safe_stem
+from openvmas.studio.storage.remarks import TakeRemarks
+from openvmas.studio.storage.sounds import MODEL
 from openvmas.studio.storage.take_sound import n_written
 
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
@@ -135,7 +139,25 @@ class Views:
             "has_stems": stem_names(files.stems) if is_done else [],
             "can_redo": is_done and files.codes.exists(),
             "filename": download_name(row),
+            "n_bytes": size_of(files.video(found["suffix"])) if is_done else None,
+            **facts_of(row["plan"]),
+            **TakeRemarks(files).read(),
         }
+
+
+@functools.lru_cache(maxsize=500)
+def facts_of(plan: str) -> dict[str, Any]:
+    """Tempo and words of a plan in YAML."""
+    made = read_plan(plan)
+    return {"tempo": round(float(made.tempo), 1), "text": made.text}
+
+
+def size_of(path: Path) -> int | None:
+    """Bytes of a file, None where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def stem_names(path: Path) -> list[str]:
@@ -174,9 +196,8 @@ def describe_model(name: str) -> schemas.ModelInfo:
     """The outputs beside sound that a model can give."""
     is_symbolic = name == "symbolic"
     about = VOICES.get(name, "")
-    return schemas.ModelInfo(
-        name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=not is_symbolic
-    )
+    can_redo = name not in ("symbolic", MODEL)
+    return schemas.ModelInfo(name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=can_redo)
 
 
 def read_json(path: Path) -> Any:

@@ -24,11 +24,12 @@ ALIVE_S = 5.0  # without a heartbeat, after which a process is not counted as ru
 MAX_SEED = 2**32
 SPARE = "--spare"  # argument of a worker that only helps out
 MAX_WAITING = 50  # jobs of one owner that wait or run
-PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2}
+PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2, "sketch": 9}
 
 
 class StoppedError(BaseException):
-    """The work must stop now: "cancel" (the user), "lost" (another worker has it) or "leave" (this process ends)."""
+    """The work must stop now: "cancel" (the user), "lost" (another worker has it), "yield" (somebody waits for
+    something else) or "leave" (this process ends)."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def with_seeds(connection: sqlite3.Connection, project: str, takes: list[dict[st
 
 def claim(database: Database, worker: str, takes_analyses: bool = True) -> Claim | None:
     """Take the next job, if there is one. takes_analyses: whether it may be one that watches a video."""
-    kinds = "" if takes_analyses else "AND kind <> 'analyze'"
+    kinds = "" if takes_analyses else "AND kind NOT IN ('analyze', 'sketch')"
     if database.row(f"SELECT 1 FROM jobs WHERE state = 'queued' {kinds} LIMIT 1") is None:
         return None  # most of the time: no transaction needed
     now = time.time()
@@ -209,6 +210,12 @@ def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None
         )
 
 
+def is_waited_for(database: Database, claim: Claim) -> bool:
+    """Whether a job of more importance than this one waits for a worker."""
+    sql = "SELECT 1 FROM jobs WHERE state = 'queued' AND priority < ? LIMIT 1"
+    return database.row(sql, (PRIORITY[claim.kind],)) is not None
+
+
 def release(database: Database, claim: Claim) -> None:
     """Put a job back unchanged, because this worker was asked to leave."""
     with database.write() as connection:
@@ -274,7 +281,7 @@ def fail_queued(database: Database, error: str) -> int:
 def is_kept_waiting(database: Database, seconds: float) -> bool:
     """Whether music has waited so long for workers that all watch videos, which may take many minutes."""
     rows = database.rows("SELECT kind FROM jobs WHERE state = 'running'")
-    waits = "SELECT 1 FROM jobs WHERE state = 'queued' AND kind <> 'analyze' AND created < ? LIMIT 1"
+    waits = "SELECT 1 FROM jobs WHERE state = 'queued' AND kind NOT IN ('analyze', 'sketch') AND created < ? LIMIT 1"
     is_watching = bool(rows) and all(row["kind"] == "analyze" for row in rows)
     return is_watching and database.row(waits, (time.time() - seconds,)) is not None
 

@@ -23,13 +23,16 @@ from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.generate import scorer
-from openvmas.settings import OutputOptions
+from openvmas.settings import Options, OutputOptions
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import StoppedError
+from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
+from openvmas.studio.storage.sounds import MODEL, with_names
 from openvmas.studio.tasks.compose import TakeRequest, compose
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
+from openvmas.studio.tasks.sketch import sketch
 
 INTERVAL_S = 0.25  # between heartbeats
 STOP_TIMEOUT_S = 1.2  # that work may go on after the signal to stop
@@ -107,6 +110,9 @@ class Heartbeat:
             return
         if not self._reason:
             answer = jobs.renew_lease(self._database, claim, progress)
+            # Sketches are written while nobody waits; whoever comes goes first.
+            if answer == "go" and claim.kind == "sketch" and jobs.is_waited_for(self._database, claim):
+                answer = "yield"
             with self._lock:
                 if answer == "go" or self._claim is not claim:
                     return
@@ -164,14 +170,18 @@ class Worker:
             return False
         try:
             with self._heartbeat.leasing(claim):
-                self.work(claim)
-            jobs.finish(self.database, claim, "done")
+                is_done = self.work(claim)
+            if is_done:
+                jobs.finish(self.database, claim, "done")
+            else:
+                jobs.release(self.database, claim)
         except StoppedError as stopped:
             if stopped.args[0] == "cancel":
                 jobs.finish(self.database, claim, "cancelled")
-            elif stopped.args[0] == "leave":
+            elif stopped.args[0] in ("leave", "yield"):
                 jobs.release(self.database, claim)
-                raise
+                if stopped.args[0] == "leave":
+                    raise
         except OpenVMASError as error:
             # Without paths: clients need not know where the studio's folder is.
             home = str(self.database.folder)
@@ -183,19 +193,36 @@ class Worker:
             jobs.finish(self.database, claim, "failed", message)
         return True
 
-    def work(self, claim: jobs.Claim) -> None:
-        """Do a job. Raises StoppedError, and OpenVMASError where it cannot be done."""
+    def work(self, claim: jobs.Claim) -> bool:
+        """Do a job; False where it was broken off for others and is to be gone on with.
+
+        Raises StoppedError, and OpenVMASError where it cannot be done.
+        """
         project = self.database.row("SELECT * FROM projects WHERE id = ?", (claim.project,))
         if project is None:
             raise StoppedError("lost")
         if claim.kind == "analyze":
             self.inspect(claim, project)
-            return
+            return True
+        if claim.kind == "sketch":
+            return self.sketch(claim, project)
         takes = self.database.rows("SELECT * FROM takes WHERE job = ? ORDER BY number", (claim.id,))
         began = time.monotonic()
         for index, take in enumerate(takes):
             if take["state"] != "done":  # an earlier attempt may have finished some
                 self.make_take(claim, project, take, (index / len(takes), 1 / len(takes)), began)
+        return True
+
+    def sketch(self, claim: jobs.Claim, project: dict[str, Any]) -> bool:
+        """Write sketches of styles until all are there, or until somebody waits for something else."""
+        _, plan = projects.current_plan(self.database, claim.project)
+        name = json.loads(project["settings"]).get("model", OutputOptions().model)
+        began, folder = time.monotonic(), ProjectFolder(self.database.folder, claim.project)
+        return sketch(
+            self.open_model(name).composer, name, plan, folder,
+            lambda done: self.report_progress("sketch", done, began),
+            lambda: not jobs.is_waited_for(self.database, claim),
+        )  # fmt: skip
 
     def report_progress(self, stage: str, share: float, began: float) -> None:
         """Set the progress of the whole job, which the heartbeat hands on."""
@@ -211,6 +238,11 @@ class Worker:
                 del self._scorers[next(iter(self._scorers))]
             self._scorers[name] = scorer.load(name)
         return self._scorers[name]
+
+    def open_music(self, folder: ProjectFolder, options: dict[str, Any]) -> scorer.Scorer:
+        """What fits a recording of the project, or one of those that come with the package. Raises InputError."""
+        named = with_names(folder, options, has_paths=True)
+        return scorer.load_for(Options.of(music=named["music"]))
 
     def inspect(self, claim: jobs.Claim, project: dict[str, Any]) -> None:
         """Analyze a new video in a sandboxed process and make its first plan."""
@@ -267,7 +299,9 @@ class Worker:
         files = folder.take(take["id"], claim.attempt)
         base = folder.take(earlier["id"], earlier["attempt"]) if earlier else None
         loading = time.monotonic()
-        model = self.open_model(take["model"])
+        given = json.loads(take["options"])
+        take = take | {"options": json.dumps(with_names(folder, given, has_paths=True))}
+        model = self.open_music(folder, given) if take["model"] == MODEL else self.open_model(take["model"])
         loaded = round(time.monotonic() - loading, 3)
 
         def on_composed(done: float) -> None:
@@ -279,8 +313,8 @@ class Worker:
         duration, source_bytes = take["duration"], folder.source(project["suffix"]).stat().st_size
         request = self.request(project) | made
         request |= {"take": take["id"], "attempt": claim.attempt, "plan": take["plan"]}
-        request |= {"options": {**json.loads(take["options"]), "seed": take["seed"]}}
-        request |= {"model": model.weights.describe()}
+        request |= {"options": {**with_names(folder, given, has_paths=False), "seed": take["seed"]}}
+        request |= {"model": model.weights.describe()} | ({"earlier": str(base.path)} if base else {})
 
         def on_message(message: dict[str, Any]) -> None:
             done = COMPOSE_SHARE + (1 - COMPOSE_SHARE) * message["done"]

@@ -80,12 +80,15 @@ class TakeFolder:
         self.path = path
         self.wave = path / "music.f32"  # as composed: interleaved stereo float32 at 48 kHz, growing, without a header
         self.peaks = path / "peaks.f32"  # lowest and highest sample of each 10 ms, float32 pairs, growing
+        self.shades = path / "shades.f32"  # how bright the music is in each 10 ms, 0 to 1, float32, growing
         self.loudness = path / "loudness.f32"  # LUFS of the music so far, growing
+        self.accents = path / "accents.wav"  # what sweetening adds to it, alone, as `media.audio.write_wav` writes
         self.codes = path / "codes.npy"
         self.music = path / "music.wav"
         self.mixed = path / "mixed.wav"  # the finished sound as a float WAV file of `media.audio.write_wav`
         self.mixed_peaks = path / "mixed.peaks.f32"
         self.report = path / "report.json"
+        self.levels = path / "levels.json"  # power of music and original over time: `storage.levels`
         self.midi = path / "music.mid"
         self.stems = path / "stems.zip"
 

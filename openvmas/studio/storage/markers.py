@@ -31,10 +31,20 @@ class Marker:
 
 
 @dataclass(frozen=True)
+class SoundTrack:
+    """A track with one file of sound, as long as the picture. is_enabled: whether it is heard."""
+
+    name: str
+    file: str
+    is_enabled: bool = True
+    is_music: bool = False
+
+
+@dataclass(frozen=True)
 class Markers:
     """Everything that is marked in one video. clip: its file name; duration: s; fps: frames per second.
 
-    original, music: names of the file that was uploaded, if it has sound, and of the music at the level of the mix.
+    sounds: tracks beside the picture. width, height: of the picture, px. clip_has_sound: the picture's file has some.
     """
 
     clip: str
@@ -42,8 +52,10 @@ class Markers:
     duration: float
     fps: float
     items: tuple[Marker, ...]
-    original: str | None = None
-    music: str | None = None
+    sounds: tuple[SoundTrack, ...] = ()
+    width: int = 1920
+    height: int = 1080
+    clip_has_sound: bool = True
 
     @property
     def rate(self) -> int:
@@ -75,8 +87,11 @@ def gather(plan: ScorePlan, video: dict[str, Any], clip: str, title: str, music:
     beats = [round(float(time), 4) for time in plan.beats]
     found += [Marker(time, 0.0, "beat", "Beat") for time in beats if time not in bars]
     order = tuple(sorted(found, key=lambda item: (item.time, list(COLOURS).index(item.kind))))
-    original = video.get("filename") if video.get("has_audio") else None
-    return Markers(clip, title, float(plan.duration), video["fps"], order, original, music)
+    has_sound = bool(video.get("has_audio"))
+    sounds = [SoundTrack("Original", video["filename"])] if has_sound else []
+    sounds += [SoundTrack("Music", music, is_music=True)] if music else []
+    size = video.get("width", Markers.width), video.get("height", Markers.height)
+    return Markers(clip, title, float(plan.duration), video["fps"], order, tuple(sounds), *size, has_sound)
 
 
 def describe(section: Section) -> str:
@@ -154,7 +169,7 @@ def write_otio(markers: Markers) -> str:
     ]  # fmt: skip
     whole = span(0.0, markers.duration)
 
-    def track(name: str, kind: str, file: str, marks: list[dict[str, Any]]) -> dict[str, Any]:
+    def track(name: str, kind: str, file: str, marks: list[dict[str, Any]], is_enabled: bool = True) -> dict[str, Any]:
         media = {
             "OTIO_SCHEMA": "ExternalReference.1", "metadata": {}, "name": file, "available_range": whole,
             "available_image_bounds": None, "target_url": file,
@@ -163,11 +178,10 @@ def write_otio(markers: Markers) -> str:
             "Clip.2", file, source_range=whole, markers=marks, media_references={"DEFAULT_MEDIA": media},
             active_media_reference_key="DEFAULT_MEDIA",
         )  # fmt: skip
-        return item("Track.1", name, children=[clip], kind=kind)
+        return item("Track.1", name, children=[clip], kind=kind) | {"enabled": is_enabled}
 
-    sounds = [("Original", markers.original), ("Music", markers.music)]
     tracks = [track("Picture", "Video", markers.clip, marks)]
-    tracks += [track(name, "Audio", file, []) for name, file in sounds if file]
+    tracks += [track(sound.name, "Audio", sound.file, [], sound.is_enabled) for sound in markers.sounds]
     stack = item("Stack.1", "tracks", children=tracks)
     timeline = {
         "OTIO_SCHEMA": "Timeline.1", "metadata": {}, "name": markers.title, "global_start_time": None, "tracks": stack,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from typing import Any
@@ -43,6 +44,33 @@ def create(database: Database, owner: str, name: str) -> str:
         )
     ProjectFolder(database.folder, project).path.mkdir(parents=True, exist_ok=True)
     return project
+
+
+def duplicate(database: Database, owner: str, row: dict[str, Any]) -> str:
+    """A new project with the video, plan and settings of another one, without its takes; returns its id."""
+    copy = create(database, owner, f"{row['name'][:112]} (copy)")
+    source, target = ProjectFolder(database.folder, row["id"]), ProjectFolder(database.folder, copy)
+    ignored = shutil.ignore_patterns("takes")
+    shutil.copytree(source.path, target.path, ignore=ignored, dirs_exist_ok=True, copy_function=link_or_copy)
+    with database.write() as connection:
+        columns = ", ".join(("filename", "size", "suffix", "video", "settings", "state"))
+        same = f"SELECT {columns}, 1 FROM projects WHERE id = ?"
+        sql = f"UPDATE projects SET ({columns}, plan_version) = ({same}) WHERE id = ?"
+        connection.execute(sql, (row["id"], copy))
+        sql = (
+            "INSERT INTO plans SELECT ?, 1, ?, 'planned', yaml FROM plans JOIN projects ON projects.id = project "
+            "WHERE project = ? AND version = plan_version"
+        )
+        connection.execute(sql, (copy, time.time(), row["id"]))
+    return copy
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """The same file under another name, where the disk can; videos are large and never changed."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def read(database: Database, owner: str, project: str) -> dict[str, Any]:

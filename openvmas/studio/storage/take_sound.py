@@ -14,13 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from openvmas.media.audio import wav_header
+from openvmas.media.audio import WAV_HEADER, wav_header
+from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import Duck, LoudnessMeter
 from openvmas.settings import SAMPLE_RATE_OUT
+from openvmas.studio.storage.folders import TakeFolder
 
 CHANNELS = 2
 FRAME = 4 * CHANNELS  # bytes of one sample of all channels
-HEADER = 58  # bytes before the samples of the files that are sent and of those of `media.audio.write_wav`
+HEADER = WAV_HEADER  # bytes before the samples, in the files that are sent too
 PEAKS_RATE = 100  # pairs per second on disk
 PEAK_SPAN = SAMPLE_RATE_OUT // PEAKS_RATE
 
@@ -53,11 +55,15 @@ def read_loudness(path: Path) -> float | None:
 
 @dataclass(frozen=True)
 class TakeSound:
-    """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them."""
+    """The file of a take's samples. n_samples: in the end; offset: bytes of a header before them.
+
+    accents: a WAV file that is heard with it, if it is there.
+    """
 
     path: Path
     offset: int
     n_samples: int
+    accents: Path | None = None
 
     @property
     def n_written(self) -> int:
@@ -74,8 +80,11 @@ class TakeSound:
         head = wav_header(CHANNELS, self.n_samples, SAMPLE_RATE_OUT)[start:stop] if start < HEADER else b""
         first, last = max(start - HEADER, 0), max(stop - HEADER, 0)
         low, high = first // FRAME, -(-last // FRAME)
-        data = read_wave(self.path, low, high, self.offset).T.tobytes() if last > first else b""
+        data = self._wave(low, high).T.tobytes() if last > first else b""
         return head + data[first - low * FRAME : last - low * FRAME]
+
+    def _wave(self, start: int, stop: int) -> np.ndarray:
+        return with_accents(read_wave(self.path, start, stop, self.offset), self.accents, start)
 
     def cut(self, start: int, stop: int) -> bytes:
         """A WAV file of samples start .. stop-1."""
@@ -84,26 +93,38 @@ class TakeSound:
         )
 
 
-def ducked_wav(path: Path, n_samples: int, gain_db: float, duck: Duck) -> Iterator[bytes]:
-    """A WAV file of n_samples of the music at a gain and lowered where the duck says, in pieces of a second."""
+def with_accents(wave: np.ndarray, accents: Path | None, start: int) -> np.ndarray:
+    """A part [2, n] of the music from sample `start` on, with what sweetening adds to it."""
+    if accents is None or not accents.exists():
+        return wave
+    added = read_wave(accents, start, start + wave.shape[1], HEADER)
+    return wave + np.pad(added, ((0, 0), (0, wave.shape[1] - added.shape[1])))
+
+
+def ducked_wav(
+    path: Path, n_samples: int, gain_db: float, duck: Duck, envelope: Envelope, accents: Path | None = None
+) -> Iterator[bytes]:
+    """A WAV file of n_samples of the music at a gain, lowered as duck and envelope say, in pieces of a second."""
     yield wav_header(CHANNELS, n_samples, SAMPLE_RATE_OUT)
     for start in range(0, n_samples, SAMPLE_RATE_OUT):
         stop = min(start + SAMPLE_RATE_OUT, n_samples)
-        gains = 10 ** ((gain_db + duck.gain_db(np.arange(start, stop) / SAMPLE_RATE_OUT)) / 20)
-        wave = read_wave(path, start, stop)
+        times = np.arange(start, stop) / SAMPLE_RATE_OUT
+        gains = 10 ** ((gain_db + duck.gain_db(times)) / 20) * envelope.gain(times)
+        wave = with_accents(read_wave(path, start, stop), accents, start)
         wave = wave * gains[: wave.shape[1]].astype(np.float32)
         yield wave.T.tobytes().ljust((stop - start) * FRAME, b"\0")
 
 
 class SoundWriter:
-    """Appends blocks of music, their peaks and the loudness so far; all can be read as soon as `write` returns.
+    """Appends blocks of music with peaks, shades and the loudness so far; all can be read as soon as `write` returns.
 
-    loudness: one float32 per block, the integrated loudness, LUFS, of the music up to its end.
+    Loudness is one float32 per block, the integrated loudness, LUFS, of the music up to its end.
     """
 
-    def __init__(self, wave: Path, peaks: Path, loudness: Path) -> None:
-        wave.parent.mkdir(parents=True, exist_ok=True)
-        self._wave, self._peaks, self._loudness = wave.open("wb"), peaks.open("wb"), loudness.open("wb")
+    def __init__(self, files: TakeFolder) -> None:
+        files.path.mkdir(parents=True, exist_ok=True)
+        self._wave, self._peaks = files.wave.open("wb"), files.peaks.open("wb")
+        self._loudness, self._shades = files.loudness.open("wb"), files.shades.open("wb")
         self._meter = LoudnessMeter(SAMPLE_RATE_OUT, CHANNELS)
         self._rest = np.zeros(0, np.float32)
         self.n_samples = 0
@@ -121,6 +142,8 @@ class SoundWriter:
         n = len(self._rest) // PEAK_SPAN
         self._peaks.write(peaks_of(self._rest[: n * PEAK_SPAN]).tobytes())
         self._peaks.flush()
+        self._shades.write(shades_of(self._rest[: n * PEAK_SPAN]).tobytes())
+        self._shades.flush()
         self._rest = self._rest[n * PEAK_SPAN :]
 
     def close(self) -> None:
@@ -129,6 +152,30 @@ class SoundWriter:
         self._wave.close()
         self._peaks.close()
         self._loudness.close()
+        self._shades.close()
+
+
+def shades_of(mono: np.ndarray) -> np.ndarray:
+    """How bright every PEAK_SPAN samples sound, 0 (60 Hz) to 1 (8 kHz) on a scale of octaves: [n] float32.
+
+    The frequency is that of a sine with the power of the sound and that of its slope.
+    """
+    spans = mono[: len(mono) // PEAK_SPAN * PEAK_SPAN].reshape(-1, PEAK_SPAN)
+    power = np.square(spans).sum(axis=1) + 1e-9
+    slope = np.square(np.diff(spans, axis=1)).sum(axis=1) + 1e-12
+    frequency = np.sqrt(slope / power) * SAMPLE_RATE_OUT / (2 * np.pi)
+    return np.clip(np.log2(frequency / 60) / np.log2(8000 / 60), 0, 1).astype("<f4")
+
+
+def thin_shades(shades: np.ndarray, per_second: int) -> list[float]:
+    """Shades at PEAKS_RATE → their means at another rate, as far as whole spans go."""
+    n = len(shades) * per_second // PEAKS_RATE
+    if n == 0:
+        return []
+    starts = np.arange(n) * PEAKS_RATE // per_second
+    used = shades[: -(-n * PEAKS_RATE // per_second)]
+    counts = np.diff(np.append(starts, len(used)))
+    return [round(float(value), 2) for value in np.add.reduceat(used, starts) / counts]
 
 
 def peaks_of(mono: np.ndarray) -> np.ndarray:

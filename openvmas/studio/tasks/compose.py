@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,8 @@ from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import ScorePlan, read_plan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
-from openvmas.studio.storage.take_sound import SoundWriter
+from openvmas.studio.storage.take_sound import SoundWriter, n_written, read_wave
+from openvmas.studio.tasks.keeping import keep_locked
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis
 
@@ -45,7 +46,8 @@ class TakeRequest:
 def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Callable[[float], None]) -> dict[str, Any]:
     """Write the music of a take.
 
-    Returns the composer's report as `composed`, and the `seconds` to the condition, to the first block, and in all.
+    Returns the composer's report as `composed`, the `seconds` to the condition, to the first block, and in all, and as
+    `changed` the spans of samples that differ from the take before; empty where all may.
     """
     began = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -58,6 +60,7 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
         tell(done)
 
     plan = read_plan(part.row["plan"])
+    changed: list[tuple[int, int]] = []
     part.folder.path.mkdir(parents=True, exist_ok=True)
     if part.kind == "mix":
         assert part.earlier is not None
@@ -66,44 +69,85 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
     else:
         condition = build_condition(plan, VideoAnalysis.load(project.analysis))
         note("condition")
-        piece = fit_length(begin(scorer.composer, part, condition, plan, tell), plan.duration)
+        piece, spans = begin(scorer.composer, part, condition, plan, tell)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)
-        begun = INPAINTING_SHARE if part.earlier else 0.0
-        write(piece, part.folder, n_samples, on_block, begun)
+        begun = INPAINTING_SHARE if spans else 0.0
+        kept = json.loads(part.row["part"] or "null") or {}
+        blocks = lay_in(scorer.composer, piece, part, condition, spans, changed) if spans else None
+        if kept.get("kept") and part.earlier is not None:
+            piece = keep_locked(piece, part.earlier, kept["kept"], part.folder.path / "new.f32")
+        write(fit_length(blocks or piece, plan.duration), part.folder, n_samples, on_block, begun)
         if piece.codes is not None:
             np.save(part.folder.codes, piece.codes)
         if piece.notes is not None:
             write_notes(piece.notes, part.folder)
         report = piece.report
     note("compose")
-    return {"composed": plain(report), "seconds": seconds}
+    return {"composed": plain(report), "seconds": seconds, "changed": changed}
 
 
 def begin(
     composer: Composer, part: TakeRequest, condition: Condition, plan: ScorePlan, tell: Callable[[float], None]
-) -> Piece:
-    """A piece that is all new, or an earlier take with some parts written anew, one after the other."""
+) -> tuple[Piece, list[tuple[int, int]]]:
+    """A piece that is all new, or an earlier take with some parts written anew, one after the other; and the steps
+    [start, end) of each such part."""
     chosen = {name: value for name, value in json.loads(part.row["options"]).items() if name in GENERATE}
     options = GenerateOptions(**{**chosen, "seed": part.row["seed"]})
-    if part.earlier is None:
-        return composer.compose(condition, plan, options)
+    written = json.loads(part.row["part"] or "null") or {}
+    if part.earlier is None or written.get("kept"):
+        return composer.compose(condition, plan, options), []
     codes = np.load(part.earlier.codes) if part.earlier.codes.exists() else None
-    written = json.loads(part.row["part"])
-    spans = written.get("spans") or [(written["start"], written["end"])]
+    times = written.get("spans") or [(written["start"], written["end"])]
+    spans = [
+        (round(first * float(condition.rate)), min(round(last * float(condition.rate)), condition.n_steps))
+        for first, last in times
+    ]
     piece, seams = Piece(), []
-    for index, (first, last) in enumerate(spans):
-        start, end = (round(time * float(condition.rate)) for time in (first, last))
+    for index, (start, end) in enumerate(spans):
 
         def told(done: float, index: int = index) -> None:
             tell(INPAINTING_SHARE * (index + done) / len(spans))
 
-        piece = composer.inpaint(codes, start, min(end, condition.n_steps), condition, plan, options, progress=told)
+        piece = composer.inpaint(codes, start, end, condition, plan, options, progress=told)
         seams += piece.report.get("seams", [])
         if index + 1 < len(spans):
-            collections.deque(piece, maxlen=0)  # its codes are complete when its sound is
             codes = piece.codes
+            if codes is None:
+                collections.deque(piece, maxlen=0)  # its codes are complete when its sound is
+                codes = piece.codes
     piece.report |= {"seams": seams} if seams else {}
-    return piece
+    return piece, spans
+
+
+def lay_in(
+    composer: Composer, piece: Piece, part: TakeRequest, condition: Condition, spans: list[tuple[int, int]],
+    changed: list[tuple[int, int]],
+) -> Piece | None:  # fmt: skip
+    """The music of the earlier take with the new parts laid in, so that nothing else is played again.
+
+    changed: is filled with the samples that are new. None where the composer can only play the whole.
+    """
+    codes = piece.codes
+    if codes is None or part.earlier is None:
+        return None
+    found = [composer.render_part(codes, condition, start, end) for start, end in spans]
+    parts = [one for one in found if one is not None]
+    if len(parts) < len(spans):
+        return None
+    changed += [(first, first + sound.shape[1]) for first, sound in parts]
+    wave, n_samples = part.earlier.wave, n_written(part.earlier.wave)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, n_samples, SAMPLE_RATE_OUT):
+            block = read_wave(wave, start, start + SAMPLE_RATE_OUT).copy()
+            stop = start + block.shape[1]
+            for first, sound in parts:
+                low, high = max(start, first), min(stop, first + sound.shape[1])
+                if low < high:
+                    block[:, low - start : high - start] = sound[:, low - first : high - first]
+            yield block
+
+    return Piece(blocks(), piece.report, codes=codes)
 
 
 def write_notes(notes: Notes, folder: TakeFolder) -> None:
@@ -119,7 +163,7 @@ def write(
     blocks: Iterable[np.ndarray], folder: TakeFolder, n_samples: int, tell: Callable[[float], None], begun: float
 ) -> None:
     """Append the blocks to the take's files; `tell` is called with the share that is done, from `begun` on."""
-    writer = SoundWriter(folder.wave, folder.peaks, folder.loudness)
+    writer = SoundWriter(folder)
     try:
         for block in blocks:
             writer.write(block)
@@ -130,7 +174,7 @@ def write(
 
 def keep(earlier: TakeFolder, folder: TakeFolder) -> None:
     """Link the same music into another take, without copying it."""
-    for name in ("wave", "peaks", "loudness", "codes", "midi", "stems"):
+    for name in ("wave", "peaks", "shades", "loudness", "codes", "midi", "stems"):
         source, target = getattr(earlier, name), getattr(folder, name)
         if source.exists():
             target.unlink(missing_ok=True)

@@ -156,15 +156,17 @@ def levels_of(info: VideoInfo, speech: np.ndarray | None) -> dict[str, Any]:
     """Figures that the page needs to show the original and to play music as it will be mixed: its loudness, LUFS, its
     peaks, and `ducking`, the share of the whole depth by which music is lowered under speech, both at CURVES_RATE."""
     if speech is None:
-        return {"original_lufs": None, "original_peaks": None, "ducking": None}
+        return {"original_lufs": None, "original_peaks": None, "ducking": None, "speech_spans": []}
     peaks: list[float] = []
     blocks = noting_peaks(read_audio_blocks(info.path, SAMPLE_RATE_OUT, 2, info=info), peaks)
     times = np.arange(0, float(info.duration), 1 / CURVES_RATE)
-    shares = Duck(speech_spans(speech), 1.0).gain_db(times)
+    spans = speech_spans(speech)
+    shares = Duck(spans, 1.0).gain_db(times)
     return plain({
         "original_lufs": integrated_loudness(blocks, SAMPLE_RATE_OUT),
         "original_peaks": [round(peak, 3) for peak in peaks],
         "ducking": [round(float(share), 3) for share in shares] if shares.any() else None,
+        "speech_spans": [[round(start, 4), round(end, 4)] for start, end in spans],
     })  # fmt: skip
 
 

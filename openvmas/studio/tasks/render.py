@@ -14,19 +14,21 @@ import numpy as np
 from openvmas.eval.metrics.timing import TOLERANCE, align_marks, nearest
 from openvmas.eval.reports.report_values import plain as rounded
 from openvmas.files import check_space
-from openvmas.generate.deliver import Hidden, Prepared, Stages, deliver, plain, space_needed
+from openvmas.generate.deliver import Delivered, Hidden, Prepared, Stages, deliver, plain, space_needed
 from openvmas.generate.piece import Piece
 from openvmas.generate.scorer import fit_length
-from openvmas.media.audio import WavReader
+from openvmas.media.audio import WavReader, read_audio_blocks
 from openvmas.media.containers import choose_extension
-from openvmas.media.probe import probe
+from openvmas.media.mix import MixReport
+from openvmas.media.probe import VideoInfo, probe
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.schema import ScorePlan, read_plan
-from openvmas.settings import SAMPLE_RATE_OUT, Options, OutputOptions
-from openvmas.studio.storage.folders import ProjectFolder
-from openvmas.studio.storage.take_sound import HEADER, peaks_of_file, read_wave
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options, OutputOptions
+from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
+from openvmas.studio.storage.levels import hop_powers
+from openvmas.studio.storage.take_sound import HEADER, peaks_of_file, read_wave, with_accents
 from openvmas.vision.analysis import VideoAnalysis
 
 BLOCK = SAMPLE_RATE_OUT  # samples of written music handed on at once
@@ -52,7 +54,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     check_space(folder.path, space_needed(info, 1))
     hidden = Hidden(
         folder.video(suffix), folder.report, folder.music, folder.path / "tune.wav", folder.mixed,
-        folder.path / "alone.wav",
+        folder.path / "alone.wav", accents=folder.accents if options.music.sweeten else None,
     )  # fmt: skip
     share = {"compose": (0.0, 0.05), "mix": (0.05, 0.6), "mux": (0.65, 0.15)}
 
@@ -62,9 +64,11 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
 
     stages = Stages(progress)
     piece = fit_length(Piece(read_blocks(folder.wave), request["composed"]), plan.duration)
-    report = deliver(piece, Prepared(info, analysis, plan, speech), options, hidden, stages, request["model"])
+    prepared, before = Prepared(info, analysis, plan, speech), delivered_before(request, options)
+    report = deliver(piece, prepared, options, hidden, stages, request["model"], before)
     for scratch in (hidden.music, hidden.alone):
         scratch.unlink(missing_ok=True)
+    write_levels(folder, None if speech is None else info)
     heard = WavReader(folder.mixed)
     folder.mixed_peaks.write_bytes(peaks_of_file(folder.mixed, heard.n_samples, HEADER).tobytes())
     measured = measure(folder.wave, plan, analysis)
@@ -80,6 +84,36 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         "sync_z": measured["sync"]["z"],
         "suffix": suffix,
     }
+
+
+def write_levels(folder: TakeFolder, info: VideoInfo | None) -> None:
+    """Keep the power of a take's music and of the original; info: of the video, None where it has no sound."""
+    music = (with_accents(block, folder.accents, i * BLOCK) for i, block in enumerate(read_blocks(folder.wave)))
+    original = None if info is None else read_audio_blocks(info.path, SAMPLE_RATE_OUT, 2, info=info)
+    folder.levels.write_text(json.dumps(hop_powers(music, original)), encoding="utf-8")
+
+
+def delivered_before(request: dict[str, Any], options: Options) -> Delivered | None:
+    """The take that this one differs from in some spans only, if it was mixed with the same options."""
+    if not request.get("changed") or options.music.sweeten:
+        return None
+    folder = TakeFolder(Path(request["earlier"]))
+    report = json.loads(folder.report.read_text(encoding="utf-8"))
+    mixed, alone = (read_mix_report(report.get(name)) for name in ("mix", "mix_alone"))
+    names = {item.name for item in fields(MixOptions)}
+    flat, old = options.flat(), report["options"]
+    if mixed is None or any(flat.get(name) != old.get(name) for name in names) or old.get("sweeten"):
+        return None
+    spans = tuple((int(low), int(high)) for low, high in request["changed"])
+    return Delivered(folder.mixed, mixed, spans, folder.music if alone else None, alone)
+
+
+def read_mix_report(values: dict[str, Any] | None) -> MixReport | None:
+    """A report on a mix out of JSON; None where there is none, or where nothing was heard in it."""
+    if values is None or values["music_lufs"] is None or values["loudness_lufs"] is None:
+        return None
+    changed: dict[str, Any] = {"ducked": tuple((start, end) for start, end in values["ducked"])}
+    return MixReport(**(values | changed))
 
 
 def read_mono(path: Path) -> np.ndarray:

@@ -35,7 +35,7 @@ def limits_for(duration: float, source_bytes: int) -> Limits:
 
 
 class Sandbox:
-    """The process of one task: look, finish or probe."""
+    """The process of one task: look, finish, hear or probe."""
 
     def __init__(self, task: str, request: dict[str, Any], limits: Limits) -> None:
         self._request = request
@@ -73,9 +73,12 @@ def open_task(task: str, send: Send) -> Callable[[dict[str, Any]], dict[str, Any
 
     def work(request: dict[str, Any]) -> dict[str, Any]:
         try:
-            from openvmas.studio.tasks import inspect, render  # within the limits
+            from openvmas.studio.tasks import hear, inspect, render  # within the limits
 
-            tasks = {"probe": lambda *_: inspect.examine(request), "look": inspect.look, "finish": render.finish}
+            tasks = {
+                "probe": lambda *_: inspect.examine(request), "look": inspect.look, "finish": render.finish,
+                "hear": hear.hear,
+            }  # fmt: skip
             return tasks[task](request, send)
         except OpenVMASError as error:
             raise InputError(str(error).replace(request["source"], request["name"])) from error

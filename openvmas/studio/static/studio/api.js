@@ -56,6 +56,13 @@ export async function sendPiece(project, offset, piece, signal) {
   return Number(response.headers.get("Upload-Offset"));
 }
 
+/** Put a recording into a project; returns what is known of it. */
+export async function sendSound(project, file) {
+  const query = new URLSearchParams({ filename: file.name.slice(0, 120) });
+  const response = await request("POST", `/projects/${project}/sounds?${query}`, { body: file, headers: { "Content-Type": "application/offset+octet-stream" } });
+  return response.json();
+}
+
 /**
  * Second n of a take, or null while it is not written; waits up to `wait` s for it: {wav: an ArrayBuffer, lufs: the
  * loudness of all music that is written by then, null where that is not known}.

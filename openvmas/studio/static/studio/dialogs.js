@@ -48,5 +48,5 @@ export async function confirm(title, { text, fault, field, yes, label = "Name", 
   return input ? (isYes ? input.value.trim() : null) : isYes;
 }
 
-export const closeButton = () =>
-  make("div", { class: "row end" }, button("Close", { kind: "primary", onclick: () => byId("dialog").close() }));
+export const closeButton = (kind = "primary") =>
+  make("div", { class: "row end" }, button("Close", { kind, onclick: () => byId("dialog").close() }));

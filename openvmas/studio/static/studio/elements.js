@@ -1,4 +1,5 @@
 // Elements of the page made in one expression, and what is said to everybody at once.
+import { say } from "./words.js";
 
 /** An element. Attributes: on… are listeners; true is an empty attribute; false and null are left out. */
 export function make(tag, attributes = {}, ...children) {
@@ -7,21 +8,28 @@ export function make(tag, attributes = {}, ...children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else if (name === "value") element.given = element.value = value;
     else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value != null) element.setAttribute(name, value);
+    else if (value !== false && value != null) element.setAttribute(name, SAID.has(name) ? say(value) : value);
   }
-  element.append(...children.flat(2).filter((child) => child != null && child !== false));
+  element.append(...children.flat(2).filter((child) => child != null && child !== false).map(said));
   return element;
 }
+
+const SAID = new Set(["title", "placeholder", "aria-label"]); // attributes that are texts
+const said = (child) => (typeof child === "string" ? say(child) : child);
 
 export const byId = (id) => document.getElementById(id);
 
 export function fill(parent, ...children) {
-  parent.replaceChildren(...children.flat(2).filter((child) => child != null && child !== false));
+  parent.replaceChildren(...children.flat(2).filter((child) => child != null && child !== false).map(said));
 }
 
 let held = null; // what the pointer is pressed on
 const late = new Map(); // parts that are to be rebuilt when the user's hands are off them → their new children
-const settle = () => setTimeout(() => [...late].forEach(([parent, children]) => refill(parent, ...children)));
+// A part that can draw itself does it anew: the press itself may have changed what it shows.
+const settle = () =>
+  setTimeout(() =>
+    [...late].forEach(([parent, children]) => (parent.redraw ? parent.redraw() : refill(parent, ...children))),
+  );
 addEventListener("pointerdown", (event) => (held = event.target), { capture: true });
 for (const name of ["pointerup", "pointercancel"]) {
   addEventListener(name, () => ((held = null), settle()), { capture: true });
@@ -64,6 +72,11 @@ const SHAPES = {
   fit: "M3 5h2v14H3zM19 5h2v14h-2zM10 8v3h4V8l4 4-4 4v-3h-4v3l-4-4z",
   bin: "M9 3h6l1 2h4v2H4V5h4zM6 9h12l-1 12H7z",
   pen: "M4 20v-4L15.5 4.5l4 4L8 20zM4 20h16v1.5H4z",
+  loop: "M7 7h9V4l5 4.5L16 13v-3H9v3H6V8.5A1.5 1.5 0 0 1 7 7zm10 10H8v3l-5-4.500L8 11v3h7v-3h3v4.500a1.500 1.500 0 0 1-1 1.500z",
+  full: "M4 4h6v2.200H6.200V10H4zM14 4h6v6h-2.200V6.200H14zM4 14h2.200v3.800H10V20H4zM17.800 14H20v6h-6v-2.200h3.800z",
+  volume: "M3 17 9 9l4 4 8-9v3.200l-8 9-4-4-4.800 6.400z",
+  heart: "M12 20 4.500 12.500a4.700 4.700 0 0 1 6.600-6.700l.9.9.9-.9a4.700 4.700 0 0 1 6.600 6.700z",
+  copy: "M8 3h11v14h-3v4H5V7h3zm2 4h6v8h1V5h-7z",
   close: "m6.4 5 5.6 5.6L17.6 5 19 6.4 13.4 12l5.6 5.6-1.4 1.4-5.6-5.6L6.4 19 5 17.6l5.6-5.6L5 6.4z",
 };
 
@@ -116,4 +129,5 @@ export function notify(text, kind = "news") {
   [...shelf.children].filter((other) => other.firstChild.textContent === text).forEach((other) => other.remove());
   shelf.append(note);
   if (kind !== "fault") setTimeout(() => note.remove(), 6000);
+  return note;
 }

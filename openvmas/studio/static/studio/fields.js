@@ -31,7 +31,13 @@ export function textField(label, value, change, options = {}) {
     list,
   });
   input.addEventListener("change", () => change(input.value.trim() || null));
-  return labelled(label, input, options);
+  const field = labelled(label, input, options);
+  if (options.suggestions) {
+    const list = make("datalist", { id: `${input.id}-list` }, options.suggestions.map((value) => make("option", { value })));
+    input.setAttribute("list", list.id);
+    field.append(list);
+  }
+  return field;
 }
 
 /** A number that may be left empty (null). */
@@ -56,8 +62,8 @@ export function numberField(label, value, change, options = {}) {
 
 /** A slider whose number is written beside it: `show(value)` → text. live(value): called while it is being moved. */
 export function sliderField(label, value, change, options = {}) {
-  const { min, max, step, disabled, show = String, live } = options;
-  const input = make("input", { type: "range", min, max, step, disabled });
+  const { min, max, step, disabled, show = String, live, title } = options;
+  const input = make("input", { type: "range", min, max, step, disabled, title });
   input.value = value;
   const output = make("output", { class: "figure" }, show(Number(input.value)));
   const tell = () => {

@@ -1,13 +1,13 @@
 // The tab "Plan": words for the whole, the section or hit that is chosen, and how the plan fits the picture.
 import { confirm } from "./dialogs.js";
 import { announce, button, make, refill } from "./elements.js";
-import { choiceField, numberField, sliderField, textField } from "./fields.js";
+import { numberField, sliderField, textField } from "./fields.js";
 import * as plans from "./plan.js";
 import { clockText } from "./units.js";
 
 export class Inspector {
-  constructor(workspace, player, takes, element) {
-    Object.assign(this, { workspace, player, takes, element });
+  constructor(workspace, player, takes, element, styles) {
+    Object.assign(this, { workspace, player, takes, element, styles });
     this.wish = {};
     workspace.on("plan selection project states", () => this.draw());
     this.draw();
@@ -27,15 +27,12 @@ export class Inspector {
       selection?.kind === "hit"
         ? this.#hit(plan, selection.index)
         : this.#section(plan, selection?.index ?? plans.sectionAt(plan, this.player.time));
-    refill(this.element, cutOff(project?.video), this.#whole(plan), chosen, this.#fit(plan));
+    refill(this.element, cutOff(project?.video), this.styles.element, this.#whole(plan), chosen, this.#fit(plan));
   }
 
   #whole(plan) {
     const { workspace } = this;
-    const moods = [
-      ["", "as the words and the picture say"],
-      ...(workspace.session?.moods ?? plans.MOODS).map((word) => [word, word]),
-    ];
+    const moods = workspace.session?.moods ?? plans.MOODS;
     const isAutomatic = !this.wish.tempo;
     return make(
       "fieldset",
@@ -46,8 +43,11 @@ export class Inspector {
         placeholder: "calm piano, hopeful",
         help: heardWords(plan),
       }),
-      choiceField("Mood", plan.mood ?? "", moods, (mood) => workspace.edit((now) => ({ ...now, mood: mood || null })), {
+      textField("Mood", plan.mood, (mood) => workspace.edit((now) => ({ ...now, mood })), {
         key: "whole-mood",
+        placeholder: "as the words and the picture say",
+        suggestions: moods,
+        help: "One word; type a letter or two to see what is known, such as hopeful, eerie or triumphant.",
       }),
       make(
         "div",
@@ -65,8 +65,8 @@ export class Inspector {
         "p",
         { class: "help" },
         isAutomatic
-          ? "Plans anew with the tempo that fits the picture best; locked sections and your own hits stay."
-          : `Plans anew at ${this.wish.tempo} BPM; locked sections and your own hits stay.`,
+          ? "Plans anew with the tempo that fits the picture best; locked sections and your own accents stay."
+          : `Plans anew at ${this.wish.tempo} BPM; locked sections and your own accents stay.`,
       ),
     );
   }
@@ -174,6 +174,13 @@ export class Inspector {
         "data-key": "split",
         onclick: () => workspace.edit((now) => plans.split(now, player.frameTime, workspace.fps)),
       }),
+      button(this.volume.isSilent(section) ? "Music here again" : "No music here", {
+        shape: "volume",
+        kind: "secondary",
+        "data-key": "no-music",
+        title: "The music goes down before this section and comes back after it; it stays as it is written",
+        onclick: () => (this.volume.silence(section, !this.volume.isSilent(section)), this.draw()),
+      }),
       index + 1 < workspace.plan.sections.length
         ? button("Merge with next", {
             shape: "merge",
@@ -195,14 +202,14 @@ export class Inspector {
       make(
         "legend",
         {},
-        `Hit ${index + 1} of ${plan.hits.length} `,
+        `Accent ${index + 1} of ${plan.hits.length} `,
         make("span", { class: "quiet" }, clockText(hit.time)),
       ),
       make(
         "p",
         { class: "help" },
         isOwn
-          ? "Yours: answered exactly at its frame."
+          ? "Yours: the music answers it exactly at its frame."
           : "From the picture: may move to a beat within 0.04 s. Move it and it becomes yours.",
       ),
       sliderField(
@@ -211,7 +218,7 @@ export class Inspector {
         (value) => workspace.edit((now) => plans.setHit(now, index, { strength: value / 100 }), `strength ${index}`),
         { key: "hit-strength", min: 1, max: 100, step: 1, show: (value) => `${value} %` },
       ),
-      button("Delete this hit", {
+      button("Delete this accent", {
         shape: "bin",
         kind: "secondary",
         "data-key": "hit-delete",
@@ -229,7 +236,7 @@ export class Inspector {
       "dl",
       { class: "facts" },
       make("div", {}, make("dt", {}, "Tempo"), make("dd", {}, `${plan.tempo.toFixed(1)} BPM`)),
-      make("div", {}, make("dt", {}, "Hits"), make("dd", {}, `${plan.hits.length}, ${own} yours`)),
+      make("div", {}, make("dt", {}, "Accents"), make("dd", {}, `${plan.hits.length}, ${own} yours`)),
       make(
         "div",
         {},

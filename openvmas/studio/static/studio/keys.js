@@ -56,7 +56,7 @@ export class Keys {
       make(
         "p",
         { class: "help" },
-        "On a border, an energy line or a hit the arrow keys move it: by a frame or 5 %, with Shift by ten frames. Ctrl and the wheel zoom at the pointer; Alt switches off that borders are drawn to cuts.",
+        "On a border, an energy line or an accent the arrow keys move it: by a frame or 5 %, with Shift by ten frames. Ctrl and the wheel zoom at the pointer; Alt switches off that borders are drawn to cuts.",
       ),
       make("label", { class: "tick" }, single, make("span", {}, "Keys without Ctrl are on")),
       closeButton(),

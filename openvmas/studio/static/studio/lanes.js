@@ -1,10 +1,12 @@
 // The handles on the timeline: sections, the borders between them, their energy, and hits. Each is dragged by mouse,
 // pen or finger and moved with the arrow keys; each tells its value to screen readers as a slider.
+import { draggable } from "./drag.js";
 import { make } from "./elements.js";
 import { HEAD } from "./paint.js";
 import * as plans from "./plan.js";
 import { clamp, clockText, spokenTime } from "./units.js";
 
+const LIT = 0.35; // s that an accent stays lit
 const SNAP = 7; // px from a cut within which a border or hit is drawn to it; Alt switches that off
 
 /** Keep exactly `n` elements in a lane; the rest of a lane's drawing only changes them, so focus and drags survive. */
@@ -21,8 +23,22 @@ function keep(lane, selector, n, makeOne) {
 export class Lanes {
   constructor(timeline, workspace, player) {
     Object.assign(this, { timeline, workspace, player });
-    timeline.onlayout = () => this.draw();
     workspace.on("selection", () => this.draw());
+    player.addEventListener("time", () => this.#light());
+    player.addEventListener("change", () => this.#light());
+  }
+
+  /** Accents light up as they are met. */
+  #light() {
+    const { player } = this;
+    const hits = this.workspace.plan?.hits ?? [];
+    const time = player.isPlaying ? player.time : -1;
+    const lit = time < 0 ? -1 : hits.findLastIndex((hit) => hit.time <= time && hit.time > time - LIT);
+    if (lit === this.lit) return;
+    const elements = this.timeline.hits.children;
+    elements[this.lit]?.classList.remove("lit");
+    elements[lit]?.classList.add("lit");
+    this.lit = lit;
   }
 
   draw() {
@@ -85,8 +101,9 @@ export class Lanes {
       const energy = Number(clamp(value, 0, 1).toFixed(2));
       this.#apply((plan) => plans.setSection(plan, index, { energy }), isLast, `energy ${index}`);
     };
-    this.#draggable(level, {
-      grab: () => (this.workspace.select({ kind: "section", index }), this.workspace.plan.sections[index].energy),
+    draggable(this.timeline, level, {
+      ...this.#holding(),
+      grab: () => (this.#hold(), this.workspace.select({ kind: "section", index }), this.workspace.plan.sections[index].energy),
       move: (from, event, start, isLast) =>
         set(from - (event.clientY - start.clientY) / (level.parentElement.clientHeight - HEAD), isLast),
     });
@@ -111,8 +128,9 @@ export class Lanes {
     const element = make("div", { class: "border", role: "slider", tabindex: "0" });
     const set = (time, isLast) =>
       this.#apply((plan) => plans.moveBorder(plan, index, time, this.workspace.fps), isLast, `border ${index}`);
-    this.#draggable(element, {
-      grab: () => this.workspace.plan.sections[index].end,
+    draggable(this.timeline, element, {
+      ...this.#holding(),
+      grab: () => (this.#hold(), this.workspace.plan.sections[index].end),
       move: (from, event, start, isLast) => set(this.#snapped(from, event, start), isLast),
     });
     this.#keys(element, (steps) => set(this.workspace.plan.sections[index].end + steps / this.workspace.fps, true), {
@@ -132,7 +150,7 @@ export class Lanes {
       element.classList.toggle("selected", index === chosen);
       // One stop for the tab key; up and down go from hit to hit.
       element.tabIndex = index === Math.max(chosen, 0) ? 0 : -1;
-      const whose = hit.source === "user" ? "Your hit" : "Hit from the picture";
+      const whose = hit.source === "user" ? "Your accent" : "Accent from the picture";
       this.#describe(element, `${whose} ${index + 1} of ${hits.length}`, hit.time, 0, this.workspace.duration);
     });
   }
@@ -157,8 +175,9 @@ export class Lanes {
       );
       return moved;
     };
-    this.#draggable(element, {
-      grab: () => (this.choose(index, false), this.workspace.plan.hits[index].time),
+    draggable(this.timeline, element, {
+      ...this.#holding(),
+      grab: () => (this.#hold(), this.choose(index, false), this.workspace.plan.hits[index].time),
       move: (from, event, start, isLast) => set(this.#snapped(from, event, start), isLast),
     });
     this.#keys(
@@ -214,30 +233,13 @@ export class Lanes {
     }
   }
 
-  #draggable(element, { grab, move }) {
-    element.addEventListener("pointerdown", (down) => {
-      if (down.button !== 0) return;
-      down.stopPropagation();
-      element.setPointerCapture(down.pointerId);
-      this.held = this.workspace.plan;
-      const start = { clientX: down.clientX, clientY: down.clientY, scrollLeft: this.timeline.scroll.scrollLeft };
-      const from = grab();
-      element.focus({ preventScroll: true });
-      let hasMoved = false;
-      const onMove = (event) => {
-        hasMoved ||= Math.hypot(event.clientX - start.clientX, event.clientY - start.clientY) > 2;
-        if (hasMoved) move(from, event, start, false);
-      };
-      const finish = (event) => {
-        element.removeEventListener("pointermove", onMove);
-        for (const name of ["pointerup", "pointercancel"]) element.removeEventListener(name, finish);
-        if (!hasMoved) return;
-        this.workspace.preview(this.held);
-        if (event.type === "pointerup") move(from, event, start, true);
-      };
-      element.addEventListener("pointermove", onMove);
-      for (const name of ["pointerup", "pointercancel"]) element.addEventListener(name, finish);
-    });
+  /** The plan as it is when something is grabbed; what is dragged is shown on top of it. */
+  #hold() {
+    this.held = this.workspace.plan;
+  }
+
+  #holding() {
+    return { cancel: () => this.workspace.preview(this.held) };
   }
 
   #keys(element, shift, { far, isSideways = false, other = null }) {

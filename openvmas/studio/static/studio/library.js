@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { announce, button, byId, make, notify, refill } from "./elements.js";
 import { confirm } from "./dialogs.js";
+import { isSound, sectionUnder } from "./sounds.js";
 import { clockText, sizeText } from "./units.js";
 
 const STATES = {
@@ -13,9 +14,9 @@ const STATES = {
 };
 
 export class Library {
-  /** take(files): what to do with videos that were dropped or chosen. */
-  constructor(workspace, take) {
-    Object.assign(this, { workspace, take, element: byId("library") });
+  /** take(files): what to do with videos that were dropped or chosen; hear(file, section): with a recording. */
+  constructor(workspace, take, hear) {
+    Object.assign(this, { workspace, take, hear, element: byId("library") });
     workspace.on("session", () => this.#isShown && this.draw());
     workspace.on("uploaded", () => this.#isShown && this.show());
     this.#acceptDrops();
@@ -30,6 +31,8 @@ export class Library {
     this.draw();
     try {
       this.projects = (await api.get("/projects")).projects;
+      this.draw();
+      this.examples ??= (await api.get("/examples")).examples;
       this.draw();
     } catch (error) {
       if (error.status !== 401) notify(error.message, "fault");
@@ -50,17 +53,57 @@ export class Library {
         "Drop a video in. It is watched, a plan of the music appears on a timeline, and you hear the music while it is written. Nothing goes to anybody else.",
       ),
       chooser("Choose a video", this.take, this.workspace.session?.limits),
+      this.#examples(),
       this.#projects(),
     );
   }
 
+  #examples() {
+    if (!this.examples?.length) return null;
+    const start = async ({ name, title }) => {
+      try {
+        const project = await api.post("/projects", { name: title });
+        await api.post(`/projects/${project.id}/example`, { name });
+        location.hash = `project=${project.id}`;
+      } catch (error) {
+        notify(error.message, "fault");
+      }
+    };
+    const card = (example) =>
+      make(
+        "button",
+        { type: "button", class: "choice", "data-key": `example-${example.name}`, onclick: () => start(example) },
+        make("b", {}, `Try it with “${example.title}”`),
+        make("span", { class: "quiet" }, example.about),
+      );
+    return make("div", { class: "examples", role: "group", "aria-label": "Example films" }, this.examples.map(card));
+  }
+
   #projects() {
-    const list = this.projects;
-    if (!list) return null;
+    if (!this.projects) return null;
+    const words = (this.sought ?? "").toLowerCase().split(/\s+/).filter(Boolean);
+    const list = this.projects.filter(({ name, video }) =>
+      words.every((word) => `${name} ${video?.filename ?? ""}`.toLowerCase().includes(word)),
+    );
+    const search = make("input", {
+      type: "text",
+      value: this.sought ?? "",
+      placeholder: "Search projects",
+      "aria-label": "Search projects",
+      "data-key": "search",
+      autocomplete: "off",
+    });
+    search.addEventListener("input", () => {
+      this.sought = search.value;
+      search.given = search.value; // it is taken up at every letter
+      this.draw();
+    });
+    if (this.projects.length && !list.length)
+      return [make("h2", {}, "Projects"), search, make("p", { class: "quiet" }, "No project has these words in its name.")];
     if (!list.length)
       return make("p", { class: "quiet" }, "Your projects will be listed here; they save themselves as you work.");
     return [
-      make("h2", {}, "Projects"),
+      make("div", { class: "row" }, make("h2", { class: "grow" }, "Projects"), this.projects.length > 4 ? search : null),
       make(
         "ul",
         { class: "projects" },
@@ -86,6 +129,11 @@ export class Library {
       announce(`${project.name} is deleted.`);
       this.show();
     };
+    const copy = async () => {
+      await api.post(`/projects/${project.id}/copy`).catch((error) => notify(error.message, "fault"));
+      announce(`${project.name} is duplicated.`);
+      this.show();
+    };
     const strip = video?.filmstrip;
     const picture = strip?.ready ? thumbnail(project, strip) : make("span", { class: "thumb" });
     return make(
@@ -98,7 +146,14 @@ export class Library {
         make("b", {}, project.name),
         make("span", { class: "quiet" }, facts.filter(Boolean).join(" · ")),
       ),
-      button(`Delete ${project.name}`, { shape: "bin", bare: true, "data-key": `bin-${project.id}`, onclick: remove }),
+      make(
+        "div",
+        { class: "card-tools" },
+        project.state === "ready"
+          ? button(`Duplicate ${project.name}`, { shape: "copy", bare: true, "data-key": `copy-${project.id}`, onclick: copy })
+          : null,
+        button(`Delete ${project.name}`, { shape: "bin", bare: true, "data-key": `bin-${project.id}`, onclick: remove }),
+      ),
     );
   }
 
@@ -115,7 +170,11 @@ export class Library {
       if (!hasFiles(event)) return;
       event.preventDefault();
       mark(false);
-      this.take([...event.dataTransfer.files]);
+      const files = [...event.dataTransfer.files];
+      const sounds = files.filter(isSound);
+      const videos = files.filter((file) => !sounds.includes(file));
+      if (sounds.length) this.hear(sounds[0], sectionUnder(event));
+      if (videos.length) this.take(videos);
     });
   }
 }

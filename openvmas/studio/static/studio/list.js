@@ -11,7 +11,7 @@ export class List {
     // Made once: what is typed here is no part of the plan, so a new plan must not take it away.
     this.add = make("input", {
       type: "text",
-      "aria-label": "Time of a new hit",
+      "aria-label": "Time of a new accent",
       size: 8,
       "data-key": "add-hit-time",
       autocomplete: "off",
@@ -130,7 +130,7 @@ export class List {
   #hits(plan) {
     const { workspace } = this;
     const row = (hit, index) => {
-      const name = `hit ${index + 1}`;
+      const name = `accent ${index + 1}`;
       const move = (text) => {
         const time = readTime(text, hit.time);
         workspace.edit((now) => plans.moveHit(now, index, time, workspace.fps));
@@ -166,16 +166,16 @@ export class List {
     const put = () => {
       const time = add.value ? readClock(add.value) : this.player.frameTime;
       if (Number.isNaN(time)) return notify(`“${add.value}” is not a time; write it like 0:12.40.`, "fault");
-      if (workspace.edit((now) => plans.addHit(now, time, workspace.fps))) announce(`Hit at ${clockText(time)}.`);
+      if (workspace.edit((now) => plans.addHit(now, time, workspace.fps))) announce(`Accent at ${clockText(time)}.`);
       add.value = "";
     };
     return [
-      table("Hits", ["Hit", "Time", "Strength, %", "Whose", "Change"], plan.hits.map(row)),
+      table("Accents", ["Accent", "Time", "Strength, %", "Whose", "Change"], plan.hits.map(row)),
       make(
         "div",
         { class: "row adding" },
         add,
-        button("Add a hit", { shape: "hit", kind: "secondary", "data-key": "add-hit", onclick: put }),
+        button("Add an accent", { shape: "hit", kind: "secondary", "data-key": "add-hit", onclick: put }),
       ),
     ];
   }

@@ -36,6 +36,12 @@ export class Listening {
       "aria-label": "Level of the sound, dBFS",
       value: -60,
     });
+    this.loopButton = button("Play this section again and again (O)", {
+      shape: "loop",
+      bare: true,
+      "aria-pressed": "false",
+      onclick: () => this.toggleLoop(),
+    });
     const jump = (label, shape, act) => button(label, { shape, bare: true, onclick: act });
     element.append(
       jump("To the start (Home)", "start", () => player.seek(0)),
@@ -44,6 +50,8 @@ export class Listening {
       jump("Forward one frame (right arrow)", "forward", () => player.step(1)),
       this.clock,
       this.level,
+      this.loopButton,
+      jump("Full screen (F)", "full", () => this.toggleFull()),
       this.monitor,
     );
     workspace.on("project states", () => this.draw());
@@ -54,10 +62,11 @@ export class Listening {
 
   #tick() {
     const { player } = this;
+    const now = performance.now();
+    if (player.isPlaying && now - this.metered < 100) return;
+    this.metered = now;
     const text = `${clockText(player.time)} / ${clockText(player.duration)}`;
     if (text !== this.clock.textContent) this.clock.textContent = text;
-    if (performance.now() - this.metered < 80) return;
-    this.metered = performance.now();
     this.level.value = player.music.state === "playing" ? Math.max(player.music.peakDb, -60) : -60;
   }
 
@@ -76,6 +85,7 @@ export class Listening {
       this.playButton.title = next.title;
       this.wasPlaying = isPlaying;
     }
+    this.loopButton.setAttribute("aria-pressed", String(Boolean(player.loop)));
     const current = player.track?.take.id ?? null;
     const option = (letter, id, text, title) =>
       make(
@@ -177,7 +187,9 @@ export class Listening {
   hear(id) {
     const take = id && this.workspace.take(id);
     const isDone = take?.state === "done";
-    this.player.listen(take || null, isDone ? "mix" : "music", isDone ? (take.match_gain_db ?? 0) : 0);
+    // Another loudness alone is a matter of gain; any other level is heard as it is set.
+    const isMix = isDone && (!this.settings || this.settings.isMixedSo(take, ["loudness", "true_peak"]));
+    this.player.listen(take || null, isMix ? "mix" : "music", isMix ? (take.match_gain_db ?? 0) : 0);
     announce(`You hear ${take ? take.name : "the original"}.`);
   }
 

@@ -1,8 +1,10 @@
 // The page: makes its parts, connects them, and follows the address (#project=ID).
 import * as api from "./api.js";
 import { Arrival } from "./arrival.js";
+import { Delivery } from "./delivery.js";
 import { ask, closeButton, confirm } from "./dialogs.js";
 import { announce, button, byId, fill, make, notify } from "./elements.js";
+import { Hints } from "./hints.js";
 import { Inspector } from "./inspector.js";
 import { Keys } from "./keys.js";
 import { Lanes } from "./lanes.js";
@@ -14,12 +16,17 @@ import { Player } from "./player.js";
 import { Report } from "./report.js";
 import { Scoring } from "./scoring.js";
 import { Settings } from "./settings.js";
+import { Sounds } from "./sounds.js";
 import { Stage } from "./stage.js";
+import { Styles } from "./styles.js";
 import { Takes } from "./takes.js";
 import { makeTabs } from "./tabs.js";
 import { applyTheme, nextTheme } from "./theme.js";
 import { Timeline } from "./timeline.js";
 import { clockText } from "./units.js";
+import { Wishes } from "./wishes.js";
+import { Volume } from "./volume.js";
+import * as words from "./words.js";
 import { Workspace } from "./workspace.js";
 
 const workspace = new Workspace();
@@ -27,13 +34,24 @@ const stage = new Stage(workspace, byId("stage"));
 const player = new Player(stage.video, byId("player"));
 stage.player = player;
 const arrival = new Arrival(workspace, stage.arrival);
-const library = new Library(workspace, (files) => arrival.takeAll(files));
+const library = new Library(
+  workspace,
+  (files) => arrival.takeAll(files),
+  (file, section) => sounds.drop(file, section),
+);
 const listening = new Listening(workspace, player, byId("transport"));
 const tabs = makeTabs(byId("panel"), ["Plan", "Sound", "Takes"]);
-const settings = new Settings(workspace, tabs.Sound);
+const settings = new Settings(workspace, tabs.Sound, player);
+listening.settings = settings;
 const scoring = new Scoring(workspace, player, settings, tabs.foot);
 const takes = new Takes(workspace, listening, scoring, tabs.Takes);
-new Inspector(workspace, player, takes, tabs.Plan);
+const sounds = new Sounds(workspace, settings, scoring, takes);
+const styles = new Styles(workspace, player, scoring);
+const inspector = new Inspector(workspace, player, takes, tabs.Plan, styles);
+const delivery = new Delivery(workspace, listening, scoring, settings, tabs.done);
+takes.delivery = delivery;
+takes.settings = settings;
+new Wishes(workspace, player, scoring, takes, tabs.wishes);
 
 const selected = (kind) => (workspace.selection?.kind === kind ? workspace.selection.index : -1);
 const section = () => (selected("section") >= 0 ? selected("section") : plans.sectionAt(workspace.plan, player.time));
@@ -47,7 +65,7 @@ const acts = {
       (hit) => hit.source === "user" && Math.abs(hit.time - time) < 0.5 / workspace.fps,
     );
     workspace.select({ kind: "hit", index });
-    announce(`Hit at ${clockText(time)}.`);
+    announce(`Accent at ${clockText(time)}.`);
   }),
   split: withPlan(
     () => workspace.edit((plan) => plans.split(plan, player.frameTime, workspace.fps)) && announce("Split."),
@@ -63,8 +81,8 @@ const acts = {
   }),
   remove: withPlan(() => {
     const index = selected("hit");
-    if (index >= 0) workspace.edit((plan) => plans.removeHit(plan, index)) && announce("Hit deleted.");
-    else notify("Choose a hit first; Delete removes it. Sections are merged instead (M).");
+    if (index >= 0) workspace.edit((plan) => plans.removeHit(plan, index)) && announce("Accent deleted.");
+    else notify("Choose an accent first; Delete removes it. Sections are merged instead (M).");
   }),
   undo: () =>
     workspace.plan?.can_undo !== undefined && workspace.ask("undo").then((done) => done && announce("Undone.")),
@@ -88,7 +106,7 @@ const acts = {
 
 const tool = (label, shape, act, extra = {}) => button(label, { shape, bare: true, onclick: act, ...extra });
 const timeline = new Timeline(workspace, player, [
-  button("Hit (H)", { shape: "hit", kind: "secondary", onclick: acts.hit }),
+  button("Accent (H)", { shape: "hit", kind: "secondary", onclick: acts.hit }),
   button("Split (S)", { shape: "split", kind: "secondary", onclick: acts.split }),
   button("Merge (M)", { shape: "merge", kind: "secondary", onclick: acts.merge }),
   button("Lock", {
@@ -97,24 +115,40 @@ const timeline = new Timeline(workspace, player, [
     title: "Lock or unlock the section (Shift L)",
     onclick: acts.lock,
   }),
-  tool("Delete the chosen hit (Del)", "bin", acts.remove),
+  tool("Delete the chosen accent (Del)", "bin", acts.remove),
 ]);
 const lanes = new Lanes(timeline, workspace, player);
+const volume = new Volume(timeline, workspace, player, settings);
+timeline.tools.append(volume.button);
+inspector.volume = volume;
+timeline.onlayout = () => (lanes.draw(), volume.draw());
 new List(workspace, player);
+new Hints(workspace);
 const report = new Report(workspace, player, timeline);
 stage.connect(timeline, report, listening);
-listening.settings = settings;
-scoring.base = () => takes.base;
-workspace.on("levels", () => (listening.tryLevels(), player.level()));
-player.mixing = () => {
+scoring.base = () => takes.kept;
+workspace.on("levels", () => (listening.tryLevels(), player.level(), timeline.draw()));
+player.mixing = (take) => {
   const { analysis, project } = workspace;
   return {
     settings: workspace.session ? settings.levels : null,
     hasOriginal: Boolean(project?.video?.has_audio),
     original: analysis?.original_lufs ?? null,
-    ducking: analysis?.ducking ? { curve: analysis.ducking, rate: analysis.curves_rate } : null,
+    spans: analysis?.speech_spans ?? [],
+    powers: workspace.powers.get(take?.id) ?? null,
   };
 };
+
+function toggleLoop() {
+  if (!workspace.plan) return;
+  const { start, end } = workspace.plan.sections[section()];
+  player.loop = player.loop ? null : { start, end };
+  announce(player.loop ? `Section ${section() + 1} plays again and again.` : "Plays on.");
+  listening.draw();
+  timeline.draw();
+}
+listening.toggleLoop = toggleLoop;
+listening.toggleFull = () => stage.toggleFull();
 
 const keys = new Keys([
   { keys: [" ", "k"], text: "Play and pause", act: () => player.toggle() },
@@ -124,15 +158,18 @@ const keys = new Keys([
   { keys: ["ArrowRight"], text: "Forward one frame", act: () => player.step(1) },
   { keys: ["Home"], text: "To the start", act: () => player.seek(0) },
   { keys: ["End"], text: "To the end", act: () => player.seek(player.duration) },
-  { keys: ["h"], text: "Hit on this frame", act: acts.hit },
+  { keys: ["h"], text: "Accent on this frame", act: acts.hit },
   { keys: ["s"], text: "Split the section here", act: acts.split },
   { keys: ["m"], text: "Merge the section with the next", act: acts.merge },
   { keys: ["shift+l"], text: "Lock or unlock the section", act: acts.lock },
-  { keys: ["Delete", "Backspace"], text: "Delete the chosen hit", act: acts.remove },
+  { keys: ["Delete", "Backspace"], text: "Delete the chosen accent", act: acts.remove },
   { keys: ["["], text: "The section before", act: acts.chooseSection(-1) },
   { keys: ["]"], text: "The next section", act: acts.chooseSection(1) },
-  { keys: [","], text: "The hit before", act: acts.chooseHit(-1) },
-  { keys: ["."], text: "The next hit", act: acts.chooseHit(1) },
+  { keys: [","], text: "The accent before", act: acts.chooseHit(-1) },
+  { keys: ["."], text: "The next accent", act: acts.chooseHit(1) },
+  { keys: ["v"], text: "Change the music's volume over time", act: () => volume.toggle() },
+  { keys: ["o"], text: "Play this section again and again", act: () => toggleLoop() },
+  { keys: ["f"], text: "Full screen", act: () => stage.toggleFull() },
   { keys: ["x"], text: "Switch A and B", act: () => listening.switch() },
   { keys: ["r"], text: "Write this section's music again", act: acts.again },
   { keys: ["mod+Enter"], text: "Score", act: () => scoring.score() },
@@ -151,16 +188,25 @@ function drawHeader() {
     project ? tool("Undo (Ctrl Z)", "undo", acts.undo, { disabled: !plan?.can_undo }) : null,
     project ? tool("Redo (Ctrl Shift Z)", "redo", acts.redo, { disabled: !plan?.can_redo }) : null,
     project ? button("History", { kind: "plain", disabled: !plan, onclick: showHistory }) : null,
+    languageField(),
     button("Theme", {
       kind: "plain",
       title: "Light, dark, or as the system",
       onclick: () => (announce(`Theme: ${nextTheme()}.`), timeline.restyle()),
     }),
-    button("Keys", { kind: "plain", title: "All keys (?)", onclick: () => keys.help() }),
+    button("Keys", { kind: "plain keys-help", title: "All keys (?)", onclick: () => keys.help() }),
   );
   byId("saved").textContent = !plan
     ? ""
-    : { saved: "Saved", saving: "Saving…", unsaved: "Not saved yet; trying again" }[saved];
+    : words.say({ saved: "Saved", saving: "Saving…", unsaved: "Not saved yet; trying again" }[saved]);
+}
+
+function languageField() {
+  const options = Object.entries(words.LANGUAGES).map(([name, text]) => make("option", { value: name, lang: name }, text));
+  const field = make("select", { class: "language", "aria-label": "Language", title: "Language" }, options);
+  field.value = words.language();
+  field.addEventListener("change", () => words.choose(field.value));
+  return field;
 }
 
 function drawTitle() {
@@ -266,6 +312,8 @@ addEventListener(
   (event) => event.detail > 0 && document.activeElement.closest(".tools button, .transport button, .choose")?.blur(),
 );
 document.addEventListener("studio:signed-out", () => (workspace.session = { ...workspace.session, signed_in: false }));
+document.documentElement.lang = words.language();
+byId("list").firstElementChild.textContent = words.say("Sections and accents as a list");
 applyTheme();
 drawHeader();
 try {

@@ -1,7 +1,8 @@
 // The music of takes, second by second, on the clock of WebAudio: finished takes and takes that are still being written
 // are played the same way. Blocks are fetched a few seconds ahead and scheduled to the sample, so joins are not heard.
 import { fetchBlock } from "./api.js";
-import { toGain } from "./mixing.js";
+import { gainAt } from "./envelope.js";
+import { duckShare, toGain } from "./mixing.js";
 
 const RATE = 48000; // Hz, of every block
 const AHEAD = 6; // s that are fetched before they are needed
@@ -12,6 +13,7 @@ const DRIFT = 0.7; // s, time constant with which levels follow the loudness of 
 const LIMIT = { threshold: -3, knee: 0, ratio: 20, attack: 0.001, release: 0.1 };
 // A compressor of WebAudio raises what it lets through by 0.6 of what it takes from full scale (its specification).
 const MAKEUP = 0.6 * -LIMIT.threshold * (1 - 1 / LIMIT.ratio); // dB
+const CURVE_RATE = 100; // points a second of ducking and of the volume curve
 const MUTE = 5; // s that a browser may take to start its sound
 const LEAD = 0.05; // s between the decision to start and the first sample
 const BURST = 2.5; // s of music that may come at once: a choice among the first continuations falls every 1 to 2 s
@@ -101,13 +103,14 @@ export function makeLimiter(context) {
  * One track being heard. anchor: the context's time at which the track's position 0 lies, on a whole sample.
  * levels: what `levels` of mixing.js says of the music, or null where the track's own gain is all.
  */
-class Voice {
+export class Voice {
   constructor(context, outputs, track, anchor, position, levels, ducking) {
     Object.assign(this, { context, track, anchor, ducking, next: Math.floor(position), nodes: [] });
     this.gain = context.createGain();
-    this.level = new GainNode(context, { gain: toGain(levels ? levels.music : track.gainDb) });
+    this.level = new GainNode(context, { gain: levels?.music === -Infinity ? 0 : toGain(levels ? levels.music : track.gainDb) });
     this.duck = context.createGain();
     this.duckDb = levels?.duck ?? 0;
+    this.points = levels?.points ?? [];
     // A finished mix is not limited again, unless it is made louder here.
     const output = levels || track.gainDb > 0 ? outputs.limited : outputs.plain;
     this.gain.connect(this.level).connect(this.duck).connect(output);
@@ -121,23 +124,37 @@ class Voice {
   }
 
   /** Other levels at once, or slowly where they follow the music's own loudness. */
-  setLevels({ music, duck }, isSlow) {
+  setLevels({ music, duck, points }, isSlow) {
     const { currentTime } = this.context;
-    this.level.gain.setTargetAtTime(toGain(music), currentTime, isSlow ? DRIFT : FADE / 3);
-    if (duck === this.duckDb) return;
-    this.duckDb = duck;
+    this.level.gain.setTargetAtTime(music === -Infinity ? 0 : toGain(music), currentTime, isSlow ? DRIFT : FADE / 3);
+    if (duck === this.duckDb && JSON.stringify(points) === JSON.stringify(this.points)) return;
+    Object.assign(this, { duckDb: duck, points });
     this.duck.gain.cancelScheduledValues(currentTime);
     this.#lower(currentTime - this.anchor, this.next);
   }
 
-  /** Lay the curve of ducking over seconds from .. to. */
+  /** The gain that speech and the volume curve leave of the music at a time. */
+  #curve(time) {
+    const under = this.duckDb ? toGain(this.duckDb * duckShare(this.ducking, time)) : 1;
+    return under * gainAt(this.points, time);
+  }
+
+  /** Lay ducking and the volume curve over seconds from .. to; where nothing moves nothing is laid. */
   #lower(from, to) {
-    const { curve, rate } = this.ducking ?? {};
-    if (!curve) return;
-    const gain = (time) => toGain(this.duckDb * (curve[Math.min(Math.round(time * rate), curve.length - 1)] ?? 0));
-    this.duck.gain.setValueAtTime(gain(from), Math.max(this.anchor + from, this.context.currentTime));
-    for (let i = Math.floor(from * rate) + 1; i <= to * rate; i++)
-      this.duck.gain.linearRampToValueAtTime(gain(i / rate), Math.max(this.anchor + i / rate, this.context.currentTime));
+    const { gain } = this.duck;
+    const at = (time) => Math.max(this.anchor + time, this.context.currentTime);
+    let last = this.#curve(from);
+    gain.setValueAtTime(last, at(from));
+    if (!this.duckDb && !this.points.length) return;
+    for (let i = Math.floor(from * CURVE_RATE) + 1; i <= to * CURVE_RATE; i++) {
+      const value = this.#curve(i / CURVE_RATE);
+      if (value !== last) {
+        // The line begins where the last value ended.
+        gain.setValueAtTime(last, at((i - 1) / CURVE_RATE));
+        gain.linearRampToValueAtTime(value, at(i / CURVE_RATE));
+      }
+      last = value;
+    }
   }
 
   get end() {
@@ -173,7 +190,7 @@ export class Music extends EventTarget {
   track = null;
   underruns = 0;
   mixing = () => null; // levels of the track that is heard, as `levels` of mixing.js gives them; set by the player
-  ducking = () => null; // {curve, rate}
+  ducking = () => null; // spans of speech, [start, end] s
 
   /** Browsers allow sound only after a press of a button or key; call this there. */
   unlock() {

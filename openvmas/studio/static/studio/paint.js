@@ -1,19 +1,20 @@
 // The lanes of the timeline that are drawn: ruler, filmstrip, what the picture does, beats, waveform. A view is
 // {context, width, left, scale}: pixels wide, and pixels scrolled at `scale` pixels per second.
+import { gainAt, toHeight } from "./envelope.js";
 import { clamp, clockText } from "./units.js";
 
 // The music comes first, because it is what is made here.
 export const LANES = {
   ruler: { top: 0, height: 24 },
-  film: { top: 24, height: 40 },
-  wave: { top: 66, height: 72 },
-  voice: { top: 140, height: 30 },
-  sections: { top: 174, height: 92 },
-  hits: { top: 268, height: 26 },
-  picture: { top: 296, height: 46 },
+  wave: { top: 26, height: 116 },
+  film: { top: 146, height: 34 },
+  voice: { top: 182, height: 28 },
+  sections: { top: 214, height: 76 },
+  hits: { top: 292, height: 24 },
+  picture: { top: 318, height: 36 },
 };
-export const HEIGHT = 344;
-export const HEAD = 42; // px of a section for its words; its energy is drawn and dragged below them
+export const HEIGHT = 356;
+export const HEAD = 38; // px of a section for its words; its energy is drawn and dragged below them
 
 const toX = (view, time) => time * view.scale - view.left;
 const seen = (view) => [view.left / view.scale, (view.left + view.width) / view.scale];
@@ -147,7 +148,7 @@ export function paintGrid(view, plan, colours) {
 }
 
 /** The video's own sound, and behind it where somebody speaks. */
-export function paintOriginal(view, analysis, duration, colours) {
+export function paintOriginal(view, analysis, duration, colours, depth = 0) {
   const { original_peaks: peaks, speech, curves_rate: rate } = analysis;
   if (!peaks) return paintNote(view, "voice", "This video has no sound of its own.", colours);
   const { context } = view;
@@ -167,9 +168,49 @@ export function paintOriginal(view, analysis, duration, colours) {
     const reach = Math.max((Math.min(peak / loudest, 1) * (height - 6)) / 2, 0.5);
     context.fillRect(x, top + height / 2 - reach, 1, 2 * reach);
   }
+  // How far the music goes down under speech.
+  if (!depth || !analysis.ducking) return;
+  const lowest = Math.min(1, -depth / 24) * (height - 6);
+  context.beginPath();
+  analysis.ducking.forEach((share, i) => context.lineTo(toX(view, i / rate), top + 3 + share * lowest));
+  context.strokeStyle = colours.duck;
+  context.lineWidth = 1.5;
+  context.stroke();
 }
 
-/** peaks: {per_second, min, max, highest} of the music as far as it is written; drawn as high as the lane allows. */
+/** The music's volume over time; isOn: it can be changed. */
+export function paintEnvelope(view, points, duration, colours, isOn) {
+  if (!isOn && points.every((point) => point.gain === 1)) return;
+  const { context } = view;
+  const { top, height } = LANES.wave;
+  const y = (gain) => top + (1 - toHeight(gain)) * height;
+  const ends = [{ time: 0, gain: gainAt(points, 0) }, ...points, { time: duration, gain: gainAt(points, duration) }];
+  context.beginPath();
+  ends.forEach(({ time, gain }, index) => {
+    const before = ends[index - 1];
+    // Straight in amplitude is bent on this scale.
+    for (let part = 1; before && part < 12; part++) {
+      const t = before.time + ((time - before.time) * part) / 12;
+      context.lineTo(toX(view, t), y(before.gain + ((gain - before.gain) * part) / 12));
+    }
+    context.lineTo(toX(view, time), y(gain));
+  });
+  context.strokeStyle = colours.line;
+  context.lineWidth = isOn ? 2 : 1.5;
+  context.stroke();
+}
+
+/** The span that is played again and again. */
+export function paintLoop(view, { start, end }, colours) {
+  const { context } = view;
+  context.fillStyle = colours.line;
+  context.fillRect(toX(view, start), 0, (end - start) * view.scale, 4);
+}
+
+/**
+ * peaks: {per_second, min, max, shade, highest} of the music as far as it is written; drawn as high as the lane allows, in
+ * the colour of its sound, from low to bright.
+ */
 export function paintWave(view, peaks, duration, colours) {
   if (!peaks) return;
   const { context } = view;
@@ -177,14 +218,20 @@ export function paintWave(view, peaks, duration, colours) {
   const middle = top + height / 2;
   const n = peaks.max.length;
   const right = Math.min(view.width, toX(view, duration));
-  context.fillStyle = colours.wave;
+  const shades = peaks.shade?.length ? colours.shades : null;
+  if (!shades) context.fillStyle = colours.wave;
+  let last = -1;
   for (let x = 0; x < right; x++) {
     const a = Math.floor(((x + view.left) / view.scale) * peaks.per_second);
     const b = Math.max(a + 1, Math.floor(((x + 1 + view.left) / view.scale) * peaks.per_second));
     if (a >= n) break;
     let [low, high] = [0, 0];
     for (let i = a; i < Math.min(b, n); i++) [low, high] = [Math.min(low, peaks.min[i]), Math.max(high, peaks.max[i])];
-    const reach = (height / 2 - 4) / Math.max(peaks.highest, 0.05);
+    const reach = (height / 2 - 6) / Math.max(peaks.highest, 0.05);
+    if (shades) {
+      const shade = Math.min(Math.floor((peaks.shade[a] ?? 0.5) * shades.length), shades.length - 1);
+      if (shade !== last) context.fillStyle = shades[(last = shade)];
+    }
     context.fillRect(x, middle - high * reach, 1, Math.max((high - low) * reach, 1));
   }
 }
@@ -204,7 +251,9 @@ export function paintFit(view, report, colours) {
     const x = Math.round(toX(view, times[i])) + 0.5;
     const colour = kind === "hit" ? colours.hit : colours.visual;
     context.setLineDash(fits ? [] : [2, 3]);
-    line(context, x, top, x, fits ? bottom : top + 18, colour, fits ? 1.5 : 1);
+    context.globalAlpha = fits ? 0.55 : 1;
+    line(context, x, top, x, fits ? bottom : top + 14, colour);
+    context.globalAlpha = 1;
     context.setLineDash([]);
     if (fits) {
       context.fillStyle = colour;

@@ -74,7 +74,7 @@ export function addHit(plan, time, fps) {
   const hit = { time: moment, strength: 1, source: "user" };
   if (near < 0) return { ...plan, hits: inOrder([...plan.hits, hit]) };
   if (plan.hits[near].source === "user")
-    throw new Error(`There is a hit at ${clockText(moment)} already; move to another frame.`);
+    throw new Error(`There is an accent at ${clockText(moment)} already; move to another frame.`);
   return { ...plan, hits: replaced(plan.hits, near, hit) };
 }
 

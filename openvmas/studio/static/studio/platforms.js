@@ -49,3 +49,19 @@ export const PLATFORMS = [
 
 export const platformOf = (loudness, truePeak) =>
   PLATFORMS.find((platform) => platform.loudness === loudness && platform.true_peak === truePeak);
+
+const named = (id) => PLATFORMS.find((platform) => platform.id === id);
+
+/** One press each: loudness and peak as the place wants them, and how far music goes down under speech there. */
+export const PRESETS = [
+  { ...named("youtube"), name: "YouTube", duck: -12 },
+  { ...named("tiktok"), name: "Reels, Shorts, TikTok", duck: -12, longest: 180 },
+  { ...named("apple"), name: "Podcast", duck: -18 },
+  { ...named("ebu"), name: "Broadcast −23", duck: -15 },
+];
+
+/** A sentence where a video is longer than a place takes, else null. */
+export const tooLong = ({ name, longest }, duration) =>
+  longest && duration > longest
+    ? `${name} take videos of up to ${longest / 60} minutes, and this one is longer; cut it before you upload it.`
+    : null;

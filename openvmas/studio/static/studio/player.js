@@ -8,6 +8,7 @@ import { Music, Track } from "./music.js";
 import { clamp } from "./units.js";
 
 const FAR = 0.3; // s of drift from which the picture jumps
+const DRAW = [30, 60]; // ms between two drawings of what moves, at least and at most
 const NEAR = 0.015; // s of drift that nobody sees (less than a frame)
 
 export class Player extends EventTarget {
@@ -16,9 +17,13 @@ export class Player extends EventTarget {
     Object.assign(this, { video, element, music: new Music(), track: null, isPlaying: false });
     this.mixing = () => ({ settings: null }); // the levels that are set and what is known of the original; by the page
     this.music.mixing = () => this.#levels();
-    this.music.ducking = () => this.mixing().ducking;
+    this.music.ducking = () => this.mixing().spans;
+    this.muted = { music: false, original: false }; // for listening alone
+    this.loop = null; // {start, end} s
     this.frame = 1 / 25;
     this.duration = 0;
+    this.pixelsPerSecond = 20; // of the timeline
+    video.preservesPitch = false; // it runs faster or slower by what nobody hears, and stretching sound costs
     this.silentClock = 0; // the position where there is no picture that this browser can play
     video.addEventListener("ended", () => !this.track && this.pause());
     video.addEventListener("error", () => this.dispatchEvent(new Event("unplayable")));
@@ -41,8 +46,13 @@ export class Player extends EventTarget {
   #run() {
     if (this.isRunning) return;
     this.isRunning = true;
-    const draw = () => {
-      this.#time();
+    let drawn = 0;
+    const draw = (now) => {
+      // The playhead moves by about a pixel a step: more steps would only cost.
+      if (now - drawn >= clamp(1000 / this.pixelsPerSecond, ...DRAW)) {
+        drawn = now;
+        this.#time();
+      }
       this.isRunning = this.isPlaying;
       if (this.isRunning) requestAnimationFrame(draw);
     };
@@ -147,8 +157,14 @@ export class Player extends EventTarget {
   }
 
   #levels() {
-    const { settings, original, hasOriginal } = this.mixing();
-    return settings && levels({ music: this.track?.lufs ?? null, original, hasOriginal, settings });
+    const { settings, ...known } = this.mixing(this.track?.take);
+    if (!settings) return null;
+    const found = levels({ music: this.track?.lufs ?? null, settings, ...known });
+    return {
+      ...found,
+      music: this.muted.music ? -Infinity : found.music,
+      original: this.muted.original ? null : found.original,
+    };
   }
 
   /** Let both be heard at the levels that are set; isSlow: where only the music's own loudness has moved. */
@@ -203,7 +219,8 @@ export class Player extends EventTarget {
 
   #tell() {
     const { dataset } = this.element;
-    if (this.isPlaying && this.track?.of === "music") this.level(true);
+    if (this.isPlaying && this.track?.of === "music" && this.track.take.state !== "done") this.level(true);
+    if (this.isPlaying && this.loop && (this.time >= this.loop.end - 0.05 || this.time < this.loop.start - 0.5)) this.seek(this.loop.start);
     if (this.isPlaying && this.music.state === "playing" && this.hasPicture) this.#follow();
     dataset.state = !this.isPlaying ? "stopped" : this.track ? this.music.state : "playing";
     dataset.source = this.track?.take.id ?? "original";

@@ -2,7 +2,7 @@
 import { byId, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
 
-const KINDS = { cut: "cuts", hit: "hits", visual_beat: "beats of the picture" };
+const KINDS = { cut: "cuts", hit: "accents", visual_beat: "beats of the picture" };
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)} %`);
 
 export class Report {
@@ -60,18 +60,20 @@ export class Report {
   }
 }
 
+/** How well music and picture meet, in words: text, and about what it means. z: of the chance-corrected measure. */
+export function timing(z) {
+  const grade = z >= 3 ? "very good" : z >= 1.65 ? "good" : "by chance";
+  const about = `Accents of the music on moments of the picture, against chance: z ${signed(z)}. From 1.65 on it is no accident.`;
+  return { text: `in time with the picture: ${grade}`, about };
+}
+
 function verdict(report) {
   const fits = report.moments.filter((moment) => moment.fits).length;
   const z = report.sync?.z;
   const share = `${fits} of ${report.moments.length} moments have an onset within ${Math.round(report.tolerance * 1000)} ms.`;
   if (z == null) return share;
-  const grade =
-    z >= 3
-      ? "Music and picture meet far more often than chance"
-      : z >= 1.65
-        ? "Music and picture meet more often than chance"
-        : "Music and picture meet no more often than chance";
-  return `${grade} (sync z ${signed(z)}). ${share}`;
+  const { text, about } = timing(z);
+  return `${text[0].toUpperCase()}${text.slice(1)}. ${share} ${about}`;
 }
 
 function figures(report) {

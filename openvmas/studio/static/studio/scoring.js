@@ -19,13 +19,13 @@ export class Scoring {
 
   constructor(workspace, player, settings, element) {
     Object.assign(this, { workspace, player, settings, element });
-    workspace.on("project plan jobs", () => this.draw());
+    workspace.on("project plan jobs states", () => this.draw());
     this.draw();
   }
 
   draw() {
     const { workspace } = this;
-    const job = workspace.scoring ?? [...workspace.jobs.values()].find((one) => !api.isFinal(one));
+    const job = workspace.scoring ?? [...workspace.jobs.values()].find((one) => one.kind !== "sketch" && !api.isFinal(one));
     if (job) return this.#progress(job);
     this.told = null;
     const number = make(
@@ -39,7 +39,8 @@ export class Scoring {
       this.element,
       number,
       button("Score", {
-        kind: "primary",
+        // Where a take is finished, the next step is to take it away.
+        kind: workspace.takes.at(-1)?.state === "done" ? "secondary strong" : "primary",
         "data-key": "score",
         disabled: !workspace.plan,
         title: "Write the music and hear it while it is written",
@@ -100,14 +101,10 @@ export class Scoring {
     const body = { kind: "score", options, variations: this.variations };
     if (plan?.sections.some((section) => section.locked)) {
       const base = this.base();
-      const isKept = base && base.model === this.settings.model;
-      if (isKept) body.take = base.id;
-      const news = isKept
-        ? `Locked sections keep the music of ${base.name}.`
-        : base
-          ? `Locked sections are written anew: ${base.name} was written by ${base.model}.`
-          : null;
-      if (news) notify(news);
+      if (base) {
+        body.take = base.id;
+        notify(`Locked sections keep the music of ${base.name}.`);
+      }
     }
     return this.start(body);
   }

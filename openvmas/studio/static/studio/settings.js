@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId, make, notify, refill } from "./elements.js";
 import { choiceField, numberField, sliderField, tickField } from "./fields.js";
+import { Mixer } from "./mixer.js";
 import { PLATFORMS, platformOf } from "./platforms.js";
 import { signed } from "./units.js";
 
@@ -10,17 +11,12 @@ const times = (value) => (value === 0 ? "off" : value === 1 ? "1 (plain)" : `× 
 const SLIDERS = {
   guidance: { label: "Follow meaning", step: 0.25, show: times },
   event_guidance: { label: "Follow cuts and moves", step: 0.25, show: times },
-  music_gain: { label: "Music against original sound", step: 0.5, show: (value) => signed(value, "dB") },
-  duck: {
-    label: "Music under speech",
-    step: 0.5,
-    show: (value) => (value === 0 ? "not lowered" : signed(value, "dB")),
-  },
   loudness: { label: "Loudness", step: 0.5, show: (value) => signed(value, "LUFS") },
   true_peak: { label: "Highest true peak", step: 0.1, show: (value) => signed(value, "dBTP") },
   temperature: { label: "Daring", step: 0.05, show: (value) => value.toFixed(2) },
   candidates: { label: "Continuations tried", step: 1, show: (value) => `${value}` },
   top_k: { label: "Choose among", step: 1, show: (value) => (value ? `${value} codes` : "all codes") },
+  sweeten_gain: { label: "Level of the added accents", step: 0.5, show: (value) => signed(value, "dB") },
   top_p: { label: "Choose within probability", step: 0.01, show: (value) => value.toFixed(2) },
 };
 const SOUND = [
@@ -36,13 +32,18 @@ const SOUND = [
   "top_p",
   "seed",
   "replace_audio",
+  "sweeten",
+  "sweeten_gain",
+  "original_gain",
+  "envelope",
 ];
+const NAMED = ["model", "music", "like"]; // a model, and recordings by their id
 
 export class Settings {
   #held = {};
 
-  constructor(workspace, element) {
-    Object.assign(this, { workspace, element });
+  constructor(workspace, element, player) {
+    Object.assign(this, { workspace, element, mixer: new Mixer(this, player) });
     workspace.on("project session", () => this.draw());
     this.draw();
   }
@@ -51,19 +52,22 @@ export class Settings {
     return Object.fromEntries((this.workspace.session?.options ?? []).map((option) => [option.name, option]));
   }
 
+  /** Names of all options that can be set here. */
+  names = SOUND;
+
   /** What the user has set, as a job takes it. */
   get chosen() {
     const known = this.#options;
     return Object.fromEntries(
       Object.entries(this.workspace.project?.settings ?? {}).filter(
-        ([name]) => name === "model" || (SOUND.includes(name) && name in known),
+        ([name]) => NAMED.includes(name) || (SOUND.includes(name) && name in known),
       ),
     );
   }
 
-  /** The name of the model that writes the next take. */
+  /** The name of the model that makes the next take. */
   get model() {
-    return this.chosen.model ?? this.workspace.session?.default_model;
+    return this.chosen.music ? "recording" : this.chosen.model ?? this.workspace.session?.default_model;
   }
 
   /** All options of the mix as they are set, defaults too: a take's own may differ from them. */
@@ -76,17 +80,25 @@ export class Settings {
     return this.#held[name] ?? this.chosen[name] ?? this.#options[name]?.default;
   }
 
-  /** Whether a finished take was mixed at the levels that are set now. */
-  isMixedSo(take) {
+  /** Whether a finished take was mixed at the levels that are set now, but for some of them. */
+  isMixedSo(take, except = []) {
+    if (this.mixer.hasMutes) return false;
     return Object.entries(this.levels).every(
-      ([name, value]) => (take.options[name] ?? this.#options[name].default) === value,
+      ([name, value]) =>
+        except.includes(name) ||
+        JSON.stringify(take.options[name] ?? this.#options[name].default) === JSON.stringify(value),
     );
   }
 
   /** A level while its slider is being moved: it is heard at once and kept when it is let go. */
-  #hold(name, value) {
+  hold(name, value) {
     this.#held = { [name]: value };
     this.workspace.tell("levels");
+  }
+
+  /** Loudness, peak and ducking as a place wants them. */
+  usePreset({ loudness, true_peak, duck }) {
+    return this.set({ loudness, true_peak, duck });
   }
 
   async set(changes) {
@@ -95,7 +107,7 @@ export class Settings {
     const settings = { ...workspace.project.settings, ...changes };
     for (const [name, value] of Object.entries(settings)) {
       const usual = name === "model" ? workspace.session.default_model : this.#options[name]?.default;
-      if (value === null || value === usual) delete settings[name];
+      if (value === null || JSON.stringify(value) === JSON.stringify(usual)) delete settings[name];
     }
     workspace.project.settings = settings;
     this.draw();
@@ -123,13 +135,13 @@ export class Settings {
         max,
         help,
         disabled,
-        live: options[name].group === "mix" ? (value) => this.#hold(name, value) : null,
+        live: options[name].group === "mix" ? (value) => this.hold(name, value) : null,
         ...rest,
       });
     };
     refill(
       this.element,
-      this.#voice(),
+      this.#voice(slider),
       make("fieldset", {}, make("legend", {}, "How the music follows"), slider("guidance"), slider("event_guidance")),
       make(
         "fieldset",
@@ -141,7 +153,7 @@ export class Settings {
               key: "replace_audio",
             })
           : null,
-        hasSound ? [slider("music_gain", isAlone), slider("duck", isAlone)] : null,
+        this.mixer.draw(options, hasSound),
       ),
       this.#delivery(slider),
       make(
@@ -161,22 +173,46 @@ export class Settings {
     );
   }
 
-  #voice() {
+  #voice(slider) {
     const { models } = this.workspace.session;
+    const { music, like } = this.chosen;
+    const list = this.sounds?.list ?? [];
     const chosen = models.find(({ name }) => name === this.model);
     const gives = [
       chosen?.has_midi || chosen?.has_stems ? "Takes come with MIDI and stems." : "",
       chosen?.can_redo ? "Any section can be written again by itself." : "Sections cannot be written again by themselves.",
     ];
-    const entries = models.map(({ name, about }) => [name, about ? `${name}: ${about}` : name]);
+    const entries = [
+      ...models.map(({ name, about }) => [name, about ? `${name}: ${about}` : name]),
+      ...list.map(({ id, filename }) => [`music:${id}`, `Your recording: ${filename}`]),
+      ["music:free", "A free recording that comes with OpenVMAS"],
+    ];
+    const choose = (value) =>
+      this.set(value.startsWith("music:") ? { music: value.slice(6) } : { music: null, model: value });
+    const known = music === "free" || list.some(({ id }) => id === music);
     return make(
       "fieldset",
       {},
-      make("legend", {}, "Voice"),
-      choiceField("Model", this.model, entries, (model) => this.set({ model }), {
+      make("legend", {}, "Music"),
+      choiceField("Made by", music && known ? `music:${music}` : (this.chosen.model ?? this.model), entries, choose, {
         key: "model",
-        help: gives.filter(Boolean).join(" "),
+        help: music ? aboutRecording(music, list) : gives.filter(Boolean).join(" "),
       }),
+      music || !list.length
+        ? null
+        : choiceField(
+            "Sounds like",
+            like ?? "",
+            [["", "no recording"], ...list.map(({ id, filename }) => [id, filename])],
+            (id) => this.set({ like: id || null }),
+            { key: "like", help: "What it is to sound like; the voice mini listens to it before it writes." },
+          ),
+      this.sounds?.shelf(),
+      this.sounds?.chooser(),
+      tickField("Add impacts, cymbals and risers at your accents", this.value("sweeten"), (sweeten) => this.set({ sweeten }), {
+        key: "sweeten",
+      }),
+      this.value("sweeten") ? slider("sweeten_gain") : null,
     );
   }
 
@@ -210,4 +246,12 @@ export class Settings {
       slider("true_peak"),
     );
   }
+}
+
+/** Who has rights in a recording, as far as it is known. */
+function aboutRecording(id, list) {
+  if (id === "free")
+    return "The one that fits best of two dozen under free licences is cut to the picture; each take names it and its maker under Licence and credit, to be copied below your video.";
+  const { attribution, licence } = list.find((sound) => sound.id === id) ?? {};
+  return attribution || licence || "Its file names no maker and no licence: that you may use it is for you to make sure.";
 }

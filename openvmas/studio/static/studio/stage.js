@@ -14,6 +14,12 @@ export class Stage {
     this.video.addEventListener("click", () => this.player.toggle());
   }
 
+  /** The picture on all of the screen, or back. */
+  toggleFull() {
+    if (document.fullscreenElement) return document.exitFullscreen();
+    return this.element.requestFullscreen?.().catch(() => notify("This browser does not allow full screen here."));
+  }
+
   connect(timeline, report, listening) {
     Object.assign(this, { timeline, report, listening });
     const { workspace, player } = this;
@@ -105,6 +111,7 @@ export class Stage {
       const full = take?.state === "done" ? await workspace.report(take.id) : null;
       if (this.key !== key) return;
       if (peaks) peaks.highest = peaks.max.reduce((most, value, i) => Math.max(most, value, -peaks.min[i]), 0);
+      if (peaks) peaks.shade = spreadOut(peaks.shade);
       timeline.peaks = peaks;
       if (heard) this.report.draw(full);
       timeline.draw();
@@ -113,4 +120,12 @@ export class Stage {
       if (![404, 409, 410].includes(error.status)) notify(error.message, "fault");
     }
   }
+}
+
+/** Shades of one piece over the whole scale of colours: what is deep and what is bright is so beside the rest of it. */
+function spreadOut(shades) {
+  if (!shades?.length) return [];
+  const sorted = [...shades].sort((a, b) => a - b);
+  const [low, high] = [sorted[Math.floor(0.05 * sorted.length)], sorted[Math.floor(0.95 * (sorted.length - 1))]];
+  return shades.map((shade) => clamp((shade - low) / Math.max(high - low, 0.1), 0, 1));
 }

@@ -1,7 +1,7 @@
 // Tabs as WAI-ARIA describes them: arrow keys go from tab to tab, the tab key goes into the panel.
 import { make } from "./elements.js";
 
-/** Build tabs into an element; returns the panels by name, `foot` below them, and `show(name)`. */
+/** Build tabs into an element; returns the panels by name, `done`, `wishes` and `foot` below them, and `show(name)`. */
 export function makeTabs(element, names) {
   const tabs = names.map((name) =>
     make("button", { type: "button", role: "tab", id: `tab-${name}`, "aria-controls": `panel-${name}` }, name),
@@ -29,7 +29,9 @@ export function makeTabs(element, names) {
     });
   });
   const foot = make("div", { class: "foot" });
-  element.append(make("div", { class: "tabs", role: "tablist", "aria-label": "Panel" }, tabs), ...panels, foot);
+  const done = make("div", { class: "done", role: "group", "aria-label": "Finished", hidden: true });
+  const wishes = make("div", { class: "wishes", role: "group", "aria-label": "Once more, but", hidden: true });
+  element.append(make("div", { class: "tabs", role: "tablist", "aria-label": "Panel" }, tabs), ...panels, done, wishes, foot);
   show(names[0]);
-  return { ...Object.fromEntries(names.map((name, index) => [name, panels[index]])), foot, show };
+  return { ...Object.fromEntries(names.map((name, index) => [name, panels[index]])), foot, done, wishes, show };
 }

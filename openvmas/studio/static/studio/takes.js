@@ -2,7 +2,9 @@
 import * as api from "./api.js";
 import { announce, button, make, notify, refill } from "./elements.js";
 import { credits } from "./credits.js";
+import { fileList } from "./delivery.js";
 import { confirm } from "./dialogs.js";
+import { timing } from "./report.js";
 import { clockText, signed } from "./units.js";
 
 const STATES = {
@@ -12,24 +14,12 @@ const STATES = {
   failed: "failed",
   cancelled: "cancelled",
 };
-const FILES = [
-  ["video?download=true", "Video"],
-  ["music.wav", "Music (WAV)"],
-  ["music-ducked.wav", "Music as in the mix (WAV)"],
-  ["stems", "Stems (ZIP)", (take) => take.has_stems?.length],
-  ["midi", "MIDI", (take) => take.has_midi],
-  ["plan.yaml", "Plan (YAML)"],
-  ["report.json", "Report (JSON)"],
-  ["markers.csv", "Markers (CSV)"],
-  ["markers.edl", "Markers (EDL)"],
-  ["markers.otio", "Markers (OTIO)"],
-];
-
 export class Takes {
   constructor(workspace, listening, scoring, element) {
     Object.assign(this, { workspace, listening, scoring, element });
     workspace.on("project states plan selection", () => this.draw());
     listening.player.addEventListener("change", () => this.draw());
+    element.redraw = () => this.draw();
     this.draw();
   }
 
@@ -50,7 +40,7 @@ export class Takes {
       make(
         "ol",
         { class: "takes" },
-        [...takes].reverse().map((take) => this.#take(take, open)),
+        [...takes].reverse().sort((a, b) => Number(b.favourite) - Number(a.favourite)).map((take) => this.#take(take, open)),
       ),
     );
   }
@@ -78,7 +68,15 @@ export class Takes {
       make(
         "div",
         { class: "row" },
-        make("b", {}, take.name),
+        button(take.favourite ? `${take.name} is a favourite` : `Make ${take.name} a favourite`, {
+          shape: "heart",
+          bare: true,
+          kind: take.favourite ? "heart on" : "heart",
+          "data-key": `heart-${take.id}`,
+          "aria-pressed": String(take.favourite),
+          onclick: () => this.#ask(() => api.patch(`/takes/${take.id}`, { favourite: !take.favourite })),
+        }),
+        make("b", { class: "ellipsis" }, take.name),
         isDone ? null : make("span", { class: "badge" }, STATES[take.state] ?? take.state),
         button(`Rename ${take.name}`, {
           shape: "pen",
@@ -96,18 +94,21 @@ export class Takes {
         pick("a"),
         pick("b"),
       ),
+      isDone ? this.#shape(take) : null,
+      take.text ? make("p", { class: "words" }, `“${take.text}”`) : null,
       make(
         "p",
         { class: "help" },
         [
           take.model,
+          take.tempo ? `${Math.round(take.tempo)} BPM` : "",
           part,
           parent ? `from ${parent.name}` : "",
-          isDone && take.sync_z != null ? `sync z ${signed(take.sync_z)}` : "",
           isDone && take.loudness_lufs != null ? signed(take.loudness_lufs, "LUFS") : "",
         ]
           .filter(Boolean)
           .join(" · "),
+        isDone && take.sync_z != null ? make("span", { title: timing(take.sync_z).about }, ` · ${timing(take.sync_z).text}`) : null,
       ),
       make(
         "div",
@@ -133,6 +134,14 @@ export class Takes {
             )
           : null,
         isDone
+          ? button("Use these settings", {
+              kind: "plain",
+              "data-key": `use-${take.id}`,
+              title: "Plan, voice and levels as this take was made with them",
+              onclick: () => this.#useSettings(take),
+            })
+          : null,
+        isDone
           ? button("Mix again", {
               kind: "secondary",
               "data-key": `mix-${take.id}`,
@@ -142,21 +151,66 @@ export class Takes {
             })
           : null,
       ),
+      isDone ? this.#note(take) : null,
       isDone ? this.#files(take, open.has(take.id)) : null,
       isDone ? this.#credits(take, open.has(`credit-${take.id}`)) : null,
     );
   }
 
   #files(take, isOpen) {
-    const links = FILES.filter(([, , has]) => !has || has(take)).map(([path, text]) =>
-      make("li", {}, make("a", { href: `/api/takes/${take.id}/${path}`, download: "" }, text)),
-    );
     return make(
       "details",
       { class: "more", "data-take": take.id, open: isOpen },
       make("summary", {}, "All files"),
-      make("ul", { class: "files" }, links),
+      fileList(take),
     );
+  }
+
+  /** The shape of its music, drawn when it is there. */
+  #shape(take) {
+    const canvas = make("canvas", { class: "shape", width: 560, height: 56, "aria-hidden": "true" });
+    const draw = ({ max }) => {
+      const context = canvas.getContext("2d");
+      context.fillStyle = getComputedStyle(canvas).color;
+      const highest = Math.max(...max, 0.01);
+      const wide = canvas.width / max.length;
+      max.forEach((value, i) => {
+        const reach = Math.max((value / highest) * 26, 1);
+        context.fillRect(i * wide, 28 - reach, Math.max(wide - 1.5, 1), 2 * reach);
+      });
+    };
+    const perSecond = Math.max(1, Math.min(20, Math.floor(120 / take.duration)));
+    this.shapes ??= new Map();
+    if (!this.shapes.has(take.id))
+      this.shapes.set(take.id, api.get(`/takes/${take.id}/peaks?per_second=${perSecond}`).catch(() => ({ max: [] })));
+    this.shapes.get(take.id).then((peaks) => peaks.max.length && draw(peaks));
+    return canvas;
+  }
+
+  #note(take) {
+    const input = make("input", {
+      type: "text",
+      value: take.note,
+      maxlength: 500,
+      placeholder: "A note",
+      "aria-label": `Note on ${take.name}`,
+      "data-key": `note-${take.id}`,
+      autocomplete: "off",
+    });
+    input.addEventListener("change", () =>
+      this.#ask(() => api.patch(`/takes/${take.id}`, { note: input.value.trim() })),
+    );
+    return input;
+  }
+
+  /** Plan, voice and levels as this take was made with them. */
+  async #useSettings(take) {
+    const names = ["model", "music", "like", ...this.settings.names];
+    const given = take.model === "recording" ? take.options : { ...take.options, model: take.model };
+    await this.settings.set(Object.fromEntries(names.map((name) => [name, name === "seed" ? null : (given[name] ?? null)])));
+    if (take.plan_version !== this.workspace.plan.version)
+      await this.workspace.ask("restore", { version: take.plan_version });
+    notify(`Plan, voice and levels are those of ${take.name}.`);
   }
 
   /** Fetched when it is opened. */
@@ -211,14 +265,21 @@ export class Takes {
     return heard ? (canRedo(heard) ? heard : null) : (this.workspace.takes.filter(canRedo).at(-1) ?? null);
   }
 
-  redo(index) {
+  /** The take whose music locked sections keep: the one that is heard, else the newest that is finished. */
+  get kept() {
+    const { heard } = this.listening;
+    return heard?.state === "done" ? heard : (this.workspace.takes.findLast((take) => take.state === "done") ?? null);
+  }
+
+  /** Write a section again in the take that is heard; options: beside those of that take. */
+  redo(index, options = {}) {
     const { base, workspace, listening } = this;
     const section = workspace.plan.sections[index];
     if (section.locked)
       return notify(`Section ${index + 1} is locked, so its music stays; unlock it first (Shift L).`, "fault");
     if (!base) return notify(whyNot(listening.heard), "fault");
     const from = Math.max(section.start - 2, 0);
-    return this.scoring.start({ kind: "redo", take: base.id, section: index }, from);
+    return this.scoring.start({ kind: "redo", take: base.id, section: index, options }, from);
   }
 }
 

@@ -19,13 +19,15 @@ const COLOURS = [
   "hit",
   "anew",
   "ahead",
+  "duck",
+  "line",
 ];
 const NAMES = {
-  film: "Film",
   wave: "Music",
+  film: "Film",
   voice: "Original",
   sections: "Sections",
-  hits: "Hits",
+  hits: "Accents",
   picture: "Picture",
 };
 
@@ -40,11 +42,12 @@ export class Timeline {
     Object.assign(this, { workspace, player });
     this.canvas = make("canvas", { class: "paint", "aria-hidden": "true" });
     this.sections = make("div", { class: "lane sections", role: "group", "aria-label": "Sections" });
-    this.hits = make("div", { class: "lane hits", role: "group", "aria-label": "Hits" });
+    this.hits = make("div", { class: "lane hits", role: "group", "aria-label": "Accents" });
     this.playhead = make("div", { class: "playhead", "aria-hidden": "true" });
     this.spread = make("div", { class: "spread" }, this.canvas, this.sections, this.hits, this.playhead);
     const label = "Timeline; the same can be edited in the list below it";
     this.scroll = make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label }, this.spread);
+    this.tools = make("div", { class: "group wrap" }, tools);
     const names = make(
       "div",
       { class: "names", "aria-hidden": "true" },
@@ -52,7 +55,7 @@ export class Timeline {
     );
     fill(
       byId("timeline"),
-      make("div", { class: "tools", role: "toolbar", "aria-label": "Timeline tools" }, tools, this.#zoomTools()),
+      make("div", { class: "tools", role: "toolbar", "aria-label": "Timeline tools" }, this.tools, this.#zoomTools()),
       make("div", { class: "tracks" }, names, this.scroll),
       legend(),
     );
@@ -139,6 +142,7 @@ export class Timeline {
     const low = this.#minScale;
     this.scale = this.isFitted ? low : Math.max(this.scale, low);
     this.spread.style.width = `${this.isFitted ? this.scroll.clientWidth : Math.ceil(this.duration * this.scale)}px`;
+    this.player.pixelsPerSecond = this.scale;
     const width = this.scroll.clientWidth;
     const density = devicePixelRatio || 1;
     if (this.canvas.width !== Math.round(width * density)) {
@@ -157,6 +161,13 @@ export class Timeline {
     document.body.append(probe);
     const resolve = (name) => ((probe.style.color = `var(--paint-${name})`), getComputedStyle(probe).color);
     this.colours = Object.fromEntries(COLOURS.map((name) => [name, resolve(name)]));
+    // From deep to bright, as a spectrum goes.
+    const mixed = (i) => {
+      const [from, to, share] = i < 8 ? ["low", "middle", i / 8] : ["middle", "high", (i - 8) / 8];
+      probe.style.color = `color-mix(in oklch, var(--paint-${to}) ${share * 100}%, var(--paint-${from}))`;
+      return getComputedStyle(probe).color;
+    };
+    this.colours.shades = Array.from({ length: 17 }, (_, i) => mixed(i));
     probe.remove();
     this.draw();
   }
@@ -190,9 +201,14 @@ export class Timeline {
         "Shots, beats of the picture and energy appear here once it has been watched.",
         colours,
       );
-    if (analysis) paint.paintOriginal(view, analysis, duration, colours);
+    if (analysis) {
+      const mix = this.volume?.settings.levels ?? {};
+      paint.paintOriginal(view, analysis, duration, colours, mix.replace_audio ? 0 : (mix.duck ?? 0));
+    }
     if (workspace.plan) paint.paintGrid(view, workspace.plan, colours);
     this.#paintTake(view);
+    const { loop } = this.player;
+    if (loop) paint.paintLoop(view, loop, colours);
   }
 
   #paintTake(view) {
@@ -207,6 +223,7 @@ export class Timeline {
     view.context.globalAlpha = isHeard ? 1 : 0.45;
     if (take.state !== "done") paint.paintSpan(view, Math.min(take.n_blocks, duration), duration, colours.ahead);
     paint.paintWave(view, this.peaks, duration, colours);
+    if (this.volume) paint.paintEnvelope(view, this.volume.points, duration, colours, this.volume.isOn);
     const report = workspace.reports.get(take.id)?.report;
     if (report) paint.paintFit(view, report, colours);
     view.context.globalAlpha = 1;
@@ -226,7 +243,7 @@ export class Timeline {
   #scrub() {
     const seek = (event) => this.player.seek(this.timeAt(event));
     this.spread.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || event.target.closest(".section, .border, .hit")) return;
+      if (event.button !== 0 || event.target.closest(".section, .border, .hit, .point, .fade, .volume.on")) return;
       this.isHeld = true;
       // A finger that moves scrolls; only a mouse or pen scrubs.
       if (event.pointerType !== "touch") this.spread.setPointerCapture(event.pointerId);
@@ -257,7 +274,7 @@ function legend() {
     entry("energy", "energy of the picture"),
     entry("cut", "cut"),
     entry("visual", "beat of the picture"),
-    entry("hit", "hit"),
+    entry("hit", "accent"),
     entry("onset", "onset of the music"),
     entry("speech", "speech"),
     entry("fits", "both together"),

@@ -27,6 +27,7 @@ export class Workspace extends EventTarget {
   selection = null; // {kind: "section" | "hit", index}
   jobs = new Map();
   reports = new Map(); // take id → Take with its report
+  powers = new Map(); // id of a finished take → power of its music and of the original over time (mixing.js)
   isCut = false; // the line on which jobs tell how far they are is broken
   left = null; // a promise of the last project's end, where it was of no use
   saved = "saved"; // "saving", "unsaved"
@@ -89,7 +90,7 @@ export class Workspace extends EventTarget {
 
   /** The job that writes music now, or waits to. */
   get scoring() {
-    return [...this.jobs.values()].find((job) => job.kind !== "analyze" && !api.isFinal(job));
+    return [...this.jobs.values()].find((job) => !["analyze", "sketch"].includes(job.kind) && !api.isFinal(job));
   }
 
   async open(id) {
@@ -109,6 +110,7 @@ export class Workspace extends EventTarget {
     this.#followed.clear();
     this.jobs.clear();
     this.reports.clear();
+    this.powers.clear();
     Object.assign(this, { address: null, project: null, plan: null, analysis: null, watched: null, selection: null });
     this.tell("project", "plan", "analysis", "selection");
   }
@@ -171,7 +173,7 @@ export class Workspace extends EventTarget {
       const isDue = now.kind === "analyze" && performance.now() - seen > 800;
       if (isOver) this.#followed.delete(now.id);
       if (isOver && now.error) notify(now.error, "fault");
-      if (now.state === "done" && now.kind !== "analyze") announce("The music is finished.");
+      if (now.state === "done" && !["analyze", "sketch"].includes(now.kind)) announce("The music is finished.");
       if (isOver || isDue) {
         seen = performance.now();
         this.refresh().catch((error) => notify(error.message, "fault"));
@@ -200,6 +202,7 @@ export class Workspace extends EventTarget {
     if (known?.report) return known;
     const take = await api.get(`/takes/${id}`);
     this.reports.set(id, take);
+    if (take.report) this.powers.set(id, await api.get(`/takes/${id}/levels.json`).catch(() => null));
     return take;
   }
 
