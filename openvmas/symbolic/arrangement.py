@@ -8,6 +8,7 @@ import numpy as np
 
 from openvmas.symbolic.accents import accent_hits
 from openvmas.symbolic.brief import Brief
+from openvmas.symbolic.desk.mixes import Mix, read_mix
 from openvmas.symbolic.figures import (
     CHORDAL,
     Stroke,
@@ -24,6 +25,7 @@ from openvmas.symbolic.harmony import voice
 from openvmas.symbolic.melody import MelodyNote, Theme, fit_pitches, make_theme, place_notes, vary
 from openvmas.symbolic.notes import Chord, Composition, Note, Part
 from openvmas.symbolic.styles import HAT, KICK, OPEN, SNARE, Style, Voice
+from openvmas.symbolic.synth.presets import is_synth, reach_of
 
 KEYS_RANGE, PAD_RANGE, ARP_RANGE = (50, 69), (53, 73), (60, 81)
 # Range of each instrument for melodies, MIDI keys.
@@ -68,7 +70,21 @@ def arrange(brief: Brief, seed: tuple[int, ...]) -> Composition:
         answered=answered,
         tonic=form.key.tonic,
         is_minor=form.key.is_minor,
+        mix=_mix(brief, form),
     )  # fmt: skip
+
+
+def _mix(brief: Brief, form: Form) -> Mix:
+    """The desk's settings of the style that plays longest."""
+    seconds: dict[str, float] = defaultdict(float)
+    for scene, setting in zip(brief.scenes, form.settings, strict=False):
+        seconds[setting.style.name] += scene.end - scene.start
+    styles = {setting.style.name: setting.style for setting in form.settings}
+    return read_mix(styles[max(seconds, key=lambda name: seconds[name])].mix)
+
+
+def _is_machine(kit: Voice) -> bool:
+    return is_synth(kit.instrument) or "electronic" in kit.instrument
 
 
 def expression(brief: Brief) -> np.ndarray:
@@ -221,7 +237,8 @@ class _Arranger:
             if (number + setting.variation) % 2 and kind == "a":
                 theme = vary(theme, rng, busy)
             instrument = style.lead[(self._leads[setting.letter] + setting.variation) % len(style.lead)]
-            reach = REACH[instrument.instrument]
+            sound = instrument.instrument
+            reach = reach_of(sound) if is_synth(sound) else REACH[sound]
             centre = (reach[0] + reach[1]) / 2 - 2 + 4 * (measures[0].held - 0.5) + (2 if kind == "b" else 0)
             notes = [
                 note
@@ -280,7 +297,7 @@ class _Arranger:
                 and measure.end - measure.start >= 2
                 and SNARE in {s.pitch for s in strokes}
             ):
-                fill = fill_bar(measure.end, measure.is_last, "electronic" in style.kit.instrument, rng)
+                fill = fill_bar(measure.end, measure.is_last, _is_machine(style.kit), rng)
                 strokes = without(strokes, fill[0].beat, measure.end, (SNARE, HAT, OPEN, 39)) + fill
             if new and (i == 0 or measure.held > 0.5) and groove is not style.grooves[0]:
                 strokes = without(strokes, measure.start, measure.start + 0.1, (KICK, HAT))

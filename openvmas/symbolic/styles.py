@@ -23,19 +23,24 @@ Groove = Mapping[int, str]
 
 @dataclass(frozen=True)
 class Voice:
-    """An instrument of the bank and its place in the mix: see notes.Part; gain_db: on top of that of its role."""
+    """An instrument of the bank, or `synth:PRESET`, and its place in the mix: see notes.Part; gain_db: on top of that of its role."""
 
     instrument: str
     gain_db: float = 0.0
     pan: float = 0.0
     width: float = 0.0
     reverb: float = 0.2
+    depth: float | None = None
+    delay: float = 0.0
 
     def part(self, role: str, number: int) -> Part:
         """The `number`-th player of a role with this voice, without notes."""
         name = role if number == 1 else f"{role} {number}"
         gain_db = ROLE_DB[role] + self.gain_db
-        return Part(name, self.instrument, gain_db, self.pan, self.width, self.reverb, is_kit=role == "drums")
+        return Part(
+            name, self.instrument, gain_db, self.pan, self.width, self.reverb, self.depth, self.delay,
+            is_kit=role == "drums",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,7 @@ class Style:
     profile: axes of semantics that speak for it. entries: part → intensity in [0, 1] from which it plays. grooves: of
     the drums, from light to full. figures: part → figures from calm to busy (see figures.py). n_tones: in a chord.
     has_power_chords: keys leave the third out.
+    mix: a preset of desk/mixes.toml, or a table of changes to one.
     chord_seconds: how long a chord lasts, about. swing: how late every second sixteenth is, share of a sixteenth.
     """
 
@@ -66,6 +72,7 @@ class Style:
     has_power_chords: bool = False
     chord_seconds: float = 2.6
     swing: float = 0.0
+    mix: str | Mapping[str, Any] = "natural"
 
     def entry(self, part: str) -> float:
         """The intensity from which a part plays."""
