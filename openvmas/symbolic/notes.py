@@ -14,20 +14,22 @@ PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 class Note(NamedTuple):
-    """start, end: s. pitch: MIDI key (60 is middle C), in a kit the General MIDI drum key. velocity: 1 to 127."""
+    """start, end: s. pitch: MIDI key (60 is middle C), in a kit the General MIDI drum key. velocity: 1 to 127. slide:
+    semitones below, from which it glides to its pitch within 80 ms."""
 
     start: float
     end: float
     pitch: int
     velocity: int
+    slide: float = 0.0
 
 
 @dataclass
 class Part:
     """One player.
 
-    instrument: name in the bank, or `synth:PRESET`. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to the sides),
-    reverb and delay (shares that are sent to the room and to the echo), depth (0 near, 1 far; None: by its role): of
+    instrument: name in the bank, or `synth:PRESET`. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to
+    the sides), reverb and delay (shares that are sent to the room and to the echo), depth (0 near, 1 far; None: by its role): of
     the mix. is_kit: pitches are drum keys.
     """
 

@@ -23,7 +23,7 @@ Groove = Mapping[int, str]
 
 @dataclass(frozen=True)
 class Voice:
-    """An instrument of the bank, or `synth:PRESET`, and its place in the mix: see notes.Part; gain_db: on top of that of its role."""
+    """A sound and its place in the mix: see notes.Part; gain_db: on top of that of its role."""
 
     instrument: str
     gain_db: float = 0.0

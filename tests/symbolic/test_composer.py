@@ -101,8 +101,8 @@ def test_midi_and_stems_are_written_beside_the_video(scorer: Scorer, small_clip:
         total = np.sum([read_audio(path).wave for path in stems], axis=0)
         music = read_audio(folder / f"a.{number}.wav").wave
         assert total.shape == music.shape
-        # The music alone is at the asked loudness: a gain, and the limiter on a few peaks.
-        assert np.corrcoef(total[0], music[0])[0, 1] > 0.97
+        # The music alone is at the asked loudness, and has passed the bus: its equaliser, compressor and saturation.
+        assert np.corrcoef(total[0], music[0])[0, 1] > 0.88
     assert pitches[0] != pitches[1]
     assert not list(folder.glob(".*"))
 

@@ -139,7 +139,8 @@ class Sweep:
 
 Layer = Oscillator | Fm | Modal | Noise | Grains | Field | Sweep
 LAYERS: Mapping[str, type] = {
-    "oscillator": Oscillator, "fm": Fm, "modal": Modal, "noise": Noise, "grains": Grains, "field": Field, "sweep": Sweep,
+    "oscillator": Oscillator, "fm": Fm, "modal": Modal, "noise": Noise, "grains": Grains, "field": Field,
+    "sweep": Sweep,
 }  # fmt: skip
 
 
