@@ -29,7 +29,7 @@ class Part:
     """One player.
 
     instrument: name in the bank, or `synth:PRESET`. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to
-    the sides), reverb and delay (shares that are sent to the room and to the echo), depth (0 near, 1 far; None: by its role): of
+    the sides), reverb and delay (shares sent to room and echo), depth (0 near, 1 far; None: by its role): of
     the mix. is_kit: pitches are drum keys.
     """
 
