@@ -2,8 +2,8 @@
 
     python tools/level_presets.py [--check]
 
-A preset is played hard at three keys of its reach for three seconds; its level is the loudest half second (of kits: that
-of kick and snare). --check writes nothing and fails where a level is off by more than half a dB.
+A preset is played hard at three keys of its reach for three seconds; its level is the loudest half second (of kits:
+kick and snare). --check writes nothing and fails where a level is off by more than half a dB.
 """
 
 from __future__ import annotations

@@ -15,7 +15,10 @@ SHELF_HZ, WIDTH_HZ = 6000.0, 300.0
 RESPONSE = 4096  # samples of the equaliser
 STEP = 120  # samples between two gains of the compressor
 ATTACK, RELEASE = 0.012, 0.16  # s
-THRESHOLD_DB, REACH_DB = -24.0, 9.0  # RMS from which it works, and how much further it takes glue_db
+THRESHOLD_DB, REACH_DB = -24.0, 8.0  # RMS from which it works, and how much further it takes glue_db
+INPUT_DB = 11.0  # brings the sum of the parts to the level that the bus is made for
+LIMIT, LIMIT_RELEASE = 0.5, 0.07  # peak that the limiter lets pass, and s until it lets go
+KNEE, CEILING = 0.6, 0.98  # peaks beyond the knee are rounded towards the ceiling
 WOW_SECONDS, WOW_HZ = 0.0011, 0.6
 HISS_DB = -62.0
 
@@ -27,7 +30,7 @@ class Bus:
         self._mix = mix
         self._equaliser = Convolver(equaliser(mix))
         self._power = 1e-6
-        self._gain = 1.0
+        self._gain, self._limit = 1.0, 1.0
         self._past = np.zeros((2, 512), np.float32)
         self._time, self._seed = 0, seed
 
@@ -36,7 +39,7 @@ class Bus:
         mix = self._mix
         middle, sides = 0.5 * (block[0] + block[1]), 0.5 * (block[0] - block[1])
         middle, sides = self._equaliser.push(np.stack([middle, sides]))
-        sound = np.stack([middle + sides, middle - sides]) * np.float32(10 ** (mix.lift_db / 20))
+        sound = np.stack([middle + sides, middle - sides]) * np.float32(10 ** ((INPUT_DB + mix.lift_db) / 20))
         if mix.glue_db:
             sound = self._compressed(sound)
         if mix.lofi:
@@ -45,7 +48,7 @@ class Bus:
             steep = np.float32(1 + 5 * mix.drive)
             sound = (1 - 0.5 * mix.drive) * sound + 0.5 * mix.drive * np.tanh(steep * sound) / np.float32(steep**0.6)
         self._time += block.shape[1]
-        return sound.astype(np.float32)
+        return rounded(self._limited(sound.astype(np.float32)))
 
     def _compressed(self, sound: np.ndarray) -> np.ndarray:
         n = sound.shape[1]
@@ -66,6 +69,21 @@ class Bus:
         self._gain = float(curve[-1]) if n % STEP else float(gains[-1])
         return sound * curve.astype(np.float32)
 
+    def _limited(self, sound: np.ndarray) -> np.ndarray:
+        """Peaks held near LIMIT: the gain falls within a step before a peak, as far as the block reaches."""
+        n = sound.shape[1]
+        n_steps = -(-n // STEP)
+        padded = np.pad(np.abs(sound).max(axis=0), (0, n_steps * STEP - n)).reshape(n_steps, STEP).max(axis=1)
+        wanted = np.minimum(1.0, (LIMIT / np.maximum(padded, 1e-6)) ** 0.8)
+        ahead = np.minimum(wanted, np.append(wanted[1:], wanted[-1:]))
+        back, gain, gains = 1 - math.exp(-STEP / (RATE * LIMIT_RELEASE)), self._limit, []
+        for value in ahead.tolist():
+            gain = value if value < gain else gain + back * (value - gain)
+            gains.append(gain)
+        curve = np.interp(np.arange(n), np.arange(n_steps + 1) * STEP, [self._limit, *gains])
+        self._limit = gain
+        return sound * curve.astype(np.float32)
+
     def _worn(self, sound: np.ndarray) -> np.ndarray:
         """Wow, and the hiss of the tape."""
         n, depth = sound.shape[1], self._mix.lofi
@@ -81,6 +99,16 @@ class Bus:
         hiss = np.random.default_rng((self._seed, self._time)).standard_normal((2, n), np.float32)
         hiss = hiss - np.concatenate([hiss[:, :1], hiss[:, :-1]], axis=1) * np.float32(0.6)
         return turned + hiss * np.float32(depth * 10 ** (HISS_DB / 20))
+
+
+def rounded(sound: np.ndarray) -> np.ndarray:
+    """The sound with what lies beyond KNEE bent smoothly, so that nothing passes CEILING."""
+    size = np.abs(sound)
+    over = size > KNEE
+    bent = KNEE + (CEILING - KNEE) * np.tanh((size[over] - KNEE) / (CEILING - KNEE))
+    out = sound.copy()
+    out[over] = np.copysign(bent, sound[over])
+    return out
 
 
 def equaliser(mix: Mix) -> np.ndarray:

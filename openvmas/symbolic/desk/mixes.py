@@ -36,9 +36,9 @@ class Mix:
     pump_seconds: float = 0.18
     echo_beats: float = 0.75
     echo_feedback: float = 0.35
-    glue_db: float = 1.5
-    drive: float = 0.1
-    tilt_db: float = 2.0
+    glue_db: float = 2.0
+    drive: float = 0.15
+    tilt_db: float = 3.5
     width: float = 1.1
     bass_mono_hz: float = 110.0
     lofi: float = 0.0
