@@ -50,6 +50,7 @@ BUILT_IN = {  # whether the weights are instruments → who opens them; modules,
     True: ("openvmas.symbolic.composer", "SymbolicComposer"),
     False: ("openvmas.generate.composer", "ModelComposer"),
 }
+FADE_OUT, FADE_IN = 0.25, 0.02  # s, before and after a stretch without music
 FITTING = ("openvmas.fitting.composer", "open_music")  # makes a composer of MusicOptions
 
 
@@ -95,7 +96,7 @@ class Scorer:
         """
         condition = dataclasses.replace(build_condition(plan, analysis), speech=speech)
         piece = self.composer.compose(condition, plan, Options.of(**options).generate)
-        return fit_length(piece, plan.duration)
+        return fit_length(piece, plan)
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
         """Write a scored video and its sidecar; options are the fields of all dataclasses in `settings`.
@@ -253,10 +254,25 @@ def open_plan(path: str | Path) -> ScorePlan:
     return read_plan(text, str(path))
 
 
-def fit_length(piece: Piece, duration: Fraction) -> Piece:
-    """Bring a piece to stereo, cut or followed by silence to be as long as `duration` (s), to the sample."""
-    piece.blocks = exactly(piece.blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(duration))
+def fit_length(piece: Piece, plan: ScorePlan) -> Piece:
+    """Bring a piece to stereo, to the sample as long as its plan (cut, or followed by silence), and silent where the
+    plan wants no music."""
+    blocks = exactly(piece.blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration))
+    piece.blocks = silenced(blocks, plan.silences) if plan.silences else blocks
     return piece
+
+
+def silenced(blocks: Iterator[np.ndarray], silences: Sequence[tuple[float, float]]) -> Iterator[np.ndarray]:
+    """Blocks [C, n] without sound in some stretches (start, end; s): faded out and in just outside of them."""
+    at = 0
+    for block in blocks:
+        n = block.shape[1]
+        times = (at + np.arange(n)) / SAMPLE_RATE_OUT
+        at += n
+        gain = np.ones(n)
+        for start, end in silences:
+            gain *= np.interp(times, [start - FADE_OUT, start, end, end + FADE_IN], [1.0, 0.0, 0.0, 1.0])
+        yield block * gain.astype(np.float32)
 
 
 def exactly(blocks: Iterator[np.ndarray], n_samples: int) -> Iterator[np.ndarray]:

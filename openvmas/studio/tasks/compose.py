@@ -66,7 +66,7 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
     else:
         condition = build_condition(plan, VideoAnalysis.load(project.analysis))
         note("condition")
-        piece = fit_length(begin(scorer.composer, part, condition, plan, tell), plan.duration)
+        piece = fit_length(begin(scorer.composer, part, condition, plan, tell), plan)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)
         begun = INPAINTING_SHARE if part.earlier else 0.0
         write(piece, part.folder, n_samples, on_block, begun)

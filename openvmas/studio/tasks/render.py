@@ -61,7 +61,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         tell({"stage": "finish", "done": start + length * done})
 
     stages = Stages(progress)
-    piece = fit_length(Piece(read_blocks(folder.wave), request["composed"]), plan.duration)
+    piece = fit_length(Piece(read_blocks(folder.wave), request["composed"]), plan)
     report = deliver(piece, Prepared(info, analysis, plan, speech), options, hidden, stages, request["model"])
     for scratch in (hidden.music, hidden.alone):
         scratch.unlink(missing_ok=True)
