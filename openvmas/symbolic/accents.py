@@ -28,6 +28,8 @@ def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ..
     """Answer every hit in the parts, adding parts where none can; returns the times answered (s)."""
     rng = np.random.default_rng((*seed, 11))
     if not brief.hits:
+        for part in parts:
+            part.notes = _single(part.notes)
         return np.zeros(0)
     times = np.array([time for time, _ in brief.hits])
     strengths = np.array([strength for _, strength in brief.hits])
@@ -53,7 +55,8 @@ def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ..
                 kit.notes.append(Note(time, time + 0.15, key, int(np.clip(loud * share, 20, 127))))
         elif strength >= STRONG and setting.band.low_drum is not None:
             low = _part(added, parts, "low", setting.band.low_drum)
-            low.notes.append(Note(time, time + 0.3, 40, loud))
+            root = form.slot_at(brief.beat_of(time)).harmony.root
+            low.notes.append(Note(time, time + 0.3, low_pitch(root), loud))
         voice = setting.band.accent
         accent = _part(added, parts, "accent", voice)
         softer = 1.0 if kit_voice is None else 0.72
@@ -98,12 +101,17 @@ def _tones(form: Form, brief: Brief, time: float, voice: Voice, strength: float)
     """Pitches of an accent in the chord that sounds: more of them, and lower, the stronger it is."""
     harmony = form.slot_at(brief.beat_of(time)).harmony
     if voice.instrument in LOW_INSTRUMENTS:
-        return [38 + (harmony.root - 38) % 12]
+        return [low_pitch(harmony.root)]
     tones = harmony.tones[:3]
     upper = [62 + (tone - 62) % 12 for tone in tones]
     if strength >= STRONG:
         return sorted({50 + (harmony.root - 50) % 12, *upper})
     return sorted(upper[:2] if strength >= WEAK else upper[:1])
+
+
+def low_pitch(root: int) -> int:
+    """The key of a low drum that is tuned to a root."""
+    return 38 + (root - 38) % 12
 
 
 def _part(added: dict[str, Part], parts: list[Part], name: str, voice: Voice) -> Part:

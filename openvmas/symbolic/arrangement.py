@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 
 import numpy as np
 
-from openvmas.symbolic.accents import accent_hits
+from openvmas.symbolic.accents import accent_hits, low_pitch
 from openvmas.symbolic.brief import Brief
 from openvmas.symbolic.desk.mixes import Mix, read_mix
 from openvmas.symbolic.figures import (
@@ -118,7 +119,10 @@ class _Arranger:
     def __init__(self, brief: Brief, form: Form, seed: tuple[int, ...]) -> None:
         self.brief, self.form, self.seed = brief, form, seed
         self.strokes: dict[tuple[str, Voice], list[Stroke]] = defaultdict(list)
-        self._starts = np.array([measure.start for measure in form.measures])
+        # A video that is hardly longer than its last chord has no bar before it.
+        only = Measure(brief.bars[0], float(brief.bars[0].beat), brief.ending, len(form.settings) - 1, 0.5, 0.5, 0, 0, False)
+        self._measures = form.measures or (only,)
+        self._starts = np.array([measure.start for measure in self._measures])
         self._bass_line: list[Stroke] = []
         self._leads = {s.letter: int(np.random.default_rng((*seed, 9)).integers(8)) for s in form.settings}
         self._drop = None if form.drop is None else brief.beat_of(form.drop)
@@ -128,7 +132,7 @@ class _Arranger:
         return self.form.settings[measure.scene]
 
     def measure_at(self, beat: float) -> Measure:
-        return self.form.measures[max(int(np.searchsorted(self._starts, beat + 1e-6, side="right")) - 1, 0)]
+        return self._measures[max(int(np.searchsorted(self._starts, beat + 1e-6, side="right")) - 1, 0)]
 
     def lane(self, measure: Measure) -> Lane:
         setting = self.setting(measure)
@@ -235,6 +239,8 @@ class _Arranger:
             was_tied = bool(marks) and marks[-1].ties
             if not marks:
                 continue
+            if abs(marks[0].beat - slot.start) < 1e-6 and marks[0].sign in "234567":
+                marks[0] = marks[0]._replace(sign="1")  # a chord is heard by its root
             line = play_bass(marks, slot.harmony, roots[i], roots[i + 1], roots[i + 1] if was_tied else None)
             self._bass_line += line
             for stroke in line:
@@ -247,6 +253,13 @@ class _Arranger:
         starts = [stroke.beat for stroke in self._bass_line]
         k = int(np.searchsorted(starts, beat + 1e-6, side="right")) - 1
         return self._bass_line[k].pitch if k >= 0 else None
+
+    def _bass_below(self, measure: Measure, beat: float) -> int | None:
+        """The pitch of the bass under a note of a melody, whose swing patterns of three steps do not share."""
+        style = self.setting(measure).style
+        if style.steps == 3:
+            beat = warped(Stroke(beat, 0.1, 0, 0), float(measure.bar.beat), style.swing, style.swing_of).beat + 0.01
+        return self._bass_at(beat)
 
     def lay_chords(self) -> None:
         """Pad, keys and arpeggio, each with its own voice leading."""
@@ -327,7 +340,8 @@ class _Arranger:
             ]
             if notes and measures[-1] is self.form.measures[-1] and self.plays("lead", measures[-1]):
                 notes.append(MelodyNote(last.start, last.end - last.start, centre, True, True))
-            line = fit_pitches(notes, self.form.slot_at, self._bass_at, reach, theme.seed, before, lead.scale)
+            bass_at = functools.partial(self._bass_below, measures[0])
+            line = fit_pitches(notes, self.form.slot_at, bass_at, reach, theme.seed, before, lead.scale)
             before = line[-1] if line else before
             beat_seconds = max(self.brief.at(measures[0].start + 1) - self.brief.at(measures[0].start), 0.1)
             line = decorate(line, lead.ornament, lead.legato, beat_seconds, self.form.slot_at, reach, rng)
@@ -398,7 +412,7 @@ class _Arranger:
             return
         pattern = self.pattern("low", measure, "X.....x.....x...")
         strokes = beat_bar({45: pattern}, self.lane(measure), measure.start, measure.end)
-        self.put("low", low, [s._replace(pitch=43 if k % 2 else 40) for k, s in enumerate(strokes)])
+        self.put("low", low, [s._replace(pitch=low_pitch(self.form.slot_at(s.beat).harmony.root)) for s in strokes])
 
     def _lay_lift(self, measure: Measure) -> None:
         """A swell that ends where a bar begins."""
@@ -435,7 +449,7 @@ class _Arranger:
         if band.kit is not None and "drums" in playing:
             self.put("drums", band.kit, crash_at(slot.start, 0.9), intensity)
         if band.low_drum is not None and "low" in playing:
-            self.put("low", band.low_drum, [Stroke(slot.start, 0.5, 40, 1.0)], intensity)
+            self.put("low", band.low_drum, [Stroke(slot.start, 0.5, low_pitch(slot.harmony.root), 1.0)], intensity)
 
     def parts(self) -> list[Part]:
         """Notes in seconds, as people play them, cut to the picture: one Part for each player."""

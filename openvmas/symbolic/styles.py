@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 import tomllib
 import typing
 from collections.abc import Mapping, Sequence
@@ -416,6 +417,15 @@ def _read_progressions(rows: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ..
 
 
 INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must play, and up to which it must not
+MELODIC = ("keys", "pad", "lead", "arp")
+FAMILIES = {  # axis of an instrument → names of sounds that are one
+    axis: re.compile(names) for axis, names in {
+        "piano": "piano", "guitar": "guitar|nylon|steel_string", "strings": "string|cello|violin|viola|fiddle",
+        "brass": "horn|trumpet|trombone|tuba|brass", "flute": "flute|whistle|recorder|piccolo",
+        "bells": "celesta|glocken|bell|music_box|crystal|vibraphone", "choir": "choir|vox|oohs", "organ": "organ",
+        "synthesizer": "synth",
+    }.items()
+}  # fmt: skip
 NEAR = 0.88  # of the best agreement, from which a style may be drawn instead
 WRONG_METRE = 1.5  # off the agreement of a style whose bars are not the plan's
 
@@ -462,13 +472,16 @@ def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator
     }
     cast["lead"] = tuple(style.voices["lead"][k] for k in order[0])
     entries, figures, grooves = dict(style.entries), dict(style.figures), style.grooves
-    used = str([voice for voice in cast.values()])
     for axis, (part, voice) in table.asked.items():
-        is_there = f"'{voice.instrument}'" in used or (axis == "guitar" and "guitar" in used)
-        if is_there or semantics.get(axis, 0.0) < INSISTED:
+        if semantics.get(axis, 0.0) < INSISTED:
             continue
-        cast[part] = (voice,) if part == "lead" else voice
-        entries[part] = min(entries.get(part, ENTRIES[part]), 0.1)
+        there = [role for role in MELODIC if role in cast and FAMILIES[axis].search(str(cast[role]))]
+        if not there:
+            cast[part] = (voice,) if part == "lead" else voice
+        elif there[0] == "lead":
+            cast["lead"] = tuple(one for one in cast["lead"] if FAMILIES[axis].search(one.instrument))
+        heard = there[0] if there else part
+        entries[heard] = min(entries.get(heard, ENTRIES[heard]), 0.1)
     drums = semantics.get("drums", 0.0)
     if drums <= REFUSED:
         cast.pop("kit", None)
