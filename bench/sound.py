@@ -6,8 +6,7 @@
 REFERENCE and the folders hold audio files; of each file the middle seconds count. --make writes pieces of 12 s by
 `--model symbolic`, each for other words, energies and seed. For every measure the quartiles of the reference are
 printed and, of each folder, the median and the share of files within them. The Fréchet distance has two parts, of the
-means and of the covariances; variance: between the pieces' mean embeddings, against that of the reference, 1 where it is
-as great.
+means and of the covariances; variance: between the pieces' mean embeddings, against that of the reference (1: as much).
 Figures compare only with the same reference, seconds and number of pieces. Needs the extra `eval`.
 """
 

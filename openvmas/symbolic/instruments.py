@@ -1,4 +1,4 @@
-"""The bank of samples: `instruments.npz` holds a table of zones and their sounds as Ogg Vorbis, decoded when needed."""
+"""The bank of samples: `instruments.npz` holds a table of zones and their sounds as Opus, decoded when needed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ SOFT_CUTOFF = 900.0  # Hz, from which the softest notes lack treble
 LEAST_RELEASE = 0.06  # s
 SHADES = 4  # steps between the softest and the hardest stroke
 LEVEL_DB = -18.0  # of every instrument at its hardest, before the mix
+TURNS = (0, 1, -1)  # semitones
+USUAL_KIT = "kit"
+SEAM = 480  # samples before the end of a loop that fade into those before its beginning
 MIDDLE_KEYS, KIT_KEYS = (50, 62, 74), (36, 38)
 
 
@@ -71,12 +74,16 @@ class Bank:
         """The zones that sound together at a key; empty where the instrument has none there.
 
         turn: 1 and 2 take the samples of the keys a semitone above and below, so that a repeated note is not the same
-        each time.
+        each time. Drums that a kit has not are those of the usual kit.
         """
-        for near in (key + (0, 1, -1)[turn] * (not instrument.endswith("kit")), key):
+        is_kit = instrument.endswith("kit")
+        places = (
+            ((instrument, key), (USUAL_KIT, key)) if is_kit else ((instrument, key + TURNS[turn]), (instrument, key))
+        )
+        for name, near in places:
             found = [
                 zone
-                for zone in self._zones[instrument]
+                for zone in self._zones[name]
                 if zone.keys[0] <= near <= zone.keys[1] and zone.velocities[0] <= velocity <= zone.velocities[1]
             ]
             if found:
@@ -89,9 +96,8 @@ class Bank:
         if key not in self._shaded:
             wave = self._decoded(zone.sample)
             if zone.loop is not None:
-                wave = wave - wave[:, slice(*zone.loop)].mean(
-                    axis=1, keepdims=True
-                )  # some synthetic tones are not centred
+                middle = wave[:, slice(*zone.loop)].mean(axis=1, keepdims=True)  # some synthetic tones are not centred
+                wave = seamless(wave - middle, zone.loop)
             cutoff = min(zone.cutoff or 1e9, SOFT_CUTOFF * 2 ** (5.0 * shade / SHADES) if shade < SHADES else 1e9)
             self._shaded[key] = darken(wave, cutoff, zone.rate)
         return self._shaded[key]
@@ -116,6 +122,18 @@ class Bank:
                 frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
             self._waves[sample] = np.concatenate(frames, axis=1).astype(np.float32)
         return self._waves[sample]
+
+
+def seamless(wave: np.ndarray, loop: tuple[int, int]) -> np.ndarray:
+    """The wave [C, L] whose loop ends as what comes before its beginning, so that nothing jumps where it repeats."""
+    start, end = loop[0], min(loop[1], wave.shape[1])
+    n = min(SEAM, start, (end - start) // 2)
+    if n < 2:
+        return wave
+    share = np.linspace(0, 1, n, dtype=np.float32)
+    wave = wave.copy()
+    wave[:, end - n : end] = wave[:, end - n : end] * (1 - share) + wave[:, start - n : start] * share
+    return wave
 
 
 def darken(wave: np.ndarray, cutoff: float, rate: int) -> np.ndarray:

@@ -92,9 +92,8 @@ class Sampler:
         part = self._part
         loud = self._gain * (note.velocity / 127) ** 1.7
         is_free = part.is_kit and note.pitch != OPEN_HAT
-        others = ((0.0, part.pan, 1.0),)
-        if part.width:
-            others = tuple((s * DETUNE, max(-1, min(1, part.pan + s * part.width)), 0.71) for s in (-1, 1))
+        alone = ((0.0, part.pan, 1.0),)
+        doubled = tuple((s * DETUNE, max(-1, min(1, part.pan + s * part.width)), 0.71) for s in (-1, 1))
         sounds: list[np.ndarray] = []
         for zone in self._bank.zones(part.instrument, note.pitch, note.velocity, number % 3):
             shade = SHADES if zone.has_layers else min(SHADES, round(SHADES * note.velocity / 112))
@@ -102,7 +101,8 @@ class Sampler:
             if is_free:
                 held = self._bank.wave(zone, shade).shape[1] / zone.rate + 0.1
             gains = smooth(envelope(zone, held, is_free))
-            for shift, pan, share in others:
+            is_wide = len(self._bank.wave(zone, shade)) == 2
+            for shift, pan, share in alone if is_wide or not part.width else doubled:
                 pitch = note.pitch + shift + CENTS[number % 3] / 100
                 tone = self._sounds.sample(zone, pitch, shade, len(gains))
                 if note.slide:
@@ -110,7 +110,8 @@ class Sampler:
                 gain = np.float32(loud * share * 10 ** (zone.gain_db / 20))
                 left, right = sides(pan + zone.pan * (0.5 if part.is_kit else 0.0))
                 places = np.array([[left], [right]], np.float32) * gain
-                sounds.append(tone * gains[: tone.shape[1]] * places)
+                sound = tone * gains[: tone.shape[1]] * places
+                sounds.append(widened(sound, part.width) if is_wide else sound)
         return joined(sounds), 0
 
 
@@ -154,10 +155,7 @@ class Synthesiser:
         elif not preset.drums:
             tone = tone * np.clip(np.arange(n, 0, -1, dtype=np.float32) / (0.3 * RATE), 0, 1)
         sound = tone * (np.float32(self._gain * (note.velocity / 127) ** 1.7) * self._sides)
-        if part.width:  # the sides of what is wide already
-            middle, side = sound.mean(axis=0), 0.5 * (sound[0] - sound[1]) * np.float32(1 + part.width)
-            sound = np.stack([middle + side, middle - side])
-        return sound, 0
+        return widened(sound, part.width), 0
 
 
 def envelope(zone: Zone, held: float, is_kit: bool) -> np.ndarray:
@@ -196,6 +194,14 @@ def bent(tone: np.ndarray, semitones: float) -> np.ndarray:
     first = place.astype(np.int64)
     share = (place - first).astype(np.float32)
     return tone[:, first] * (1 - share) + tone[:, np.minimum(first + 1, n - 1)] * share
+
+
+def widened(sound: np.ndarray, width: float) -> np.ndarray:
+    """The sound [2, n] with its sides raised by the share `width`."""
+    if not width:
+        return sound
+    middle, side = sound.mean(axis=0), 0.5 * (sound[0] - sound[1]) * np.float32(1 + width)
+    return np.stack([middle + side, middle - side])
 
 
 def joined(sounds: Sequence[np.ndarray]) -> np.ndarray:
