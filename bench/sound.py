@@ -26,8 +26,12 @@ from fad import audio_files, to_level
 from openvmas.eval.metrics.distances import Gaussian, principal_axes
 
 WORDS = (
-    "calm piano", "ambient, spacious", "epic cinematic", "funny, playful", "electronic, energetic", "happy pop",
-    "rock, energetic", "lofi, calm", "acoustic folk", "jazz", "chiptune, game", "dark, scary",
+    "calm piano", "ambient, spacious", "epic orchestral trailer", "funny, playful, kids", "house", "happy pop",
+    "hard rock", "lo-fi, calm", "acoustic folk", "swing jazz", "chiptune", "horror, dark, scary", "techno",
+    "drum and bass", "synthwave", "funk, disco", "soul", "reggae", "bossa nova", "blues", "country",
+    "singer-songwriter, sad", "indie rock", "metal, angry", "punk", "adventure score", "documentary piano, tender",
+    "minimalism", "new age, peaceful", "corporate, motivational", "Celtic", "Latin", "waltz, romantic", "trap",
+    "boom bap, hip hop", "electronic, sad",
 )  # fmt: skip
 ENERGIES = ((0.7,), (0.45, 0.8), (0.9, 0.6))
 TEMPI = (84.0, 100.0, 118.0, 128.0, 92.0)
@@ -121,7 +125,7 @@ def make(folder: Path, n_pieces: int) -> None:
     scorer = openvmas.load("symbolic")
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(n_pieces):
-        words, energies = WORDS[number % len(WORDS)], ENERGIES[number // len(WORDS) % len(ENERGIES)]
+        words, energies = WORDS[number % len(WORDS)], ENERGIES[number % len(ENERGIES)]
         edges = np.linspace(0, 12.0, len(energies) + 1)
         sections = tuple(Section(float(a), float(b), e) for a, b, e in zip(edges, edges[1:], energies, strict=False))
         marks = (TempoMark(0.3, TEMPI[number % len(TEMPI)], 1),)

@@ -31,13 +31,13 @@ class Mix:
     """
 
     room: str = "chamber"
-    room_db: float = 0.0
+    room_db: float = -1.5
     pump_db: float = 0.0
     pump_seconds: float = 0.18
     echo_beats: float = 0.75
     echo_feedback: float = 0.35
     glue_db: float = 2.0
-    drive: float = 0.15
+    drive: float = 0.3
     tilt_db: float = 3.5
     width: float = 1.1
     bass_mono_hz: float = 110.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from openvmas.symbolic.synth.oscillators import band_noise, phases, read_table, 
 from openvmas.symbolic.synth.presets import Field, Sweep
 
 RATE = SAMPLE_RATE_OUT
+Chances = Iterator[np.random.Generator]
+N_CHANCES = 32
 
 
 def slow_curve(rng: np.random.Generator, n: int, seconds: float) -> np.ndarray:
@@ -62,57 +64,69 @@ def _chirps(rng: np.random.Generator) -> np.ndarray:
     return (0.3 * pulse * np.sin(2 * math.pi * tone * time)).astype(np.float32)
 
 
-def _wind(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    low = band_noise(rng, n, 90, 420, 0.9) * slow_curve(rng, n, 2.6 / pace)
-    high = band_noise(rng, n, 420, 1300, 0.9) * slow_curve(rng, n, 1.9 / pace) ** 2
-    return low + 0.7 * high + 0.12 * band_noise(rng, n, 2000, 9000) * slow_curve(rng, n, 1.3 / pace) ** 3
-
-
-def _rain(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    bed = band_noise(rng, n, 900, 15_000) * 0.35
+def _wind(chance: Chances, n: int, pace: float) -> np.ndarray:
+    low = band_noise(next(chance), n, 90, 420, 0.9) * slow_curve(next(chance), n, 2.6 / pace)
+    high = band_noise(next(chance), n, 420, 1300, 0.9) * slow_curve(next(chance), n, 1.9 / pace) ** 2
     return (
-        bed + 0.5 * drops(rng, n, 90 * pace, _ping(1800, 9000, 0.012)) + drops(rng, n, 6 * pace, _ping(700, 2200, 0.04))
+        low + 0.7 * high + 0.12 * band_noise(next(chance), n, 2000, 9000) * slow_curve(next(chance), n, 1.3 / pace) ** 3
     )
 
 
-def _sea(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    wave = slow_curve(rng, n, 2.8 / pace)
-    return band_noise(rng, n, 60, 700) * (0.3 + wave) + band_noise(rng, n, 700, 9000) * 0.8 * wave**2
+def _rain(chance: Chances, n: int, pace: float) -> np.ndarray:
+    bed = band_noise(next(chance), n, 900, 15_000) * 0.35
+    return (
+        bed
+        + 0.5 * drops(next(chance), n, 90 * pace, _ping(1800, 9000, 0.012))
+        + drops(next(chance), n, 6 * pace, _ping(700, 2200, 0.04))
+    )
 
 
-def _vinyl(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    rumble = 0.12 * band_noise(rng, n, 20, 90) + 0.08 * band_noise(rng, n, 1500, 11_000)
-    return rumble + 0.5 * drops(rng, n, 9 * pace, _tick) + 0.12 * drops(rng, n, 60 * pace, _tick)
+def _sea(chance: Chances, n: int, pace: float) -> np.ndarray:
+    wave = slow_curve(next(chance), n, 2.8 / pace)
+    return band_noise(next(chance), n, 60, 700) * (0.3 + wave) + band_noise(next(chance), n, 700, 9000) * 0.8 * wave**2
 
 
-def _tape(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    return band_noise(rng, n, 700, 14_000) * (0.85 + 0.15 * slow_curve(rng, n, 0.5 / pace))
+def _vinyl(chance: Chances, n: int, pace: float) -> np.ndarray:
+    rumble = 0.12 * band_noise(next(chance), n, 20, 90) + 0.08 * band_noise(next(chance), n, 1500, 11_000)
+    return rumble + 0.5 * drops(next(chance), n, 9 * pace, _tick) + 0.12 * drops(next(chance), n, 60 * pace, _tick)
 
 
-def _night(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    air = 0.15 * band_noise(rng, n, 120, 900) * (0.5 + 0.5 * slow_curve(rng, n, 3.0))
-    return air + 0.5 * drops(rng, n, 3.2 * pace, _chirps)
+def _tape(chance: Chances, n: int, pace: float) -> np.ndarray:
+    return band_noise(next(chance), n, 700, 14_000) * (0.85 + 0.15 * slow_curve(next(chance), n, 0.5 / pace))
 
 
-def _radio(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    whistle = 900 + 1600 * slow_curve(rng, n, 1.4 / pace)
-    tone = read_table(wave_table("sine", 1), phases(whistle.astype(float), n)) * slow_curve(rng, n, 0.8 / pace) ** 4
-    return band_noise(rng, n, 500, 3200, 0.3) * (0.3 + 0.7 * slow_curve(rng, n, 0.3 / pace) ** 2) + 0.3 * tone
+def _night(chance: Chances, n: int, pace: float) -> np.ndarray:
+    air = 0.15 * band_noise(next(chance), n, 120, 900) * (0.5 + 0.5 * slow_curve(next(chance), n, 3.0))
+    return air + 0.5 * drops(next(chance), n, 3.2 * pace, _chirps)
 
 
-def _fire(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
-    return 0.25 * band_noise(rng, n, 60, 500) + 0.7 * drops(rng, n, 14 * pace, _tick) * 1.4
+def _radio(chance: Chances, n: int, pace: float) -> np.ndarray:
+    whistle = 900 + 1600 * slow_curve(next(chance), n, 1.4 / pace)
+    tone = (
+        read_table(wave_table("sine", 1), phases(whistle.astype(float), n))
+        * slow_curve(next(chance), n, 0.8 / pace) ** 4
+    )
+    return (
+        band_noise(next(chance), n, 500, 3200, 0.3) * (0.3 + 0.7 * slow_curve(next(chance), n, 0.3 / pace) ** 2)
+        + 0.3 * tone
+    )
 
 
-def _bowed(rng: np.random.Generator, n: int, pace: float) -> np.ndarray:
+def _fire(chance: Chances, n: int, pace: float) -> np.ndarray:
+    return 0.25 * band_noise(next(chance), n, 60, 500) + 0.7 * drops(next(chance), n, 14 * pace, _tick) * 1.4
+
+
+def _bowed(chance: Chances, n: int, pace: float) -> np.ndarray:
     """A sheet of metal under a bow: narrow bands of noise that swell one after the other."""
     out = np.zeros((2, n), np.float32)
     for tone in (233, 371, 518, 787, 1130, 1685, 2490, 3570, 5230, 7420):
-        out += band_noise(rng, n, tone * 0.994, tone * 1.006, 0.7) * slow_curve(rng, n, 2.0 / pace) ** 2
+        out += (
+            band_noise(next(chance), n, tone * 0.994, tone * 1.006, 0.7) * slow_curve(next(chance), n, 2.0 / pace) ** 2
+        )
     return 0.5 * out
 
 
-FIELDS: Mapping[str, Callable[[np.random.Generator, int, float], np.ndarray]] = {
+FIELDS: Mapping[str, Callable[[Chances, int, float], np.ndarray]] = {
     "wind": _wind, "rain": _rain, "sea": _sea, "vinyl": _vinyl, "tape": _tape, "night": _night, "radio": _radio,
     "fire": _fire, "bowed_metal": _bowed,
 }  # fmt: skip
@@ -120,7 +134,8 @@ FIELDS: Mapping[str, Callable[[np.random.Generator, int, float], np.ndarray]] = 
 
 def surround(layer: Field, rng: np.random.Generator, n: int) -> np.ndarray:
     """The field's sound [2, n]."""
-    return FIELDS[layer.kind](rng, n, layer.pace).astype(np.float32)
+    # Each ingredient has its own source of chance, so that a longer field begins as a shorter one does.
+    return FIELDS[layer.kind](iter(rng.spawn(N_CHANCES)), n, layer.pace).astype(np.float32)
 
 
 def rise(layer: Sweep, frequency: float, rng: np.random.Generator, n: int) -> np.ndarray:

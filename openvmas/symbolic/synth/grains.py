@@ -17,11 +17,9 @@ def scatter(layer: Grains, wave: np.ndarray, rng: np.random.Generator, n: int) -
     if len(wave) < 64:
         return out[:, :n]
     wave = _even(wave)
-    starts = np.cumsum(rng.exponential(RATE / layer.density, int(1.3 * n / RATE * layer.density) + 8))
-    for start in np.concatenate([[0.0], starts]):
+    start = 0.0
+    while start < n:
         draws = rng.random(6)
-        if start >= n:
-            continue
         speed = 2 ** (layer.detune * (draws[0] - 0.5) / 12) * (2.0 if draws[1] < layer.octave_share else 1.0)
         length = int(size * (0.6 + 0.8 * draws[2]))
         reach = int(length * speed) + 2
@@ -35,6 +33,7 @@ def scatter(layer: Grains, wave: np.ndarray, rng: np.random.Generator, n: int) -
         place = int(start)
         out[0, place : place + length] += np.cos(angle) * grain
         out[1, place : place + length] += np.sin(angle) * grain
+        start += rng.exponential(RATE / layer.density)
     return out[:, :n] * np.float32(1.4 / np.sqrt(max(1.0, layer.density * layer.size)))
 
 

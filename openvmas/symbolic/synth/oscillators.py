@@ -97,16 +97,18 @@ def read_table(table: np.ndarray, turns: np.ndarray) -> np.ndarray:
     return table[(turns * TABLE).astype(np.int64) & (TABLE - 1)]
 
 
-def oscillate(layer: Oscillator, frequency: Pitch, rng: np.random.Generator, n: int) -> np.ndarray:
-    """The waves of an oscillator layer in unison [2, n]."""
+def oscillate(
+    layer: Oscillator, frequency: Pitch, rng: np.random.Generator, n: int, top: float | None = None
+) -> np.ndarray:
+    """The waves of an oscillator layer in unison [2, n]. top: Hz that a moving frequency never passes."""
     if layer.fixed:
-        frequency = layer.fixed
+        frequency = top = layer.fixed
     ratio = 2 ** (layer.tune / 12)
     tone = frequency * ratio
     if layer.drop:
         fall = np.exp(-np.arange(n) / (RATE * layer.drop_seconds))
         tone = tone * 2 ** (layer.drop * fall / 12)
-    high = float(np.max(tone))
+    high = (top or float(np.max(frequency))) * ratio * 2 ** (max(layer.drop, 0.0) / 12)
     starts = rng.random(layer.voices) if layer.voices > 1 else np.zeros(1)
     offsets = np.linspace(-0.5, 0.5, layer.voices) * layer.detune if layer.voices > 1 else np.zeros(1)
     if layer.voices > 2:
@@ -140,13 +142,15 @@ def _voice(layer: Oscillator, turns: np.ndarray, frequency: float, n: int, start
     return sound
 
 
-def modulate(layer: Fm, frequency: Pitch, rng: np.random.Generator, n: int, hardness: float) -> np.ndarray:
-    """Two-operator FM [2, n]; hardness in [0, 1] of the stroke."""
+def modulate(
+    layer: Fm, frequency: Pitch, rng: np.random.Generator, n: int, hardness: float, top: float | None = None
+) -> np.ndarray:
+    """Two-operator FM [2, n]; hardness in [0, 1] of the stroke. top: Hz that a moving frequency never passes."""
     time = np.arange(n, dtype=np.float32) / RATE
     index = layer.floor + (layer.index - layer.floor) * np.exp(-time / max(layer.index_decay, 1e-3))
     index *= 2 ** (layer.velocity * (hardness - 0.75))
     # Carson's rule: no side band above the top.
-    high = float(np.max(frequency)) * 2 ** (layer.tune / 12)
+    high = (top or float(np.max(frequency))) * 2 ** (layer.tune / 12)
     index = np.minimum(index, max(0.0, (TOP / high - layer.carrier) / max(layer.ratio, 0.1) - 1))
     out = np.zeros((2, n), np.float32)
     offsets = np.linspace(-0.5, 0.5, layer.voices) * layer.detune if layer.voices > 1 else np.zeros(1)

@@ -21,6 +21,7 @@ GRAIN = 64  # samples between two values of an envelope
 LEAST_GAP = 0.012  # s, of the shortest release and of the fade at the very end of every tone
 DETUNE = 0.07  # semitones, of each of the two voices of a wide part
 SPARE = RATE // 4  # samples that are made beyond what a note needs, so that a little longer one finds them
+END = 2048  # samples at the end of a tone that a longer one changes
 OPEN_HAT = 46  # its end stops it; all other drums ring
 CENTS = (0.0, 3.0, -3.0)  # of the tones of one key that follow each other
 SLIDE_SECONDS = 0.08
@@ -144,10 +145,12 @@ class Synthesiser:
         key = (preset.name, note.pitch, shade, variant, come_from, held if exact else 0)
 
         def make(length: int) -> np.ndarray:
-            length = held if exact else length + (0 if preset.drums else SPARE)
-            return voices.tone(
-                preset, float(note.pitch), shade, variant, length, self._sounds.sampled_tone, come_from
+            # The filter needs what comes after: the last frames of a tone are not those of a longer one.
+            longer = held if exact else length + (0 if preset.drums else SPARE + END)
+            made = voices.tone(
+                preset, float(note.pitch), shade, variant, longer, self._sounds.sampled_tone, come_from
             )  # fmt: skip
+            return made if exact or preset.drums else made[:, : length + SPARE]
 
         tone = self._kept.get(key, n, make, ends=exact or bool(preset.drums))[:, :n]
         if gains is not None:

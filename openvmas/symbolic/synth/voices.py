@@ -62,10 +62,11 @@ def tone(
     if preset.drums:
         return _drum(preset, round(key), rng, hardness)
     pitch = _pitch(preset, key, n, come_from)
+    top = hertz(max(key, come_from or key) + preset.vibrato[1] / 100)
     sound = np.zeros((2, n), np.float32)
     for k, layer in enumerate(preset.layers):
         own = np.random.default_rng((seed, k))
-        sound += _gain(layer.gain_db) * _layer(layer, key, pitch, own, n, hardness, sample)
+        sound += _gain(layer.gain_db) * _layer(layer, key, pitch, top, own, n, hardness, sample)
     if preset.drive:
         sound = np.tanh(sound * (1 + 8 * preset.drive)) / np.float32(1 + 3 * preset.drive)
     if preset.filter is not None:
@@ -98,15 +99,15 @@ def _pitch(preset: Preset, key: float, n: int, come_from: float | None) -> float
 
 
 def _layer(
-    layer: Layer, key: float, pitch: float | np.ndarray, rng: np.random.Generator, n: int, hardness: float,
+    layer: Layer, key: float, pitch: float | np.ndarray, top: float, rng: np.random.Generator, n: int, hardness: float,
     sample: Sample,
 ) -> np.ndarray:  # fmt: skip
     plain = hertz(key)
     match layer:
         case Oscillator():
-            return oscillators.oscillate(layer, pitch, rng, n)
+            return oscillators.oscillate(layer, pitch, rng, n, top)
         case Fm():
-            return oscillators.modulate(layer, pitch, rng, n, hardness)
+            return oscillators.modulate(layer, pitch, rng, n, hardness, top)
         case Modal():
             return modes.ring(layer, plain, rng, n, hardness)
         case Noise():
