@@ -87,8 +87,8 @@ def _sea(chance: Chances, n: int, pace: float) -> np.ndarray:
 
 
 def _vinyl(chance: Chances, n: int, pace: float) -> np.ndarray:
-    rumble = 0.12 * band_noise(next(chance), n, 20, 90) + 0.08 * band_noise(next(chance), n, 1500, 11_000)
-    return rumble + 0.5 * drops(next(chance), n, 9 * pace, _tick) + 0.12 * drops(next(chance), n, 60 * pace, _tick)
+    rumble = 0.3 * band_noise(next(chance), n, 30, 120) + 0.3 * band_noise(next(chance), n, 1500, 11_000)
+    return rumble + 0.25 * drops(next(chance), n, 9 * pace, _tick) + 0.1 * drops(next(chance), n, 60 * pace, _tick)
 
 
 def _tape(chance: Chances, n: int, pace: float) -> np.ndarray:
