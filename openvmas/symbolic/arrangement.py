@@ -40,9 +40,14 @@ REACH: dict[str, tuple[int, int]] = {
     "saw_lead": (65, 84), "square_lead": (65, 84), "nylon_guitar": (62, 81), "trumpet": (62, 81),
     "celesta": (72, 93), "steel_guitar": (62, 81), "cello": (50, 69), "electric_piano": (64, 84),
     "organ": (62, 82), "muted_guitar": (62, 81), "marimba": (64, 86), "harp": (64, 88), "pizzicato": (62, 82),
+    "tenor_sax": (55, 74), "alto_sax": (60, 79), "muted_trumpet": (62, 81), "brass_section": (58, 77),
+    "fiddle": (62, 86), "violin": (62, 86), "accordion": (62, 82), "harmonica": (64, 84), "banjo": (62, 81),
+    "jazz_guitar": (60, 80), "recorder": (70, 89), "piccolo": (74, 93), "bassoon": (48, 67), "xylophone": (70, 89),
+    "pan_flute": (67, 86), "shakuhachi": (64, 83), "steel_drums": (64, 84), "distortion_guitar": (62, 82),
+    "english_horn": (60, 79), "viola": (57, 77), "ukulele": (64, 81), "kalimba": (65, 86),
     "fantasia": (64, 84), "choir": (60, 79), "synth_strings": (62, 82), "warm_pad": (60, 80),
 }  # fmt: skip
-LEAD_RANGE = (55, 89)  # of melodies on sounds that reach farther
+SYNTH_REACH = (60, 86)  # of melodies on sounds that reach farther
 ORDER = ("lead", "counter", "arp", "keys", "pad", "bass", "low", "drums", "accent", "lift")
 LOUDEST, SOFTEST = 112, 74  # velocity at intensity 1 and 0
 LIFT = Voice("reverse_cymbal", 0.0, 0.0, 0.0, 0.3)
@@ -507,9 +512,11 @@ class _Arranger:
 
 def reach_of(instrument: str) -> tuple[int, int]:
     """The range of an instrument for melodies, MIDI keys."""
-    low, high = synth_reach(instrument) if is_synth(instrument) else REACH.get(instrument, (62, 84))
-    low = max(low, LEAD_RANGE[0])
-    return low, max(min(high, LEAD_RANGE[1]), low + 14)
+    if not is_synth(instrument):
+        return REACH.get(instrument, SYNTH_REACH)
+    low, high = synth_reach(instrument)
+    low = max(low, SYNTH_REACH[0])
+    return low, max(min(high, SYNTH_REACH[1]), low + 14)
 
 
 def _player(part: str, style: Style, rng: np.random.Generator) -> Drummer | Player:

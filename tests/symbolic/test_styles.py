@@ -79,7 +79,7 @@ def test_a_waltz_is_drawn_only_where_bars_have_three_beats() -> None:
         ('"1-..1-..1-..8..."', '"1-..1-..1-..9..."', r"figures.bass\[0\]: .* has '9'; the signs here are"),
         ("i9 IV9 i9 IV9", "i9 IVx i9 IV9", r"progressions.dorian: 'IVx' is no chord; give Roman numerals"),
         ("[voices]", "[voices]\nlute = 'piano'", "voices.lute: 'lute' is not known; give one of lead, counter"),
-        ('bass = ["fingered",', 'bass = ["fingerd",', r"voices.bass: 'fingerd' is not known; did you mean fingered\?"),
+        ('bass = ["slap",', 'bass = ["slapp",', r"voices.bass: 'slapp' is not known; did you mean slap\?"),
         ("danceability = 1.0", "dancability = 1.0", "profile.dancability: .* did you mean danceability"),
         ("has_stop = true", "has_stop = 1", "form.has_stop: 1 is neither true nor false"),
         ("tempo = [98, 122]", "tempo = 98", r"tempo: give the lowest and the highest, such as \[80, 95\]"),
