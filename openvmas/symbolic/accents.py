@@ -75,7 +75,7 @@ def _gather(notes: list[Note], times: np.ndarray, strengths: np.ndarray, duratio
         k = int(np.searchsorted(times, note.start))
         near = min((j for j in (k - 1, k) if 0 <= j < len(times)), key=lambda j: abs(times[j] - note.start))
         apart = times[near] - note.start
-        if 0 < apart <= REACH and note.end - note.start < SHORT:
+        if 0.02 < apart <= REACH and note.end - note.start < SHORT:
             continue  # a grace note that leads to the hit would become a wrong note on it
         if abs(apart) <= REACH:
             start = float(times[near])

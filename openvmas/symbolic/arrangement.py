@@ -309,6 +309,8 @@ class _Arranger:
         made = {}
         for part, (low, high), n in (("pad", PAD_RANGE, n_voices), ("arp", ARP_RANGE, 4)):
             made[part] = voice(slot.harmony, last.get(part), low, high, n)
+        if style.voicing == "power":
+            made["arp"] = voicing_of("power", slot.harmony, None, *KEYS_RANGE, 3)  # the same on the other side
         made["keys"] = voicing_of(style.voicing, slot.harmony, last.get("keys"), *KEYS_RANGE, n_voices)
         return made
 
@@ -474,6 +476,9 @@ class _Arranger:
             part.notes.sort()
             parts.append(part)
         self._stop(parts)
+        for scene in self.brief.scenes:
+            for part in parts if scene.is_silent else ():
+                part.notes = _cut(part.notes, scene.start, scene.end)
         return parts
 
     def _played(self, stroke: Stroke, measure: Measure, player: Drummer | Player, part: Part) -> list[Note]:
