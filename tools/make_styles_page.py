@@ -30,14 +30,16 @@ TAGS = {  # style → tags of musicnn that mean it
     "ambient": ("ambient",), "blues": ("blues",), "boom bap": ("Hip-Hop",), "country": ("country",),
     "funk": ("funk",), "hard rock": ("hard rock",), "house": ("House", "dance"), "indie rock": ("rock", "indie rock"),
     "metal": ("metal", "heavy metal"), "pop": ("pop",), "punk": ("punk",), "singer-songwriter": ("acoustic", "folk"),
-    "soul": ("soul", "rnb"), "swing": ("jazz",), "synthwave": ("80s", "electronic"), "techno": ("electronic", "electronica", "electro"),
+    "soul": ("soul", "rnb"), "swing": ("jazz",), "synthwave": ("80s", "electronic"),
+    "techno": ("electronic", "electronica", "electro"),
     "lo-fi": ("chillout", "chill"), "documentary piano": ("instrumental",),
 }  # fmt: skip
 HEAD = """# Styles of the symbolic composer
 
 {n} styles, each a file that a musician can read and edit ([the format](symbolic.md#a-style)). Ask for one by its words:
-`openvmas score clip.mp4 --model symbolic --text "bossa nova"`. Below, 15 s of each as the composer writes it for a plan of
-two sections with a strong moment between them (seed {seed}); nothing was chosen by ear. Made by `python tools/make_styles_page.py`.
+`openvmas score clip.mp4 --model symbolic --text "bossa nova"`. Below, 15 s of each as the composer writes it for a plan
+of two sections with a strong moment between them (seed {seed}); nothing was chosen by ear.
+Made by `python tools/make_styles_page.py`.
 
 | style | what it is | words | beats per minute | listen | plan |
 |---|---|---|---|---|---|
@@ -46,7 +48,8 @@ TAGGED = """
 ## Heard by a tagger
 
 musicnn, which no part of this was made with, hears {seeds} pieces of every style. `own` is the mean probability of the
-style's tags in them, `others` the mean over all other styles, `rank` the place of the style among all {n} by these tags.
+style's tags in them, `others` the mean over all other styles, `rank` the place of the style among all
+{n} by these tags.
 {first} of {of} styles come first, {third} among the first three; area under the ROC curve over all, {area:.2f}.
 
 | style | tags | own | others | rank | before it |
@@ -63,7 +66,9 @@ def plan_of(style: Style, seconds: float = SECONDS, seed: int = 0) -> ScorePlan:
     marks = (TempoMark(0.0, tempo, 1),)
     hits = (Hit(middle, 0.9, "user"),)
     text = style.words[0]
-    return ScorePlan(Fraction(seconds).limit_denominator(1000), sections, marks, style.metre, hits, (), text, None, seed)
+    return ScorePlan(
+        Fraction(seconds).limit_denominator(1000), sections, marks, style.metre, hits, (), text, None, seed
+    )
 
 
 def stem_of(style: Style) -> str:
@@ -95,7 +100,10 @@ def tag_table(heard: dict[str, np.ndarray], classes: tuple[str, ...], seeds: int
         amounts = {other: float(heard[other][:, columns].mean()) for other in names}
         order = sorted(names, key=lambda other: -amounts[other])
         rank = order.index(name) + 1
-        own, others = heard[name][:, columns].mean(1), np.concatenate([heard[o][:, columns].mean(1) for o in names if o != name])
+        own, others = (
+            heard[name][:, columns].mean(1),
+            np.concatenate([heard[o][:, columns].mean(1) for o in names if o != name]),
+        )
         areas.append(float((own[:, None] > others).mean()))
         ranks.append(rank)
         before = ", ".join(order[: min(rank - 1, 3)]) or "none"
@@ -137,9 +145,13 @@ def main() -> None:
         if ear is not None:
             heard[style.name] = 1 / (1 + np.exp(-np.array(logits)))
             tops = heard[style.name].mean(0).argsort()[::-1][:4]
-            print(f"{style.name:20s}", ", ".join(f"{ear.classes[k]} {heard[style.name][:, k].mean():.2f}" for k in tops), flush=True)
+            print(
+                f"{style.name:20s}",
+                ", ".join(f"{ear.classes[k]} {heard[style.name][:, k].mean():.2f}" for k in tops),
+                flush=True,
+            )
     if given.heard and ear is not None:
-        np.savez(given.heard, classes=json.dumps(ear.classes), **heard)
+        np.savez(given.heard, classes=json.dumps(ear.classes), names=list(heard), heard=np.stack(list(heard.values())))
     if not given.styles:
         ordered = sorted(styles, key=lambda style: style.name.lower())
         text = HEAD.format(n=len(styles), seed=0) + "".join(map(row_of, ordered))

@@ -55,10 +55,14 @@ def _wandering(late: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """The slow wandering of a drummer about the metronome: the running median over about two bars."""
     half = 12
     kept = np.where(usable, late, np.nan)
-    return np.array([np.nanmedian(kept[max(0, i - half) : i + half + 1]) if usable[i] else 0.0 for i in range(len(late))])
+    return np.array(
+        [np.nanmedian(kept[max(0, i - half) : i + half + 1]) if usable[i] else 0.0 for i in range(len(late))]
+    )
 
 
-def measure_file(strokes: list[tuple[float, str, int]], tempo: float) -> tuple[int, list[tuple[str, int, float, int]], float]:
+def measure_file(
+    strokes: list[tuple[float, str, int]], tempo: float
+) -> tuple[int, list[tuple[str, int, float, int]], float]:
     """Steps in a beat (4 or 3) that fit a performance, its strokes as (drum, place in the bar, ms late, velocity), and
     the correlation of a deviation with the next."""
     beats = np.array([beat for beat, _, _ in strokes])
@@ -142,7 +146,10 @@ def main() -> None:
             continue
         entry = result["styles"].setdefault(family, {"drift": round(float(np.nanmedian(drifts[family])), 2)})
         entry[str(steps)] = summarise(found, steps, bars[family, steps])
-        print(f"{family:8s} {steps} steps  {bars[family, steps]:6.0f} bars  {len(found):7d} strokes  drift {entry['drift']}")
+        print(
+            f"{family:8s} {steps} steps  {bars[family, steps]:6.0f} bars  {len(found):7d} strokes  "
+            f"drift {entry['drift']}"
+        )
     given.out.write_text(json.dumps(result, separators=(",", ":")) + "\n")
     print(f"{given.out}: {given.out.stat().st_size / 1000:.1f} kB")
 

@@ -286,7 +286,8 @@ def parse_text(text: str | None, is_exact: bool = False) -> TextCondition:
         unknown=tuple(_as_written(word, text or "") for word in unknown),
         denied=tuple(dict.fromkeys(axis for item in found.items if item.sign < 0 for axis in _main_axes(item.entry))),
         named=tuple(
-            lexicon().english.get(item.text, item.text) for item in found.items
+            lexicon().english.get(item.text, item.text)
+            for item in found.items
             if item.entry is not None and item.sign > 0 and item.strength > 0
         ),
     )

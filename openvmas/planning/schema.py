@@ -30,7 +30,8 @@ MOOD_OF_FEELING = {
 MAX_SEED = 2**62
 MAX_AXIS = 3.0  # standard deviations that an axis may be set to
 SILENT = re.compile(
-    r"(no music( here)?|without music|silence|silent|keine musik|stille|sans musique|silencio|sin música|senza musica|sem música)"
+    r"(no music( here)?|without music|silence|silent|keine musik|stille|sans musique|silencio|sin música|senza musica"
+    r"|sem música)"
 )
 JOINT = 0.001  # s, within which two sections count as meeting
 MARGIN = 8.0  # s, that the grid goes on before and after the picture, so that every step of it lies inside a bar
@@ -56,7 +57,8 @@ def check_number(path: str, value: Any, low: float, high: float, unit: str = "")
 class Section:
     """A stretch of the video with one character.
 
-    start, end: s. energy: in [0, 1], 0.7 is ordinary music, 0 none at all. text: the user's words for this section, or None.
+    start, end: s. energy: in [0, 1], 0.7 is ordinary music, 0 none at all. text: the user's words for this section,
+    or None.
     mood: the user's values, axis → standard deviations. picture: what the picture says, the same way.
     tempo: BPM that the user wants here, or None to go with the tempo map. is_locked: planning again must not touch it.
     """

@@ -51,6 +51,7 @@ SYNTH_REACH = (60, 86)  # of melodies on sounds that reach farther
 ORDER = ("lead", "counter", "arp", "keys", "pad", "bass", "low", "drums", "accent", "lift")
 LOUDEST, SOFTEST = 112, 74  # velocity at intensity 1 and 0
 LIFT = Voice("reverse_cymbal", 0.0, 0.0, 0.0, 0.3)
+RISER = Voice("synth:riser_noise", -4.0, 0.0, 0.0, 0.3)  # of styles with a drum machine
 LIFT_SECONDS = 1.9  # from the beginning of the reversed cymbal to its peak
 FREE_SILENT = ("drums", "low", "arp")  # parts that would give a beat where none is asked for
 FREE_KEYS = ("r---------------", "1.......3.......", "r-------..5.....", "3.....5.......1.")  # a sparse piano
@@ -125,7 +126,9 @@ class _Arranger:
         self.brief, self.form, self.seed = brief, form, seed
         self.strokes: dict[tuple[str, Voice], list[Stroke]] = defaultdict(list)
         # A video that is hardly longer than its last chord has no bar before it.
-        only = Measure(brief.bars[0], float(brief.bars[0].beat), brief.ending, len(form.settings) - 1, 0.5, 0.5, 0, 0, False)
+        only = Measure(
+            brief.bars[0], float(brief.bars[0].beat), brief.ending, len(form.settings) - 1, 0.5, 0.5, 0, 0, False
+        )
         self._measures = form.measures or (only,)
         self._starts = np.array([measure.start for measure in self._measures])
         self._bass_line: list[Stroke] = []
@@ -223,7 +226,9 @@ class _Arranger:
                 if found and abs(found[-1].beat + found[-1].length - start) < 1e-6:
                     found[-1] = found[-1]._replace(length=held - found[-1].beat)
                 elif not (was_tied and start <= slot.start + 1e-6):
-                    sign = next((s for s in pattern if s not in ".-/awx" and not s.isdigit()), "1" if part == "bass" else "")
+                    sign = next(
+                        (s for s in pattern if s not in ".-/awx" and not s.isdigit()), "1" if part == "bass" else ""
+                    )
                     found += [Mark(start, held - start, sign)] if sign else []
             found += lane.read(pattern, start, end)
         return found
@@ -295,7 +300,11 @@ class _Arranger:
                 tied[part] = bool(marks) and marks[-1].ties
                 following = voicings[i + 1][part] if is_near else None
                 pedal = style.pedal or self.brief.is_free
-                self.put(part, instrument, play_chord(marks, voicings[i][part], following, low, slot.end, beat_seconds, pedal))
+                self.put(
+                    part,
+                    instrument,
+                    play_chord(marks, voicings[i][part], following, low, slot.end, beat_seconds, pedal),
+                )
 
     def _lay_pad(self, pieces: list[tuple[Measure, float, float]], pad: Voice, voicing: tuple[int, ...]) -> None:
         """A held chord over the bars in which the pad plays."""
@@ -379,7 +388,7 @@ class _Arranger:
             self._lay_low(setting, measure)
             is_drop = self._drop is not None and abs(measure.start - self._drop) < 0.3 * measure.bar.n_beats
             if (grows or is_drop) and not setting.scene.is_silent and not self.brief.is_free:
-                self._lay_lift(measure)
+                self._lay_lift(measure, setting, is_drop)
             if setting.band.kit is None or not self.plays("drums", measure):
                 continue
             following = measures[i + 1] if i + 1 < len(measures) else None
@@ -389,13 +398,15 @@ class _Arranger:
     def _groove(
         self, setting: Setting, measure: Measure, following: Measure | None, new: bool, rng: np.random.Generator
     ) -> list[Stroke]:
-        """The drums of a bar: groove and ghost notes, a fill or a build before something new, a crash where it begins."""
+        """The drums of a bar: groove and ghost notes, a fill or a build before something new, then a crash."""
         style = setting.style
         level = (self.intensity(measure) - style.entry("drums")) / max(1 - style.entry("drums"), 0.1)
         number = int(np.clip(level * len(style.grooves), 0, len(style.grooves) - 1))
         lane = self.lane(measure)
         strokes = beat_bar(style.grooves[number], lane, measure.start, measure.end)
-        strokes += Drummer(style.drummer, style.steps, rng).ghosts(strokes, measure.start, measure.end) if level > 0.3 else []
+        strokes += (
+            Drummer(style.drummer, style.steps, rng).ghosts(strokes, measure.start, measure.end) if level > 0.3 else []
+        )
         ends_phrase = measure.place == 3 and following is not None and self.plays("drums", following)
         leads = self._drop is not None and -0.3 <= (self._drop - measure.end) / measure.bar.n_beats < 0.3
         is_long = measure.end - measure.start >= 2
@@ -421,12 +432,16 @@ class _Arranger:
         strokes = beat_bar({45: pattern}, self.lane(measure), measure.start, measure.end)
         self.put("low", low, [s._replace(pitch=low_pitch(self.form.slot_at(s.beat).harmony.root)) for s in strokes])
 
-    def _lay_lift(self, measure: Measure) -> None:
-        """A swell that ends where a bar begins."""
-        time = self.brief.at(measure.start)
-        if time > LIFT_SECONDS and not self.brief.is_silent(time - 0.1):
-            begin = self.brief.beat_of(time - LIFT_SECONDS)
-            self.put("lift", LIFT, [Stroke(begin, measure.start - begin, 60, 0.7)], measure.held)
+    def _lay_lift(self, measure: Measure, setting: Setting, is_drop: bool) -> None:
+        """A swell that ends where a bar begins; to the strongest moment it lasts a bar."""
+        kit, time = setting.band.kit, self.brief.at(measure.start)
+        lift = RISER if kit is not None and is_synth(kit.instrument) else LIFT
+        seconds = LIFT_SECONDS
+        if is_drop and lift is RISER:
+            seconds = max(seconds, self.brief.at(measure.start + measure.bar.n_beats) - time)
+        if time > seconds and not self.brief.is_silent(time - 0.1):
+            begin = self.brief.beat_of(time - seconds)
+            self.put("lift", lift, [Stroke(begin, measure.start - begin, 60, 0.7)], measure.held)
 
     def lay_ending(self) -> None:
         """The last chord: home, in every part that was playing, until the picture ends."""
@@ -451,7 +466,9 @@ class _Arranger:
             self.put("pad", band.pad, [Stroke(slot.start, length, p, 0.75) for p in voicings["pad"]], intensity)
         step = 0.0 if band.kit else 0.2 if style.form.ending == "slow" else 0.1  # without drums the chord is rolled
         chord = [36 + slot.harmony.root % 12, *voicings["keys"]]
-        rolled = [Stroke(slot.start + k * step, struck - k * step, p, 0.8) for k, p in enumerate(chord) if k * step < struck]
+        rolled = [
+            Stroke(slot.start + k * step, struck - k * step, p, 0.8) for k, p in enumerate(chord) if k * step < struck
+        ]
         self.put("keys", band.keys, rolled, max(intensity, 0.35))
         if band.kit is not None and "drums" in playing:
             self.put("drums", band.kit, crash_at(slot.start, 0.9), intensity)

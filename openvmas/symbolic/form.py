@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -102,7 +103,7 @@ def shape(brief: Brief, seed: tuple[int, ...]) -> Form:
 
 
 def _drop(brief: Brief, settings: tuple[Setting, ...], measures: tuple[Measure, ...]) -> float | None:
-    """The strongest moment of the picture, if it lies inside, near a downbeat, and the style leads up to such moments."""
+    """The strongest moment of the picture, if it lies inside, near a downbeat, and the style leads up to such."""
     low, high = (share * brief.duration for share in DROP_PLACE)
     inside = [hit for hit in brief.hits if low <= hit[0] <= high and hit[1] >= DROP_STRENGTH]
     if brief.is_free or not inside:
@@ -214,12 +215,10 @@ def _measures(brief: Brief, settings: tuple[Setting, ...]) -> tuple[Measure, ...
                     place % PHRASE, is_last, n_phrases)
         )  # fmt: skip
     # A part comes and goes with the phrase, not with the bar.
-    for i, measure in enumerate(measures):
-        same = [m.intensity for m in measures if (m.scene, m.phrase) == (measure.scene, measure.phrase)] \
-            if i == 0 or (measures[i - 1].scene, measures[i - 1].phrase) != (measure.scene, measure.phrase) else None  # fmt: skip
-        held = measures[i - 1].held if same is None and i else float(np.mean(same or [measure.intensity]))
-        measures[i] = measure._replace(held=held)
-    return tuple(measures)
+    phrases: dict[tuple[int, int], list[float]] = defaultdict(list)
+    for measure in measures:
+        phrases[measure.scene, measure.phrase].append(measure.intensity)
+    return tuple(m._replace(held=float(np.mean(phrases[m.scene, m.phrase]))) for m in measures)
 
 
 def _slots(brief: Brief, settings: tuple[Setting, ...], measures: tuple[Measure, ...]) -> tuple[Slot, ...]:
@@ -260,8 +259,8 @@ def _cadence(setting: Setting) -> str:
 
 
 def _spans(mine: list[Measure], brief: Brief, style: Style) -> list[tuple[float, float]]:
-    """Where the chords of a scene begin and end: in bars, several bars or half bars, as the style says or whatever comes
-    near its `chord_seconds`."""
+    """Where the chords of a scene begin and end: in bars, several bars or half bars, as the style says or whatever
+    comes near its `chord_seconds`."""
     bar_seconds = float(np.median([measure.bar.end - measure.bar.start for measure in mine]))
     bars = style.chord_bars
     if not bars:

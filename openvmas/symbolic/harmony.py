@@ -47,7 +47,19 @@ CADENCES: dict[str, str] = {
 }  # fmt: skip
 NUMERAL = re.compile(r"(b|#)?(VII|VI|IV|V|III|II|I|vii|vi|iv|v|iii|ii|i)(°|maj7|m7b5|sus4|sus2|5|6|7|9)?")
 NUMERALS = ("I", "II", "III", "IV", "V", "VI", "VII")
-COMMON = ("V", "IV", "ii", "vi", "iii", "v", "VII", "iv", "VI", "III", "II")  # chords that lead to a key, the best first
+COMMON = (
+    "V",
+    "IV",
+    "ii",
+    "vi",
+    "iii",
+    "v",
+    "VII",
+    "iv",
+    "VI",
+    "III",
+    "II",
+)  # chords that lead to a key, the best first
 MINOR_MODES = ("minor", "dorian", "phrygian")
 
 
@@ -113,7 +125,7 @@ class Key(NamedTuple):
             goal = other.chord(wanted)
             if not set(goal.tones) <= set(self.scale) & set(other.scale):
                 continue
-            return next((n for n in COMMON + ("I", "i") if self.chord(n).tones == goal.tones), None)
+            return next((n for n in (*COMMON, "I", "i") if self.chord(n).tones == goal.tones), None)
         return None
 
 

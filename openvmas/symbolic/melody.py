@@ -113,8 +113,9 @@ def fit_pitches(
 ) -> list[Stroke]:
     """Pitches for the notes of a phrase: the cheapest way through the scale of each moment.
 
-    reach: lowest and highest pitch. before: the last note of the phrase before. scale: mode, pentatonic or blues. Chord tones are wanted on beats and
-    for long notes, steps rather than leaps, the contour, and no parallel octaves or fifths with the bass.
+    reach: lowest and highest pitch. before: the last note of the phrase before. scale: mode, pentatonic or blues.
+    Chord tones are wanted on beats and for long notes, steps rather than leaps, the contour, and no parallel octaves
+    or fifths with the bass.
     """
     if not notes:
         return []

@@ -1,4 +1,4 @@
-"""Styles of the symbolic composer, one TOML file each in `style_files`, and the choice of a style by words and semantics.
+"""Styles of the symbolic composer, one TOML file each in `style_files`, and the choice of one by words and semantics.
 
 docs/symbolic.md describes the format with an example; `read_style` checks it and says what is wrong with a file.
 """
@@ -104,14 +104,16 @@ class FormStyle:
 class Style:
     """A manner of playing. The fields of a file are these.
 
-    words: phrases that name it, hints: phrases that suggest it where no style is named. about: a sentence for people. profile: axes of semantics that speak for it.
+    words: phrases that name it, hints: phrases that suggest it where no style is named. about: a sentence for people.
+    profile: axes of semantics that speak for it.
     tempo: lowest and highest of its pulse, BPM; where a plan lies far off, its patterns go at half or double speed.
     metre: beats of a bar, steps: of its patterns in a beat. swing: how late every second step of `swing_of` (8 or 16)
     comes, share of a step. drummer: whose timing and touch its drums have. voices: part → voices, of which a piece
     takes one. grooves, fills: of the drums, from light to full. figures: part → patterns from calm to busy, each one
     or several to choose from. entries: part → intensity in [0, 1] from which it plays. modes: that it may be in.
     progressions: mode → chords as Roman numerals. n_tones: in a chord; voicing: of the keys. chord_seconds: how long a
-    chord lasts, about; chord_bars: exactly, in bars, where not 0. pedal: broken chords ring on. mix: a name of the desk's, or a table of its settings.
+    chord lasts, about; chord_bars: exactly, in bars, where not 0. pedal: broken chords ring on. mix: a name of the
+    desk's, or a table of its settings.
     """
 
     name: str
@@ -222,11 +224,11 @@ def read_style(path: Path, voices: Mapping[str, Voice] | None = None) -> Style:
         raise InputError(f"{path} is not UTF-8 text; save it as such.") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not TOML ({error}); mend this place.") from error
-    except _Fault as fault:
+    except _FaultError as fault:
         raise InputError(f"{path}, {fault}") from fault
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """One mistake in a style: the field and what is wrong with it."""
 
     def __init__(self, where: str, what: str) -> None:
@@ -237,19 +239,19 @@ def _known(where: str, value: Any, allowed: Sequence[Any]) -> None:
     if value not in allowed:
         near = difflib.get_close_matches(str(value), [str(a) for a in allowed], 1)
         hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(map(str, allowed))}."
-        raise _Fault(where, f"{value!r} is not known; {hint}")
+        raise _FaultError(where, f"{value!r} is not known; {hint}")
 
 
 def _number(where: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise _Fault(where, f"{value!r} is not a number from {low:g} to {high:g}.")
+        raise _FaultError(where, f"{value!r} is not a number from {low:g} to {high:g}.")
 
 
 def _texts(where: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise _Fault(where, 'give a text in quotes, or a list of them such as ["a", "b"].')
+        raise _FaultError(where, 'give a text in quotes, or a list of them such as ["a", "b"].')
     return tuple(value)
 
 
@@ -259,7 +261,7 @@ def _read_voice(row: Any, voices: Mapping[str, Voice], where: str = "voices") ->
         _known(where, row, list(voices))
         return voices[row]
     if not isinstance(row, dict):
-        raise _Fault(where, 'give the name of a voice, or { instrument = "piano" }.')
+        raise _FaultError(where, 'give the name of a voice, or { instrument = "piano" }.')
     names = [item.name for item in fields(Voice)]
     for key, value in row.items():
         _known(f"{where}.{key}", key, ["voice", *names])
@@ -270,7 +272,7 @@ def _read_voice(row: Any, voices: Mapping[str, Voice], where: str = "voices") ->
         _known(f"{where}.voice", row["voice"], list(voices))
         return replace(voices[row["voice"]], **changes)
     if "instrument" not in row:
-        raise _Fault(where, "neither voice nor instrument is given; add one of them.")
+        raise _FaultError(where, "neither voice nor instrument is given; add one of them.")
     return Voice(**row)
 
 
@@ -279,15 +281,15 @@ def _read_pattern(where: str, pattern: str, kind: str, unit: int) -> str:
     pattern = pattern.replace("|", "").replace(" ", "")
     strange = sorted(set(pattern) - set(ALPHABET[kind]))
     if strange:
-        raise _Fault(where, f"{pattern!r} has {strange[0]!r}; the signs here are {' '.join(ALPHABET[kind])}")
+        raise _FaultError(where, f"{pattern!r} has {strange[0]!r}; the signs here are {' '.join(ALPHABET[kind])}")
     if not pattern or len(pattern) % unit:
-        raise _Fault(where, f"{pattern!r} has {len(pattern)} steps; give a multiple of {unit}.")
+        raise _FaultError(where, f"{pattern!r} has {len(pattern)} steps; give a multiple of {unit}.")
     return pattern
 
 
 def _read_groove(where: str, row: Any, unit: int) -> Groove:
     if not isinstance(row, dict):
-        raise _Fault(where, 'give drums with their patterns, such as kick = "X...x...X...x...".')
+        raise _FaultError(where, 'give drums with their patterns, such as kick = "X...x...X...x...".')
     for drum in row:
         _known(f"{where}.{drum}", drum, list(DRUM_KEYS))
     return {
@@ -302,7 +304,9 @@ def _read_figures(rows: Mapping[str, Any], bar: int) -> dict[str, tuple[tuple[st
         _known(f"figures.{part}", part, ["bass", "keys", "arp", "low"])
         kind = {"bass": "bass", "low": "drums"}.get(part, "chords")
         if not isinstance(levels, list) or not levels:
-            raise _Fault(f"figures.{part}", 'give a list of patterns from calm to busy, such as ["1---------------"].')
+            raise _FaultError(
+                f"figures.{part}", 'give a list of patterns from calm to busy, such as ["1---------------"].'
+            )
         found[part] = tuple(
             tuple(_read_pattern(f"figures.{part}[{i}]", one, kind, bar) for one in _texts(f"figures.{part}", level))
             for i, level in enumerate(levels)
@@ -311,9 +315,9 @@ def _read_figures(rows: Mapping[str, Any], bar: int) -> dict[str, tuple[tuple[st
 
 
 def _read_record(kind: type, name: str, row: Any, choices: Mapping[str, Sequence[str]]) -> Any:
-    """A dataclass of simple fields from a table. choices: field → values that are allowed (of every item of a tuple)."""
+    """A dataclass of simple fields from a table. choices: field → values that are allowed, of every item of a tuple."""
     if not isinstance(row, dict):
-        raise _Fault(name, f"give a table [{name}].")
+        raise _FaultError(name, f"give a table [{name}].")
     types = typing.get_type_hints(kind)
     values: dict[str, Any] = {}
     for key, value in row.items():
@@ -322,7 +326,7 @@ def _read_record(kind: type, name: str, row: Any, choices: Mapping[str, Sequence
         if types[key] == tuple[str, ...]:
             value = _texts(where, value)
         elif types[key] is bool and not isinstance(value, bool):
-            raise _Fault(where, f"{value!r} is neither true nor false.")
+            raise _FaultError(where, f"{value!r} is neither true nor false.")
         elif types[key] in (int, float):
             _number(where, value, -1 if key == "octave" else 0, {"late": 60, "legato": 1.2}.get(key, 1))
         for one in value if isinstance(value, tuple) else (value,):
@@ -338,7 +342,7 @@ def _read_style(table: dict[str, Any], voices: Mapping[str, Voice]) -> Style:
         _known(key, key, names)
     for item in fields(Style):
         if item.default is MISSING and item.default_factory is MISSING and item.name not in table:
-            raise _Fault(item.name, "this field is missing; add it.")
+            raise _FaultError(item.name, "this field is missing; add it.")
     _check_plain(table)
     bar = table.get("metre", 4) * table.get("steps", 4)
     made: dict[str, Any] = {
@@ -363,7 +367,7 @@ def _read_style(table: dict[str, Any], voices: Mapping[str, Voice]) -> Style:
 
 
 def _check_plain(table: dict[str, Any]) -> None:
-    """Raises _Fault at the first simple field that makes no sense."""
+    """Raises _FaultError at the first simple field that makes no sense."""
     _texts("name", table["name"])
     for axis, weight in table["profile"].items():
         _known(f"profile.{axis}", axis, AXES)
@@ -378,7 +382,7 @@ def _check_plain(table: dict[str, Any]) -> None:
             _number(key, table[key], low, high)
     if "tempo" in table:
         if not isinstance(table["tempo"], list) or len(table["tempo"]) != 2:
-            raise _Fault("tempo", "give the lowest and the highest, such as [80, 95].")
+            raise _FaultError("tempo", "give the lowest and the highest, such as [80, 95].")
         for value in table["tempo"]:
             _number("tempo", value, 30, 240)
     for key, allowed in (("voicing", VOICINGS), ("drummer", DRUMMERS), ("swing_of", (8, 16))):
@@ -394,12 +398,14 @@ def _read_cast(rows: Any, voices: Mapping[str, Voice]) -> dict[str, tuple[Voice,
         cast[role] = tuple(_read_voice(one, voices, f"voices.{role}") for one in options)
     for role in ("lead", "keys", "pad", "bass", "accent"):
         if role not in cast:
-            raise _Fault(f"voices.{role}", "this part has no voice; add one.")
+            raise _FaultError(f"voices.{role}", "this part has no voice; add one.")
     return cast
 
 
 def _read_lead(row: Any) -> Lead:
-    lead = _read_record(Lead, "lead", row, {"busy": ("slow", "plain", "lively"), "scale": SCALES, "ornament": ORNAMENTS})
+    lead = _read_record(
+        Lead, "lead", row, {"busy": ("slow", "plain", "lively"), "scale": SCALES, "ornament": ORNAMENTS}
+    )
     rhythms = tuple(_read_pattern("lead.rhythms", pattern, "lead", 4) for pattern in lead.rhythms)
     return replace(lead, rhythms=rhythms)
 
@@ -412,7 +418,7 @@ def _read_progressions(rows: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ..
             try:
                 read_chord(chord)
             except ValueError as error:
-                raise _Fault(f"progressions.{mode}", str(error)) from error
+                raise _FaultError(f"progressions.{mode}", str(error)) from error
     return found
 
 

@@ -40,7 +40,9 @@ def test_the_preset_opens_without_the_model_and_with_its_licence(scorer: Scorer)
     assert scorer.composer.writes_notes
     assert scorer.weights.licence == "MIT, CC-BY-3.0 and CC0"
     text = (find_weights("symbolic").folder / "LICENSE.txt").read_text()
-    assert all(name in text for name in ("Frank Wen", "Permission is hereby granted", "Alexander Holm", "freesound.org"))
+    assert all(
+        name in text for name in ("Frank Wen", "Permission is hereby granted", "Alexander Holm", "freesound.org")
+    )
 
 
 def test_the_bank_is_small() -> None:

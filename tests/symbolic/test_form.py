@@ -17,7 +17,9 @@ from tests.symbolic.made import brief_of, make_plan, notes_of
 from tests.symbolic.made import write_plan as compose
 
 DROP = 19.2
-DROPPED = make_plan("metal", seconds=38.4, tempo=150.0, energies=(0.75, 0.75), hits=((DROP, 1.0), (25.0, 0.5)), first=0.0)
+DROPPED = make_plan(
+    "metal", seconds=38.4, tempo=150.0, energies=(0.75, 0.75), hits=((DROP, 1.0), (25.0, 0.5)), first=0.0
+)
 
 
 def silent_plan(**changes: object) -> object:
@@ -131,5 +133,7 @@ def test_a_button_ends_short_and_a_ring_rings() -> None:
 def test_sections_keep_their_own_style() -> None:
     plan = make_plan(None, seconds=40.0, energies=(0.7, 0.7), hits=())
     a, b = plan.sections
-    plan = dataclasses.replace(plan, sections=(dataclasses.replace(a, text="bossa nova"), Section(b.start, b.end, 0.8, "metal")))
+    plan = dataclasses.replace(
+        plan, sections=(dataclasses.replace(a, text="bossa nova"), Section(b.start, b.end, 0.8, "metal"))
+    )
     assert [p.style for p in compose(plan).passages] == ["bossa", "metal"]

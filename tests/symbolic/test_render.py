@@ -54,14 +54,11 @@ def play(sounds: Sounds, part: Part, seconds: Fraction = Fraction(3)) -> np.ndar
 
 def test_every_instrument_of_every_style_is_in_the_bank(bank: Bank) -> None:
     table = read_styles()
-    used = {table.voices["kit"].instrument} | {voice.instrument for _, voice in table.asked.values()}
+    used = {voice.instrument for voice in (*table.voices.values(), *(voice for _, voice in table.asked.values()))}
     for style in table.styles:
-        voices = [style.bass, style.keys, style.pad, style.accent, style.kit, style.arp, style.counter, style.low_drum]
-        used |= {voice.instrument for voice in (*voices, *style.lead) if voice is not None}
-        for groove in style.grooves:
-            assert style.kit is not None
-            if not is_synth(style.kit.instrument):
-                assert all(bank.zones(style.kit.instrument, key) for key in groove)
+        used |= {voice.instrument for options in style.voices.values() for voice in options}
+        for groove in (*style.grooves, *style.fills):
+            assert all(bank.zones("kit", key) for key in groove)  # other kits fall back to this one
     for name in used:
         assert preset_of(name) if is_synth(name) else name in bank.names
 

@@ -10,15 +10,12 @@ import pytest
 from openvmas.errors import InputError
 from openvmas.planning.lexicon import lexicon
 from openvmas.planning.text import parse_text
-from openvmas.pretrained import find_weights
 from openvmas.symbolic import styles
 from openvmas.symbolic.desk.mixes import read_mix
 from openvmas.symbolic.figures import Lane, play_bass, play_chord
 from openvmas.symbolic.harmony import Key, read_chord
-from openvmas.symbolic.instruments import Bank
 from openvmas.symbolic.players.touch import Drummer, Place, read_drummers
 from openvmas.symbolic.styles import Style, choose_style, named_style, read_style, read_styles
-from openvmas.symbolic.synth.presets import is_synth, read_presets
 
 FILES = sorted((Path(styles.__file__).parent / "style_files").glob("*.toml"))
 STYLES = read_styles().styles
@@ -33,14 +30,6 @@ def test_a_style_is_whole(style: Style) -> None:
     read_mix(style.mix)
     assert style.entries.get("keys", 0) <= 0.5
     assert all(progressions for progressions in style.progressions.values())
-
-
-def test_every_voice_has_its_instrument() -> None:
-    bank, presets = Bank(find_weights("symbolic").file("instruments")), read_presets()
-    voices = [voice for style in STYLES for options in style.voices.values() for voice in options]
-    for voice in (*voices, *read_styles().voices.values()):
-        name = voice.instrument
-        assert name.removeprefix("synth:") in presets if is_synth(name) else name in bank.names, name
 
 
 def test_there_are_thirty_and_none_answers_to_the_words_of_another() -> None:
@@ -103,6 +92,14 @@ def test_a_style_of_ones_own_is_read(tmp_path: Path) -> None:
     assert read_style(path) == STYLES[0]
 
 
+def test_the_example_of_the_docs_is_a_style(tmp_path: Path) -> None:
+    text = (Path(styles.__file__).parents[2] / "docs" / "symbolic.md").read_text(encoding="utf-8")
+    path = tmp_path / "waltz.toml"
+    path.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    style = read_style(path)
+    assert style.name == "my waltz" and style.metre == 3
+
+
 def test_roman_numerals() -> None:
     c, a = Key(0, "major"), Key(9, "minor")
     assert c.chord("V7").tones == (7, 11, 2, 5) and c.chord("V7").symbol == "G7"
@@ -135,7 +132,9 @@ def test_patterns_go_at_half_and_double_speed() -> None:
     assert read_styles().style("ambient").pace(140) == 0.5
     fast = Lane(0.0, 0, 4.0, 8.0, 16, True)
     assert [mark.beat for mark in fast.read("X.......x.......", 0.0, 4.0)] == [0.0, 1.0, 2.0, 3.0]
-    slow = [Lane(4.0 * bar, bar, 4.0, 2.0, 16, True).read("X.......x.......", 4.0 * bar, 4.0 * bar + 4) for bar in (0, 1)]
+    slow = [
+        Lane(4.0 * bar, bar, 4.0, 2.0, 16, True).read("X.......x.......", 4.0 * bar, 4.0 * bar + 4) for bar in (0, 1)
+    ]
     assert [mark.sign for marks in slow for mark in marks] == ["X", "x"]
 
 
