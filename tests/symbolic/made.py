@@ -17,10 +17,10 @@ TEXTS = {  # what a user writes → the style that is meant
     "epic trailer": "orchestral trailer", "adventure, fantasy": "adventure score", "ambient, spacious": "ambient",
     "sad blues": "blues", "boom bap": "boom bap", "bossa nova": "bossa", "irish": "Celtic",
     "8 bit chiptune": "chiptune", "corporate": "corporate", "happy country": "country",
-    "calm piano": "documentary piano", "drum and bass": "drum and bass", "funk": "funk", "hard rock": "hard rock", "dark, scary": "horror",
-    "deep house": "house", "rock": "indie rock", "funny, playful": "kids", "salsa": "Latin", "lofi": "lo-fi",
-    "heavy metal": "metal", "minimalist": "minimalism", "meditation": "new age", "happy pop": "pop", "punk": "punk",
-    "reggae": "reggae", "acoustic folk": "singer-songwriter", "soul": "soul", "jazz": "swing",
+    "calm piano": "documentary piano", "drum and bass": "drum and bass", "funk": "funk", "hard rock": "hard rock",
+    "dark, scary": "horror", "deep house": "house", "rock": "indie rock", "funny, playful": "kids", "salsa": "Latin",
+    "lofi": "lo-fi", "heavy metal": "metal", "minimalist": "minimalism", "meditation": "new age", "happy pop": "pop",
+    "punk": "punk", "reggae": "reggae", "acoustic folk": "singer-songwriter", "soul": "soul", "jazz": "swing",
     "synthwave": "synthwave", "techno": "techno", "trap": "trap", "waltz": "waltz",
 }  # fmt: skip
 ENERGIES = (0.42, 0.62, 0.88, 0.55)
