@@ -28,7 +28,7 @@ SECONDS, KBPS, MAX_BYTES = 15.0, 30, 60_000
 ENERGIES = (0.62, 0.85)
 TAGS = {  # style → tags of musicnn that mean it
     "ambient": ("ambient",), "blues": ("blues",), "boom bap": ("Hip-Hop",), "country": ("country",),
-    "funk": ("funk",), 
+    "funk": ("funk",),
     "hard rock": ("hard rock", "classic rock"), "house": ("House", "dance"), "indie rock": ("rock", "indie rock"),
     "metal": ("metal", "heavy metal"), "pop": ("pop",), "punk": ("punk",), "singer-songwriter": ("acoustic", "folk"),
     "soul": ("soul", "rnb"), "swing": ("jazz",), "synthwave": ("80s",),
