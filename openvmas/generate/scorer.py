@@ -137,7 +137,7 @@ class Scorer:
 
 
 def load(name_or_path: str | Path = "mini") -> Scorer:
-    """Open a preset, a folder of exported weights or of instruments, or a composer of another package.
+    """Open a preset, `auto`, a folder of exported weights or of instruments, or a composer of another package.
 
     Other packages enter a composer under the entry point group `openvmas.composers`: its name there is what --model
     takes, and it is called without arguments. Raises ModelError.
@@ -148,6 +148,10 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
         if not isinstance(composer, Composer):
             raise ModelError(f"{entry.value} of {name_or_path} is no composer; ask its author to mend it.")
         return Scorer(composer)
+    if name_or_path == OutputOptions().model:
+        from openvmas.generate.choice import ChosenComposer
+
+        return Scorer(ChosenComposer(lambda voice: load(voice).composer))
     weights = find_weights(name_or_path)
     module, name = BUILT_IN["instruments" in weights.files]
     return Scorer(getattr(import_module(module), name)(weights))
@@ -156,7 +160,9 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
 def load_for(options: Options, progress: Progress | None = None) -> Scorer:
     """Open what the options name: recordings or another generator, else the model. Raises InputError, ModelError."""
     if options.music.music is None and options.music.music_from is None:
-        return load(options.output.model)
+        wants_notes = bool(options.output.midi_out or options.output.stems_out)
+        is_free = options.output.model == OutputOptions().model
+        return load("symbolic" if is_free and wants_notes else options.output.model)
     if options.output.model != OutputOptions().model:
         raise OptionError("--model writes music, --music and --music-from take it from elsewhere; give one of them.")
     module, name = FITTING

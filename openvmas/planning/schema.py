@@ -345,6 +345,9 @@ def _summary(plan: ScorePlan) -> list[str]:
         )
     if plan.heard:
         lines.append(f"# Your words were heard as: {plan.heard}")
+    from openvmas.planning.voices import choose_voice  # which reads plans itself
+
+    lines.append(f"# Voice of --model auto: {choose_voice(plan).reason}")
     return lines
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.generate import scorer
-from openvmas.settings import OutputOptions
+from openvmas.settings import FIRST_MODEL
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import StoppedError
 from openvmas.studio.storage.database import Database
@@ -143,7 +143,7 @@ class Worker:
 
     def wait_for_work(self) -> None:
         """Do jobs until there is no server any more. Raises StoppedError when asked to leave."""
-        self.open_model(OutputOptions().model)
+        self.open_model(FIRST_MODEL)
         self._heartbeat.kind = "spare" if self._is_spare else "worker"
         self._heartbeat.record()
         seen = time.monotonic()
