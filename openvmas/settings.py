@@ -158,8 +158,15 @@ class OutputOptions:
     )
     overwrite: bool = option(False, "Replace existing output files.")
     variations: int = option(1, "How many finished videos to write, each with the next seed.", min=1, max=100)
-    model: str = option("mini", "Preset (mini, symbolic) or folder of exported weights.", metavar="PATH")
+    model: str = option(
+        "auto",
+        "Preset (mini, symbolic), folder of exported weights, or auto: for each video the preset that fits it by "
+        "measures; the sidecar says which and why.",
+        metavar="PATH",
+    )
 
+
+FIRST_MODEL = "mini"  # where one is needed and there is no video to choose it for
 
 GROUPS: dict[str, type] = {
     "plan": PlanOptions,

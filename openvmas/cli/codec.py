@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from openvmas.cli.options import options_of, output_options, quiet_option, result_of
+from openvmas.cli.options import output_options, quiet_option, result_of
 from openvmas.errors import InputError, OutputError
 from openvmas.files import beside
-from openvmas.settings import OutputOptions
+from openvmas.settings import FIRST_MODEL
 
 if TYPE_CHECKING:
     from openvmas.codec.ovc import CodesFile
 
-model_option = options_of(OutputOptions, only=("model",), default=OutputOptions().model)
+model_option = click.option(
+    "--model", metavar="PATH", default=FIRST_MODEL, show_default=True, help="Preset or folder of exported weights."
+)
 codebooks_option = click.option(
     "--codebooks",
     type=int,

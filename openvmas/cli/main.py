@@ -123,6 +123,7 @@ def describe(result: ScoreResult) -> str:
     return (
         f"{result.path}: {report['duration']:.1f} s of {music}, seed {report['options']['seed']}, made in "
         f"{sum(report['seconds'].values()):.1f} s"
+        + (f"; voice: {report['composer']['voice']['reason']}" if "voice" in report["composer"] else "")
         + (f"; heard as: {report['heard']}" if report["heard"] else "")
         + (f"; left out: {', '.join(dropped)}" if dropped else "")
     )

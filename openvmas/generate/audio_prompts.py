@@ -249,7 +249,8 @@ def follow(condition: Condition, plan: ScorePlan | None, cues: Sequence[Cue]) ->
         semantics[cue.step : end, known] = cue.prompt.axes[known]
     if plan is None:  # then the condition is all that somebody has said
         semantics = np.where(np.isfinite(condition.semantics), condition.semantics, semantics)
-    for section in () if plan is None else plan.sections:
+        return dataclasses.replace(condition, semantics=semantics)
+    for section in plan.sections:
         steps = slice(*(round(float(time * condition.rate)) for time in (section.start, section.end)))
         named = [AXES.index(axis) for axis in plan.said(section)]
         semantics[steps, named] = condition.semantics[steps, named]

@@ -51,6 +51,7 @@ BUILT_IN = {  # whether the weights are instruments → who opens them; modules,
     True: ("openvmas.symbolic.composer", "SymbolicComposer"),
     False: ("openvmas.generate.composer", "ModelComposer"),
 }
+FADE_OUT, FADE_IN = 0.25, 0.02  # s, before and after a stretch without music
 FITTING = ("openvmas.fitting.composer", "open_music")  # makes a composer of MusicOptions
 
 
@@ -96,7 +97,7 @@ class Scorer:
         """
         condition = dataclasses.replace(build_condition(plan, analysis), speech=speech)
         piece = self.composer.compose(condition, plan, Options.of(**options).generate)
-        return fit_length(piece, plan.duration)
+        return fit_length(piece, plan)
 
     def score(self, path: str | Path, progress: Progress | None = None, **options: Any) -> ScoreResult:
         """Write a scored video and its sidecar; options are the fields of all dataclasses in `settings`.
@@ -143,7 +144,7 @@ class Scorer:
 
 
 def load(name_or_path: str | Path = "mini") -> Scorer:
-    """Open a preset, a folder of exported weights or of instruments, or a composer of another package.
+    """Open a preset, `auto`, a folder of exported weights or of instruments, or a composer of another package.
 
     Other packages enter a composer under the entry point group `openvmas.composers`: its name there is what --model
     takes, and it is called without arguments. Raises ModelError.
@@ -154,6 +155,10 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
         if not isinstance(composer, Composer):
             raise ModelError(f"{entry.value} of {name_or_path} is no composer; ask its author to mend it.")
         return Scorer(composer)
+    if name_or_path == OutputOptions().model:
+        from openvmas.generate.choice import ChosenComposer
+
+        return Scorer(ChosenComposer(lambda voice: load(voice).composer))
     weights = find_weights(name_or_path)
     module, name = BUILT_IN["instruments" in weights.files]
     return Scorer(getattr(import_module(module), name)(weights))
@@ -170,7 +175,9 @@ def load_for(options: Options, progress: Progress | None = None) -> Scorer:
             )
         music = dataclasses.replace(music, music=str(edit.find(Path(str(options.output.plan)).parent)))
     if music.music is None and music.music_from is None:
-        return load(options.output.model)
+        wants_notes = bool(options.output.midi_out or options.output.stems_out)
+        is_free = options.output.model == OutputOptions().model
+        return load("symbolic" if is_free and wants_notes else options.output.model)
     if options.output.model != OutputOptions().model:
         raise OptionError("--model writes music, --music and --music-from take it from elsewhere; give one of them.")
     module, name = FITTING
@@ -273,10 +280,25 @@ def open_plan(path: str | Path) -> ScorePlan:
     return dataclasses.replace(made, sections=tuple(sections))
 
 
-def fit_length(piece: Piece, duration: Fraction) -> Piece:
-    """Bring a piece to stereo, cut or followed by silence to be as long as `duration` (s), to the sample."""
-    piece.blocks = exactly(piece.blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(duration))
+def fit_length(piece: Piece, plan: ScorePlan) -> Piece:
+    """Bring a piece to stereo, to the sample as long as its plan (cut, or followed by silence), and silent where the
+    plan wants no music."""
+    blocks = exactly(piece.blocks, Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration))
+    piece.blocks = silenced(blocks, plan.silences) if plan.silences else blocks
     return piece
+
+
+def silenced(blocks: Iterator[np.ndarray], silences: Sequence[tuple[float, float]]) -> Iterator[np.ndarray]:
+    """Blocks [C, n] without sound in some stretches (start, end; s): faded out and in just outside of them."""
+    at = 0
+    for block in blocks:
+        n = block.shape[1]
+        times = (at + np.arange(n)) / SAMPLE_RATE_OUT
+        at += n
+        gain = np.ones(n)
+        for start, end in silences:
+            gain *= np.interp(times, [start - FADE_OUT, start, end, end + FADE_IN], [1.0, 0.0, 0.0, 1.0])
+        yield block * gain.astype(np.float32)
 
 
 def exactly(blocks: Iterator[np.ndarray], n_samples: int) -> Iterator[np.ndarray]:

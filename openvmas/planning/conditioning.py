@@ -124,11 +124,12 @@ def _accents(plan: ScorePlan, clock: Clock, n_steps: int) -> np.ndarray:
 def _energy(plan: ScorePlan, times: np.ndarray) -> np.ndarray:
     """Levels of the sections, times the finer curve, with a beginning and an end: [T] in [0, 1]."""
     end = float(plan.duration)
-    knots, levels = [0.0], [plan.sections[0].energy]
-    for before, after in itertools.pairwise(plan.sections):
+    own = [0.0 if section.is_silent else section.energy for section in plan.sections]
+    knots, levels = [0.0], [own[0]]
+    for i, (before, after) in enumerate(itertools.pairwise(plan.sections)):
         half = min(ENERGY_FADE, (before.end - before.start) / 2, (after.end - after.start) / 2)
         knots += [after.start - half, after.start + half]
-        levels += [before.energy, after.energy]
+        levels += [own[i], own[i + 1]]
     energy = np.interp(times, knots, levels)
     if plan.energy_curve:
         energy = energy * np.interp(times, *np.array(plan.energy_curve).T)

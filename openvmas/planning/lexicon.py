@@ -56,11 +56,12 @@ class Entry:
 class Lexicon:
     """Everything in `lexicon.toml`. entries: word or phrase → what it says; strengths: word → factor.
 
-    translations: the same as entries for words of other languages.
+    translations: the same as entries for words of other languages; english: what these mean.
     """
 
     entries: dict[str, Entry]
     translations: dict[str, Entry]
+    english: dict[str, str]
     strengths: dict[str, float]
     sayings: dict[str, str]
     negations: frozenset[str]
@@ -106,12 +107,14 @@ def lexicon() -> Lexicon:
         entry = Entry(axes, row.get("tempo"), row.get("beats_per_bar"))
         entries |= dict.fromkeys(row["words"].split(", "), entry)
     translations: dict[str, Entry] = {}
+    english: dict[str, str] = {}
     for language in tomllib.loads((folder / "translations.toml").read_text(encoding="utf-8")).values():
         for word, others in language.items():
             translations |= {other: entries[word] for other in others.split(", ")}
+            english |= {other: word for other in others.split(", ") if other not in entries}
     names = ("negations", "negations_after", "negations_beside", "contraries", "resets", "fillers")
     words = (frozenset(table[name].split()) for name in names)
-    return Lexicon(entries, translations, table["strengths"], table["sayings"], *words)
+    return Lexicon(entries, translations, english, table["strengths"], table["sayings"], *words)
 
 
 @dataclass(frozen=True)
@@ -282,6 +285,11 @@ def parse_text(text: str | None, is_exact: bool = False) -> TextCondition:
         beats_per_bar=metres[-1] if metres else None,
         unknown=tuple(_as_written(word, text or "") for word in unknown),
         denied=tuple(dict.fromkeys(axis for item in found.items if item.sign < 0 for axis in _main_axes(item.entry))),
+        named=tuple(
+            lexicon().english.get(item.text, item.text)
+            for item in found.items
+            if item.entry is not None and item.sign > 0 and item.strength > 0
+        ),
     )
 
 

@@ -33,6 +33,10 @@ MOOD_OF_FEELING = {
 MAX_SEED = 2**62
 MAX_AXIS = 3.0  # standard deviations that an axis may be set to
 MAX_LIKE_AT = 86_400.0  # s
+SILENT = re.compile(
+    r"(no music( here)?|without music|silence|silent|keine musik|stille|sans musique|silencio|sin música|senza musica"
+    r"|sem música)"
+)
 JOINT = 0.001  # s, within which two sections count as meeting
 MARGIN = 8.0  # s, that the grid goes on before and after the picture, so that every step of it lies inside a bar
 
@@ -57,7 +61,8 @@ def check_number(path: str, value: Any, low: float, high: float, unit: str = "")
 class Section:
     """A stretch of the video with one character.
 
-    start, end: s. energy: in [0, 1], 0.7 is ordinary music. text: the user's words for this section, or None.
+    start, end: s. energy: in [0, 1], 0.7 is ordinary music, 0 none at all. text: the user's words for this section,
+    or None.
     mood: the user's values, axis → standard deviations. picture: what the picture says, the same way.
     tempo: BPM that the user wants here, or None to go with the tempo map. is_locked: planning again must not touch it.
     like: path of a recording that it should sound like, from like_at s on (its fullest seconds if None).
@@ -73,6 +78,11 @@ class Section:
     is_locked: bool = False
     like: str | None = None
     like_at: float | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no music is wanted here: an energy of 0, or words such as "no music"."""
+        return self.energy == 0 or SILENT.fullmatch((self.text or "").strip(" .!").lower()) is not None
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,16 @@ class ScorePlan:
             return 0.0
         is_inside = (self.grid.beats[1:] > 0) & (self.grid.beats[:-1] < float(self.duration))
         return 60.0 / float(np.median(np.diff(self.grid.beats)[is_inside]))
+
+    @functools.cached_property
+    def silences(self) -> tuple[tuple[float, float], ...]:
+        """Stretches (start, end; s) in which no music is wanted, those that meet joined."""
+        found: list[tuple[float, float]] = []
+        for section in self.sections:
+            if section.is_silent:
+                joins = bool(found) and abs(found[-1][1] - section.start) <= JOINT
+                found[-1:] = [(found[-1][0], section.end)] if joins else [*found[-1:], (section.start, section.end)]
+        return tuple(found)
 
     @functools.cached_property
     def fit(self) -> Fit:
@@ -307,7 +327,7 @@ def write_plan(plan: ScorePlan) -> str:
     lines += [
         "",
         "# Stretches of the video with one character; each begins where the one before ends.",
-        "#   energy: 0 very quiet, 0.7 ordinary, 1 the loudest and fullest.",
+        "#   energy: 0 no music at all, 0.1 very quiet, 0.7 ordinary, 1 the loudest and fullest.",
         "#   text: your words for this section; mood: a mood word, or values such as {valence: 1.0, piano: 1.5}.",
         "#   picture: what the picture says (in about -2 to 2), used where your words and values say nothing.",
         "#   tempo: beats per minute for this section only. locked: planning again leaves the section alone.",
@@ -348,6 +368,9 @@ def _summary(plan: ScorePlan) -> list[str]:
         )
     if plan.heard:
         lines.append(f"# Your words were heard as: {plan.heard}")
+    from openvmas.planning.voices import choose_voice  # which reads plans itself
+
+    lines.append(f"# Voice of --model auto: {choose_voice(plan).reason}")
     return lines
 
 

@@ -14,6 +14,7 @@ class TextCondition:
     beats_per_bar: what words such as waltz suggest, or None.
     unknown: words that say nothing known, in the order of the text.
     denied: axes of styles, feelings and instruments that the text refuses by name.
+    named: words and phrases of the lexicon that the text asks for, in English, in order.
     """
 
     axes: dict[str, float]
@@ -22,6 +23,7 @@ class TextCondition:
     beats_per_bar: int | None = None
     unknown: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
 
 
 def parse_text(text: str | None) -> TextCondition:

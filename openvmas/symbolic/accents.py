@@ -20,6 +20,7 @@ STAYS = ("pad", "counter", "lift")  # parts whose notes do not move
 STRONGEST, STRONG, WEAK = 0.8, 0.65, 0.35
 CRASH_GAP = 1.9  # s, between two crashes
 LOW_INSTRUMENTS = ("timpani", "taiko")
+SHORT = 0.08  # s, of grace notes
 RING = 0.6  # s, of an added tone
 
 
@@ -27,6 +28,8 @@ def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ..
     """Answer every hit in the parts, adding parts where none can; returns the times answered (s)."""
     rng = np.random.default_rng((*seed, 11))
     if not brief.hits:
+        for part in parts:
+            part.notes = _single(part.notes)
         return np.zeros(0)
     times = np.array([time for time, _ in brief.hits])
     strengths = np.array([strength for _, strength in brief.hits])
@@ -40,7 +43,7 @@ def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ..
     for time, strength in brief.hits:
         setting = _setting_at(form, time)
         near = np.searchsorted(drummed, [time - 1.2, time + 1.2])
-        kit_voice = setting.style.kit if near[1] - near[0] >= 4 else None
+        kit_voice = setting.band.kit if near[1] - near[0] >= 4 else None
         intensity = _intensity_at(form, brief, time)
         loud = int(np.clip(58 + 34 * strength + 26 * intensity, 40, 124))
         if kit_voice is not None:
@@ -50,10 +53,11 @@ def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ..
             crashed = time if strokes[0][0] == CRASH else crashed
             for key, share in strokes:
                 kit.notes.append(Note(time, time + 0.15, key, int(np.clip(loud * share, 20, 127))))
-        elif strength >= STRONG and setting.style.low_drum is not None:
-            low = _part(added, parts, "low", setting.style.low_drum)
-            low.notes.append(Note(time, time + 0.3, 40, loud))
-        voice = setting.style.accent
+        elif strength >= STRONG and setting.band.low_drum is not None:
+            low = _part(added, parts, "low", setting.band.low_drum)
+            root = form.slot_at(brief.beat_of(time)).harmony.root
+            low.notes.append(Note(time, time + 0.3, low_pitch(root), loud))
+        voice = setting.band.accent
         accent = _part(added, parts, "accent", voice)
         softer = 1.0 if kit_voice is None else 0.72
         end = min(time + RING, brief.duration)
@@ -71,10 +75,13 @@ def _gather(notes: list[Note], times: np.ndarray, strengths: np.ndarray, duratio
         k = int(np.searchsorted(times, note.start))
         near = min((j for j in (k - 1, k) if 0 <= j < len(times)), key=lambda j: abs(times[j] - note.start))
         apart = times[near] - note.start
+        if 0.02 < apart <= REACH and note.end - note.start < SHORT:
+            continue  # a grace note that leads to the hit would become a wrong note on it
         if abs(apart) <= REACH:
             start = float(times[near])
             velocity = int(np.clip(note.velocity + 8 + 18 * strengths[near], 1, 127))
-            note = Note(start, min(max(note.end, start + 0.05), max(duration, start + 0.03)), note.pitch, velocity)
+            end = min(max(note.end, start + 0.05), max(duration, start + 0.03))
+            note = Note(start, end, note.pitch, velocity, note.slide)
         elif k < len(times) and 0 < times[k] - note.start < CLEARED:
             note = note._replace(velocity=max(1, round(note.velocity * CLEARING)))
         moved.append(note)
@@ -94,12 +101,17 @@ def _tones(form: Form, brief: Brief, time: float, voice: Voice, strength: float)
     """Pitches of an accent in the chord that sounds: more of them, and lower, the stronger it is."""
     harmony = form.slot_at(brief.beat_of(time)).harmony
     if voice.instrument in LOW_INSTRUMENTS:
-        return [38 + (harmony.root - 38) % 12]
+        return [low_pitch(harmony.root)]
     tones = harmony.tones[:3]
     upper = [62 + (tone - 62) % 12 for tone in tones]
     if strength >= STRONG:
         return sorted({50 + (harmony.root - 50) % 12, *upper})
     return sorted(upper[:2] if strength >= WEAK else upper[:1])
+
+
+def low_pitch(root: int) -> int:
+    """The key of a low drum that is tuned to a root."""
+    return 38 + (root - 38) % 12
 
 
 def _part(added: dict[str, Part], parts: list[Part], name: str, voice: Voice) -> Part:

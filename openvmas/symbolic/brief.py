@@ -14,6 +14,7 @@ import numpy as np
 from openvmas.condition import AXES, Condition
 from openvmas.planning.conditioning import accent_times
 from openvmas.planning.schema import ScorePlan
+from openvmas.planning.text import parse_text
 
 FREE_TEMPO = 66.0  # BPM, of music that is asked for without a beat
 BORDER_NOVELTY = 0.34  # a peak of novelty this high is a border of scenes (planning.conditioning: 0.35 and more)
@@ -32,11 +33,17 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Scene:
-    """A stretch with one character. start, end: s. semantics: axis → standard deviations."""
+    """A stretch with one character.
+
+    start, end: s. semantics: axis → standard deviations. named: phrases of the user's words, of the section first.
+    is_silent: no music is wanted.
+    """
 
     start: float
     end: float
     semantics: Mapping[str, float]
+    named: tuple[str, ...] = ()
+    is_silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,9 +84,14 @@ class Brief:
         part = self.energy[first : max(int(end * self.rate), first + 1)]
         return float(part.mean()) if len(part) else 0.7
 
-    def hits_in(self, start: float, end: float) -> list[tuple[float, float]]:
-        """Those of [start, end), s."""
-        return [hit for hit in self.hits if start <= hit[0] < end]
+    @property
+    def metre(self) -> int:
+        """Beats of most bars."""
+        return int(np.median([bar.n_beats for bar in self.bars]))
+
+    def is_silent(self, time: float) -> bool:
+        """Whether no music is wanted at a time, s."""
+        return any(scene.is_silent and scene.start <= time < scene.end for scene in self.scenes)
 
 
 def read_brief(condition: Condition, plan: ScorePlan | None = None) -> Brief:
@@ -90,7 +102,12 @@ def read_brief(condition: Condition, plan: ScorePlan | None = None) -> Brief:
     beats, downbeats, is_free = _grid(condition, duration)
     if plan:
         hits = [(hit.time, hit.strength) for hit in accent_times(plan)]
-        scenes = [Scene(section.start, section.end, plan.semantics(section)) for section in plan.sections]
+        whole = (*parse_text(plan.text).named, *parse_text(plan.mood).named)
+        scenes = [
+            Scene(s.start, s.end, plan.semantics(s), (*parse_text(s.text).named, *whole), s.is_silent)
+            for s in plan.sections
+        ]
+        hits = [hit for hit in hits if not any(start <= hit[0] < end for start, end in plan.silences)]
     else:
         steps = np.flatnonzero(condition.events.accents > 0)
         hits = [(float(step) / rate, float(condition.events.accents[step])) for step in steps]

@@ -1,4 +1,4 @@
-"""The composer by rule: it writes notes and plays them on samples.
+"""The composer by rule: it writes notes and plays them on samples and a synthesiser.
 
 In the spirit of the Controllable Music Transformer (Di et al. 2021): the picture's timing sets tempo and strong notes,
 its motion density and loudness. Here rules write the notes, so that they are in key, lead somewhere and end.
@@ -7,7 +7,7 @@ its motion density and loudness. Here rules write the notes, so that they are in
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +26,17 @@ from openvmas.symbolic.midi import write_midi
 from openvmas.symbolic.notes import Composition
 from openvmas.symbolic.render import render
 from openvmas.symbolic.scoring import PieceScore, score_piece
+from openvmas.symbolic.synth.arpeggio import arpeggiated
+from openvmas.symbolic.synth.sampler import Sounds
 
 
 class SymbolicComposer(Composer):
-    """Writes pieces and plays them with one bank of instruments. The same seed, condition and plan give the same."""
+    """Writes pieces and plays them with one set of sounds. The same seed, condition and plan give the same."""
 
     writes_notes = True
 
     def __init__(self, weights: Weights) -> None:
-        self.weights, self.bank = weights, Bank(weights.file("instruments"))
+        self.weights, self.sounds = weights, Sounds(Bank(weights.file("instruments")))
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """The best of `options.candidates` pieces by the rules of `scoring`, in blocks [2, n].
@@ -50,30 +52,31 @@ class SymbolicComposer(Composer):
         self, piece: Piece, condition: Condition, plan: ScorePlan | None, options: GenerateOptions
     ) -> Iterator[np.ndarray]:
         brief = read_brief(condition, plan)
-        written = [arrange(brief, (options.seed, k)) for k in range(options.candidates)]
+        written = [arpeggiated(arrange(brief, (options.seed, k))) for k in range(options.candidates)]
         scores = [score_piece(composition, brief) for composition in written]
         best = max(range(len(written)), key=lambda k: scores[k].value)
-        piece.notes = PlayedNotes(written[best], self.bank)
+        piece.notes = PlayedNotes(written[best], self.sounds)
         piece.report |= describe(written[best], brief, scores, best)
-        yield from render(written[best], self.bank)
+        yield from render(written[best], self.sounds)
 
 
 @dataclass(frozen=True)
 class PlayedNotes:
-    """A composition and the bank that plays it."""
+    """A composition and the sounds that play it."""
 
     composition: Composition
-    bank: Bank
+    sounds: Sounds
 
     def save_midi(self, path: Path) -> None:
         """Write the notes as a Standard MIDI File."""
-        write_midi(self.composition, path, self.bank.programs)
+        instruments = {part.instrument for part in self.composition.parts}
+        write_midi(self.composition, path, {name: self.sounds.program(name) for name in instruments})
 
     def save_stems(self, folder: Path) -> None:
-        """Write every part with its share of the room as a WAV file; their sum is the music."""
+        """Write every part with its share of room and echo as a WAV file; their sum is what the bus is given."""
         for number, part in enumerate(self.composition.parts, 1):
-            path = folder / f"{number:02d}-{part.name.replace(' ', '-')}-{part.instrument}.wav"
-            write_wav(path, render(replace(self.composition, parts=(part,)), self.bank), SAMPLE_RATE_OUT)
+            path = folder / f"{number:02d}-{part.name.replace(' ', '-')}-{part.instrument.replace(':', '-')}.wav"
+            write_wav(path, render(self.composition, self.sounds, only=part), SAMPLE_RATE_OUT)
 
 
 def describe(piece: Composition, brief: Brief, scores: list[PieceScore], best: int) -> dict[str, Any]:
@@ -97,6 +100,7 @@ def describe(piece: Composition, brief: Brief, scores: list[PieceScore], best: i
         "hits_answered": len(piece.answered),
         "parts": {part.name: {"instrument": part.instrument, "notes": len(part.notes)} for part in piece.parts},
         "sections": passages,
+        "mix": asdict(piece.mix),
         "music": vars(scores[best]) | {"value": scores[best].value},
         "reason": scores[best].explain(len(scores)),
     }

@@ -41,6 +41,7 @@ CONTOURS = (
     (3, 0, 3, -2),
 )  # semitones
 STEPS_COST = (1.1, 0.0, 0.0, 0.5, 0.7, 1.3, 4.0, 1.7, 3.0, 3.2, 4.5, 6.0, 2.6)  # by size of the interval
+GRACE = 0.075  # s, of a grace note
 TOO_FAR = 12.0  # of intervals beyond the octave
 PARALLEL = 500.0  # cost of an octave that follows an octave, or a fifth a fifth, in the same direction as the bass
 
@@ -64,10 +65,10 @@ class MelodyNote(NamedTuple):
     is_last: bool = False
 
 
-def make_theme(rng: np.random.Generator, busy: str) -> Theme:
-    """A theme of four bars. busy: slow, plain or lively."""
+def make_theme(rng: np.random.Generator, busy: str, own: Sequence[str] = ()) -> Theme:
+    """A theme of four bars. busy: slow, plain or lively; own: rhythms of the style for those that are not slow."""
     plan = PLANS[int(rng.integers(len(PLANS)))]
-    pool = list(RHYTHMS[busy])
+    pool = _rhythms(busy, own)
     chosen = [pool[int(k)] for k in rng.permutation(len(pool))[:2]]
     rhythm = {"a": chosen[0], "b": chosen[1], "c": str(rng.choice(CLOSES[busy]))}
     shape = {letter: tuple(np.cumsum(rng.choice([-2.0, -1.0, 1.0, 2.0], 16)).clip(-5, 5)) for letter in "abc"}
@@ -76,10 +77,14 @@ def make_theme(rng: np.random.Generator, busy: str) -> Theme:
     return Theme(tuple(rhythm[m] for m in plan), contour, tuple(shape[m] for m in plan), seed)
 
 
-def vary(theme: Theme, rng: np.random.Generator, busy: str) -> Theme:
+def _rhythms(busy: str, own: Sequence[str]) -> list[str]:
+    return list(own) if len(own) >= 2 and busy != "slow" else [*RHYTHMS[busy], *(own if busy != "slow" else ())]
+
+
+def vary(theme: Theme, rng: np.random.Generator, busy: str, own: Sequence[str] = ()) -> Theme:
     """The theme with its third bar moved on: what a second statement does so as not to be the first again."""
     rhythms = list(theme.rhythms)
-    rhythms[2] = str(rng.choice(RHYTHMS[busy]))
+    rhythms[2] = str(rng.choice(_rhythms(busy, own)))
     return theme._replace(rhythms=tuple(rhythms), contour=(*theme.contour[:2], theme.contour[2] + 2, theme.contour[3]))
 
 
@@ -104,17 +109,19 @@ def fit_pitches(
     reach: tuple[int, int],
     seed: int,
     before: Stroke | None = None,
+    scale: str = "mode",
 ) -> list[Stroke]:
     """Pitches for the notes of a phrase: the cheapest way through the scale of each moment.
 
-    reach: lowest and highest pitch. before: the last note of the phrase before. Chord tones are wanted on beats and
-    for long notes, steps rather than leaps, the contour, and no parallel octaves or fifths with the bass.
+    reach: lowest and highest pitch. before: the last note of the phrase before. scale: mode, pentatonic or blues.
+    Chord tones are wanted on beats and for long notes, steps rather than leaps, the contour, and no parallel octaves
+    or fifths with the bass.
     """
     if not notes:
         return []
     pitches = np.arange(reach[0], reach[1] + 1)
     noise = np.random.default_rng(seed)
-    costs = np.stack([_unary(note, slot_at(note.beat), pitches) for note in notes])
+    costs = np.stack([_unary(note, slot_at(note.beat), pitches, scale) for note in notes])
     costs += noise.uniform(0, 0.6, (len(notes), 12))[:, pitches % 12]
     moves = _moves(np.abs(pitches[:, None] - pitches[None, :]))
     total, back = costs[0].copy(), []
@@ -137,20 +144,59 @@ def fit_pitches(
     return strokes
 
 
-def _unary(note: MelodyNote, slot: Slot, pitches: np.ndarray) -> np.ndarray:
+def _unary(note: MelodyNote, slot: Slot, pitches: np.ndarray, scale: str) -> np.ndarray:
     """Cost of each pitch by itself: [P]."""
     classes = pitches % 12
     in_scale = np.isin(classes, slot.harmony.scale)
+    preferred = preferred_tones(slot, scale)
     in_chord = np.isin(classes, slot.harmony.tones)
     is_strong = abs(note.beat - round(note.beat)) < 1e-6
     weight = 3.0 if note.length >= 1.0 or note.closes else 1.6 if is_strong else 0.5
     cost = np.where(in_chord, 0.0, weight) + 0.16 * np.abs(pitches - note.target)
+    cost = cost + np.where(np.isin(classes, preferred) | in_chord, 0.0, 1.2)
     # A tone a semitone above a chord tone grates when it is held.
     grates = np.isin((classes - 1) % 12, slot.harmony.tones) & ~in_chord
     cost = cost + np.where(grates, weight, 0.0)
     if note.closes:
         cost = cost + np.where(classes == slot.key.tonic, -0.8, 0.0)
     return np.where(in_scale & (~np.bool_(note.is_last) | (classes == slot.key.tonic)), cost, 1e6)
+
+
+def preferred_tones(slot: Slot, scale: str) -> list[int]:
+    """Pitch classes that a melody likes: all of the mode, its five without half tones, or those of the blues."""
+    if scale == "mode":
+        return list(slot.harmony.scale)
+    steps = (0, 3, 5, 7, 10) if slot.key.is_minor or scale == "blues" else (0, 2, 4, 7, 9)
+    return [(slot.key.tonic + step) % 12 for step in steps]
+
+
+def decorate(
+    line: Sequence[Stroke],
+    ornament: str,
+    legato: float,
+    beat_seconds: float,
+    slot_at: Callable[[float], Slot],
+    reach: tuple[int, int],
+    rng: np.random.Generator,
+) -> list[Stroke]:
+    """A melody with the ornaments of its style (see styles.Lead); legato: share of its length that a note sounds."""
+    made: list[Stroke] = []
+    for i, stroke in enumerate(line):
+        length = stroke.length / 0.97 * legato
+        is_long = stroke.length * beat_seconds > 0.35
+        grace = GRACE / beat_seconds
+        chance = rng.random()
+        slide = 0.0
+        if ornament == "bend" and is_long and chance < 0.45:
+            slide = 2.0 if chance < 0.25 else 1.0
+        elif ornament in ("grace", "cut") and is_long and chance < 0.4 and i and stroke.beat > grace:
+            scale = slot_at(stroke.beat).harmony.scale
+            side = -1 if ornament == "grace" else 1
+            near = next((p for d in (1, 2, 3) if (p := stroke.pitch + side * d) % 12 in scale), None)
+            if near is not None and reach[0] <= near <= reach[1]:
+                made.append(Stroke(stroke.beat - grace, grace * 0.9, near, 0.6 * stroke.loud))
+        made.append(stroke._replace(length=length, slide=slide))
+    return made
 
 
 def _moves(gaps: np.ndarray) -> np.ndarray:

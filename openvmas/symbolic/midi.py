@@ -20,6 +20,8 @@ DRUM_CHANNEL = 9
 MELODIC_CHANNELS = [channel for channel in range(16) if channel != DRUM_CHANNEL]
 VOLUME, PAN, EXPRESSION, REVERB = 7, 10, 11, 91
 SHARPS = {0: 0, 7: 1, 2: 2, 9: 3, 4: 4, 11: 5, 6: 6, 5: -1, 10: -2, 3: -3, 8: -4, 1: -5}  # of major keys
+GLIDE_SECONDS, GLIDE_STEPS = 0.08, 6  # of a slide into a note
+BEND_RANGE = 2.0  # semitones that receivers bend by default (General MIDI)
 FREE_TEMPO = 60.0  # BPM, of pieces without a beat
 
 
@@ -103,8 +105,21 @@ def _track(part: Part, channel: int, program: int, piece: Composition, ticks: _T
     for note in part.notes:
         start, end = _span(note, ticks)
         events.append((start, 3, bytes([0x90 | channel, note.pitch, note.velocity])))
+        if note.slide:
+            events += _glide(note, channel, ticks)
         events.append((end, 2, bytes([0x80 | channel, note.pitch, 64])))
     return _joined(events, ticks.at(float(piece.duration)))
+
+
+def _glide(note: Note, channel: int, ticks: _Ticks) -> list[tuple[int, int, bytes]]:
+    """Pitch bends from below a note to its pitch, in the usual range of two semitones."""
+    bends = []
+    for k in range(GLIDE_STEPS + 1):
+        share = 1 - k / GLIDE_STEPS
+        value = int(np.clip(8192 - 8192 * share * note.slide / BEND_RANGE, 0, 16383))
+        tick = ticks.at(note.start + GLIDE_SECONDS * k / GLIDE_STEPS)
+        bends.append((tick, 2 if k == 0 else 3, bytes([0xE0 | channel, value & 127, value >> 7])))
+    return bends
 
 
 def _span(note: Note, ticks: _Ticks) -> tuple[int, int]:

@@ -8,24 +8,29 @@ from typing import NamedTuple
 
 import numpy as np
 
+from openvmas.symbolic.desk.mixes import Mix
+
 PITCH_NAMES = ("C", "Db", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 class Note(NamedTuple):
-    """start, end: s. pitch: MIDI key (60 is middle C), in a kit the General MIDI drum key. velocity: 1 to 127."""
+    """start, end: s. pitch: MIDI key (60 is middle C), in a kit the General MIDI drum key. velocity: 1 to 127. slide:
+    semitones below, from which it glides to its pitch within 80 ms."""
 
     start: float
     end: float
     pitch: int
     velocity: int
+    slide: float = 0.0
 
 
 @dataclass
 class Part:
     """One player.
 
-    instrument: name in the bank. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to the sides),
-    reverb (share that is sent to the room): of the mix. is_kit: pitches are drum keys.
+    instrument: name in the bank, or `synth:PRESET`. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to
+    the sides), reverb and delay (shares sent to room and echo), depth (0 near, 1 far; None: by its role): of
+    the mix. is_kit: pitches are drum keys.
     """
 
     name: str
@@ -34,6 +39,8 @@ class Part:
     pan: float = 0.0
     width: float = 0.0
     reverb: float = 0.2
+    depth: float | None = None
+    delay: float = 0.0
     is_kit: bool = False
     notes: list[Note] = field(default_factory=list)
 
@@ -67,7 +74,8 @@ class Passage:
 class Composition:
     """A finished piece. duration: s, exact. beats, downbeats: s, from before 0 to beyond the end (empty: no beat).
 
-    level: expression of all parts, [T] at 50 Hz in dB. answered: the times (s) of accents that were asked for.
+    level: expression of all parts, [T] at 50 Hz in dB. answered: the times (s) of accents that were asked for. mix: the
+    desk's settings.
     """
 
     duration: Fraction
@@ -81,6 +89,7 @@ class Composition:
     answered: np.ndarray
     tonic: int = 0
     is_minor: bool = False
+    mix: Mix = field(default_factory=Mix)
 
     @property
     def n_notes(self) -> int:

@@ -1,23 +1,42 @@
-"""Styles of the symbolic composer, which are data (`styles.toml`), and the choice of a style by semantics."""
+"""Styles of the symbolic composer, one TOML file each in `style_files`, and the choice of one by words and semantics.
+
+docs/symbolic.md describes the format with an example; `read_style` checks it and says what is wrong with a file.
+"""
 
 from __future__ import annotations
 
+import difflib
 import functools
+import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from openvmas.condition import AXES
+from openvmas.errors import InputError
+from openvmas.symbolic.harmony import MODES, read_chord
 from openvmas.symbolic.notes import Part
 
 KICK, RIM, SNARE, CLAP, HAT, PEDAL, OPEN, CRASH, RIDE = 36, 37, 38, 39, 42, 44, 46, 49, 51
 FLOOR, LOW_TOM, HIGH_TOM, TAMBOURINE, SHAKER, TRIANGLE = 41, 45, 48, 54, 70, 81
 DRUM_KEYS = {
     "kick": KICK, "rim": RIM, "snare": SNARE, "clap": CLAP, "hat": HAT, "pedal": PEDAL, "open": OPEN, "ride": RIDE,
-    "tambourine": TAMBOURINE, "shaker": SHAKER, "triangle": TRIANGLE,
+    "crash": CRASH, "floor": FLOOR, "low_tom": LOW_TOM, "high_tom": HIGH_TOM, "tambourine": TAMBOURINE,
+    "shaker": SHAKER, "triangle": TRIANGLE, "cowbell": 56, "claves": 75,
 }  # fmt: skip
-VOICE_FIELDS = ("bass", "keys", "pad", "accent", "kit", "arp", "counter", "low_drum")
+ROLES = ("lead", "counter", "arp", "keys", "pad", "bass", "low_drum", "kit", "accent")
+ALPHABET = {"drums": "Xxo.", "bass": "12345678awx/.-", "chords": "XxoDdurm0123456789.-", "lead": "x.-"}
+VOICINGS = ("close", "open", "rootless", "power", "octaves")
+DRUMMERS = ("rock", "funk", "jazz", "hiphop", "latin", "soul", "reggae", "country", "punk", "machine")
+SCALES = ("mode", "pentatonic", "blues")
+ORNAMENTS = ("none", "grace", "cut", "bend")
+ENDINGS = ("ring", "button", "slow")
+BUILDS = ("none", "roll", "toms", "riser")
 Groove = Mapping[int, str]
 
 
@@ -30,46 +49,116 @@ class Voice:
     pan: float = 0.0
     width: float = 0.0
     reverb: float = 0.2
+    depth: float | None = None
+    delay: float = 0.0
 
     def part(self, role: str, number: int) -> Part:
         """The `number`-th player of a role with this voice, without notes."""
         name = role if number == 1 else f"{role} {number}"
         gain_db = ROLE_DB[role] + self.gain_db
-        return Part(name, self.instrument, gain_db, self.pan, self.width, self.reverb, is_kit=role == "drums")
+        return Part(
+            name, self.instrument, gain_db, self.pan, self.width, self.reverb, self.depth, self.delay,
+            is_kit=role == "drums",
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Lead:
+    """Melodies of a style.
+
+    busy: kinds of rhythm from calm to busy (slow, plain, lively). rhythms: own rhythms of a bar in sixteenths, which
+    take the place of the plain and lively ones. scale: the mode's seven tones, or pentatonic or blues. ornament: grace
+    (a step from below), cut (two quick ones), bend (a slide from below). legato: share of its length that a note
+    sounds. late: ms behind the beat. rests: share of phrases without a melody. octave: of the register, -1 to 1.
+    """
+
+    busy: tuple[str, ...] = ("plain", "lively")
+    rhythms: tuple[str, ...] = ()
+    scale: str = "mode"
+    ornament: str = "none"
+    legato: float = 0.97
+    late: float = 0.0
+    rests: float = 0.15
+    octave: int = 0
+
+
+@dataclass(frozen=True)
+class FormStyle:
+    """Form of a style.
+
+    intro: parts that begin alone where a piece is long enough. build: what leads into the strongest moment; has_stop:
+    everything is silent for a beat before it. ending: ring, button (short) or slow (the last bar broadens).
+    breaks: parts that pause in every second phrase of a long section, one at a time. lift: chance that the last
+    section moves up a tone.
+    """
+
+    intro: tuple[str, ...] = ()
+    build: str = "none"
+    has_stop: bool = False
+    ending: str = "ring"
+    breaks: tuple[str, ...] = ("lead",)
+    lift: float = 0.0
 
 
 @dataclass(frozen=True)
 class Style:
-    """Instruments, figures and entries of a manner of playing.
+    """A manner of playing. The fields of a file are these.
 
-    profile: axes of semantics that speak for it. entries: part → intensity in [0, 1] from which it plays. grooves: of
-    the drums, from light to full. figures: part → figures from calm to busy (see figures.py). n_tones: in a chord.
-    has_power_chords: keys leave the third out.
-    chord_seconds: how long a chord lasts, about. swing: how late every second sixteenth is, share of a sixteenth.
+    words: phrases that name it, hints: phrases that suggest it where no style is named. about: a sentence for people.
+    profile: axes of semantics that speak for it.
+    tempo: lowest and highest of its pulse, BPM; where a plan lies far off, its patterns go at half or double speed.
+    metre: beats of a bar, steps: of its patterns in a beat. swing: how late every second step of `swing_of` (8 or 16)
+    comes, share of a step. drummer: whose timing and touch its drums have. voices: part → voices, of which a piece
+    takes one. grooves, fills: of the drums, from light to full. figures: part → patterns from calm to busy, each one
+    or several to choose from. entries: part → intensity in [0, 1] from which it plays. modes: that it may be in.
+    progressions: mode → chords as Roman numerals. n_tones: in a chord; voicing: of the keys. chord_seconds: how long a
+    chord lasts, about; chord_bars: exactly, in bars, where not 0. pedal: broken chords ring on. mix: a name of the
+    desk's, or a table of its settings.
     """
 
     name: str
+    words: tuple[str, ...]
+    about: str
     profile: Mapping[str, float]
-    bass: Voice
-    keys: Voice
-    pad: Voice
-    lead: tuple[Voice, ...]
-    accent: Voice
-    figures: Mapping[str, tuple[str, ...]]
-    kit: Voice | None = None
-    grooves: tuple[Groove, ...] = ()
-    arp: Voice | None = None
-    counter: Voice | None = None
-    low_drum: Voice | None = None
-    entries: Mapping[str, float] = field(default_factory=dict)
-    n_tones: int = 3
-    has_power_chords: bool = False
-    chord_seconds: float = 2.6
+    voices: Mapping[str, tuple[Voice, ...]]
+    figures: Mapping[str, tuple[tuple[str, ...], ...]]
+    hints: tuple[str, ...] = ()
+    tempo: tuple[float, float] = (60.0, 180.0)
+    metre: int = 4
+    steps: int = 4
     swing: float = 0.0
+    swing_of: int = 16
+    drummer: str = "rock"
+    grooves: tuple[Groove, ...] = ()
+    fills: tuple[Groove, ...] = ()
+    entries: Mapping[str, float] = field(default_factory=dict)
+    modes: tuple[str, ...] = ()
+    progressions: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    n_tones: int = 3
+    voicing: str = "close"
+    chord_seconds: float = 2.6
+    chord_bars: float = 0.0
+    pedal: bool = False
+    lead: Lead = field(default_factory=Lead)
+    form: FormStyle = field(default_factory=FormStyle)
+    mix: Any = "natural"
 
     def entry(self, part: str) -> float:
         """The intensity from which a part plays."""
         return {**ENTRIES, **self.entries}[part]
+
+    @property
+    def bar_steps(self) -> int:
+        return self.metre * self.steps
+
+    def pace(self, tempo: float) -> float:
+        """How many of its beats go to one of a plan's, at a tempo of the plan in BPM: half, one or two."""
+        low, high = self.tempo
+
+        def distance(factor: float) -> float:
+            return max(np.log2(low / (tempo * factor)), np.log2(tempo * factor / high), 0.0) + 0.12 * (factor != 1)
+
+        return min((1.0, 2.0, 0.5), key=distance)
 
 
 ENTRIES = {"pad": 0.0, "keys": 0.0, "bass": 0.2, "lead": 0.3, "drums": 0.38, "arp": 0.6, "counter": 0.72, "low": 0.5}
@@ -82,82 +171,333 @@ ROLE_DB = {
 
 
 @dataclass(frozen=True)
+class Band:
+    """Players of a style in one piece: a voice for each role, or none. lead: alternates from section to section."""
+
+    keys: Voice
+    pad: Voice
+    bass: Voice
+    accent: Voice
+    lead: tuple[Voice, ...]
+    counter: Voice | None = None
+    arp: Voice | None = None
+    low_drum: Voice | None = None
+    kit: Voice | None = None
+
+
+@dataclass(frozen=True)
 class StyleTable:
-    """The content of `styles.toml`. asked: axis of an instrument → the part that it takes over, and its voice."""
+    """Every style, the voices that their files name, and asked: axis of an instrument → part that it takes over."""
 
     voices: Mapping[str, Voice]
-    grooves: Mapping[str, Groove]
     styles: tuple[Style, ...]
     asked: Mapping[str, tuple[str, Voice]]
+
+    def style(self, name: str) -> Style:
+        return next(style for style in self.styles if style.name == name)
 
 
 @functools.cache
 def read_styles() -> StyleTable:
     """The table, read when the first piece is composed."""
-    table = tomllib.loads(Path(__file__).with_name("styles.toml").read_text(encoding="utf-8"))
+    folder = Path(__file__).parent
+    table = tomllib.loads((folder / "voices.toml").read_text(encoding="utf-8"))
     voices = {name: Voice(**row) for name, row in table["voices"].items()}
-    grooves = {
-        name: {DRUM_KEYS[drum]: pattern for drum, pattern in rows.items()} for name, rows in table["grooves"].items()
+    styles = tuple(read_style(path, voices) for path in sorted((folder / "style_files").glob("*.toml")))
+    asked = {axis: (row["part"], _read_voice(row["voice"], voices)) for axis, row in table["asked"].items()}
+    return StyleTable(voices, styles, asked)
+
+
+def read_style(path: Path, voices: Mapping[str, Voice] | None = None) -> Style:
+    """The style in a file; `voices` are those that it may name, by default the shipped ones.
+
+    Raises InputError that names the file, the field and the remedy.
+    """
+    if voices is None:
+        voices = read_styles().voices
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _read_style(table, voices)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); give the path of a style.") from error
+    except UnicodeError as error:
+        raise InputError(f"{path} is not UTF-8 text; save it as such.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML ({error}); mend this place.") from error
+    except _FaultError as fault:
+        raise InputError(f"{path}, {fault}") from fault
+
+
+class _FaultError(Exception):
+    """One mistake in a style: the field and what is wrong with it."""
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(f"{where}: {what}")
+
+
+def _known(where: str, value: Any, allowed: Sequence[Any]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(str(value), [str(a) for a in allowed], 1)
+        hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(map(str, allowed))}."
+        raise _FaultError(where, f"{value!r} is not known; {hint}")
+
+
+def _number(where: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise _FaultError(where, f"{value!r} is not a number from {low:g} to {high:g}.")
+
+
+def _texts(where: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise _FaultError(where, 'give a text in quotes, or a list of them such as ["a", "b"].')
+    return tuple(value)
+
+
+def _read_voice(row: Any, voices: Mapping[str, Voice], where: str = "voices") -> Voice:
+    """A named voice, one with changes, or one that is described in full."""
+    if isinstance(row, str):
+        _known(where, row, list(voices))
+        return voices[row]
+    if not isinstance(row, dict):
+        raise _FaultError(where, 'give the name of a voice, or { instrument = "piano" }.')
+    names = [item.name for item in fields(Voice)]
+    for key, value in row.items():
+        _known(f"{where}.{key}", key, ["voice", *names])
+        if key not in ("voice", "instrument"):
+            _number(f"{where}.{key}", value, *{"gain_db": (-24, 24), "pan": (-1, 1)}.get(key, (0, 1)))
+    changes = {key: value for key, value in row.items() if key != "voice"}
+    if "voice" in row:
+        _known(f"{where}.voice", row["voice"], list(voices))
+        return replace(voices[row["voice"]], **changes)
+    if "instrument" not in row:
+        raise _FaultError(where, "neither voice nor instrument is given; add one of them.")
+    return Voice(**row)
+
+
+def _read_pattern(where: str, pattern: str, kind: str, unit: int) -> str:
+    """A pattern without the bars and spaces that make it readable."""
+    pattern = pattern.replace("|", "").replace(" ", "")
+    strange = sorted(set(pattern) - set(ALPHABET[kind]))
+    if strange:
+        raise _FaultError(where, f"{pattern!r} has {strange[0]!r}; the signs here are {' '.join(ALPHABET[kind])}")
+    if not pattern or len(pattern) % unit:
+        raise _FaultError(where, f"{pattern!r} has {len(pattern)} steps; give a multiple of {unit}.")
+    return pattern
+
+
+def _read_groove(where: str, row: Any, unit: int) -> Groove:
+    if not isinstance(row, dict):
+        raise _FaultError(where, 'give drums with their patterns, such as kick = "X...x...X...x...".')
+    for drum in row:
+        _known(f"{where}.{drum}", drum, list(DRUM_KEYS))
+    return {
+        DRUM_KEYS[drum]: _read_pattern(f"{where}.{drum}", _texts(f"{where}.{drum}", text)[0], "drums", unit)
+        for drum, text in row.items()
     }
 
-    def voice_of(row: str | dict[str, Any]) -> Voice:
-        """A named voice, one with changes, or one that is described in full."""
-        if isinstance(row, str):
-            return voices[row]
-        changes = {key: value for key, value in row.items() if key != "voice"}
-        return replace(voices[row["voice"]], **changes) if "voice" in row else Voice(**row)
 
-    styles = []
-    for row in table["styles"]:
-        single = {key: voice_of(row[key]) for key in VOICE_FIELDS if key in row}
-        plural = {
-            "lead": tuple(voice_of(lead) for lead in row["lead"]),
-            "grooves": tuple(grooves[name] for name in row.get("grooves", ())),
-            "figures": {part: tuple(names) for part, names in row["figures"].items()},
-        }
-        styles.append(Style(**(row | single | plural)))
-    asked = {axis: (row["part"], voice_of(row["voice"])) for axis, row in table["asked"].items()}
-    return StyleTable(voices, grooves, tuple(styles), asked)
+def _read_figures(rows: Mapping[str, Any], bar: int) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found: dict[str, tuple[tuple[str, ...], ...]] = {}
+    for part, levels in rows.items():
+        _known(f"figures.{part}", part, ["bass", "keys", "arp", "low"])
+        kind = {"bass": "bass", "low": "drums"}.get(part, "chords")
+        if not isinstance(levels, list) or not levels:
+            raise _FaultError(
+                f"figures.{part}", 'give a list of patterns from calm to busy, such as ["1---------------"].'
+            )
+        found[part] = tuple(
+            tuple(_read_pattern(f"figures.{part}[{i}]", one, kind, bar) for one in _texts(f"figures.{part}", level))
+            for i, level in enumerate(levels)
+        )
+    return found
+
+
+def _read_record(kind: type, name: str, row: Any, choices: Mapping[str, Sequence[str]]) -> Any:
+    """A dataclass of simple fields from a table. choices: field → values that are allowed, of every item of a tuple."""
+    if not isinstance(row, dict):
+        raise _FaultError(name, f"give a table [{name}].")
+    types = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in row.items():
+        where = f"{name}.{key}"
+        _known(where, key, list(types))
+        if types[key] == tuple[str, ...]:
+            value = _texts(where, value)
+        elif types[key] is bool and not isinstance(value, bool):
+            raise _FaultError(where, f"{value!r} is neither true nor false.")
+        elif types[key] in (int, float):
+            _number(where, value, -1 if key == "octave" else 0, {"late": 60, "legato": 1.2}.get(key, 1))
+        for one in value if isinstance(value, tuple) else (value,):
+            if key in choices:
+                _known(where, one, choices[key])
+        values[key] = value
+    return kind(**values)
+
+
+def _read_style(table: dict[str, Any], voices: Mapping[str, Voice]) -> Style:
+    names = [item.name for item in fields(Style)]
+    for key in table:
+        _known(key, key, names)
+    for item in fields(Style):
+        if item.default is MISSING and item.default_factory is MISSING and item.name not in table:
+            raise _FaultError(item.name, "this field is missing; add it.")
+    _check_plain(table)
+    bar = table.get("metre", 4) * table.get("steps", 4)
+    made: dict[str, Any] = {
+        "voices": _read_cast(table["voices"], voices),
+        "words": _texts("words", table["words"]),
+        "hints": _texts("hints", table.get("hints", [])),
+        "figures": _read_figures(table["figures"], bar),
+        "tempo": tuple(table.get("tempo", (60.0, 180.0))),
+        "grooves": tuple(_read_groove(f"grooves[{i}]", row, bar) for i, row in enumerate(table.get("grooves", []))),
+        "fills": tuple(_read_groove(f"fills[{i}]", row, 1) for i, row in enumerate(table.get("fills", []))),
+        "modes": _texts("modes", table.get("modes", [])),
+        "progressions": _read_progressions(table.get("progressions", {})),
+        "lead": _read_lead(table.get("lead", {})),
+        "form": _read_record(
+            FormStyle, "form", table.get("form", {}),
+            {"build": BUILDS, "ending": ENDINGS, "intro": tuple(ENTRIES), "breaks": tuple(ENTRIES)},
+        ),
+    }  # fmt: skip
+    for mode in (*made["modes"], *made["progressions"]):
+        _known("modes" if mode in made["modes"] else "progressions", mode, list(MODES))
+    return Style(**(table | made))
+
+
+def _check_plain(table: dict[str, Any]) -> None:
+    """Raises _FaultError at the first simple field that makes no sense."""
+    _texts("name", table["name"])
+    for axis, weight in table["profile"].items():
+        _known(f"profile.{axis}", axis, AXES)
+        _number(f"profile.{axis}", weight, -3, 3)
+    for part, value in table.get("entries", {}).items():
+        _known(f"entries.{part}", part, tuple(ENTRIES))
+        _number(f"entries.{part}", value, 0, 9)
+    ranges = {"metre": (2, 7), "steps": (3, 4), "swing": (0, 0.7), "n_tones": (2, 5), "chord_seconds": (0.4, 60),
+              "chord_bars": (0, 32)}  # fmt: skip
+    for key, (low, high) in ranges.items():
+        if key in table:
+            _number(key, table[key], low, high)
+    if "tempo" in table:
+        if not isinstance(table["tempo"], list) or len(table["tempo"]) != 2:
+            raise _FaultError("tempo", "give the lowest and the highest, such as [80, 95].")
+        for value in table["tempo"]:
+            _number("tempo", value, 30, 240)
+    for key, allowed in (("voicing", VOICINGS), ("drummer", DRUMMERS), ("swing_of", (8, 16))):
+        if key in table:
+            _known(key, table[key], allowed)
+
+
+def _read_cast(rows: Any, voices: Mapping[str, Voice]) -> dict[str, tuple[Voice, ...]]:
+    cast: dict[str, tuple[Voice, ...]] = {}
+    for role, row in rows.items():
+        _known(f"voices.{role}", role, ROLES)
+        options = row if isinstance(row, list) else [row]
+        cast[role] = tuple(_read_voice(one, voices, f"voices.{role}") for one in options)
+    for role in ("lead", "keys", "pad", "bass", "accent"):
+        if role not in cast:
+            raise _FaultError(f"voices.{role}", "this part has no voice; add one.")
+    return cast
+
+
+def _read_lead(row: Any) -> Lead:
+    lead = _read_record(
+        Lead, "lead", row, {"busy": ("slow", "plain", "lively"), "scale": SCALES, "ornament": ORNAMENTS}
+    )
+    rhythms = tuple(_read_pattern("lead.rhythms", pattern, "lead", 4) for pattern in lead.rhythms)
+    return replace(lead, rhythms=rhythms)
+
+
+def _read_progressions(rows: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ...], ...]]:
+    found = {}
+    for mode, texts in rows.items():
+        found[mode] = tuple(tuple(text.split()) for text in _texts(f"progressions.{mode}", texts))
+        for chord in (chord for chords in found[mode] for chord in chords):
+            try:
+                read_chord(chord)
+            except ValueError as error:
+                raise _FaultError(f"progressions.{mode}", str(error)) from error
+    return found
 
 
 INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must play, and up to which it must not
+MELODIC = ("keys", "pad", "lead", "arp")
+FAMILIES = {  # axis of an instrument → names of sounds that are one
+    axis: re.compile(names) for axis, names in {
+        "piano": "piano", "guitar": "guitar|nylon|steel_string", "strings": "string|cello|violin|viola|fiddle",
+        "brass": "horn|trumpet|trombone|tuba|brass", "flute": "flute|whistle|recorder|piccolo",
+        "bells": "celesta|glocken|bell|music_box|crystal|vibraphone", "choir": "choir|vox|oohs", "organ": "organ",
+        "synthesizer": "synth",
+    }.items()
+}  # fmt: skip
+NEAR = 0.88  # of the best agreement, from which a style may be drawn instead
+WRONG_METRE = 1.5  # off the agreement of a style whose bars are not the plan's
 
 
 def agreement(style: Style, semantics: Mapping[str, float]) -> float:
     """Agreement of a style's profile with semantics: greater is better."""
     total = sum(weight * semantics.get(axis, 0.0) for axis, weight in style.profile.items())
-    return total / sum(abs(weight) for weight in style.profile.values()) ** 0.5
+    return total / max(sum(abs(weight) for weight in style.profile.values()), 1e-9) ** 0.5
 
 
-def choose_style(semantics: Mapping[str, float]) -> Style:
-    """The style that agrees best with semantics; the piano for empty ones."""
-    return max(read_styles().styles, key=lambda style: agreement(style, semantics))
+def named_style(phrases: Sequence[str]) -> Style | None:
+    """The style that one of the phrases names, the first of them first, else one that they suggest."""
+    for kind in ("words", "hints"):
+        for phrase in phrases:
+            for style in read_styles().styles:
+                if phrase in getattr(style, kind):
+                    return style
+    return None
 
 
-def equip(style: Style, semantics: Mapping[str, float]) -> Style:
-    """The style with the instruments that are asked for, and without the drums or the bass where these are refused."""
+def choose_style(
+    semantics: Mapping[str, float], named: Sequence[str] = (), metre: int = 4, rng: np.random.Generator | None = None
+) -> Style:
+    """The style that a phrase of the text names, else the one that agrees best with semantics.
+
+    metre: beats in a bar of the plan. rng: draws among those that agree nearly as well.
+    """
+    styles = read_styles().styles
+    if (style := named_style(named)) is not None:
+        return style
+    fits = np.array([agreement(style, semantics) - WRONG_METRE * (style.metre == 3 != metre) for style in styles])
+    near = np.flatnonzero(fits >= fits.max() - (1 - NEAR) * abs(fits.max()) - 1e-9)
+    if rng is not None and len(near) > 1:
+        return styles[int(near[int(rng.integers(len(near)))])]
+    return styles[int(fits.argmax())]
+
+
+def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator) -> tuple[Style, Band]:
+    """The style and its players, with the instruments that are asked for and without drums or bass that are refused."""
     table = read_styles()
-    changes: dict[str, Any] = {}
-    entries = dict(style.entries)
-    used = {style.keys.instrument, style.pad.instrument, *(voice.instrument for voice in style.lead)}
+    order = [list(rng.permutation(len(options))) for options in (style.voices.get(role, ()) for role in ROLES)]
+    cast: dict[str, Any] = {
+        role: style.voices[role][picks[0]] for role, picks in zip(ROLES, order, strict=True) if role in style.voices
+    }
+    cast["lead"] = tuple(style.voices["lead"][k] for k in order[0])
+    entries, figures, grooves = dict(style.entries), dict(style.figures), style.grooves
     for axis, (part, voice) in table.asked.items():
-        is_there = voice.instrument in used or (axis == "guitar" and "guitar" in str(used))
-        if is_there or semantics.get(axis, 0.0) < INSISTED:
+        if semantics.get(axis, 0.0) < INSISTED:
             continue
-        changes[part] = (voice,) if part == "lead" else voice
-        entries[part] = min(entries.get(part, ENTRIES[part]), 0.1)
-    figures = dict(style.figures)
-    figures.setdefault("arp", ("eighths",))
+        there = [role for role in MELODIC if role in cast and FAMILIES[axis].search(str(cast[role]))]
+        if not there:
+            cast[part] = (voice,) if part == "lead" else voice
+        elif there[0] == "lead":
+            cast["lead"] = tuple(one for one in cast["lead"] if FAMILIES[axis].search(one.instrument))
+        heard = there[0] if there else part
+        entries[heard] = min(entries.get(heard, ENTRIES[heard]), 0.1)
     drums = semantics.get("drums", 0.0)
     if drums <= REFUSED:
-        accent = table.voices["harp"] if style.accent.instrument == "timpani" else style.accent
-        changes |= {"kit": None, "low_drum": None, "accent": accent}
-    elif drums >= INSISTED and style.kit is None and style.low_drum is None:
-        changes |= {
-            "kit": table.voices["kit"],
-            "grooves": tuple(table.grooves[name] for name in ("light_rock", "rock", "full_rock")),
-        }
+        cast.pop("kit", None)
+        cast.pop("low_drum", None)
+        cast["accent"] = table.voices["harp"] if cast["accent"].instrument == "timpani" else cast["accent"]
+    elif drums >= INSISTED and "kit" not in cast and "low_drum" not in cast:
+        cast["kit"] = table.voices["kit"]
+        grooves = table.style("pop").grooves
         entries["drums"] = 0.15
     if semantics.get("bass", 0.0) <= REFUSED:
         entries["bass"] = 9.0
-    return replace(style, entries=entries, figures=figures, **changes)
+    figures.setdefault("arp", (("1.2.3.4.3.2.3.2."[: style.bar_steps].ljust(style.bar_steps, "."),),))
+    return replace(style, entries=entries, figures=figures, grooves=grooves), Band(**cast)

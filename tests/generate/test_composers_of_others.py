@@ -17,6 +17,7 @@ from openvmas.generate.piece import Piece
 from openvmas.generate.scorer import fit_length, load
 from openvmas.media.audio import read_audio
 from tests.clips import write_clip
+from tests.symbolic.made import make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,5 +62,5 @@ def test_a_piece_is_its_blocks_and_keeps_the_codes_that_pass() -> None:
     assert piece.codes is None
     assert [block[0, 0] for block in piece] == [1.0, 1.0]
     assert piece.codes is not None and piece.codes.dtype == np.uint16 and piece.codes.shape == (4, 2)
-    fitted = fit_length(Piece([np.ones((1, 30_000), np.float32)]), 1)
+    fitted = fit_length(Piece([np.ones((1, 30_000), np.float32)]), make_plan(seconds=1.0, energies=(0.7,)))
     assert np.concatenate(list(fitted), axis=1).shape == (2, 48_000)

@@ -13,15 +13,18 @@ from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.notes import Composition, Note
 
-TEXTS = (
-    "calm piano", "ambient, spacious", "epic cinematic", "funny, playful", "electronic", "happy pop", "rock", "lofi",
-    "acoustic folk", "jazz", "chiptune", "dark, scary", "",
-)  # fmt: skip
-STYLES = (
-    "piano", "ambient", "cinematic", "playful", "electronic", "pop", "rock", "lo-fi", "folk", "jazz", "chiptune",
-)  # fmt: skip
+TEXTS = {  # what a user writes → the style that is meant
+    "epic trailer": "orchestral trailer", "adventure, fantasy": "adventure score", "ambient, spacious": "ambient",
+    "sad blues": "blues", "boom bap": "boom bap", "bossa nova": "bossa", "irish": "Celtic",
+    "8 bit chiptune": "chiptune", "corporate": "corporate", "happy country": "country",
+    "calm piano": "documentary piano", "drum and bass": "drum and bass", "funk": "funk", "hard rock": "hard rock",
+    "dark, scary": "horror", "deep house": "house", "rock": "indie rock", "funny, playful": "kids", "salsa": "Latin",
+    "lofi": "lo-fi", "heavy metal": "metal", "minimalist": "minimalism", "meditation": "new age", "happy pop": "pop",
+    "punk": "punk", "reggae": "reggae", "acoustic folk": "singer-songwriter", "soul": "soul", "jazz": "swing",
+    "synthwave": "synthwave", "techno": "techno", "trap": "trap", "waltz": "waltz",
+}  # fmt: skip
 ENERGIES = (0.42, 0.62, 0.88, 0.55)
-UNPITCHED = ("taiko", "reverse_cymbal")
+UNPITCHED = ("taiko", "reverse_cymbal", "synth:riser_noise")
 
 
 def make_plan(

@@ -38,13 +38,15 @@ def small_clip(tmp_path: Path) -> Path:
 def test_the_preset_opens_without_the_model_and_with_its_licence(scorer: Scorer) -> None:
     assert isinstance(scorer.composer, SymbolicComposer)
     assert scorer.composer.writes_notes
-    assert scorer.weights.licence == "MIT"
+    assert scorer.weights.licence == "MIT, CC-BY-3.0 and CC0"
     text = (find_weights("symbolic").folder / "LICENSE.txt").read_text()
-    assert "Frank Wen" in text and "Permission is hereby granted" in text
+    assert all(
+        name in text for name in ("Frank Wen", "Permission is hereby granted", "Alexander Holm", "freesound.org")
+    )
 
 
 def test_the_bank_is_small() -> None:
-    assert find_weights("symbolic").file("instruments").stat().st_size < 6_000_000
+    assert find_weights("symbolic").file("instruments").stat().st_size < 12_000_000
 
 
 def test_what_is_heard_follows_the_plan(scorer: Scorer) -> None:
@@ -101,8 +103,8 @@ def test_midi_and_stems_are_written_beside_the_video(scorer: Scorer, small_clip:
         total = np.sum([read_audio(path).wave for path in stems], axis=0)
         music = read_audio(folder / f"a.{number}.wav").wave
         assert total.shape == music.shape
-        # The music alone is at the asked loudness: a gain, and the limiter on a few peaks.
-        assert np.corrcoef(total[0], music[0])[0, 1] > 0.97
+        # The music alone is at the asked loudness, and has passed the bus: its equaliser, compressor and saturation.
+        assert np.corrcoef(total[0], music[0])[0, 1] > 0.88
     assert pitches[0] != pitches[1]
     assert not list(folder.glob(".*"))
 

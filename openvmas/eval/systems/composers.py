@@ -23,7 +23,7 @@ from openvmas.planning.lexicon import parse_text
 from openvmas.planning.planner import make_plan
 from openvmas.planning.schema import ScorePlan, Section
 from openvmas.pretrained import find_weights
-from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options
+from openvmas.settings import FIRST_MODEL, SAMPLE_RATE_OUT, MixOptions, Options, OutputOptions
 from openvmas.timeline import Clock
 
 TEMPI = (80.0, 140.0)  # BPM, of music without a given tempo
@@ -51,7 +51,9 @@ class Ours(System):
         except OptionError as error:
             raise OptionError(f"{spec}: {error}") from error
         self._options = Options.of(**self._given)
-        self._weights = find_weights(self._options.output.model)
+        asked = self._options.output.model
+        self._model = FIRST_MODEL if asked == OutputOptions().model else asked  # tables are of one voice
+        self._weights = find_weights(self._model)
 
     def describe(self) -> str:
         given = ", ".join(f"{name} {value}" for name, value in self._given.items())
@@ -63,7 +65,7 @@ class Ours(System):
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
-        return load(self._options.output.model)
+        return load(self._model)
 
     def make(self, task: Task) -> Audio:
         picture = task.excerpt.picture

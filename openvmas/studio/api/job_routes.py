@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from openvmas.errors import OptionError
 from openvmas.planning.schema import ScorePlan, write_plan
-from openvmas.settings import OutputOptions
+from openvmas.settings import FIRST_MODEL
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, errors, sends
 from openvmas.studio.api.schemas import NAMES, check_options
@@ -87,7 +87,7 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     check_sounds(ProjectFolder(studio.database.folder, row["id"]), options)
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
-    model = MODEL if options.get("music") else options.get("model", OutputOptions().model)
+    model = MODEL if options.get("music") else options.get("model", FIRST_MODEL)
     base = take_to_keep(studio, row, sent, plan)
     part = None if base is None else part_of(open_spans(plan))
     if base is not None and part is not None and not can_change_parts(studio, base, model):

@@ -13,7 +13,7 @@ from openvmas import __version__
 from openvmas.condition import AXES
 from openvmas.planning.schema import read_plan
 from openvmas.pretrained import list_presets
-from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, OutputOptions
+from openvmas.settings import FIRST_MODEL, SAMPLE_RATE_OUT, MixOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.schemas import describe_options
 from openvmas.studio.limits import StudioOptions
@@ -185,7 +185,7 @@ def session(options: StudioOptions, owner: str | None, moods: list[str]) -> sche
         version=__version__,
         limits=schemas.SessionLimits.model_validate(options, from_attributes=True),
         models=[describe_model(name) for name in list_presets()],
-        default_model=OutputOptions().model,
+        default_model=FIRST_MODEL,
         options=describe_options(),
         moods=moods,
         axes=list(AXES),

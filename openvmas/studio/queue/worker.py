@@ -23,7 +23,7 @@ from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.generate import scorer
-from openvmas.settings import Options, OutputOptions
+from openvmas.settings import FIRST_MODEL, Options
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import StoppedError
 from openvmas.studio.storage import projects
@@ -149,7 +149,7 @@ class Worker:
 
     def wait_for_work(self) -> None:
         """Do jobs until there is no server any more. Raises StoppedError when asked to leave."""
-        self.open_model(OutputOptions().model)
+        self.open_model(FIRST_MODEL)
         self._heartbeat.kind = "spare" if self._is_spare else "worker"
         self._heartbeat.record()
         seen = time.monotonic()
@@ -216,7 +216,7 @@ class Worker:
     def sketch(self, claim: jobs.Claim, project: dict[str, Any]) -> bool:
         """Write sketches of styles until all are there, or until somebody waits for something else."""
         _, plan = projects.current_plan(self.database, claim.project)
-        name = json.loads(project["settings"]).get("model", OutputOptions().model)
+        name = json.loads(project["settings"]).get("model", FIRST_MODEL)
         began, folder = time.monotonic(), ProjectFolder(self.database.folder, claim.project)
         return sketch(
             self.open_model(name).composer, name, plan, folder,

@@ -76,7 +76,7 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
         blocks = lay_in(scorer.composer, piece, part, condition, spans, changed) if spans else None
         if kept.get("kept") and part.earlier is not None:
             piece = keep_locked(piece, part.earlier, kept["kept"], part.folder.path / "new.f32")
-        write(fit_length(blocks or piece, plan.duration), part.folder, n_samples, on_block, begun)
+        write(fit_length(blocks or piece, plan), part.folder, n_samples, on_block, begun)
         if piece.codes is not None:
             np.save(part.folder.codes, piece.codes)
         if piece.notes is not None:

@@ -63,7 +63,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
         tell({"stage": "finish", "done": start + length * done})
 
     stages = Stages(progress)
-    piece = fit_length(Piece(read_blocks(folder.wave), request["composed"]), plan.duration)
+    piece = fit_length(Piece(read_blocks(folder.wave), request["composed"]), plan)
     prepared, before = Prepared(info, analysis, plan, speech), delivered_before(request, options)
     report = deliver(piece, prepared, options, hidden, stages, request["model"], before)
     for scratch in (hidden.music, hidden.alone):

@@ -1,0 +1,172 @@
+"""How the symbolic composer's sound lies beside recordings: treble, bass, crest, sides, and Fréchet distance by YAMNet.
+
+    python bench/sound.py REFERENCE [NAME=FOLDER ...] [--seconds 10] [--json out.json]
+    python bench/sound.py --make FOLDER [--pieces 36]
+
+REFERENCE and the folders hold audio files; of each file the middle seconds count. --make writes pieces of 12 s by
+`--model symbolic`, each for other words, energies and seed. For every measure the quartiles of the reference are
+printed and, of each folder, the median and the share of files within them. The Fréchet distance has two parts, of the
+means and of the covariances; variance: between the pieces' mean embeddings, against that of the reference (1: as much).
+Figures compare only with the same reference, seconds and number of pieces. Needs the extra `eval`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from fad import audio_files, to_level
+
+from openvmas.eval.metrics.distances import Gaussian, principal_axes
+
+WORDS = (
+    "calm piano", "ambient, spacious", "epic orchestral trailer", "funny, playful, kids", "house", "happy pop",
+    "hard rock", "lo-fi, calm", "acoustic folk", "swing jazz", "chiptune", "horror, dark, scary", "techno",
+    "drum and bass", "synthwave", "funk, disco", "soul", "reggae", "bossa nova", "blues", "country",
+    "singer-songwriter, sad", "indie rock", "metal, angry", "punk", "adventure score", "documentary piano, tender",
+    "minimalism", "new age, peaceful", "corporate, motivational", "Celtic", "Latin", "waltz, romantic", "trap",
+    "boom bap, hip hop", "electronic, sad",
+)  # fmt: skip
+ENERGIES = ((0.7,), (0.45, 0.8), (0.9, 0.6))
+TEMPI = (84.0, 100.0, 118.0, 128.0, 92.0)
+TREBLE_HZ, BASS_HZ = 6000.0, 120.0
+
+
+def treble(wave: np.ndarray, rate: int) -> float:
+    """Share of energy above 6 kHz, percent."""
+    return 100 * _share(wave, rate, lambda hertz: hertz > TREBLE_HZ)
+
+
+def bass(wave: np.ndarray, rate: int) -> float:
+    """Share of energy below 120 Hz, percent."""
+    return 100 * _share(wave, rate, lambda hertz: hertz < BASS_HZ)
+
+
+def crest(wave: np.ndarray, rate: int) -> float:
+    """Peak over RMS, dB."""
+    return float(20 * np.log10(np.abs(wave).max() / np.sqrt((wave**2).mean() + 1e-20) + 1e-9))
+
+
+def sides(wave: np.ndarray, rate: int) -> float:
+    """Sides over middle, dB."""
+    middle, side = wave.mean(axis=0), 0.5 * (wave[0] - wave[1])
+    return float(10 * np.log10(((side**2).mean() + 1e-12) / ((middle**2).mean() + 1e-12)))
+
+
+def bass_sides(wave: np.ndarray, rate: int) -> float:
+    """Sides over middle below 120 Hz, dB."""
+    low = np.fft.rfft(wave)[:, : int(BASS_HZ * wave.shape[1] / rate)]
+    power = [np.sum(np.abs(part) ** 2) for part in (low[0] - low[1], low[0] + low[1])]
+    return float(10 * np.log10((power[0] + 1e-9) / (power[1] + 1e-9)))
+
+
+MEASURES: dict[str, Callable[[np.ndarray, int], float]] = {
+    "treble %": treble, "bass %": bass, "crest dB": crest, "sides dB": sides, "bass sides dB": bass_sides,
+}  # fmt: skip
+
+
+def _share(wave: np.ndarray, rate: int, chosen: Callable[[np.ndarray], np.ndarray]) -> float:
+    power = (np.abs(np.fft.rfft(wave)) ** 2).sum(axis=0)
+    return float(power[chosen(np.fft.rfftfreq(wave.shape[1], 1 / rate))].sum() / (power.sum() + 1e-12))
+
+
+def read_middle(path: Path, seconds: float) -> tuple[np.ndarray, int]:
+    """The middle of a file: stereo wave [2, L] and its rate."""
+    with soundfile.SoundFile(path) as file:
+        length = int(seconds * file.samplerate)
+        file.seek(max(0, (file.frames - length) // 2))
+        wave = file.read(length, dtype="float32", always_2d=True).T
+        return (wave if len(wave) == 2 else np.repeat(wave[:1], 2, axis=0)), file.samplerate
+
+
+def measure(files: list[Path], seconds: float) -> dict[str, np.ndarray]:
+    """Every measure of every file."""
+    waves = [read_middle(path, seconds) for path in files]
+    return {name: np.array([of(wave, rate) for wave, rate in waves]) for name, of in MEASURES.items()}
+
+
+def embed(files: list[Path], seconds: float) -> list[np.ndarray]:
+    """The patches' embeddings [P, D] of every file, at one level."""
+    from openvmas.hub.taggers import SAMPLE_RATE, Yamnet
+
+    yamnet = Yamnet()
+    found = []
+    for path in files:
+        wave, rate = read_middle(path, seconds)
+        mono = soxr.resample(wave.mean(axis=0), rate, SAMPLE_RATE).astype(np.float32)
+        found.append(yamnet.embed(to_level(mono), SAMPLE_RATE).embeddings)
+    return found
+
+
+def distance(reference: list[np.ndarray], pieces: list[np.ndarray]) -> dict[str, float]:
+    """The Fréchet distance with its parts, and the variance between pieces against that of the reference."""
+    axes = principal_axes(np.concatenate(reference))
+    a, b = (Gaussian.fit(axes.project(np.concatenate(cloud).astype(float))) for cloud in (reference, pieces))
+    whole, mean = a.distance(b), float(np.sum((a.mean - b.mean) ** 2))
+    between = [
+        float(axes.project(np.stack([piece.mean(axis=0) for piece in cloud]).astype(float)).var(axis=0).sum())
+        for cloud in (reference, pieces)
+    ]
+    return {"Fréchet": whole, "mean": mean, "covariance": whole - mean, "variance": between[1] / between[0]}
+
+
+def make(folder: Path, n_pieces: int) -> None:
+    """Write pieces by the symbolic composer."""
+    import openvmas
+    from openvmas.planning.beat_grid import TempoMark
+    from openvmas.planning.schema import Hit, ScorePlan, Section
+
+    scorer = openvmas.load("symbolic")
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(n_pieces):
+        words, energies = WORDS[number % len(WORDS)], ENERGIES[number % len(ENERGIES)]
+        edges = np.linspace(0, 12.0, len(energies) + 1)
+        sections = tuple(Section(float(a), float(b), e) for a, b, e in zip(edges, edges[1:], energies, strict=False))
+        marks = (TempoMark(0.3, TEMPI[number % len(TEMPI)], 1),)
+        plan = ScorePlan(Fraction(12), sections, marks, 4, (Hit(6.0, 0.9, "user"),), text=words)
+        wave = np.concatenate(list(scorer.compose(plan, seed=number)), axis=1)
+        name = f"{number:02d}-{words.replace(', ', '-').replace(' ', '-')}.wav"
+        soundfile.write(folder / name, np.clip(0.9 * wave / np.abs(wave).max(), -1, 1).T, 48_000)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("reference", type=Path, nargs="?")
+    parser.add_argument("folders", nargs="*", help="folders to measure, NAME=FOLDER or FOLDER")
+    parser.add_argument("--make", type=Path, help="write pieces here")
+    parser.add_argument("--pieces", type=int, default=36, help="how many (default 36)")
+    parser.add_argument("--seconds", type=float, default=10.0, help="middle of each file that counts (default 10)")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    arguments = parser.parse_args()
+    if arguments.make:
+        make(arguments.make, arguments.pieces)
+    if arguments.reference is None:
+        return
+    files = audio_files(arguments.reference, 400)
+    real, cloud = measure(files, arguments.seconds), embed(files, arguments.seconds)
+    quartiles = {name: np.percentile(values, [25, 50, 75]) for name, values in real.items()}
+    print(
+        f"{'reference':14}" + "".join(f"{name}: {q[0]:.1f} {q[1]:.1f} {q[2]:.1f}   " for name, q in quartiles.items())
+    )
+    report = {"reference": {name: list(q) for name, q in quartiles.items()}}
+    for item in arguments.folders:
+        name, _, folder = item.rpartition("=")
+        name, pieces = name or Path(folder).name, audio_files(Path(folder), 400)
+        values = measure(pieces, arguments.seconds)
+        inside = {k: float(np.mean((v >= quartiles[k][0]) & (v <= quartiles[k][2]))) for k, v in values.items()}
+        found = distance(cloud, embed(pieces, arguments.seconds))
+        report[name] = {k: [float(np.median(v)), inside[k]] for k, v in values.items()} | found
+        print(f"{name:14}" + "".join(f"{k}: {np.median(v):.1f} ({inside[k]:.0%})   " for k, v in values.items()))
+        print(" " * 14 + "   ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The mixing desk of the symbolic composer: seats, rooms and the bus that everything passes."""

@@ -1,0 +1,1 @@
+"""Playing: when and how hard players strike, by style."""
