@@ -25,7 +25,8 @@ import numpy as np
 import openvmas
 from openvmas.files import atomic_path
 from openvmas.hub.taggers import Musicnn, Yamnet
-from openvmas.planning.schema import ScorePlan, Section, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import ScorePlan, Section
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.explanation import describe_by_rules

@@ -18,7 +18,8 @@ import numpy as np
 
 import openvmas
 from openvmas.planning.beat_grid import TempoMark
-from openvmas.planning.schema import Hit, ScorePlan, Section, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import Hit, ScorePlan, Section
 from openvmas.symbolic.styles import Style, read_styles
 from openvmas.train.codec.pack import encode_opus
 

@@ -65,7 +65,7 @@ print(", ".join(f"{hit.time:.2f} ({hit.source})" for hit in plan.hits))""",
     """\
 from dataclasses import replace
 
-from openvmas.planning.schema import read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
 
 half = float(plan.duration) / 2
 quieter = replace(plan, energy_curve=((half, 1.0), (half + 0.5, 0.6)))

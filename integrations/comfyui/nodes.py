@@ -73,7 +73,7 @@ def compose(path: Path, voice: str, seed: int, plan: str, asked: dict[str, Any])
     import torch
 
     import openvmas
-    from openvmas.planning.schema import read_plan, write_plan
+    from openvmas.planning.plan_yaml import read_plan, write_plan
 
     analysis = openvmas.analyze(path)
     chosen = read_plan(plan) if plan.strip() else openvmas.plan(analysis, seed=seed, **asked)
@@ -143,7 +143,7 @@ class PlanVideo:
 
     def plan(self, video: Any, text: str, mood: str, tempo: float, hits: str) -> tuple[str]:
         import openvmas
-        from openvmas.planning.schema import write_plan
+        from openvmas.planning.plan_yaml import write_plan
 
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "video.mp4")

@@ -159,7 +159,7 @@ def plan(
     """Write a plan that can be edited and given to `openvmas score --plan`."""
     from openvmas.generate import scorer
     from openvmas.media.probe import probe
-    from openvmas.planning.schema import write_plan
+    from openvmas.planning.plan_yaml import write_plan
 
     target = Path(output or beside(video, ".plan.yaml"))
     probe(video)

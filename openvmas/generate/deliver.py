@@ -33,7 +33,8 @@ from openvmas.media.mix import MixReport, mix
 from openvmas.media.mux import MuxReport, mux
 from openvmas.media.probe import VideoInfo
 from openvmas.music.speech import find_speech
-from openvmas.planning.schema import ScorePlan, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, Options
 from openvmas.vision.analysis import VideoAnalysis
 

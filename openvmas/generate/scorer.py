@@ -38,8 +38,9 @@ from openvmas.media.probe import VideoInfo, probe
 from openvmas.media.video import FrameRequest
 from openvmas.music.speech import find_speech
 from openvmas.planning.conditioning import build_condition
+from openvmas.planning.plan_yaml import read_plan
 from openvmas.planning.planner import make_plan
-from openvmas.planning.schema import ScorePlan, read_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights, find_weights, is_weights
 from openvmas.settings import SAMPLE_RATE_OUT, Options, OutputOptions, PlanOptions
 from openvmas.timeline import Clock

@@ -15,7 +15,8 @@ from openvmas.fitting.wishes import Wishes
 from openvmas.media.audio import read_audio
 from openvmas.media.edit_list import EditPart, as_edl, as_otio
 from openvmas.planning.music_edit import MusicEdit, MusicJoin
-from openvmas.planning.schema import ScorePlan, Section, read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import ScorePlan, Section
 from tests.clips import write_clip
 from tests.fitting.made import RATE, make_song
 

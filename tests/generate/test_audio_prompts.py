@@ -19,8 +19,9 @@ from openvmas.generate.recordings import pack, read_recording
 from openvmas.generate.scorer import open_plan
 from openvmas.media.audio import write_wav
 from openvmas.planning.conditioning import build_condition
+from openvmas.planning.plan_yaml import write_plan
 from openvmas.planning.planner import make_plan
-from openvmas.planning.schema import Section, write_plan
+from openvmas.planning.schema import Section
 from openvmas.pretrained import find_weights
 from openvmas.settings import CONTROL_RATE, GenerateOptions, PlanOptions
 from openvmas.studio.api.plan_routes import from_json

@@ -14,7 +14,8 @@ from openvmas.generate import scorer
 from openvmas.generate.choice import ChosenComposer
 from openvmas.generate.piece import Composer, Piece
 from openvmas.planning.conditioning import build_condition
-from openvmas.planning.schema import Hit, ScorePlan, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import Hit, ScorePlan
 from openvmas.planning.voices import SOUND, SYNC, WORDS, choose_voice
 from openvmas.pretrained import Weights
 from openvmas.settings import GenerateOptions, Options

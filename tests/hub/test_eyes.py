@@ -11,7 +11,7 @@ import openvmas
 from openvmas.cli.main import main
 from openvmas.errors import ModelError
 from openvmas.hub.eyes import AXES, FEELINGS, GROUPS, INSTRUMENTS, SIDES, STYLES, Eyes, axes_of, see_plan
-from openvmas.planning.schema import read_plan
+from openvmas.planning.plan_yaml import read_plan
 from tests.clips import write_clip
 from tests.hub.test_vision_backbones import pictures
 

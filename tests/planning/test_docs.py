@@ -11,7 +11,8 @@ import yaml
 from openvmas.condition import AXES
 from openvmas.errors import PlanError
 from openvmas.planning.conditioning import build_condition
-from openvmas.planning.schema import ScorePlan, read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import ScorePlan
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "plan.md").read_text(encoding="utf-8")
 EXAMPLE = re.search(r"```yaml\n(.*?)```", PAGE, re.DOTALL).group(1)  # type: ignore[union-attr]

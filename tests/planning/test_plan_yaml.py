@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from openvmas.condition import AXES
 from openvmas.errors import PlanError
 from openvmas.planning.beat_grid import TempoMark
-from openvmas.planning.schema import Hit, ScorePlan, Section, read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import Hit, ScorePlan, Section
 
 PLAN = ScorePlan(
     duration=Fraction(1001, 30),

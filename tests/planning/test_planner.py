@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from openvmas.condition import AXES
 from openvmas.errors import PlanError
 from openvmas.planning.beat_grid import TempoMark, distance_to
+from openvmas.planning.plan_yaml import read_plan, write_plan
 from openvmas.planning.planner import make_plan
-from openvmas.planning.schema import FieldError, Hit, ScorePlan, Section, read_plan, write_plan
+from openvmas.planning.schema import FieldError, Hit, ScorePlan, Section
 from openvmas.settings import PlanOptions
 from tests.planning.made import make_analysis
 

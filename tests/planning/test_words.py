@@ -19,7 +19,8 @@ from openvmas.condition import AXES, INSTRUMENT_AXES
 from openvmas.errors import PlanError
 from openvmas.planning import words
 from openvmas.planning.lexicon import LIMIT, describe_text, lexicon, parse_mood, parse_text
-from openvmas.planning.schema import ScorePlan, Section, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import ScorePlan, Section
 from openvmas.planning.words import axes_of, says_something, word_model
 
 PHRASES = Path(__file__).parents[2] / "tools" / "words" / "phrases.csv"

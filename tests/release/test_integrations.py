@@ -19,7 +19,7 @@ import torch
 
 import openvmas
 from openvmas.generate import scorer
-from openvmas.planning.schema import read_plan
+from openvmas.planning.plan_yaml import read_plan
 from tests import run_cli
 from tests.clips import draw, write_clip
 from tests.studio.kit import RunningStudio
@@ -122,7 +122,7 @@ def test_resolve_gets_music_at_the_clip_and_markers(tmp_path: Path, monkeypatch:
     script = load_file("resolve/score_timeline.py")
     clip = write_clip(tmp_path / "clip.mp4", 3.0)
     plan = scorer.plan(clip, hit=[1.5])
-    from openvmas.planning.schema import write_plan
+    from openvmas.planning.plan_yaml import write_plan
 
     sidecar = {"plan": write_plan(plan), "tempo": 90.0, "model": {"licence": "MIT"}}
     monkeypatch.setattr(script, "score", lambda file: (file.with_suffix(".wav"), sidecar))

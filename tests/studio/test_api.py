@@ -22,8 +22,8 @@ from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from openvmas.media.audio import write_wav
+from openvmas.planning.plan_yaml import write_plan
 from openvmas.planning.planner import make_plan
-from openvmas.planning.schema import write_plan
 from openvmas.settings import PlanOptions
 from openvmas.studio.api.app import create_app
 from openvmas.studio.api.context import MAX_WATCHERS, Studio

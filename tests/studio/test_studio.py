@@ -16,7 +16,7 @@ import httpx
 import numpy as np
 import pytest
 
-from openvmas.planning.schema import read_plan
+from openvmas.planning.plan_yaml import read_plan
 from openvmas.studio.storage.folders import ProjectFolder
 from tests.clips import write_clip
 from tests.studio.kit import (

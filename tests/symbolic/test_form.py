@@ -10,7 +10,8 @@ import pytest
 from openvmas.generate.piece import Piece
 from openvmas.generate.scorer import fit_length
 from openvmas.planning.conditioning import build_condition
-from openvmas.planning.schema import Section, read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import Section
 from openvmas.symbolic.form import shape
 from openvmas.symbolic.harmony import Key
 from tests.symbolic.made import brief_of, make_plan, notes_of

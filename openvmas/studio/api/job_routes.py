@@ -13,7 +13,8 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from openvmas.errors import OptionError
-from openvmas.planning.schema import ScorePlan, write_plan
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import FIRST_MODEL
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, errors, sends

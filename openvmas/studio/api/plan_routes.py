@@ -14,8 +14,9 @@ from fastapi import APIRouter, Body, Header, Response
 
 from openvmas.errors import PlanError
 from openvmas.generate.deliver import plain
+from openvmas.planning.plan_yaml import VERSION, read_plan, write_plan
 from openvmas.planning.planner import make_plan
-from openvmas.planning.schema import VERSION, ScorePlan, read_plan, write_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import Options
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import ProjectRow, Studio, TheStudio, errors, send_text, sends

@@ -18,7 +18,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
-from openvmas.planning.schema import read_plan
+from openvmas.planning.plan_yaml import read_plan
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import (

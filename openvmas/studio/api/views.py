@@ -11,7 +11,7 @@ from typing import Any
 
 from openvmas import __version__
 from openvmas.condition import AXES
-from openvmas.planning.schema import read_plan
+from openvmas.planning.plan_yaml import read_plan
 from openvmas.pretrained import list_presets
 from openvmas.settings import FIRST_MODEL, SAMPLE_RATE_OUT, MixOptions
 from openvmas.studio.api import schemas

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from openvmas.errors import OpenVMASError
-from openvmas.planning.schema import ScorePlan, read_plan, write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import ProjectFolder, new_id
 

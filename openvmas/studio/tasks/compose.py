@@ -21,7 +21,8 @@ from openvmas.generate.deliver import plain
 from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.generate.scorer import Scorer, fit_length
 from openvmas.planning.conditioning import build_condition
-from openvmas.planning.schema import ScorePlan, read_plan
+from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
 from openvmas.studio.storage.take_sound import SoundWriter, n_written, read_wave

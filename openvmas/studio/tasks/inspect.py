@@ -22,7 +22,7 @@ from openvmas.media.jpeg import jpeg
 from openvmas.media.loudness import Duck, integrated_loudness, speech_spans
 from openvmas.media.probe import VideoInfo, open_media, picture_stream, probe
 from openvmas.media.video import FrameRequest
-from openvmas.planning.schema import write_plan
+from openvmas.planning.plan_yaml import write_plan
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, Options
 from openvmas.studio.limits import MAX_FRAME_RATE
 from openvmas.studio.storage.folders import ProjectFolder

@@ -24,7 +24,8 @@ from openvmas.media.probe import VideoInfo, probe
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.music.onsets import ANALYSIS_RATE, ONSET_RATE, onset_strength
 from openvmas.music.sync import energy_correlation, hit_rate, sync_z
-from openvmas.planning.schema import ScorePlan, read_plan
+from openvmas.planning.plan_yaml import read_plan
+from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options, OutputOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
 from openvmas.studio.storage.levels import hop_powers
