@@ -27,14 +27,14 @@ class ChosenComposer(Composer):
         """Those of the voice that was taken last, before that of the first."""
         return self._voice(self._latest).weights if self._latest else find_weights(VOICES[0])
 
-    def prepare(self, options: GenerateOptions) -> None:
-        """Check what options name with the voice that takes them."""
-        if options.like is not None:
-            self._voice("mini").prepare(options)
+    def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
+        """Check what options and plan name with the voice that takes them."""
+        if _wants_recording(options, plan):
+            self._voice("mini").prepare(options, plan)
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
-        """A piece of the voice that fits; without a plan, and with --like, that is mini."""
-        if plan is None or options.like is not None:
+        """A piece of the voice that fits; without a plan, and where it is to sound like a recording, that is mini."""
+        if plan is None or _wants_recording(options, plan):
             self._latest = "mini"
             return self._voice("mini").compose(condition, plan, options)
         choice = choose_voice(plan, condition.speech)
@@ -47,3 +47,8 @@ class ChosenComposer(Composer):
         if name not in self._voices:
             self._voices[name] = self._open(name)
         return self._voices[name]
+
+
+def _wants_recording(options: GenerateOptions, plan: ScorePlan | None) -> bool:
+    """Whether the music, or a section of it, is to sound like a recording, which only mini can."""
+    return options.like is not None or (plan is not None and any(section.like for section in plan.sections))

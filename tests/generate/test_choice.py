@@ -91,6 +91,24 @@ def test_the_chosen_composer_opens_one_voice_and_reports_it() -> None:
     assert "voice" not in alone.report and composer.weights.name == "mini"
 
 
+def test_what_is_to_sound_like_a_recording_is_for_mini(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def open_voice(name: str) -> Composer:
+        opened.append(name)
+        return Named(name)
+
+    composer = ChosenComposer(open_voice)
+    composer.prepare(GenerateOptions(), plan_with("sad"))
+    assert not opened
+    plan = plan_with("sad")
+    plan = dataclasses.replace(plan, sections=(dataclasses.replace(plan.sections[0], like="my.wav"),))
+    with pytest.raises(OptionError, match="cannot sound like a recording"):
+        composer.prepare(GenerateOptions(), plan)  # says the sine that stands for mini
+    composer.compose(build_condition(plan), plan, GenerateOptions())
+    assert opened == ["mini"]
+
+
 def test_auto_is_the_default_and_notes_are_written_by_who_can(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Options.of().output.model == "auto"
     assert isinstance(scorer.load("auto").composer, ChosenComposer)
