@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
-RESUMED = frozenset({"data", "eval", "train"})  # groups of commands that go on where they were stopped
+RESUMED = frozenset({"data", "eval", "library", "train"})  # groups of commands that go on where they were stopped
 EXTRAS = {  # packages that only some commands import, by the extra of pyproject.toml that brings them
     "train": ("torch", "onnx", "onnx_ir", "tensorboard", "matplotlib", "soundfile"),
     "data": ("pyarrow",),
@@ -51,7 +51,7 @@ class Commands(click.Group):
         "doctor": "openvmas.cli.doctor",
         "eval": "openvmas.cli.eval",
         "fit": "openvmas.cli.fit",
-        "library": "openvmas.cli.library",
+        "library": "openvmas.cli.data",
         "mcp": "openvmas.cli.mcp",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
