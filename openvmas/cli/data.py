@@ -1,12 +1,19 @@
-"""`openvmas data`: training sets from piles of videos and music. Heavy modules are imported by the command itself."""
+"""`openvmas data`: training sets from piles of videos and music; `openvmas library`: folders of recordings to play.
+
+Heavy modules are imported by the command itself.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from openvmas.errors import OptionError, OutputError
+from openvmas.cli.options import given, options_of, quiet_option
+from openvmas.data.sources.free_library import LibraryOptions
+from openvmas.errors import InputError, OptionError, OutputError
+from openvmas.settings import read_table
 
 MAX_WORKERS = 1024
 
@@ -77,4 +84,39 @@ def plan(dataset: str | None, clips: int, nodes: int, cores: int, length: float 
         raise OptionError(f"length cannot be {length:g}; give seconds above 0.")
     costs = read_costs(Path(dataset) if dataset else None)
     click.echo(make_plan(costs, clips, nodes, cores, length if dataset else length or USUAL_LENGTH))
+    return 0
+
+
+@click.group()
+def library() -> None:
+    """Make a folder of free recordings for `openvmas score --music FOLDER`.
+
+    Try: openvmas library build ~/Music/free --package vonsh
+    """
+
+
+@library.command("build")
+@click.argument("folder", metavar="FOLDER")
+@options_of(LibraryOptions)
+@quiet_option
+def build_recordings(folder: str, quiet: bool, **values: Any) -> int:
+    """Fetch free recordings from Debian packages, with their licences, and hear them (all: 8 GB, about 30 hours)."""
+    from openvmas.cli.terminal import show_progress
+    from openvmas.data.sources.free_library import build_library
+    from openvmas.fitting.library import Library
+
+    target = Path(folder)
+    options = read_table(LibraryOptions, given(values))
+    built = build_library(target, options, lambda text: None if quiet else click.echo(text, err=True))
+    for name, reason in built.failed.items():
+        click.echo(f"left out: {name}: {reason}", err=True)
+    if not built.n_tracks:
+        raise InputError(f"{folder} has no recordings yet; see what was left out above, and run this again.")
+    with show_progress(target.name, quiet) as progress:
+        known = Library.open(target, lambda done: progress("index", done))
+    kinds = ", ".join(f"{count} {name}" for name, count in built.licences.most_common())
+    length = f"{built.seconds / 3600:.1f} h" if built.seconds >= 3600 else f"{built.seconds / 60:.0f} min"
+    click.echo(f"{folder}: {len(known.entries)} recordings, {length} ({kinds})")
+    if built.failed:
+        raise InputError(f"{len(built.failed)} packages could not be fetched; run this again to go on.")
     return 0

@@ -48,7 +48,7 @@ def fit(
     from openvmas.media.edit_list import check_edit_name, write_edit
 
     if joins is not None:
-        check_edit_name(joins)
+        check_edit_name(str(joins))
     kept = read_spans(chosen.music.music_keep, "--music-keep")
     asked = None if length is None else read_time(length, "--length")
     with (

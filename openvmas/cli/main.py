@@ -26,12 +26,11 @@ from openvmas.settings import GROUPS, GenerateOptions, MusicOptions, Options, Pl
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
-    from openvmas.planning.schema import ScorePlan
 
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
 MAX_WORKERS = 64
-RESUMED = frozenset({"data", "eval", "train"})  # groups of commands that go on where they were stopped
+RESUMED = frozenset({"data", "eval", "library", "train"})  # groups of commands that go on where they were stopped
 EXTRAS = {  # packages that only some commands import, by the extra of pyproject.toml that brings them
     "train": ("torch", "onnx", "onnx_ir", "tensorboard", "matplotlib", "soundfile"),
     "data": ("pyarrow",),
@@ -52,7 +51,7 @@ class Commands(click.Group):
         "doctor": "openvmas.cli.doctor",
         "eval": "openvmas.cli.eval",
         "fit": "openvmas.cli.fit",
-        "library": "openvmas.cli.library",
+        "library": "openvmas.cli.data",
         "mcp": "openvmas.cli.mcp",
         "studio": "openvmas.cli.studio",
         "study": "openvmas.cli.study",
@@ -172,7 +171,9 @@ def plan(
 
             made = see_plan(made, analysis, video, Eyes(eyes))
         if values["music"] is not None or made.music is not None:
-            made = arranged(made, Options.of(**given(values)), keep_from, target)
+            from openvmas.fitting.composer import arrange_plan
+
+            made = arrange_plan(made, Options.of(**given(values)).music, keep_from, target)
         hidden.write_text(write_plan(made), encoding="utf-8")
     heard = f"; heard as: {made.heard}" if made.heard else ""
     played = f"; {Path(made.music.file).name}, {len(made.music.made)} joins" if made.music else ""
@@ -181,14 +182,6 @@ def plan(
     sections = [{"start": float(part.start), "end": float(part.end)} for part in made.sections]
     voice.answer(line, path=str(target), sections=sections, tempo=made.tempo, hits=len(made.hits), heard=made.heard)
     return 0
-
-
-def arranged(made: ScorePlan, options: Options, keep_from: str | None, target: Path) -> ScorePlan:
-    """The plan with the recording that is played and its joins, its file named from where the plan will lie."""
-    from openvmas.fitting.composer import arrange_plan
-
-    earlier = Path(keep_from).parent if keep_from and options.music.music is None else None
-    return arrange_plan(made, options.music, earlier, target.parent)
 
 
 @app.command()

@@ -167,23 +167,23 @@ def open_music(options: MusicOptions, progress: Callable[[float], None] | None =
     return FittingComposer(Recording.open(path), options)
 
 
-def arrange_plan(plan: ScorePlan, options: MusicOptions, earlier: Path | None, folder: Path) -> ScorePlan:
+def arrange_plan(plan: ScorePlan, options: MusicOptions, earlier: str | None, target: Path) -> ScorePlan:
     """The plan with its `music:` arranged: what --music names, or else what it has already.
 
-    earlier: the folder from which the plan names its recording, folder: where the plan will lie. Raises InputError,
-    OptionError, PlanError.
+    earlier: file of the plan from which its recording was taken; target: of this plan. Raises InputError, OptionError,
+    PlanError.
     """
     if options.music is not None:
         plan = dataclasses.replace(plan, music=None)
     elif plan.music is not None:
         if options.music_keep:
             raise OptionError("--music-keep goes with --music; edit `kept` in the plan instead.")
-        options = dataclasses.replace(options, music=str(plan.music.find(earlier or folder)))
+        options = dataclasses.replace(options, music=str(plan.music.find(Path(earlier or target).parent)))
     composer = open_music(options)
     assert isinstance(composer, FittingComposer | LibraryComposer)
     made = composer.arranged(plan, plan.seed)
     assert made.music is not None
-    return dataclasses.replace(made, music=made.music.seen_from(folder))
+    return dataclasses.replace(made, music=made.music.seen_from(target.parent))
 
 
 def fit(recording: Recording, wishes: Wishes, edit: MusicEdit | None = None, number: int = 0) -> Piece:

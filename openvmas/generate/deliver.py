@@ -232,12 +232,8 @@ def name_targets(info: VideoInfo, options: Options) -> list[Target]:
         raise OptionError("--sweeten-out writes what --sweeten adds; give --sweeten too.")
     if accents is not None and Path(accents).suffix.lower() != ".wav":
         raise OptionError(f"what is added is written as WAV; give --sweeten-out a name in .wav, not {accents}.")
-    joins = options.music.joins_out
-    if joins is not None:
-        from openvmas.media.edit_list import check_edit_name
-
-        check_edit_name(Path(joins))
-    others = [Path(p) if p else None for p in (output.audio_out, output.midi_out, output.stems_out, accents, joins)]
+    sounds = (output.audio_out, output.midi_out, output.stems_out, accents, options.music.joins_out)
+    others = [Path(p) if p else None for p in sounds]
     if output.variations == 1:
         return [Target(video, *others)]
     return [
@@ -420,27 +416,16 @@ def deliver(
                 music=music_alone if options.mix.separate_track else None, kept_audio=kept, encoded=packets,
                 metadata=provenance | {"options": chosen}, overwrite=True, progress=progress,
             )  # fmt: skip
-        if piece.music is not None:  # the plan says what was played, so that it can be edited and played again
-            made = dataclasses.replace(prepared.plan, music=piece.music.seen_from(folder))
-            prepared = dataclasses.replace(prepared, plan=made)
-            write_recording_files(files, piece.report, piece.music.seen_from(folder).file, info)
+        if piece.music is not None:
+            from openvmas.generate.recording_files import note_recording
+
+            prepared = note_recording(prepared, piece, files)
         making = describe_making(prepared, piece.report, mixed, muxed, stages)
         making |= {} if report_alone is None else {"mix_alone": dataclasses.asdict(report_alone)}
         report = provenance | {"options": options.flat()} | making
         words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
         files.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")  # names need not be UTF-8
     return report
-
-
-def write_recording_files(files: Hidden, composed: dict[str, Any], recording: str, info: VideoInfo) -> None:
-    """The joins of a recording as an edit list, and whom to thank for it where its licence is stated."""
-    track = composed["track"]
-    if files.credits is not None and track["licence"]:
-        files.credits.write_text(track["attribution"] + "\n", encoding="utf-8", errors="backslashreplace")
-    if files.joins is not None:
-        from openvmas.media.edit_list import write_edit
-
-        write_edit(files.joins, composed["parts"], recording, 1 / info.frame_interval)
 
 
 def mix_others(files: Hidden, prepared: Prepared, options: Options, scratch: Path) -> dict[int, Path | None]:

@@ -117,8 +117,10 @@ class Scorer:
                 f"model {self.weights.name} writes sound, not notes; "
                 "give --model symbolic with --midi-out or --stems-out."
             )
-        if given.music.joins_out and not self.composer.plays_recordings:
-            raise OptionError(f"model {self.weights.name} writes music without joins; give --music with --joins-out.")
+        if given.music.joins_out:
+            from openvmas.media.edit_list import check_edit_name
+
+            check_edit_name(given.music.joins_out, self.composer.plays_recordings)
         envelope_of(given.mix)
         self.composer.prepare(given.generate)
         info = probe(path)

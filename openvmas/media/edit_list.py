@@ -36,8 +36,11 @@ class EditPart:
         return (self.source_end - self.source_start) / max(self.end - self.start, 1e-9)
 
 
-def check_edit_name(path: Path) -> None:
-    """Raises OptionError for a name whose format is not known."""
+def check_edit_name(name: str, has_joins: bool = True) -> None:
+    """Raises OptionError for a name whose format is not known, and for music that has no joins."""
+    path = Path(name)
+    if not has_joins:
+        raise OptionError("this model writes music without joins; give --music with --joins-out.")
     if path.suffix.lower() not in FORMATS:
         raise OptionError(f"joins are written as EDL or OTIO; give --joins-out a name in .edl or .otio, not {path}.")
 
