@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -154,7 +155,7 @@ def main() -> None:
     print(
         f"{'reference':14}" + "".join(f"{name}: {q[0]:.1f} {q[1]:.1f} {q[2]:.1f}   " for name, q in quartiles.items())
     )
-    report = {"reference": {name: list(q) for name, q in quartiles.items()}}
+    report: dict[str, Any] = {"reference": {name: list(q) for name, q in quartiles.items()}}
     for item in arguments.folders:
         name, _, folder = item.rpartition("=")
         name, pieces = name or Path(folder).name, audio_files(Path(folder), 400)
