@@ -17,6 +17,7 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -116,6 +117,19 @@ def distance(reference: list[np.ndarray], pieces: list[np.ndarray]) -> dict[str,
     return {"Fréchet": whole, "mean": mean, "covariance": whole - mean, "variance": between[1] / between[0]}
 
 
+def halves(reference: list[np.ndarray], pieces: list[np.ndarray], n_draws: int = 6) -> dict[str, dict[str, float]]:
+    """The mean distances, over draws, from one half of the reference to the other and to as many pieces."""
+    rng = np.random.default_rng(0)
+    found: dict[str, list[dict[str, float]]] = {"the other half": [], "as many pieces": []}
+    n = len(reference) // 2
+    for _ in range(n_draws):
+        order = rng.permutation(len(reference))
+        first, second = ([reference[k] for k in part] for part in (order[: len(order) - n], order[len(order) - n :]))
+        found["the other half"].append(distance(first, second))
+        found["as many pieces"].append(distance(first, [pieces[k] for k in rng.permutation(len(pieces))[:n]]))
+    return {name: {k: float(np.mean([row[k] for row in rows])) for k in rows[0]} for name, rows in found.items()}
+
+
 def make(folder: Path, n_pieces: int) -> None:
     """Write pieces by the symbolic composer."""
     import openvmas
@@ -142,6 +156,7 @@ def main() -> None:
     parser.add_argument("--make", type=Path, help="write pieces here")
     parser.add_argument("--pieces", type=int, default=36, help="how many (default 36)")
     parser.add_argument("--seconds", type=float, default=10.0, help="middle of each file that counts (default 10)")
+    parser.add_argument("--halves", action="store_true", help="also from half of the reference to the other half")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     if arguments.make:
@@ -154,16 +169,20 @@ def main() -> None:
     print(
         f"{'reference':14}" + "".join(f"{name}: {q[0]:.1f} {q[1]:.1f} {q[2]:.1f}   " for name, q in quartiles.items())
     )
-    report = {"reference": {name: list(q) for name, q in quartiles.items()}}
+    report: dict[str, Any] = {"reference": {name: list(q) for name, q in quartiles.items()}}
     for item in arguments.folders:
         name, _, folder = item.rpartition("=")
         name, pieces = name or Path(folder).name, audio_files(Path(folder), 400)
         values = measure(pieces, arguments.seconds)
         inside = {k: float(np.mean((v >= quartiles[k][0]) & (v <= quartiles[k][2]))) for k, v in values.items()}
-        found = distance(cloud, embed(pieces, arguments.seconds))
+        embeddings = embed(pieces, arguments.seconds)
+        found = distance(cloud, embeddings)
         report[name] = {k: [float(np.median(v)), inside[k]] for k, v in values.items()} | found
         print(f"{name:14}" + "".join(f"{k}: {np.median(v):.1f} ({inside[k]:.0%})   " for k, v in values.items()))
         print(" " * 14 + "   ".join(f"{k} {v:.3f}" for k, v in found.items()))
+        if arguments.halves:
+            for label, row in halves(cloud, embeddings).items():
+                print(f"{'':14}half to {label}: " + "   ".join(f"{k} {v:.3f}" for k, v in row.items()))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 

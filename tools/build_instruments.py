@@ -15,7 +15,6 @@ import argparse
 import io
 import itertools
 import json
-import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -118,8 +117,7 @@ def pairs(zones: list[dict[str, Any]], stereo: bool) -> Iterable[list[dict[str, 
     by_sample = {(zone["sample"], tuple(zone["keys"])): zone for zone in zones}
     for zone in zones:
         other = by_sample.get((zone["link"], tuple(zone["keys"])))
-        is_pair = other is not None and zone["link"] != zone["sample"] and zone["pan"] * other["pan"] < -0.2
-        if not is_pair:
+        if other is None or zone["link"] == zone["sample"] or zone["pan"] * other["pan"] > -0.2:
             yield [zone]
         elif zone["pan"] < 0:
             yield [zone, other] if stereo else [zone | {"pan": 0.0}]
@@ -131,7 +129,8 @@ def of_font(row: dict[str, Any], font: Font, streams: Streams) -> list[dict[str,
     strengths = row.get("strengths", [100])
     stereo, kbps, seconds = row.get("stereo", False), row.get("kbps", 40), row.get("seconds", 3.0)
     for velocity, limits in zip(strengths, layers(strengths), strict=True):
-        zones = list(font.preset(*row["preset"], velocity))
+        bank, program = row["preset"]
+        zones = list(font.preset(bank, program, velocity))
         if "drums" in row:
             kept = [z for z in zones if any(z["keys"][0] <= key <= z["keys"][1] for key in row["drums"])]
             found = list(pairs(kept, stereo))
@@ -152,7 +151,8 @@ def of_font(row: dict[str, Any], font: Font, streams: Streams) -> list[dict[str,
 def of_section(row: dict[str, Any], font: Font, streams: Streams) -> list[dict[str, Any]]:
     """The zones of an instrument whose many samples at a key are mixed into one stereo sample of its own."""
     low, high = row["keys"]
-    made, zones = [], list(font.preset(*row["preset"], 100))
+    bank, program = row["preset"]
+    made, zones = [], list(font.preset(bank, program, 100))
     for key in range(low + row["apart"] // 2, high + row["apart"] // 2, row["apart"]):
         wave, release = mixed([z for z in zones if z["keys"][0] <= key <= z["keys"][1]], key, font, row["seconds"])
         if not len(wave[0]):
@@ -259,7 +259,7 @@ def of_piano(row: dict[str, Any], folder: Path, streams: Streams) -> list[dict[s
     for strength, velocities in zip(row["strengths"], limits, strict=True):
         zones = []
         for path in sorted(folder.rglob(f"*v{strength}.ogg")):
-            note, octave = re.fullmatch(r"([A-G]#?)(\d)v\d+", path.stem).groups()
+            note, octave = path.stem.split("v")[0][:-1], path.stem.split("v")[0][-1]
             key = 12 * (int(octave) + 1) + NOTES[note]
             zones.append({"path": path, "root": float(key), "keys": [key, key]})
         kept = spread(zones, tuple(row["keys"]), row["apart"])

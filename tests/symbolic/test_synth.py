@@ -6,6 +6,7 @@ import dataclasses
 import time
 from fractions import Fraction
 
+import list_sounds
 import numpy as np
 import pytest
 
@@ -274,3 +275,7 @@ def test_a_minute_of_synthesisers_takes_seconds(sounds: Sounds) -> None:
     for block in render(piece, fresh):
         assert np.isfinite(block).all()
     assert time.process_time() - started < 8.0
+
+
+def test_the_page_of_sounds_is_that_of_the_code() -> None:
+    assert list_sounds.PAGE.read_text(encoding="utf-8") == list_sounds.page()

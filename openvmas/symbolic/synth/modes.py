@@ -94,6 +94,6 @@ def _sum(
     start = np.exp(1j * rng.uniform(-0.15, 0.15, len(tones)))
     coarse = np.exp(np.outer(np.arange(-(-n // FINE)) * (FINE / RATE), s)) * (gains * start)
     fine = np.exp(np.outer(s, np.arange(FINE) / RATE))
-    coarse_re, coarse_im = coarse.real.astype(np.float32), coarse.imag.astype(np.float32)
-    sound = coarse_re @ fine.imag.astype(np.float32) + coarse_im @ fine.real.astype(np.float32)
+    coarse_re, coarse_im = np.real(coarse).astype(np.float32), np.imag(coarse).astype(np.float32)
+    sound = coarse_re @ np.imag(fine).astype(np.float32) + coarse_im @ np.real(fine).astype(np.float32)
     return sound.ravel()[:n]

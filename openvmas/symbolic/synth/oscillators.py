@@ -29,7 +29,7 @@ def _formants(*peaks: tuple[float, float]) -> Callable[[np.ndarray], np.ndarray]
 
 def _drawbars(*stops: tuple[float, float]) -> Callable[[np.ndarray], np.ndarray]:
     """An organ's harmonics (number, level of 8) and nothing else."""
-    return lambda k: sum(level / 8 * (np.abs(k - at) < 0.01) for at, level in stops)
+    return lambda k: np.sum([level / 8 * (np.abs(k - at) < 0.01) for at, level in stops], axis=0)
 
 
 # Wave → amplitudes of harmonics k = 1, 2, …
