@@ -27,7 +27,8 @@ PAGES = sorted(
 )
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 # A block is followed, or a page has somewhere, a mark: "Tested by `tests/x.py`", "Run on 2026-11-23, two cores".
-TESTED = re.compile(r"[Tt]ested\s+by\s+`(tests/[\w/]+\.py)`")
+TESTED = re.compile(r"[Tt]ested\s+by\s((?:[^.]|\.py)*)")
+TEST = re.compile(r"`(tests/[\w/]+\.py)`")
 RUN = re.compile(r"[Rr]un\s+on\s+(20\d\d-\d\d-\d\d)")
 WHOLE_PAGE = re.compile(r"[Ee]very command\s+of\s+this\s+page[^.]*?`(tests/[\w/]+\.py)`", re.S)
 TESTED_PAGES = {"README.md": "tests/test_docs.py"}  # which has no place for such marks
@@ -96,7 +97,7 @@ def test_the_pages_have_commands() -> None:
 def test_every_block_of_commands_is_tested_or_says_where_it_was_run(block: Block) -> None:
     page = (ROOT / block.page).read_text(encoding="utf-8")
     tests = [TESTED_PAGES[block.page]] if block.page in TESTED_PAGES else []
-    tests += [*TESTED.findall(block.after), *WHOLE_PAGE.findall(page)]
+    tests += [name for named in TESTED.findall(block.after) for name in TEST.findall(named)] + WHOLE_PAGE.findall(page)
     assert tests or RUN.search(block.after), (
         f"{block.page}, line {block.line}: say after the block which test runs it (Tested by `tests/...`) or when and "
         "where it was run (Run on 2026-11-30, two cores)"
