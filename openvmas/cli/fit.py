@@ -17,7 +17,7 @@ SHORTEST, LONGEST = 1.0, 4 * 3600.0  # s
 
 
 @click.command()
-@click.argument("recording", type=click.Path(), metavar="RECORDING")
+@click.argument("recording", type=click.Path(readable=False), metavar="RECORDING")
 @click.option("--length", metavar="TIME", help="Length of the result: seconds, or as 1:13.5; its own if left out.")
 @options_of(PlanOptions, GenerateOptions, MusicOptions, only=("hit", "seed", "music_keep", "joins_out"))
 @click.option("--report", metavar="PATH", help="Also write what was done, as JSON.")

@@ -78,7 +78,7 @@ def app(debug: bool) -> None:
 
 
 @app.command()
-@click.argument("videos", nargs=-1, required=True, type=click.Path(), metavar="VIDEO...")
+@click.argument("videos", nargs=-1, required=True, type=click.Path(readable=False), metavar="VIDEO...")
 @options_of(*GROUPS.values())
 @click.option("--workers", type=int, default=1, metavar="NUMBER", help="Videos scored at a time. [default: 1]")
 @voice_options
@@ -138,7 +138,7 @@ def tell(result: ScoreResult) -> dict[str, Any]:
 
 
 @app.command()
-@click.argument("video", type=click.Path(), metavar="VIDEO")
+@click.argument("video", type=click.Path(readable=False), metavar="VIDEO")
 @options_of(PlanOptions, GenerateOptions, MusicOptions, only=(*PLAN_FIELDS, "seed", "music", "music_keep"))
 @output_options("NAME.plan.yaml beside VIDEO")
 @click.option(
@@ -185,7 +185,7 @@ def plan(
 
 
 @app.command()
-@click.argument("video", type=click.Path(), metavar="VIDEO")
+@click.argument("video", type=click.Path(readable=False), metavar="VIDEO")
 @output_options("NAME.analysis.json beside VIDEO")
 @voice_options
 def analyze(video: str, output: str | None, overwrite: bool, voice: Voice) -> int:
@@ -210,7 +210,7 @@ def analyze(video: str, output: str | None, overwrite: bool, voice: Voice) -> in
 
 
 @app.command()
-@click.argument("video", type=click.Path(), metavar="VIDEO")
+@click.argument("video", type=click.Path(readable=False), metavar="VIDEO")
 @output_options("NAME.report.html beside VIDEO; the same figures go to NAME.report.json")
 @voice_options
 def report(video: str, output: str | None, overwrite: bool, voice: Voice) -> int:

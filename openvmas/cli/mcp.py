@@ -11,7 +11,7 @@ from openvmas.errors import OptionError
 
 
 @click.command()
-@click.argument("folder", type=click.Path(), metavar="FOLDER")
+@click.argument("folder", type=click.Path(readable=False), metavar="FOLDER")
 def mcp(folder: str) -> int:
     """Let assistants analyze, plan, score and report videos of FOLDER, over the Model Context Protocol (stdio).
 
