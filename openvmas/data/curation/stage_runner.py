@@ -25,7 +25,7 @@ UNREADABLE = "unreadable"
 STAGE = "worker"  # of drops that no stage decided
 # Sums in another order differ in their last bit: a record has the same numbers wherever it is worked on, as on Ray,
 # which sets the first of these for its own workers. Records side by side keep the cores busy anyway.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD: dict[str, str] = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 TIME, MEMORY, CRASH = "time limit", "memory limit", "crashed"
 
 
