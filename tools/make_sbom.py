@@ -88,7 +88,7 @@ def bill() -> dict[str, Any]:
     ]  # fmt: skip
     files = [
         {
-            "type": "file", "name": name, "licenses": [{"license": {"id": licence}}],
+            "type": "file", "name": name, "licenses": [{"expression": licence}],
             "hashes": [{"alg": "SHA-256", "content": hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}],
         }
         for name, licence in shipped_files().items()
