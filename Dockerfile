@@ -5,6 +5,7 @@ FROM python:3.13-slim AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE REUSE.toml ./
 COPY LICENSES LICENSES
+COPY examples examples
 COPY openvmas openvmas
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 

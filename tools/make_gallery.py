@@ -26,10 +26,10 @@ from openvmas.media.probe import probe
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS, WIDTH = 10.0, 320
 VOICES = {
-    "mini": ("mini, the model", {}),
+    "mini": ("mini, the model", {"model": "mini"}),
     "symbolic": ("symbolic, notes by rule", {"model": "symbolic"}),
     "free": ("a free recording, fitted", {"music": "free"}),
-    "sweetened": ("mini with accents", {"sweeten": True}),
+    "sweetened": ("mini with accents", {"model": "mini", "sweeten": True}),
 }
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222}"

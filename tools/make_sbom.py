@@ -63,8 +63,9 @@ def shipped_files() -> dict[str, str]:
     """Path of every file of weights and music in the package → its licence by REUSE.toml."""
     tables = tomllib.loads((ROOT / "REUSE.toml").read_text(encoding="utf-8"))["annotations"]
     found: dict[str, str] = {}
-    for path in sorted((ROOT / "openvmas").rglob("*")):
-        if path.suffix in WEIGHTY:
+    films = [path for path in (ROOT / "examples").glob("*.mp4") if ".scored" not in path.name]
+    for path in sorted([*(ROOT / "openvmas").rglob("*"), *films]):
+        if path.suffix in WEIGHTY or path in films:
             name = path.relative_to(ROOT).as_posix()
             for table in tables:  # the last one counts
                 globs = [table["path"]] if isinstance(table["path"], str) else table["path"]
@@ -88,7 +89,7 @@ def bill() -> dict[str, Any]:
     ]  # fmt: skip
     files = [
         {
-            "type": "file", "name": name, "licenses": [{"license": {"id": licence}}],
+            "type": "file", "name": name, "licenses": [{"expression": licence}],
             "hashes": [{"alg": "SHA-256", "content": hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}],
         }
         for name, licence in shipped_files().items()
@@ -105,13 +106,13 @@ def page() -> str:
     """docs/licences.md."""
     groups: dict[str, list[str]] = {}
     for name, licence in shipped_files().items():
-        groups.setdefault(licence, []).append(f"`{name.removeprefix('openvmas/')}`")
+        groups.setdefault(licence, []).append(f"`{name}`")
     lines = [
         "# Licences", "",
         "Made by `python tools/make_sbom.py --page docs/licences.md`. The code is Apache-2.0. `REUSE.toml` says the "
         "licence of every file; `python tools/make_sbom.py --output sbom.cdx.json` writes a bill of materials "
         "(CycloneDX) with versions and hashes.",
-        "", "## Weights and recordings in the package", "", "| licence | files below `openvmas/` |", "|---|---|",
+        "", "## Weights and recordings in the package", "", "| licence | files |", "|---|---|",
         *(f"| {licence} | {', '.join(names)} |" for licence, names in sorted(groups.items())),
         "", "## Packages that the core needs", "",
         "Installed beside it from their own projects, not shipped with it.", "",

@@ -173,7 +173,7 @@ def self_test() -> Finding:
         clip = Path(folder, "test.mp4")
         try:
             write_second(clip)
-            result = scorer.load().score(clip)
+            result = scorer.load("mini").score(clip)
         except (OpenVMASError, OSError) as error:
             return Finding("self-test", "failed", f"{error}")
         loudness = result.report["mix"]["loudness_lufs"]

@@ -153,10 +153,10 @@ class GeneratedMusic(Composer):
         sha256 = hashlib.sha256(self._content).hexdigest()
         self.weights = Weights(self.generator.name, "1", self.generator.licence, path.parent, {}, sha256)
 
-    def prepare(self, options: GenerateOptions) -> None:
+    def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
         """Only MusicGen can go on from a recording. Raises InputError, OptionError."""
         if self.generator.kind != "musicgen":
-            super().prepare(options)
+            super().prepare(options, plan)
         elif options.like is not None:
             read_audio(options.like)
 

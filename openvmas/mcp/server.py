@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import anyio
 from anyio.abc import Process
@@ -32,6 +32,7 @@ INSTRUCTIONS = (
     "Call analyze to learn about cuts and moods, plan to get an editable plan, score to write the finished video, and "
     "report to measure how well picture and music fit. Scoring a minute of video takes about half a minute."
 )
+Voice = Literal["auto", "mini", "symbolic"]
 VideoPath = Annotated[str, Field(description="Video, relative to the folder")]
 Replace = Annotated[bool, Field(description="Replace an existing result")]
 Text = Annotated[str | None, Field(description="What the music should be like, in words")]
@@ -104,7 +105,7 @@ def make_server(folder: Path) -> MCPServer:
         tempo: Tempo = None,
         hits: Hits = None,
         seed: Annotated[int, Field(description="Another seed gives other music")] = 0,
-        symbolic: Annotated[bool, Field(description="Compose notes by rule instead of with the model")] = False,
+        model: Annotated[Voice, Field(description="auto chooses by measures; symbolic writes notes by rule")] = "auto",
         replace_audio: Annotated[bool, Field(description="Drop the original sound")] = False,
         plan_path: Annotated[str | None, Field(description="Plan to use, as the tool plan wrote it")] = None,
         music_path: Annotated[str | None, Field(description="Recording to fit to the picture instead")] = None,
@@ -113,7 +114,9 @@ def make_server(folder: Path) -> MCPServer:
     ) -> dict[str, Any]:
         """Write music for a video: the finished video and a sidecar that says how it was made."""
         words = ["score", *wishes(text=text, mood=mood, tempo=tempo, hit=hits, seed=seed)]
-        words += ["--model=symbolic"] * symbolic + ["--replace-audio"] * replace_audio + ["--overwrite"] * overwrite
+        words += (
+            [f"--model={model}"] * (model != "auto") + ["--replace-audio"] * replace_audio + ["--overwrite"] * overwrite
+        )
         paths = {"": video, "--plan": plan_path, "--music": music_path, "--output": output}
         return await run(context, words, paths)
 

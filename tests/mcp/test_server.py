@@ -59,7 +59,7 @@ def test_an_assistant_scores_a_video(folder: Path) -> None:
         assert "accent" in json.dumps(tools["score"].input_schema)
         planned = await client.call_tool("plan", {"video": "clip.mp4", "text": "calm piano", "hits": [1.0]})
         assert not planned.is_error and "sections" in planned.structured_content["plan"]
-        wanted = {"video": "clip.mp4", "symbolic": True, "plan_path": "clip.plan.yaml", "output": "done.mp4"}
+        wanted = {"video": "clip.mp4", "model": "symbolic", "plan_path": "clip.plan.yaml", "output": "done.mp4"}
         scored = await client.call_tool("score", wanted, progress_callback=seen)
         assert not scored.is_error, scored.content
         assert scored.structured_content["path"] == "done.mp4" and scored.structured_content["duration"] == 2.0

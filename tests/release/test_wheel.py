@@ -56,7 +56,9 @@ def test_the_wheel_alone_runs_the_first_example(tmp_path: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     shipped = {path.relative_to(ROOT).as_posix() for path in (ROOT / "openvmas").rglob("*.onnx")}
     assert shipped and shipped <= set(names)
-    assert {name.split("/")[0] for name in names} == {"openvmas", f"openvmas-{openvmas.__version__}.dist-info"}
+    ours = f"openvmas-{openvmas.__version__}"
+    assert {name.split("/")[0] for name in names} == {"openvmas", f"{ours}.dist-info", f"{ours}.data"}
+    assert {name.split("/")[-1] for name in names if ".data/" in name} == {"city.mp4", "landscape.mp4"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     first = re.search(r"^openvmas score (examples/\S+)$", README, re.M)
     assert first is not None
