@@ -35,7 +35,7 @@ from openvmas.hub.taggers import HOP, PATCH, SAMPLE_RATE, Embedder
 from openvmas.music.analysis import MusicAnalysis, analyze_music
 from openvmas.vision.analysis import VideoAnalysis
 
-VERSION = 3  # of what is measured: another number makes the cache forget
+VERSION = 4  # of what is measured: another number makes the cache forget
 EMBEDDING_VERSION = 2  # of what embedders are given
 LEVEL, SILENCE = -20.0, -50.0  # dB below full scale, RMS: to which a sound is brought, below which a patch is dropped
 MEDIANS = frozenset({"retrieval_rank"})  # figures whose median over clips is shown, not the mean

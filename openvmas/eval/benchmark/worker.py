@@ -33,7 +33,7 @@ from openvmas.files import atomic_path, write_text
 from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio, read_audio
 
-VERSION = 2  # of what is measured here: another number makes the cache forget
+VERSION = 3  # of what is measured here: another number makes the cache forget
 SET_VERSION = 3  # the same of whole sets
 ENDING = ".flac"
 SCRATCH = ".making-"  # how folders of unfinished work begin; then the process that asked for it
