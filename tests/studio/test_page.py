@@ -54,8 +54,13 @@ def score_with_notes(page: Page) -> None:
     with page.expect_response(lambda told: told.request.method == "PATCH"):
         page.locator("[data-key=model]").select_option("symbolic")
     assert "MIDI and stems" in page.locator("#panel-Sound").inner_text()
-    page.locator("[data-key=score]").click()
+    page.locator(".section .choose").nth(0).focus()
+    page.keyboard.press("Shift+L")  # what is locked is kept as sound of another voice, and has no notes
+    look.wait_until(page, "!document.querySelector('.section.locked')")
     page.locator("#tab-Takes").click()
+    before = page.locator(".takes > li").count()
+    page.locator("[data-key=score]").click()
+    page.locator(".takes > li").nth(before).wait_for()
     page.wait_for_selector("[data-key=score]")
     take = page.locator(".takes > li").first
     take.get_by_text("symbolic").first.wait_for()

@@ -134,6 +134,6 @@ def test_musicgen_is_trained_on_its_own_codes(waves: Path, musicgen: Path, tmp_p
         begin_decoder(TINY, str(musicgen), PackedMaterial(with_codec(OTHER), with_codec(OTHER), (bank, bank)))
     with pytest.raises(ModelError, match="scoring runs our own decoder"):
         open_own(tmp_path / "run" / "decoder.pt")
-    with pytest.raises(ModelError, match="which cannot score videos here"):
+    with pytest.raises(ModelError, match="holds the weights of another program"):
         find_weights(musicgen)
     assert torch.isfinite(torch.cat([p.flatten() for p in trained.parameters()])).all()

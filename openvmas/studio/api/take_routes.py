@@ -276,7 +276,9 @@ def credit_of(report: dict[str, Any]) -> str:
     if track:
         return track["attribution"] or f"Music: {track['file']}. {track['rights']}"
     model = report["model"]
-    return f"Music: {report['generated_by']}, model {model['name']} {model['version']} ({model['licence']})."
+    named = " ".join(str(model[name]) for name in ("name", "version") if name in model)
+    licence = f" ({model['licence']})" if "licence" in model else ""
+    return ", model ".join(filter(None, [f"Music: {report['generated_by']}", named])) + f"{licence}."
 
 
 @router.get("/editors.zip", **sends("application/zip", 404, 409, 410))
