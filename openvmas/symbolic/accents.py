@@ -14,8 +14,8 @@ from openvmas.symbolic.notes import Note, Part
 from openvmas.symbolic.styles import CRASH, KICK, OPEN, SNARE, TAMBOURINE, Voice
 
 REACH = 0.09  # s to each side of a hit, from which notes move onto it
-CLEARED = 0.22  # s before a hit, in which notes are softer
-CLEARING = 0.8  # their velocity then, of what it was
+CLEARED = 0.4  # s before a hit, in which notes are softer
+CLEARING = 0.5  # their velocity then, of what it was
 STAYS = ("pad", "counter", "lift")  # parts whose notes do not move
 STRONGEST, STRONG, WEAK = 0.8, 0.65, 0.35
 CRASH_GAP = 1.9  # s, between two crashes
@@ -45,7 +45,7 @@ def accent_hits(brief: Brief, form: Form, parts: list[Part], seed: tuple[int, ..
         near = np.searchsorted(drummed, [time - 1.2, time + 1.2])
         kit_voice = setting.band.kit if near[1] - near[0] >= 4 else None
         intensity = _intensity_at(form, brief, time)
-        loud = int(np.clip(58 + 34 * strength + 26 * intensity, 40, 124))
+        loud = int(np.clip(72 + 34 * strength + 26 * intensity, 40, 124))
         if kit_voice is not None:
             kit = _part(added, parts, "drums", kit_voice)
             can_crash = strength >= STRONGEST and time - crashed >= CRASH_GAP

@@ -51,6 +51,16 @@ def offered(group: type) -> list[dataclasses.Field[Any]]:
     return [item for item in dataclasses.fields(group) if not item.metadata.get("is_local")]
 
 
+# A point as media.envelope reads it: time, and dB up to its limit or off.
+EnvelopePoint = Annotated[
+    str,
+    Field(
+        pattern=r"^(([0-9]{1,3}:)?[0-9]{1,3}:)?[0-9]{1,6}(\.[0-9]{1,9})?="
+        r"(off|-[0-9]{1,3}(\.[0-9]{1,9})?|\+?(1?[0-9]|2[0-3])(\.[0-9]{1,9})?|\+?24)$"
+    ),
+]
+
+
 def options_body(name: str, *groups: str) -> type[RequestBody]:
     """The fields of some groups of options as a body, all of which may be left out; nothing that names a file."""
     wanted: dict[str, Any] = {}
@@ -65,6 +75,8 @@ def options_body(name: str, *groups: str) -> type[RequestBody]:
             one: Any = Literal[tuple(choices)] if choices else Annotated[kind, Field(**of_one)]  # type: ignore[valid-type]
             if kind is int:
                 one = Annotated[one, BeforeValidator(whole)]
+            if item.name == "envelope":
+                one = EnvelopePoint
             field: Any = Field(default=None, description=item.metadata["help"], **of_all)
             wanted[item.name] = (list[one] if is_tuple else one, field)
     if "generate" in groups:
