@@ -21,7 +21,7 @@ from build_prompts import register
 import openvmas
 from openvmas.condition import AXES
 from openvmas.files import write_npz, write_text
-from openvmas.generate.audio_prompts import PICTURE_GAIN, PromptBank
+from openvmas.generate.audio_prompts import PromptBank
 from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.mood import TYPICAL, describe, read_typical
 
@@ -40,12 +40,7 @@ def asked_of(analysis: VideoAnalysis) -> np.ndarray:
 def distances_of(analysis: VideoAnalysis, bank: PromptBank) -> np.ndarray:
     """Distances of all prompts from what a video's plan asks for, mean over its sections: [N]."""
     plan = openvmas.plan(analysis)
-    found = [
-        bank.distances(
-            {axis: PICTURE_GAIN * value for axis, value in plan.semantics(section).items()}, plan.tempo, section.energy
-        )
-        for section in plan.sections
-    ]
+    found = [bank.picture_distances(plan.semantics(section), plan.tempo, section.energy) for section in plan.sections]
     return np.average(found, axis=0, weights=[section.end - section.start for section in plan.sections])
 
 

@@ -58,7 +58,7 @@ def doctor(no_test: bool, voice: Voice) -> int:
 
 
 def remedy(item: Finding) -> str:
-    """What to do, as the end of a line."""
+    """The remedy, as the end of a line."""
     return f"; {item.remedy}" if item.remedy else ""
 
 

@@ -40,7 +40,7 @@ class Voice:
     is_json: bool = False
 
     def progress(self, title: str) -> contextlib.AbstractContextManager[Report]:
-        """As `terminal.show_progress`."""
+        """Show progress while the block runs, as `terminal.show_progress` does."""
         from openvmas.cli.terminal import show_progress
 
         return show_progress(title, self.is_quiet, as_json=self.has_json_progress)

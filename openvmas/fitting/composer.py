@@ -77,7 +77,7 @@ class FittingComposer(Composer):
         return fit(self.recording, wishes, self.edit_of(plan), options.seed)
 
     def edit_of(self, plan: ScorePlan | None) -> MusicEdit:
-        """What a plan says of the recording, else what the options say. Raises PlanError where it means another one."""
+        """Take what a plan says of the recording, else the options. Raises PlanError where it means another one."""
         if plan is None or plan.music is None:
             return self.recording.edit(self.kept)
         if plan.music.sha256 not in ("", self.recording.sha256):

@@ -207,8 +207,11 @@ class PromptBank:
 
     def nearness(self, asked: dict[str, float], tempo: float, energy: float) -> np.ndarray:
         """Distances of all prompts from what a picture asks for, less most of those from pictures at large: [N]."""
-        wide = {axis: PICTURE_GAIN * value for axis, value in asked.items()}
-        return self.distances(wide, tempo, energy) - POPULARITY_SHARE * self.popularity
+        return self.picture_distances(asked, tempo, energy) - POPULARITY_SHARE * self.popularity
+
+    def picture_distances(self, asked: dict[str, float], tempo: float, energy: float) -> np.ndarray:
+        """Distances as from `distances`, of what a picture asks for: it says less than music is: [N]."""
+        return self.distances({axis: PICTURE_GAIN * value for axis, value in asked.items()}, tempo, energy)
 
     def choose(
         self,

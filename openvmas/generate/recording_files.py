@@ -1,4 +1,4 @@
-"""What is noted beside a video that plays a recording: the plan with its joins, an edit list, and whom to thank."""
+"""Files that are written beside a video that plays a recording: the edit list of its joins, and whom to thank."""
 
 from __future__ import annotations
 

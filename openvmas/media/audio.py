@@ -96,9 +96,14 @@ def read_audio_blocks(
     if channels not in (1, 2):
         raise ValueError(f"channels must be 1 or 2, not {channels}")
     placed = _placed(path, channels, info, stream_index)
+    yield from in_blocks(resample_pieces(placed, sample_rate, channels), block)
+
+
+def in_blocks(pieces: Iterable[np.ndarray], block: int) -> Iterator[np.ndarray]:
+    """Pieces [C, n] of any length as blocks [C, block]; the last one is shorter where something is left."""
     waiting: list[np.ndarray] = []
     n_waiting = 0
-    for piece in resample_pieces(placed, sample_rate, channels):
+    for piece in pieces:
         waiting.append(piece)
         n_waiting += piece.shape[1]
         if n_waiting >= block:

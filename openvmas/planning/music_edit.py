@@ -80,7 +80,7 @@ class MusicEdit:
         return path if path.exists() else Path(self.file)
 
     def seen_from(self, folder: str | Path) -> MusicEdit:
-        """The same, its file named from a folder if it lies below it, else by its whole path."""
+        """This edit with its file named from a folder if it lies below it, else by its whole path."""
         if self.file.startswith(FREE):
             return self
         whole = os.path.abspath(self.file)

@@ -281,7 +281,7 @@ def analyze(folder: str | Path, keep_all: bool = False) -> StudyResults:
 
 
 def count_answers(found: StudyData, place: int) -> Answered:
-    """How a question of the questionnaire was answered."""
+    """Answers to one question of the questionnaire."""
     chosen = Counter(
         int(answer.choice or 0)
         for listener in found.kept

@@ -97,7 +97,7 @@ class Study:
 
     @property
     def texts(self) -> dict[str, str]:
-        """What listeners read, in the study's language."""
+        """Texts that listeners read, in the study's language."""
         return texts_of(self.facts.get("language", "en"))
 
     def _part(self, part: str, block: int, generator: np.random.Generator) -> list[Step]:

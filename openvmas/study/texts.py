@@ -1,4 +1,4 @@
-"""What listeners read, in their language: one table for the page, the server and the consent."""
+"""Texts that listeners read, in their language: one table for the page, the server and the consent."""
 
 from __future__ import annotations
 

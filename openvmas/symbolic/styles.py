@@ -152,7 +152,7 @@ class Style:
         return self.metre * self.steps
 
     def pace(self, tempo: float) -> float:
-        """How many of its beats go to one of a plan's, at a tempo of the plan in BPM: half, one or two."""
+        """Number of its beats that go to one of a plan's, at a tempo of the plan in BPM: half, one or two."""
         low, high = self.tempo
 
         def distance(factor: float) -> float:

@@ -141,7 +141,7 @@ def distinguish(analysis: VideoAnalysis, start: float, end: float) -> dict[str, 
 
 @functools.cache
 def read_typical() -> dict[str, float]:
-    """What videos at large ask for: axis → mean, standard deviations. Raises ModelError if its file is damaged."""
+    """Read what videos at large ask for: axis → mean, standard deviations. Raises ModelError if its file is damaged."""
     try:
         found = json.loads(TYPICAL.read_text(encoding="utf-8"))
         return {axis: float(found[axis]) for axis in AXES}

@@ -121,7 +121,7 @@ class OpenPiece:
         return self._is_read and len(self.journal.outcomes) == len(self.records)
 
     def jobs(self) -> Iterator[Job]:
-        """What is left to do; what is refused unopened goes into the journal at once."""
+        """List what is left to do; what is refused unopened goes into the journal at once."""
         recipe = self._task.recipe
         places = {source.name: find_place(source, recipe.folder) for source in recipe.sources}
         fetcher = Fetcher(self._task.work / "media", recipe.fetch, recipe.licences)

@@ -240,7 +240,7 @@ class Worker:
         return self._scorers[name]
 
     def open_music(self, folder: ProjectFolder, options: dict[str, Any]) -> scorer.Scorer:
-        """What fits a recording of the project, or one of those that come with the package. Raises InputError."""
+        """Open what fits a recording of the project, or one of those that come with the package. Raises InputError."""
         named = with_names(folder, options, has_paths=True)
         return scorer.load_for(Options.of(music=named["music"]))
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from openvmas.media.audio import in_blocks
 from openvmas.media.loudness import BlockFilter, k_impulse_response
 from openvmas.settings import SAMPLE_RATE_OUT
 
@@ -37,17 +38,9 @@ def hop_powers(music: Iterable[np.ndarray], original: Iterable[np.ndarray] | Non
 
 def in_hops(blocks: Iterable[np.ndarray], n: int = 80) -> Iterator[np.ndarray]:
     """Blocks [2, n hops] of a stream; what is left at the end and is no whole hop is dropped."""
-    size, waiting, length = n * HOP, [], 0
-    for block in blocks:
-        waiting.append(block)
-        length += block.shape[1]
-        if length >= size:
-            joined = np.concatenate(waiting, axis=1)
-            whole = length // size * size
-            yield from (joined[:, start : start + size] for start in range(0, whole, size))
-            waiting, length = [joined[:, whole:]], length - whole
-    if length >= HOP:
-        yield np.concatenate(waiting, axis=1)[:, : length // HOP * HOP]
+    for block in in_blocks(blocks, n * HOP):
+        if whole := block.shape[1] // HOP * HOP:
+            yield block[:, :whole]
 
 
 def fitted(wave: np.ndarray, length: int) -> np.ndarray:

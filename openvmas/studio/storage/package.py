@@ -37,7 +37,7 @@ All files must lie in one folder, as they do here.
 
 @dataclass(frozen=True)
 class Mixed:
-    """What a take's report says of its mix: gain of the music, dB, spans of speech with the depth, and volume curve."""
+    """The mix of a take by its report: gain of the music, dB, spans of speech with the depth, and volume curve."""
 
     gain_db: float
     duck: Duck

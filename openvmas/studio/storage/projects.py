@@ -67,7 +67,7 @@ def duplicate(database: Database, owner: str, row: dict[str, Any]) -> str:
 
 
 def link_or_copy(source: str, target: str) -> None:
-    """The same file under another name, where the disk can; videos are large and never changed."""
+    """Give a file another name besides its own, where the disk can; videos are large and never changed."""
     try:
         os.link(source, target)
     except OSError:

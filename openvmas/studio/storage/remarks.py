@@ -1,4 +1,4 @@
-"""What a user notes about a take: whether it is a favourite, and a few words."""
+"""A user's notes on a take: whether it is a favourite, and a few words."""
 
 from __future__ import annotations
 

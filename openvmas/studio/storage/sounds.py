@@ -29,7 +29,7 @@ class SoundFolder:
 
     @property
     def upload(self) -> Path:
-        """What the user sent, until it has been read."""
+        """The file that the user sent, until it has been read."""
         return self.path / "upload"
 
     def wave(self, filename: str) -> Path:

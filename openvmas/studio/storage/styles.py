@@ -83,7 +83,7 @@ class StyleFolder:
         self._list.write_text(json.dumps(content), encoding="utf-8")
 
     def load(self) -> tuple[float, str, list[Style]] | None:
-        """What `save` has kept; None before that."""
+        """Read what `save` has kept; None before that."""
         try:
             content = json.loads(self._list.read_text(encoding="utf-8"))
         except OSError:

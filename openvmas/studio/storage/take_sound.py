@@ -156,7 +156,7 @@ class SoundWriter:
 
 
 def shades_of(mono: np.ndarray) -> np.ndarray:
-    """How bright every PEAK_SPAN samples sound, 0 (60 Hz) to 1 (8 kHz) on a scale of octaves: [n] float32.
+    """Brightness of every PEAK_SPAN samples, 0 (60 Hz) to 1 (8 kHz) on a scale of octaves: [n] float32.
 
     The frequency is that of a sine with the power of the sound and that of its slope.
     """

@@ -49,7 +49,7 @@ def keep_locked(piece: Piece, earlier: TakeFolder, kept: Sequence[tuple[float, f
 
 
 def kept_share(kept: Sequence[tuple[float, float]], start: int, stop: int) -> np.ndarray:
-    """How much of the earlier take sounds at samples start .. stop-1: 1 in its spans, going to 0 around them."""
+    """Share of the earlier take that sounds at samples start .. stop-1: 1 in its spans, going to 0 around them."""
     places = np.arange(start, stop)
     share = np.zeros(stop - start)
     for first, last in kept:

@@ -46,7 +46,7 @@ class Mix:
     depths: Mapping[str, float] = field(default_factory=dict)
 
     def depth(self, role: str) -> float:
-        """How far away a role sits, 0 to 1."""
+        """Distance at which a role sits, 0 to 1."""
         return {**DEPTHS, **self.depths}.get(role, 0.3)
 
 

@@ -133,7 +133,7 @@ def minimum_phase(gain: np.ndarray, size: int) -> np.ndarray:
 
 
 def zone_shares(depth: float) -> np.ndarray:
-    """How much of a player sits in each zone [3], together 1."""
+    """Shares of a player that sit in each zone [3], together 1."""
     shares = np.array([np.interp(depth, ZONES, np.eye(len(ZONES))[zone]) for zone in range(len(ZONES))])
     return shares.astype(np.float32)
 

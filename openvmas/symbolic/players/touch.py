@@ -52,7 +52,7 @@ class Drummer:
         self._rng, self._drift, self._last = rng, own.get("drift", 0.0), 0.0
 
     def play(self, stroke: Stroke, place: Place) -> tuple[float, float]:
-        """How late a stroke is, s, and its loudness."""
+        """Lateness of a stroke, s, and its loudness."""
         entry = self._table.get(CLASSES.get(stroke.pitch, ""))
         if entry is None:
             return 0.0, stroke.loud
@@ -80,7 +80,7 @@ class Player:
         self._late, self._rng, self._last, self._shake = late, rng, 0.0, shake_ms
 
     def play(self, stroke: Stroke, place: Place) -> tuple[float, float]:
-        """How late a stroke is, s, and its loudness."""
+        """Lateness of a stroke, s, and its loudness."""
         noise = float(self._rng.normal(0, self._shake * (1 - DRIFT**2) ** 0.5))
         self._last = DRIFT * self._last + noise
         metric = METRIC[int(np.floor((place.beat % 1) * 4 + 1e-6)) % 4] + (0.04 if place.beat < 1e-6 else 0.0)
