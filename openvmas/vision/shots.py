@@ -252,7 +252,7 @@ class ShotFinder:
                 continue
             contrast = [float(luma(self._frames[i]).std()) for i in (a, b)]
             is_from, is_to = (c < min(0.3 * max(contrast), MAX_FLAT) for c in contrast)
-            if not (is_from or is_to) and self._is_move(start, end):
+            if not (is_from or is_to) and (self._is_move(start, end) or not self._is_at_once(start, end)):
                 continue
             strength = float(np.clip(0.75 - 0.2 * (end - start), 0.2, 0.6))
             self._gradual.append((Transition(middle, start, end, strength, is_from, is_to), explained))
@@ -265,6 +265,19 @@ class ShotFinder:
         grey = luma(self._frames[[a, b, late, early]])
         share = explained_by_motion(grey[:2], grey[2:])
         return bool(share[0] > 0.42 and share[1] > 0.5)
+
+    def _is_at_once(self, start: float, end: float) -> bool:
+        """Does the whole picture change at the same time? Where something moves or grows, one place follows another."""
+        steps = np.linspace(start - GRID, end + GRID, 25)
+        tiny = shrink(self._frames[np.clip(np.searchsorted(self._times, steps), 0, len(self._times) - 1)])
+        step = tiny[-1] - tiny[0]
+        changed = np.abs(step) > 12  # grey levels
+        if not changed.any():
+            return False
+        share = (tiny[:, changed] - tiny[0, changed]) / step[changed]
+        halfway, weight = np.argmax(share >= 0.5, axis=0) / (len(steps) - 1), np.abs(step[changed])
+        spread = float(np.sqrt(np.average((halfway - np.average(halfway, weights=weight)) ** 2, weights=weight)))
+        return spread < (0.225 if changed.mean() > 0.5 else 0.15)  # wipes, too, reach .21, but over the whole picture
 
 
 def shrink(frames: np.ndarray) -> np.ndarray:

@@ -87,6 +87,23 @@ def test_one_shot_has_no_change(scene):
     assert len(found.flash_times) == 0
 
 
+def planet(seconds: float, to: float, growth: float, radius: float) -> np.ndarray:
+    """[F, 48, 80, 3] at 25 fps: a bright disc comes into a dark picture and grows; it rests for a second at both ends."""
+    y, x = np.mgrid[: FRAME_SIZE[1], : FRAME_SIZE[0]]
+    frames = []
+    for share in np.clip((np.arange(round(seconds * 25)) / 25 - 1) / (seconds - 2), 0, 1):
+        across, down, size = x + 10 - to * share, y - 30, radius * (1 + growth * share)
+        surface = 180 + 30 * np.sin(6 * across / size) * np.sin(5 * down / size + 1)
+        frames.append(np.where(across**2 + down**2 < size**2, surface, 12))
+    return np.repeat(np.stack(frames).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+@pytest.mark.parametrize(("seconds", "to", "growth", "radius"), [(4, 70, 1.5, 18), (5, 30, 3, 18), (3, 70, 3, 12)])
+def test_something_that_comes_and_grows_is_no_dissolve(seconds, to, growth, radius):
+    frames = planet(seconds, to, growth, radius)
+    assert push_all(np.arange(len(frames)) / 25, frames, 32).transitions == ()
+
+
 def test_cut_from_black_and_between_flat_colours():
     film = Film([Scene(31, 1.0, gain=0.0, noise=0.5), Scene(32, 1.0), Scene(33, 1.0, is_flat=True), Scene(35, 1.0)], 25)
     found = watch(film)

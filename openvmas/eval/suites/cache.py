@@ -15,7 +15,7 @@ from openvmas.errors import InputError
 from openvmas.files import atomic_path, cache_folder, explain_write_errors, write_npz, write_text
 from openvmas.vision.analysis import VideoAnalysis, analyze
 
-PICTURE_VERSION = 3  # of what is kept of a video
+PICTURE_VERSION = 4  # of what is kept of a video
 
 
 @dataclass(frozen=True)
