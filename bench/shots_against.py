@@ -4,13 +4,13 @@
     python bench/shots_against.py VIDEOS [--truth FILE] [--python OTHER/bin/python] [--keep DIR] [--markdown OUT.md]
 
 VIDEOS is a folder. A video NAME.mp4 with NAME.truth.json (tools/make_test_videos.py: cuts, s; dissolves and fades as
-spans; flashes) or with an entry NAME in FILE is judged by it; bench/play_shots.json has the films of the play set, looked
-at frame by frame where any detector found something, by one pair of eyes. Of others nobody knows the truth: there it is what at least MAJORITY of the OTHERS say
-within TOLERANCE, ours not asked, and the table of those is a second one. The others run in an environment of their own,
-with their defaults; FFmpeg's `scdet` is in PyAV; without --python only ours and it run. A cut is found if a detection
-lies within TOLERANCE of it, a gradual change if one lies in its span (SLACK more at both sides); each detection counts
-once, and what matches neither is false. Time is processor time of the whole detection, decoding included, in seconds
-per second of video. What was found is kept in DIR.
+spans; flashes) or with an entry NAME in FILE is judged by it. bench/play_shots.json has the films of the play set, seen
+frame by frame where any detector found something, by one pair of eyes. Of others nobody knows the truth: there it is
+what at least MAJORITY of the OTHERS say within TOLERANCE, ours not asked, and the table of those is a second one. The
+others run in an environment of their own, with their defaults; FFmpeg's `scdet` is in PyAV; without --python only ours
+and it run. A cut is found if a detection lies within TOLERANCE of it, a gradual change if one lies in its span (SLACK
+more at both sides); each detection counts once, and what matches neither is false. Time is processor time of the whole
+detection, decoding included, in seconds per second of video. What was found is kept in DIR.
 """
 
 from __future__ import annotations
