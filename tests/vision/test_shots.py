@@ -88,7 +88,7 @@ def test_one_shot_has_no_change(scene):
 
 
 def planet(seconds: float, to: float, growth: float, radius: float) -> np.ndarray:
-    """[F, 48, 80, 3] at 25 fps: a bright disc comes into a dark picture and grows, with a second of rest at both ends."""
+    """[F, 48, 80, 3] at 25 fps: a bright disc comes into a dark picture and grows, resting a second at both ends."""
     y, x = np.mgrid[: FRAME_SIZE[1], : FRAME_SIZE[0]]
     frames = []
     for share in np.clip((np.arange(round(seconds * 25)) / 25 - 1) / (seconds - 2), 0, 1):
