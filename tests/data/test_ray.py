@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.curation.pipeline import connected, run_on_ray
+from openvmas.data.curation.pipeline import run_on_ray
 from openvmas.errors import OptionError, OutputError
+from openvmas.processes.cluster import connected
 
 from .made_sets import make_peaks, make_record, piece_files, with_prints
 
@@ -20,7 +21,6 @@ if "OPENVMAS_RAY" not in os.environ:
 os.environ |= {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 ray = pytest.importorskip("ray")
-pytest.importorskip("ray.data")
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 N_PIECES = 8
