@@ -166,6 +166,33 @@ class OutputOptions:
     )
 
 
+@dataclass(frozen=True)
+class ClusterOptions:
+    """The cluster that a command works on."""
+
+    ray: str | None = option(
+        None, "Work on this Ray cluster: HOST:PORT, auto (the one of this machine) or local (a new one of all its "
+        "cores); needs the extra `ray`.", metavar="ADDRESS",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BatchOptions(ClusterOptions):
+    """Settings of scoring many videos."""
+
+    list: str | None = option(
+        None, "A table (CSV, TSV, Parquet, JSONL) whose column `video` has paths or addresses such as s3://…; columns "
+        "called like an option hold it for their row.", metavar="PATH",
+    )  # fmt: skip
+    table: str | None = option(
+        None, "Table of the results, .csv or .parquet; NAME.scored.csv beside the list if left out.", metavar="PATH"
+    )
+    workers: int | None = option(None, "Videos scored at a time on this machine. [default: 1]", min=1, max=64)
+    timeout: float | None = option(
+        None, "Seconds that one video of a list may take. [default: 3600]", min=1, max=604_800, metavar="SECONDS"
+    )
+
+
 FIRST_MODEL = "mini"  # where one is needed and there is no video to choose it for
 
 GROUPS: dict[str, type] = {

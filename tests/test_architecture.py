@@ -31,6 +31,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("symbolic",),
     ("fitting",),
     ("data",),
+    ("batch",),
     ("train",),
     ("eval",),
     ("study",),

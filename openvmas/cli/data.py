@@ -13,8 +13,7 @@ import click
 from openvmas.cli.options import given, options_of, quiet_option
 from openvmas.data.sources.free_library import LibraryOptions
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.processes.cluster import ClusterOptions
-from openvmas.settings import read_table
+from openvmas.settings import ClusterOptions, read_table
 
 MAX_WORKERS = 1024
 

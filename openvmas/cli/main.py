@@ -22,21 +22,22 @@ from openvmas.cli.options import Voice, as_arguments, flag, given, options_of, o
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
 from openvmas.errors import OpenVMASError, OptionError, OutputError
 from openvmas.files import beside
-from openvmas.settings import GROUPS, GenerateOptions, MusicOptions, Options, PlanOptions
+from openvmas.settings import GROUPS, BatchOptions, GenerateOptions, MusicOptions, Options, PlanOptions, read_table
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
 
 ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
-MAX_WORKERS = 64
+BATCH_FIELDS = tuple(item.name for item in fields(BatchOptions))
+LIST_ONLY = ("table", "timeout")
 RESUMED = frozenset({"data", "eval", "library", "train"})  # groups of commands that go on where they were stopped
 EXTRAS = {  # packages that only some commands import, by the extra of pyproject.toml that brings them
     "train": ("torch", "onnx", "onnx_ir", "tensorboard", "matplotlib", "soundfile"),
     "data": ("pyarrow",),
     "eval": ("scipy", "mir_eval"),
     "hub": ("transformers", "safetensors"),
-    "ray": ("ray",),
+    "ray": ("ray", "fsspec"),
     "web": ("fastapi", "uvicorn"),
     "mcp": ("mcp",),
 }
@@ -78,16 +79,28 @@ def app(debug: bool) -> None:
 
 
 @app.command()
-@click.argument("videos", nargs=-1, required=True, type=click.Path(readable=False), metavar="VIDEO...")
+@click.argument("videos", nargs=-1, type=click.Path(readable=False), metavar="VIDEO...")
 @options_of(*GROUPS.values())
-@click.option("--workers", type=int, default=1, metavar="NUMBER", help="Videos scored at a time. [default: 1]")
+@options_of(BatchOptions)
 @voice_options
-def score(videos: tuple[str, ...], workers: int, voice: Voice, **values: Any) -> int:
-    """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each."""
+def score(videos: tuple[str, ...], voice: Voice, **values: Any) -> int:
+    """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each.
+
+    With --list or --ray any number of them, at paths or addresses; the same command goes on where one was stopped.
+    """
+    many = {name: values.pop(name) for name in BATCH_FIELDS}
+    batch = read_table(BatchOptions, given(many))
     chosen = given(values)
     options = Options.of(**chosen)
-    if not 1 <= workers <= MAX_WORKERS:
-        raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
+    if batch.list is not None or batch.ray is not None or any("://" in video for video in videos):
+        from openvmas.cli.batch import score_list
+
+        return score_list(videos, chosen, batch, voice)
+    if not videos:
+        raise OptionError("there is no video to score; give a path, or a table of them with --list.")
+    for name in LIST_ONLY:
+        if many[name] is not None:
+            raise OptionError(f"{flag(name)} is for lists of videos; give --list or --ray too.")
     if len(videos) == 1:
         score_one(videos[0], chosen, voice)
         return 0
@@ -96,7 +109,7 @@ def score(videos: tuple[str, ...], workers: int, voice: Voice, **values: Any) ->
             raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
     from openvmas.cli.batch import score_many
 
-    return score_many(videos, as_arguments(chosen), workers, voice)
+    return score_many(videos, as_arguments(chosen), batch.workers or 1, voice)
 
 
 def score_one(video: str, chosen: dict[str, Any], voice: Voice) -> None:
@@ -277,6 +290,7 @@ def missing_extra(error: Exception) -> Extra | None:
 
 def what_is_left(arguments: Sequence[str]) -> str:
     """Say what an interrupted command leaves behind: long ones keep finished work and go on with it."""
-    if arguments[:1] and arguments[0] in RESUMED:
+    words = {argument.partition("=")[0] for argument in arguments}
+    if arguments[:1] and (arguments[0] in RESUMED or words & {"--list", "--ray"}):
         return "finished work stays, and the same command goes on with it"
     return "nothing was left behind"

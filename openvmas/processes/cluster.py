@@ -18,7 +18,6 @@ from typing import Any, Self, TypeVar
 
 from openvmas.errors import OptionError
 from openvmas.processes.limited import CRASH, FAULT, Failure, LimitedProcess, WorkerPool
-from openvmas.settings import option
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -28,23 +27,15 @@ AHEAD = 2  # jobs for each processor that the cluster is given at once
 LOOK_AGAIN = 5.0  # s, after which a cluster that has grown is given more
 
 
-@dataclass(frozen=True)
-class ClusterOptions:
-    """The cluster that a command works on."""
-
-    ray: str | None = option(
-        None, "Work on this Ray cluster: HOST:PORT, auto (the one of this machine) or local (a new one of all its "
-        "cores); extra `ray`.", metavar="ADDRESS",
-    )  # fmt: skip
-
-
 @contextlib.contextmanager
 def connected(address: str) -> Iterator[Any]:
     """The `ray` module, connected; what was connected before stays so.
 
     address: host:port, ray://host:port, auto (the cluster of this machine) or local (a new one). Raises OptionError.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports nothing to Ray's makers
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # a cluster that is started here reports nothing to Ray's makers
     try:
         ray: Any = importlib.import_module("ray")  # not an import statement: the type checker need not have it
         importlib.import_module("ray.exceptions")
