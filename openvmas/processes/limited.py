@@ -24,6 +24,7 @@ J = TypeVar("J")
 PROGRAM = (sys.executable, "-m", "openvmas.processes.child")
 START_SECONDS = 600.0  # until a process has to be ready for jobs
 ERROR, FAULT, CPU_TIME, CLOCK_TIME, MEMORY, CRASH = "error", "fault", "cpu time", "clock time", "memory", "crash"
+STOPPED = "stopped"
 LAST_BYTES = 4000  # of what a process has written to standard error
 
 
@@ -49,7 +50,7 @@ class Limits:
 class Failure:
     """The reason why a job has no answer.
 
-    sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), or why the process was ended;
+    sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), STOPPED (asked to), or why the process was ended;
     detail: the last line of what it wrote, the signal, or of a fault the traceback; is_start: it never came to work.
     """
 
@@ -118,6 +119,8 @@ class LimitedProcess:
                     return value
                 elif kind == ERROR:
                     return Failure(value, ERROR)
+                elif kind == STOPPED:
+                    return Failure("it was stopped.", STOPPED)
                 else:
                     return Failure(value[0], FAULT, value[1])
         finally:
@@ -132,6 +135,16 @@ class LimitedProcess:
         self._timer = threading.Timer(seconds, self._kill_late)
         self._timer.daemon = True
         self._timer.start()
+
+    def interrupt(self, seconds: float) -> None:
+        """Ask for an end to the job, whose answer is then a Failure; the process is kept if it obeys in that time."""
+        if self._process.poll() is not None:
+            return
+        if hasattr(os, "fork"):
+            self.set_time(seconds)
+            self._process.send_signal(signal.SIGINT)
+        else:
+            self._kill()
 
     def stop(self) -> None:
         """End the process and whatever it has started."""
