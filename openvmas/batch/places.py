@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.files import explain_write_errors, hidden_name
+from openvmas.files import atomic_path, explain_write_errors, hidden_name
 
 WHOLE = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "adl", "oci"})  # stores in which files only appear whole
 MARKS = ("ETag", "etag", "md5Hash", "crc32c", "content_md5")  # what a store says of a file's content
@@ -93,30 +94,35 @@ def fetch(place: str, folder: Path) -> Path:
     return target
 
 
-def put(path: Path, place: str) -> None:
-    """Move a file of this machine to a place, where it appears whole or not at all. Raises InputError, OutputError."""
+def put(path: Path, place: str, is_kept: bool = False) -> None:
+    """Move a file of this machine to a place, where it appears whole or not at all. is_kept: copy it.
+
+    Raises InputError, OutputError.
+    """
     if not is_remote(place):
         target = local_path(place)
         with explain_write_errors(target.parent):
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.replace(path, target)
+                if not is_kept:
+                    os.replace(path, target)
+                    return
             except OSError as error:
-                if error.errno != 18:  # EXDEV: another disk
+                if error.errno != errno.EXDEV:
                     raise
-                hidden = target.with_name(hidden_name("", target.name))
+            with atomic_path(target) as hidden:
                 shutil.copyfile(path, hidden)
-                os.replace(hidden, target)
-        return
-    with _opened(place) as (system, target):
-        folder, _, name = target.rpartition("/")
-        hidden = target if place.partition("://")[0] in WHOLE else f"{folder}/{hidden_name('', name)}"
-        with contextlib.suppress(FileExistsError, NotImplementedError):
-            system.makedirs(folder, exist_ok=True)
-        system.put_file(str(path), hidden)
-        if hidden != target:
-            system.mv(hidden, target)
-    path.unlink(missing_ok=True)
+    else:
+        with _opened(place) as (system, target):
+            folder, _, name = target.rpartition("/")
+            hidden = target if place.partition("://")[0] in WHOLE else f"{folder}/{hidden_name('', name)}"
+            with contextlib.suppress(FileExistsError, NotImplementedError):
+                system.makedirs(folder, exist_ok=True)
+            system.put_file(str(path), hidden)
+            if hidden != target:
+                system.mv(hidden, target)
+    if not is_kept:
+        path.unlink(missing_ok=True)
 
 
 def remove_folder(place: str) -> None:

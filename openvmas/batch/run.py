@@ -24,11 +24,11 @@ COLUMNS = tuple(item.name for item in fields(ClipResult))
 PARQUET_ROWS = 10_000  # that are held in memory
 
 
-def make_process(settings: BatchSettings, n: int, timeout: float) -> LimitedProcess:
-    """A process that scores clip after clip, one of n that share the cores of a machine."""
+def make_process(begin: Any, settings: BatchSettings, n: int, timeout: float) -> LimitedProcess:
+    """A process that scores clip after clip, one of n that share the cores of a machine. begin: `clip.start`."""
     threads = {name: value for name, value in share_of_cores(n).items() if name == "OPENVMAS_THREADS"}
     return LimitedProcess(
-        start, settings, Limits(timeout), is_trusted=True, remedy="raise --timeout",
+        begin, settings, Limits(timeout), is_trusted=True, remedy="raise --timeout",
         environment={**threads, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -43,7 +43,7 @@ def score_clips(
     doing is done by others. workers: processes of this machine. ray: address of a cluster. Raises OptionError.
     """
     n = workers if ray is None else 1_000  # a job of the cluster has one core
-    make = functools.partial(make_process, settings, n, timeout)
+    make = functools.partial(make_process, start, settings, n, timeout)
     with open_pool(workers, make, ray, has_retry=True) as pool:
         for clip, answer in pool.run(clips):
             yield failed(clip, answer) if isinstance(answer, Failure) else answer

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openvmas.batch.clip import BatchSettings, ClipResult
+from openvmas.batch.clip import BatchSettings, ClipResult, start
 from openvmas.batch.manifest import OF_LISTS, Clip
 from openvmas.batch.run import TIMEOUT, failed, make_process
 from openvmas.processes.limited import Failure, WorkerPool
@@ -32,7 +32,7 @@ class ScoreVideos:
     def __init__(self, overwrite: bool = False, timeout: float = TIMEOUT, **options: Any) -> None:
         Options.of(**options)
         settings = BatchSettings(options, overwrite)
-        self._pool = WorkerPool(1, lambda: make_process(settings, 1_000, timeout), has_retry=True)
+        self._pool = WorkerPool(1, lambda: make_process(start, settings, 1_000, timeout), has_retry=True)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Score the videos of a batch, in order."""

@@ -50,8 +50,9 @@ class Limits:
 class Failure:
     """The reason why a job has no answer.
 
-    sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), STOPPED (asked to), or why the process was ended;
-    detail: the last line of what it wrote, the signal, or of a fault the traceback; is_start: it never came to work.
+    sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), STOPPED (asked to), or why the
+    process was ended; detail: the last line of what it wrote, the signal, or of a fault the traceback; is_start: it
+    never came to work.
     """
 
     sentence: str

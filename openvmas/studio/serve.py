@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import signal
 import socket
@@ -15,6 +16,7 @@ from types import FrameType
 
 import uvicorn
 
+from openvmas.batch import places
 from openvmas.errors import OutputError
 from openvmas.files import lock_file
 from openvmas.studio.api.app import create_app
@@ -38,16 +40,31 @@ class Workers:
             raise OutputError(f"another studio is open on {options.home}; close it, or give another --folder.")
         jobs.requeue_all(self._database)
         self._lanes: list[lanes.Lane] = []
+        self._held = contextlib.ExitStack()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._expire, daemon=True)
 
     def start(self) -> None:
         """Begin to work."""
+        make = self._join_cluster() if self._options.ray else self._runner_here
         for is_watching in (True, False):
             for _ in range(self._options.jobs):
-                runner = lanes.WatchRunner() if is_watching else lanes.ProcessRunner(self._options.jobs)
-                self._lanes.append(lanes.Lane(self._database, runner, is_watching))
+                self._lanes.append(lanes.Lane(self._database, make(is_watching), is_watching))
         self._thread.start()
+
+    def _runner_here(self, is_watching: bool) -> lanes.Runner:
+        return lanes.WatchRunner() if is_watching else lanes.ProcessRunner(self._options.jobs)
+
+    def _join_cluster(self) -> Callable[[bool], lanes.Runner]:
+        from openvmas.processes.cluster import connected
+        from openvmas.studio.queue.remote import ClusterRunner, SharedStorage
+
+        home = self._options.home.absolute()
+        ray = self._held.enter_context(connected(str(self._options.ray)))
+        # Several studios may share a storage.
+        name = f"openvmas-studio-{hashlib.sha256(f'{socket.gethostname()} {home}'.encode()).hexdigest()[:16]}"
+        storage = SharedStorage(places.join(self._options.storage or str(home), name))
+        return lambda is_watching: ClusterRunner(ray, storage)
 
     def stop(self) -> None:
         """Break off what is being done; it waits in the queue for the next start."""
@@ -58,6 +75,7 @@ class Workers:
             lane.join()
         if self._thread.ident is not None:
             self._thread.join()
+        self._held.close()
         self.close()
 
     def close(self) -> None:
