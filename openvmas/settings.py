@@ -164,6 +164,10 @@ class OutputOptions:
         "measures; the sidecar says which and why.",
         metavar="PATH",
     )
+    device: str = option(
+        "cpu", "Where networks run: cpu, or cuda (a graphics card, with onnxruntime-gpu; not the same music as on a "
+        "processor).", choices=("cpu", "cuda"), is_later=True, is_local=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("settings",),
     ("timeline", "files", "processes", "pages"),
+    ("devices",),
     ("pretrained", "condition"),
     ("media",),
     ("vision", "music"),

@@ -214,4 +214,5 @@ def test_a_job_on_a_node_stops_when_it_is_cancelled(cluster: Any, studio: Databa
     found = wait_until(lambda: studio.row("SELECT * FROM jobs WHERE id = ? AND state <> 'running'", (job,)))
     assert found["state"] == "cancelled"
     (shared / "home" / "hold").unlink()
-    wait_until(lambda: studio.row("SELECT 1 FROM jobs WHERE id = ? AND state = 'done'", (score(studio, row["id"], 1),)))
+    last = score(studio, row["id"], 1)
+    wait_until(lambda: studio.row("SELECT 1 FROM jobs WHERE id = ? AND state = 'done'", (last,)))

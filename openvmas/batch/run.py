@@ -21,6 +21,7 @@ from openvmas.processes.threads import share_of_cores
 
 TIMEOUT = 3600.0  # s, for one clip
 COLUMNS = tuple(item.name for item in fields(ClipResult))
+CARD = 0.25  # of a graphics card, for a process: the pictures are watched by the processor
 PARQUET_ROWS = 10_000  # that are held in memory
 
 
@@ -44,7 +45,8 @@ def score_clips(
     """
     n = workers if ray is None else 1_000  # a job of the cluster has one core
     make = functools.partial(make_process, start, settings, n, timeout)
-    with open_pool(workers, make, ray, has_retry=True) as pool:
+    cards = CARD if settings.options.get("device") == "cuda" else 0.0
+    with open_pool(workers, make, ray, has_retry=True, cards=cards) as pool:
         for clip, answer in pool.run(clips):
             yield failed(clip, answer) if isinstance(answer, Failure) else answer
 

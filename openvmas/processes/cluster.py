@@ -64,15 +64,16 @@ def _knock(address: str) -> None:
 
 
 def run_on_cluster(
-    work: Callable[[J], R], jobs: Iterable[J], address: str, cores: float = 1.0
+    work: Callable[[J], R], jobs: Iterable[J], address: str, cores: float = 1.0, cards: float = 0.0
 ) -> Iterator[tuple[J, R | Failure]]:
     """Pairs of job and result, or Failure, in any order; a job is taken when the cluster has room for it.
 
-    work: is sent to the cluster once and must be picklable. cores: that a job takes. A job whose worker or node dies is
+    work: is sent to the cluster once and must be picklable. cores, cards: that a job takes. A
+    job whose worker or node dies is
     done again elsewhere; each has one result, so none counts twice. Raises OptionError without Ray or a cluster.
     """
     with connected(address) as ray:
-        task = ray.remote(num_cpus=cores, max_retries=MAX_DEATHS)(_do)
+        task = ray.remote(num_cpus=cores, num_gpus=cards, max_retries=MAX_DEATHS)(_do)
         shared, source = ray.put(work), iter(jobs)
         running: dict[Any, J] = {}
         try:
@@ -114,12 +115,13 @@ def last_line(text: str) -> str:
 class ClusterPool:
     """A `WorkerPool` whose processes are children of the cluster's workers: each is used for job after job there.
 
-    make: starts a process; picklable. has_retry: as for WorkerPool.
+    make: starts a process; picklable. has_retry: as for WorkerPool. cards: share of a graphics card for each.
     """
 
     address: str
     make: Callable[[], LimitedProcess]
     has_retry: bool = False
+    cards: float = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -129,7 +131,8 @@ class ClusterPool:
 
     def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
         """(job, answer or Failure) as they come, in any order."""
-        return run_on_cluster(ChildWork(pickle.dumps(self.make), self.has_retry), jobs, self.address)
+        work = ChildWork(pickle.dumps(self.make), self.has_retry)
+        return run_on_cluster(work, jobs, self.address, cards=self.cards)
 
 
 _POOLS: dict[bytes, WorkerPool] = {}  # of this worker: one, kept from job to job with all that it has loaded
@@ -156,7 +159,7 @@ class ChildWork:
 
 
 def open_pool(
-    n: int, make: Callable[[], LimitedProcess], address: str | None = None, has_retry: bool = False
+    n: int, make: Callable[[], LimitedProcess], address: str | None = None, has_retry: bool = False, cards: float = 0.0
 ) -> WorkerPool | ClusterPool:
     """n processes of this machine, or those of the cluster at `address`; both do jobs with `run`."""
-    return WorkerPool(n, make, has_retry) if address is None else ClusterPool(address, make, has_retry)
+    return WorkerPool(n, make, has_retry) if address is None else ClusterPool(address, make, has_retry, cards)
