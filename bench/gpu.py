@@ -2,7 +2,7 @@
 
 python bench/gpu.py [VIDEO] [--devices cpu,cuda] [--repeat 20]
 
-Prints a table of milliseconds a call (the least of --repeat), by number of rows of the batch for the decoder's step, and
+Prints milliseconds a call (the least of --repeat), by number of rows of the batch for the step of the decoder, and
 with VIDEO seconds a score by `openvmas score`, with 1, 2 and 4 processes that share the card. Written on a machine
 without a card: the figures are for whoever has one.
 """
