@@ -1,6 +1,6 @@
 """What many videos cost: measured here, and worked out for a million. Writes docs/scale.json and docs/scale.md.
 
-python bench/scale.py clip VIDEO       processor time, memory and storage of clips of 60 s, by voice
+python bench/scale.py clip VIDEO VOICE processor time, memory and storage of clips of 60 s
 python bench/scale.py memory [N]       memory of one process over N stubs of 1 s (1,000 if left out)
 python bench/scale.py nodes [N ...]    stubs on clusters of one, two and three nodes of one core on this machine
 python bench/scale.py page             the page, from what was measured
@@ -11,12 +11,8 @@ clock does not. Stubs are videos of 160 × 96 whose music is sines, so that what
 
 from __future__ import annotations
 
-import csv
-import functools
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -71,41 +67,36 @@ def make_clip(source: Path, target: Path) -> Path:
     return target
 
 
-def peak_memory(found: dict[int, int]) -> None:
-    """Note the largest resident size, bytes, of each process that scores below this one."""
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if any("batch" in word and ":" in word for word in process.cmdline()):
-                found[process.pid] = max(found.get(process.pid, 0), process.memory_info().rss)
-        except psutil.Error:
-            continue
+def scoring() -> list[psutil.Process]:
+    """Processes below this one that score."""
+    found = psutil.Process().children(recursive=True)
+    return [process for process in found if any("batch." in word and ":start" in word for word in process.cmdline())]
 
 
-def measure_clip(source: Path) -> None:
-    """Two clips with each voice by one process: the first has loading in it, the second has not."""
-    found: dict[str, Any] = {}
+def peak_memory(process: psutil.Process) -> int:
+    """The largest resident size that a process ever had, bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
+def measure_clip(source: Path, voice: str) -> None:
+    """Two clips by one process: the first has loading in it, the second has not."""
     with tempfile.TemporaryDirectory() as scratch:
         first = make_clip(source, Path(scratch) / "0.mp4")
-        second = Path(shutil.copy(first, Path(scratch) / "1.mp4"))
-        info = probe(first)
-        found["picture"] = f"{info.width} × {info.height}, {float(info.fps):.0f} frames a second"
-        found["scratch_bytes"] = space_needed(info, 1)
-        for voice in VOICES:
-            table, memory = Path(scratch) / f"{voice}.csv", dict[int, int]()
-            listed = Path(scratch) / f"{voice}-list.csv"
-            listed.write_text(f"video,output\n{first},{voice}0.mp4\n{second},{voice}1.mp4\n")
-            words = ["score", "--list", str(listed), "--table", str(table), "--model", voice, "--quiet"]
-            command = subprocess.Popen([sys.executable, "-m", "openvmas", *words], stdout=subprocess.DEVNULL)
-            while command.poll() is None:
-                peak_memory(memory)
-                time.sleep(0.2)
-            assert command.returncode == 0
-            rows = sorted(csv.DictReader(table.read_text().splitlines()), key=lambda row: row["index"])
-            spent = [float(row["processor_seconds"]) for row in rows]
-            written = Path(rows[1]["output"]).stat().st_size - second.stat().st_size
-            found[voice] = {"first": spent[0], "next": spent[1], "rss": max(memory.values()), "added_bytes": written}
-            found[voice]["sidecar_bytes"] = Path(rows[1]["output"]).with_suffix(".json").stat().st_size
-    keep("clip", found)
+        info, rows, peak = probe(first), [], 0
+        clips = [Clip(i, str(first), str(Path(scratch) / f"made{i}"), {"model": voice}) for i in range(2)]
+        for row in run.score_clips(clips, BatchSettings()):
+            assert row.status == "scored", row
+            rows.append(row)
+            peak = max([peak, *map(peak_memory, scoring())])
+        written = Path(rows[1].output)
+        found = {
+            "picture": f"{info.width} × {info.height}, {float(info.fps):.0f} frames a second",
+            "scratch_bytes": space_needed(info, 1), "first": rows[0].processor_seconds, "rss": peak,
+            "next": rows[1].processor_seconds, "added_bytes": written.stat().st_size - first.stat().st_size,
+            "sidecar_bytes": written.with_suffix(".json").stat().st_size,
+        }  # fmt: skip
+    keep(f"clip_{voice}", found)
 
 
 def stubs(folder: Path, n: int) -> Iterator[Clip]:
@@ -124,9 +115,8 @@ def measure_memory(n: int) -> None:
         for done, result in enumerate(run.score_clips(stubs(Path(scratch), n), BatchSettings()), 1):
             assert result.status == "scored", result
             if done % max(1, n // 10) == 0:
-                now: dict[int, int] = {}
-                peak_memory(now)
-                sizes.append((done, max(now.values()), psutil.Process().memory_info().rss))
+                (process,) = scoring()
+                sizes.append((done, process.memory_info().rss, psutil.Process().memory_info().rss))
                 print(done, f"{sizes[-1][1] / 1e6:.0f} MB, {sizes[-1][2] / 1e6:.0f} MB", flush=True)
     keep("memory", {"n": n, "sizes": sizes})
 
@@ -180,7 +170,8 @@ def write_page() -> None:
     """docs/scale.md from docs/scale.json."""
     known = json.loads(RESULTS.read_text(encoding="utf-8"))
     template = Path(__file__).with_name("scale.md.txt").read_text(encoding="utf-8")
-    clip = known["clip"]
+    clip = {voice: known[f"clip_{voice}"] for voice in VOICES}
+    any_clip = clip[VOICES[0]]
     memory = [f"| {done:,} | {child / 1e6:.0f} | {own / 1e6:.0f} |" for done, child, own in known["memory"]["sizes"]]
     costs = [
         f"| {voice} | {clip[voice]['first']:.1f} | {clip[voice]['next']:.1f} | {hours(clip[voice]['next'] * MANY)} | "
@@ -197,8 +188,8 @@ def write_page() -> None:
         for nodes, n, scoring, spent, wall in rows
     ]
     text = template.format(
-        costs="\n".join(costs), nodes="\n".join(nodes), memory="\n".join(memory), cores=clip["cores"],
-        picture=clip["picture"], scratch=f"{clip['scratch_bytes'] / 1e6:.0f}", date=clip["measured"],
+        costs="\n".join(costs), nodes="\n".join(nodes), memory="\n".join(memory), cores=any_clip["cores"],
+        picture=any_clip["picture"], scratch=f"{any_clip['scratch_bytes'] / 1e6:.0f}", date=any_clip["measured"],
         kills=kills(known),
     )  # fmt: skip
     PAGE.write_text(text, encoding="utf-8")
@@ -212,7 +203,7 @@ def kills(known: dict[str, Any]) -> str:
 def main(words: Sequence[str]) -> int:
     what, *more = words or ["page"]
     if what == "clip":
-        measure_clip(Path(more[0]))
+        measure_clip(Path(more[0]), more[1])
     elif what == "memory":
         measure_memory(int(more[0]) if more else 1000)
     elif what == "nodes":

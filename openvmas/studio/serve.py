@@ -23,6 +23,7 @@ from openvmas.studio.api.app import create_app
 from openvmas.studio.api.context import Studio
 from openvmas.studio.limits import StudioOptions
 from openvmas.studio.queue import jobs, lanes
+from openvmas.studio.queue.work import Watcher
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 
@@ -38,7 +39,7 @@ class Workers:
         if not lock_file(self._lock, is_patient=False):
             self.close()
             raise OutputError(f"another studio is open on {options.home}; close it, or give another --folder.")
-        jobs.requeue_all(self._database)
+        jobs.requeue(self._database)
         self._lanes: list[lanes.Lane] = []
         self._held = contextlib.ExitStack()
         self._is_over = threading.Event()
@@ -53,7 +54,7 @@ class Workers:
         self._thread.start()
 
     def _runner_here(self, is_watching: bool) -> lanes.Runner:
-        return lanes.WatchRunner() if is_watching else lanes.ProcessRunner(self._options.jobs)
+        return Watcher() if is_watching else lanes.ProcessRunner(self._options.jobs)
 
     def _join_cluster(self) -> Callable[[bool], lanes.Runner]:
         from openvmas.processes.cluster import connected

@@ -101,7 +101,7 @@ def test_many_lanes_share_the_jobs_without_overlap(database: Database) -> None:
     def work() -> None:
         while (claim := jobs.claim(database, False)) is not None:
             found.append(claim.id)
-            jobs.set_progress(database, claim, jobs.Progress("compose", 0.5, 1.0))
+            jobs.set_progress(database, claim, "compose", 0.5, 1.0)
             jobs.finish(database, claim, "done")
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -123,11 +123,11 @@ def test_what_an_earlier_server_left_running_waits_again(database: Database) -> 
     (job,) = add(database)
     for attempt in range(1, 6):
         assert taken(database).attempt == attempt
-        assert jobs.requeue_all(database) == 1
+        jobs.requeue(database)
     assert state(database, job)["state"] == "queued" and state(database, job)["interruptions"] == 0
     claim = taken(database)
     jobs.cancel(database, claim.id)
-    jobs.requeue_all(database)
+    jobs.requeue(database)
     assert state(database, job)["state"] == "cancelled"
 
 

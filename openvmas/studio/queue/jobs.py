@@ -34,15 +34,6 @@ class Claim:
     attempt: int
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a job stands. share: of the whole, 0 to 1; time_left: s, None where nobody knows."""
-
-    stage: str = ""
-    share: float = 0.0
-    time_left: float | None = None
-
-
 def submit(
     connection: sqlite3.Connection, project: str, kind: str, options: dict[str, Any], arguments: dict[str, Any]
 ) -> str:
@@ -137,13 +128,11 @@ def claim(database: Database, is_watching: bool) -> Claim | None:
     return Claim(row["id"], row["project"], row["kind"], json.loads(row["arguments"]), row["attempt"])
 
 
-def set_progress(database: Database, claim: Claim, progress: Progress) -> None:
-    """Note where a job stands."""
+def set_progress(database: Database, claim: Claim, stage: str, share: float, time_left: float | None) -> None:
+    """Note where a job stands. share: of the whole, 0 to 1; time_left: s, None where nobody knows."""
     with database.write() as connection:
-        connection.execute(
-            "UPDATE jobs SET stage = ?, progress = ?, time_left = ? WHERE id = ? AND state = 'running'",
-            (progress.stage, progress.share, progress.time_left, claim.id),
-        )
+        sql = "UPDATE jobs SET stage = ?, progress = ?, time_left = ? WHERE id = ? AND state = 'running'"
+        connection.execute(sql, (stage, share, time_left, claim.id))
 
 
 def reason_to_stop(database: Database, claim: Claim) -> str:
@@ -189,39 +178,24 @@ def is_waited_for(database: Database, claim: Claim) -> bool:
     return database.row(sql, (PRIORITY[claim.kind],)) is not None
 
 
-def requeue(database: Database, claim: Claim, is_to_blame: bool = False) -> None:
-    """Put a job back. is_to_blame: its worker died of it, which is not let happen often."""
+def requeue(database: Database, claim: Claim | None = None, is_to_blame: bool = False) -> None:
+    """Put a job back, or all that an earlier server left running; it waits again, unless it was cancelled or has broken
+    off too often. is_to_blame: its worker died of it."""
     with database.write() as connection:
-        connection.execute(
-            "UPDATE jobs SET interruptions = interruptions + ? WHERE id = ?", (int(is_to_blame), claim.id)
-        )
-        row = connection.execute("SELECT * FROM jobs WHERE id = ?", (claim.id,)).fetchone()
-        if row is not None:
-            _put_back(connection, row)
-
-
-def requeue_all(database: Database) -> int:
-    """Put back whatever an earlier server left running; returns how many jobs that were."""
-    with database.write() as connection:
-        found = connection.execute("SELECT * FROM jobs WHERE state = 'running'").fetchall()
-        for row in found:
-            _put_back(connection, row)
-    return len(found)
-
-
-def _put_back(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
-    """A job waits again, unless it was cancelled or has broken off too often."""
-    job = row["id"]
-    if row["is_cancelled"]:
-        return _end(connection, job, "cancelled", None)
-    if row["interruptions"] >= MAX_INTERRUPTIONS or row["attempt"] >= MAX_ATTEMPTS:
-        n = max(row["interruptions"], MAX_INTERRUPTIONS)
-        return _end(connection, job, "interrupted", f"the work broke off {n} times; try a shorter or smaller video.")
-    connection.execute(
-        "UPDATE jobs SET state = 'queued', stage = '', progress = 0, time_left = NULL WHERE id = ?", (job,)
-    )
-    connection.execute("UPDATE takes SET state = 'waiting' WHERE job = ? AND state IN ('writing', 'finishing')", (job,))
-    return None
+        chosen = ("state = 'running' AND id = ?", (claim.id,)) if claim else ("state = 'running'", ())
+        sql = f"UPDATE jobs SET interruptions = interruptions + {int(is_to_blame)} WHERE {chosen[0]} RETURNING *"
+        for row in connection.execute(sql, chosen[1]).fetchall():
+            if row["is_cancelled"]:
+                _end(connection, row["id"], "cancelled", None)
+            elif row["interruptions"] >= MAX_INTERRUPTIONS or row["attempt"] >= MAX_ATTEMPTS:
+                n = max(row["interruptions"], MAX_INTERRUPTIONS)
+                said = f"the work broke off {n} times; try a shorter or smaller video."
+                _end(connection, row["id"], "interrupted", said)
+            else:
+                sql = "UPDATE jobs SET state = 'queued', stage = '', progress = 0, time_left = NULL WHERE id = ?"
+                connection.execute(sql, (row["id"],))
+                sql = "UPDATE takes SET state = 'waiting' WHERE job = ? AND state IN ('writing', 'finishing')"
+                connection.execute(sql, (row["id"],))
 
 
 def cancel(database: Database, job: str) -> bool:

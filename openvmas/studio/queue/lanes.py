@@ -13,13 +13,12 @@ import threading
 import time
 from typing import Any, Protocol
 
-from openvmas.errors import InputError
 from openvmas.planning.plan_yaml import write_plan
 from openvmas.processes.limited import ERROR, FAULT, STOPPED, Failure, LimitedProcess, Limits
 from openvmas.processes.threads import share_of_cores
 from openvmas.settings import FIRST_MODEL
 from openvmas.studio.queue import jobs
-from openvmas.studio.queue.work import JobRequest, Tell, Watcher, start, without_paths
+from openvmas.studio.queue.work import JobRequest, Tell, start
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 
@@ -37,16 +36,11 @@ NO_WORKER = (
 
 
 class Runner(Protocol):
-    """What does the jobs of one lane."""
+    """What does the jobs of one lane: gives its answer or a Failure, makes a running one end soon, and goes."""
 
-    def run(self, request: JobRequest, tell: Tell) -> Any:
-        """The answer to a job, or a Failure."""
-
-    def interrupt(self) -> None:
-        """Make the running job end soon."""
-
-    def close(self) -> None:
-        """End whatever was started."""
+    def run(self, request: JobRequest, tell: Tell) -> Any: ...
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class ProcessRunner:
@@ -75,33 +69,6 @@ class ProcessRunner:
     def close(self) -> None:
         """See Runner."""
         self._process.stop()
-
-
-class WatchRunner:
-    """Confined processes of this machine that watch videos."""
-
-    def __init__(self) -> None:
-        self._watcher = Watcher()
-
-    def run(self, request: JobRequest, tell: Tell) -> Any:
-        """See Runner."""
-        return answer_of(self._watcher, request, tell)
-
-    def interrupt(self) -> None:
-        """See Runner."""
-        self._watcher.stop()
-
-    close = interrupt
-
-
-def answer_of(watcher: Watcher, request: JobRequest, tell: Tell) -> Any:
-    """What a watcher found, or the Failure that the video is to blame for."""
-    try:
-        return watcher(request, tell)
-    except InputError as error:
-        return Failure(without_paths(str(error), request.home), ERROR)
-    except (OSError, RuntimeError) as error:
-        return Failure(f"{type(error).__name__}: {error}", FAULT)
 
 
 class Lane:
@@ -165,7 +132,7 @@ class Lane:
             stage, share, left = message["progress"]
             now = time.monotonic()
             if stage != self._stage or now - self._told_at >= CHECK_S:
-                jobs.set_progress(self._database, claim, jobs.Progress(stage, share, left))
+                jobs.set_progress(self._database, claim, stage, share, left)
                 self._told_at, self._stage = now, stage
             return
         with self._database.write() as connection:

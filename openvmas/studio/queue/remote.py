@@ -21,7 +21,7 @@ from openvmas.pretrained import hash_file
 from openvmas.processes.cluster import last_line
 from openvmas.processes.limited import FAULT, STOPPED, Failure
 from openvmas.studio.queue import lanes
-from openvmas.studio.queue.work import JobRequest, Tell
+from openvmas.studio.queue.work import JobRequest, Tell, Watcher
 from openvmas.studio.storage.folders import TakeFolder
 
 News = tuple[str, Any]  # kind and value: "grown", "whole", "files", "message", "answer"
@@ -151,7 +151,7 @@ def do_remote(request: JobRequest, address: str, files: dict[str, str], start: A
 def runner_for(request: JobRequest, start: Any) -> lanes.Runner:
     """What does a job on this node."""
     if request.kind == "analyze":
-        return lanes.WatchRunner()
+        return Watcher()
     if start not in _RUNNERS:
         lanes.start = start
         _RUNNERS[start] = lanes.ProcessRunner(MANY)

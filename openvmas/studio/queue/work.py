@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openvmas.errors import OpenVMASError
+from openvmas.errors import InputError, OpenVMASError
+from openvmas.processes.limited import ERROR, Failure
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
 
@@ -72,33 +73,36 @@ class Teller:
 
 
 class Watcher:
-    """Analyzes new videos in confined processes and makes their first plans; loads nothing itself."""
+    """Analyzes new videos in confined processes and makes their first plans (`lanes.Runner`); loads nothing itself."""
 
     def __init__(self) -> None:
         self._child: Sandbox | None = None
 
-    def __call__(self, request: JobRequest, tell: Tell) -> dict[str, Any]:
-        """Returns the plan, and how much of the filmstrip there is. Raises InputError."""
+    def run(self, request: JobRequest, tell: Tell) -> dict[str, Any] | Failure:
+        """The plan, and how much of the filmstrip there is."""
         progress, size = Teller(tell), request.source.stat().st_size
         limits = make_limits(file_bytes=SPARE_BYTES + size)
         child = self._child = Sandbox("look", request.arguments | request.sandboxed(), limits)
 
         def on_message(message: dict[str, Any]) -> None:
+            if "stage" in message:
+                start, length = INSPECT_SHARES[message["stage"]]
+                return progress(message["stage"], start + length * message["done"])
             if "video" in message:
                 child.set_time(limits_for(message["video"]["duration"], 0).seconds)
-                tell(message)
-            elif "filmstrip" in message:
-                tell(message)
-            else:
-                start, length = INSPECT_SHARES[message["stage"]]
-                progress(message["stage"], start + length * message["done"])
+            return tell(message)
 
-        return child.run(on_message)
+        try:
+            return child.run(on_message)
+        except InputError as error:  # anything else is ours, and the lane's to tell
+            return Failure(without_paths(str(error), request.home), ERROR)
 
-    def stop(self) -> None:
+    def interrupt(self) -> None:
         """End the confined process, if there is one."""
         if self._child is not None:
             self._child.stop()
+
+    close = interrupt
 
 
 class Musician:
