@@ -148,7 +148,7 @@ def measure_nodes(counts: Sequence[int]) -> None:
                 folder.mkdir()
                 os.environ["OPENVMAS_TEST_NOTES"] = str(Path(scratch) / "notes")
                 (Path(scratch) / "notes").mkdir(exist_ok=True)
-                clips = [Clip(clip.index, clip.video, clip.output) for clip in functools.partial(stubs, folder, n)()]
+                clips = list(stubs(folder, n))
                 before, began = processor_time(), time.monotonic()
                 rows = list(run.score_clips(clips, BatchSettings(), ray=cluster.address))
                 assert [row.status for row in rows] == ["scored"] * n

@@ -122,7 +122,8 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
     assert {result.status for result in found} <= {"scored", "kept"}, (
         found
     )  # kept: done, but its node died before it said so
-    assert {path.name for path in folder.iterdir()} == {
+    # What a killed process had not finished is hidden and left for the next run to remove.
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".openvmas-")} == {
         f"{i}{ending}" for i in range(N_CLIPS) for ending in (".mp4", ".scored.mp4", ".scored.json")
     }
     again = list(run.score_clips(of_videos(videos), BatchSettings(), ray=cluster.address))
