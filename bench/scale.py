@@ -42,9 +42,9 @@ LENGTH, MANY = 60, 1_000_000  # s, and clips
 def keep(name: str, found: Any) -> None:
     """Put figures into the results."""
     known = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    known[name] = found | {"measured": time.strftime("%Y-%m-%d"), "cores": os.cpu_count()}
+    known[name] = dict(found) | {"measured": time.strftime("%Y-%m-%d"), "cores": os.cpu_count()}
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(json.dumps(found, indent=1))
+    print(json.dumps(found), flush=True)
 
 
 def make_clip(source: Path, target: Path) -> Path:
@@ -117,8 +117,7 @@ def measure_memory(n: int) -> None:
             if done % max(1, n // 10) == 0:
                 (process,) = scoring()
                 sizes.append((done, process.memory_info().rss, psutil.Process().memory_info().rss))
-                print(done, f"{sizes[-1][1] / 1e6:.0f} MB, {sizes[-1][2] / 1e6:.0f} MB", flush=True)
-    keep("memory", {"n": n, "sizes": sizes})
+                keep("memory", {"sizes": sizes})
 
 
 def processor_time() -> float:
@@ -156,9 +155,8 @@ def measure_nodes(counts: Sequence[int]) -> None:
                 scoring = sum(row.processor_seconds for row in rows)
                 if round_:
                     found["rows"].append([n_nodes, n, round(scoring, 2), round(spent, 2), round(wall, 2)])
-                    print(found["rows"][-1], flush=True)
+                    keep("nodes", found)
             next(opened, None)
-    keep("nodes", found)
 
 
 def hours(seconds: float) -> str:
