@@ -103,6 +103,9 @@ def kill_list(times: int, n_clips: int, rng: random.Random) -> str:
         table = (folder / "list.scored.csv").read_text().splitlines()
         begun = len(list(notes.iterdir()))
         next(opened, None)
+        for line in table:
+            if ",failed," in line:
+                print(line, flush=True)
         hidden = [name for name in made - wanted if name.startswith(".openvmas-")]
         lost, more = len(wanted - made), len(made - wanted) - len(hidden)
         return (

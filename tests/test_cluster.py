@@ -91,7 +91,7 @@ def make() -> LimitedProcess:
 
 def test_processes_are_kept_and_what_kills_them_costs_its_job_only(cluster: Any, shared: Path) -> None:
     jobs = [(number, str(shared / "notes")) for number in range(7)]
-    with open_pool(1, make, cluster.address, has_retry=True) as pool:
+    with open_pool(1, make, cluster.address, retries=1) as pool:
         found = dict(pool.run(jobs))
     good = {number: found[number, notes] for number, notes in jobs if number not in (2, 4)}
     assert {number: answer[0] for number, answer in good.items()} == {number: number * 2 for number in good}

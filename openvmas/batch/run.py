@@ -21,6 +21,7 @@ from openvmas.processes.threads import share_of_cores
 
 TIMEOUT = 3600.0  # s, for one clip
 COLUMNS = tuple(item.name for item in fields(ClipResult))
+RETRIES = 2  # of a clip on which a process died
 CARD = 0.25  # of a graphics card, for a process: the pictures are watched by the processor
 PARQUET_ROWS = 10_000  # that are held in memory
 
@@ -40,13 +41,13 @@ def score_clips(
 ) -> Iterator[ClipResult]:  # fmt: skip
     """The result of each clip as it comes, in any order; the clips are read while others are being scored.
 
-    A clip whose process dies is tried once more in a fresh one; when a worker or node of the cluster dies, what it was
+    A clip whose process dies is tried again, RETRIES times; when a worker or node of the cluster dies, what it was
     doing is done by others. workers: processes of this machine. ray: address of a cluster. Raises OptionError.
     """
     n = workers if ray is None else 1_000  # a job of the cluster has one core
     make = functools.partial(make_process, start, settings, n, timeout)
     cards = CARD if settings.options.get("device") == "cuda" else 0.0
-    with open_pool(workers, make, ray, has_retry=True, cards=cards) as pool:
+    with open_pool(workers, make, ray, retries=RETRIES, cards=cards) as pool:
         for clip, answer in pool.run(clips):
             yield failed(clip, answer) if isinstance(answer, Failure) else answer
 

@@ -32,7 +32,7 @@ class ScoreVideos:
     def __init__(self, overwrite: bool = False, timeout: float = TIMEOUT, **options: Any) -> None:
         Options.of(**options)
         settings = BatchSettings(options, overwrite)
-        self._pool = WorkerPool(1, lambda: make_process(start, settings, 1_000, timeout), has_retry=True)
+        self._pool = WorkerPool(1, lambda: make_process(start, settings, 1_000, timeout), retries=1)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Score the videos of a batch, in order."""

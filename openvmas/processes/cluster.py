@@ -115,12 +115,12 @@ def last_line(text: str) -> str:
 class ClusterPool:
     """A `WorkerPool` whose processes are children of the cluster's workers: each is used for job after job there.
 
-    make: starts a process; picklable. has_retry: as for WorkerPool. cards: share of a graphics card for each.
+    make: starts a process; picklable. retries: as for WorkerPool. cards: share of a graphics card for each.
     """
 
     address: str
     make: Callable[[], LimitedProcess]
-    has_retry: bool = False
+    retries: int = 0
     cards: float = 0.0
 
     def __enter__(self) -> Self:
@@ -131,7 +131,7 @@ class ClusterPool:
 
     def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
         """(job, answer or Failure) as they come, in any order."""
-        work = ChildWork(pickle.dumps(self.make), self.has_retry)
+        work = ChildWork(pickle.dumps(self.make), self.retries)
         return run_on_cluster(work, jobs, self.address, cards=self.cards)
 
 
@@ -143,7 +143,7 @@ class ChildWork:
     """A job done in the child of a cluster's worker. make: pickled, what starts it."""
 
     make: bytes
-    has_retry: bool
+    retries: int
 
     def __call__(self, job: Any) -> Any:
         ((_, answer),) = self.pool().run([job])
@@ -154,12 +154,12 @@ class ChildWork:
         for other in [made for made in _POOLS if made != self.make]:
             _POOLS.pop(other).stop()
         if self.make not in _POOLS:
-            _POOLS[self.make] = WorkerPool(1, pickle.loads(self.make), self.has_retry)
+            _POOLS[self.make] = WorkerPool(1, pickle.loads(self.make), self.retries)
         return _POOLS[self.make]
 
 
 def open_pool(
-    n: int, make: Callable[[], LimitedProcess], address: str | None = None, has_retry: bool = False, cards: float = 0.0
+    n: int, make: Callable[[], LimitedProcess], address: str | None = None, retries: int = 0, cards: float = 0.0
 ) -> WorkerPool | ClusterPool:
     """n processes of this machine, or those of the cluster at `address`; both do jobs with `run`."""
-    return WorkerPool(n, make, has_retry) if address is None else ClusterPool(address, make, has_retry, cards)
+    return WorkerPool(n, make, retries) if address is None else ClusterPool(address, make, retries, cards)

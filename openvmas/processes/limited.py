@@ -209,13 +209,13 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
 class WorkerPool(ProcessPool[LimitedProcess]):
     """Limited processes that are used until they die. make: starts one.
 
-    has_retry: a job on which a process died or failed unexpectedly is tried once more in a fresh one, since memory may
-    have been used up by the jobs before it; a second death is the job's own. Running out of time is no such death.
+    retries: how often a job on which a process died, or failed unexpectedly, is tried again in a fresh one, since memory
+    may have been used up by the jobs before it; the last death is the job's own. Running out of time is no such death.
     """
 
-    def __init__(self, n: int, make: Callable[[], LimitedProcess], has_retry: bool = False) -> None:
+    def __init__(self, n: int, make: Callable[[], LimitedProcess], retries: int = 0) -> None:
         super().__init__(n, LimitedProcess.stop)
-        self._make, self._has_retry = make, has_retry
+        self._make, self._retries = make, retries
         self._idle: list[LimitedProcess] = []
 
     def run(
@@ -225,8 +225,11 @@ class WorkerPool(ProcessPool[LimitedProcess]):
 
         def do(job: J) -> Any:
             answer = self._run_job(self._take_idle(), job, on_message)
-            is_death = isinstance(answer, Failure) and answer.cause in (FAULT, MEMORY, CRASH) and not answer.is_start
-            return self._run_job(None, job, on_message) if is_death and self._has_retry else answer
+            for _ in range(self._retries):
+                if not isinstance(answer, Failure) or answer.cause not in (FAULT, MEMORY, CRASH):
+                    break
+                answer = self._run_job(None, job, on_message)
+            return answer
 
         return self.as_completed(do, jobs)
 
@@ -239,7 +242,7 @@ class WorkerPool(ProcessPool[LimitedProcess]):
             worker = self._discard(worker)
         worker = worker or self._add(self._make)
         answer = worker.run(job, lambda message: on_message(job, message))
-        is_broken = self._has_retry and isinstance(answer, Failure) and answer.cause == FAULT
+        is_broken = self._retries and isinstance(answer, Failure) and answer.cause == FAULT
         if is_broken or not worker.is_usable():
             self._discard(worker)
         else:
