@@ -10,7 +10,7 @@ import numpy as np
 
 from openvmas.batch.clip import BatchSettings, ClipResult, start
 from openvmas.batch.manifest import OF_LISTS, Clip
-from openvmas.batch.run import TIMEOUT, failed, make_process
+from openvmas.batch.run import RETRIES, TIMEOUT, failed, make_process
 from openvmas.processes.limited import Failure, WorkerPool
 from openvmas.settings import Options
 
@@ -32,7 +32,7 @@ class ScoreVideos:
     def __init__(self, overwrite: bool = False, timeout: float = TIMEOUT, **options: Any) -> None:
         Options.of(**options)
         settings = BatchSettings(options, overwrite)
-        self._pool = WorkerPool(1, lambda: make_process(start, settings, 1_000, timeout), retries=1)
+        self._pool = WorkerPool(1, lambda: make_process(start, settings, 1_000, timeout), RETRIES)
 
     def __call__(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Score the videos of a batch, in order."""

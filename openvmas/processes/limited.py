@@ -209,8 +209,9 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
 class WorkerPool(ProcessPool[LimitedProcess]):
     """Limited processes that are used until they die. make: starts one.
 
-    retries: how often a job on which a process died, or failed unexpectedly, is tried again in a fresh one, since memory
-    may have been used up by the jobs before it; the last death is the job's own. Running out of time is no such death.
+    retries: how often a job on which a process died, or failed unexpectedly, is tried again in a fresh one, since
+    memory may have been used up by the jobs before it; the last death is the job's own. Running out of time is no such
+    death.
     """
 
     def __init__(self, n: int, make: Callable[[], LimitedProcess], retries: int = 0) -> None:

@@ -264,6 +264,21 @@ def die_once(setting: Any, send: Any) -> Any:
     return work
 
 
+def stumble(setting: Any, send: Any) -> Any:
+    """Work of a process that ends before it comes to it, the first two times."""
+    notes = Path(setting.options["notes"])
+    if len(list(notes.iterdir())) < 2:
+        (notes / str(os.getpid())).touch()
+        os._exit(3)
+    return lambda clip: ClipResult(clip.index, clip.video, "scored")
+
+
+def test_a_process_that_dies_while_it_starts_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "start", stumble)
+    found = list(run.score_clips([Clip(0, "a.mp4")], BatchSettings({"notes": str(tmp_path)})))
+    assert [result.status for result in found] == ["scored"]
+
+
 def test_a_clip_whose_process_dies_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "start", die_once)
     found = list(run.score_clips([Clip(i, str(tmp_path / f"{i}")) for i in range(2)], BatchSettings()))
