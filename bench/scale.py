@@ -170,7 +170,10 @@ def write_page() -> None:
     template = Path(__file__).with_name("scale.md.txt").read_text(encoding="utf-8")
     clip = {voice: known[f"clip_{voice}"] for voice in VOICES}
     any_clip = clip[VOICES[0]]
-    memory = [f"| {done:,} | {child / 1e6:.0f} | {own / 1e6:.0f} |" for done, child, own in known["memory"]["sizes"]]
+    memory = [
+        f"| {done:,} | {child / 1e6:.0f} | {own / 1e6:.0f} |"
+        for done, child, own in known.get("memory", {"sizes": []})["sizes"]
+    ]
     costs = [
         f"| {voice} | {clip[voice]['first']:.1f} | {clip[voice]['next']:.1f} | {hours(clip[voice]['next'] * MANY)} | "
         f"{clip[voice]['next'] * MANY / 3600 / 24 / 1000:.1f} | {clip[voice]['rss'] / 1e6:.0f} | "
@@ -178,7 +181,7 @@ def write_page() -> None:
         f"{(clip[voice]['added_bytes'] + clip[voice]['sidecar_bytes']) * MANY / 1e12:.2f} |"
         for voice in VOICES
     ]
-    rows = known["nodes"]["rows"]
+    rows = known.get("nodes", {"rows": []})["rows"]
     alone = {n: scoring / n for nodes, n, scoring, _, _ in rows if nodes == 1}
     nodes = [
         f"| {nodes} | {n:,} | {scoring / n:.3f} | {spent / n:.3f} | {scoring / spent:.0%} | "
@@ -186,7 +189,8 @@ def write_page() -> None:
         for nodes, n, scoring, spent, wall in rows
     ]
     text = template.format(
-        costs="\n".join(costs), nodes="\n".join(nodes), memory="\n".join(memory), cores=any_clip["cores"],
+        costs="\n".join(costs), nodes="\n".join(nodes or ["| not measured yet |"]),
+        memory="\n".join(memory or ["| not measured yet |"]), cores=any_clip["cores"],
         picture=any_clip["picture"], scratch=f"{any_clip['scratch_bytes'] / 1e6:.0f}", date=any_clip["measured"],
         kills=kills(known),
     )  # fmt: skip

@@ -174,10 +174,7 @@ class OutputOptions:
 class ClusterOptions:
     """The cluster that a command works on."""
 
-    ray: str | None = option(
-        None, "Work on this Ray cluster: HOST:PORT, auto (the one of this machine) or local (a new one of all its "
-        "cores); needs the extra `ray`.", metavar="ADDRESS",
-    )  # fmt: skip
+    ray: str | None = option(None, "Ray cluster to work on: HOST:PORT, auto or local; extra `ray`.", metavar="ADDRESS")
 
 
 @dataclass(frozen=True)
@@ -189,12 +186,10 @@ class BatchOptions(ClusterOptions):
         "called like an option hold it for their row.", metavar="PATH",
     )  # fmt: skip
     table: str | None = option(
-        None, "Table of the results, .csv or .parquet; NAME.scored.csv beside the list if left out.", metavar="PATH"
+        None, "Table of results (.csv or .parquet); NAME.scored.csv if left out.", metavar="PATH"
     )
     workers: int | None = option(None, "Videos scored at a time on this machine. [default: 1]", min=1, max=64)
-    timeout: float | None = option(
-        None, "Seconds that one video of a list may take. [default: 3600]", min=1, max=604_800, metavar="SECONDS"
-    )
+    timeout: float | None = option(None, "Seconds a video of a list may take. [default: 3600]", min=1, max=604_800)
 
 
 FIRST_MODEL = "mini"  # where one is needed and there is no video to choose it for

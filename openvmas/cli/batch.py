@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, TextIO
 
 import click
 
-from openvmas.cli.options import Voice
+from openvmas.cli.options import Voice, as_arguments, flag
 from openvmas.errors import OptionError
 from openvmas.files import beside
 from openvmas.processes.pools import ProcessPool
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from openvmas.batch.manifest import Clip, Manifest
 
 PROGRAM = (sys.executable, "-m", "openvmas")
+ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
+LIST_ONLY = ("table", "timeout")
 
 
 class CommandPool(ProcessPool[subprocess.Popen[str]]):
@@ -77,6 +79,21 @@ def distinct(videos: Sequence[str]) -> list[str]:
                 "score them one by one and name the results with --output."
             )
     return list(found.values())
+
+
+def score_several(videos: Sequence[str], chosen: dict[str, Any], batch: BatchOptions, voice: Voice) -> int:
+    """Score a list, or videos that were named one by one; returns the exit code. Raises OptionError."""
+    if batch.list is not None or batch.ray is not None or any("://" in video for video in videos):
+        return score_list(videos, chosen, batch, voice)
+    if not videos:
+        raise OptionError("there is no video to score; give a path, or a table of them with --list.")
+    for name in LIST_ONLY:
+        if getattr(batch, name) is not None:
+            raise OptionError(f"{flag(name)} is for lists of videos; give --list or --ray too.")
+    for name in ONE_VIDEO_ONLY:
+        if name in chosen:
+            raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
+    return score_many(videos, as_arguments(chosen), batch.workers or 1, voice)
 
 
 def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int, voice: Voice) -> int:

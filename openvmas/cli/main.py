@@ -18,19 +18,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import click
 
 from openvmas import __version__
-from openvmas.cli.options import Voice, as_arguments, flag, given, options_of, output_options, result_of, voice_options
+from openvmas.cli.options import Voice, given, options_of, output_options, result_of, voice_options
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
-from openvmas.errors import OpenVMASError, OptionError, OutputError
+from openvmas.errors import OpenVMASError, OutputError
 from openvmas.files import beside
 from openvmas.settings import GROUPS, BatchOptions, GenerateOptions, MusicOptions, Options, PlanOptions, read_table
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
 
-ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
-BATCH_FIELDS = tuple(item.name for item in fields(BatchOptions))
-LIST_ONLY = ("table", "timeout")
 RESUMED = frozenset({"data", "eval", "library", "train"})  # groups of commands that go on where they were stopped
 EXTRAS = {  # packages that only some commands import, by the extra of pyproject.toml that brings them
     "train": ("torch", "onnx", "onnx_ir", "tensorboard", "matplotlib", "soundfile"),
@@ -88,28 +85,15 @@ def score(videos: tuple[str, ...], voice: Voice, **values: Any) -> int:
 
     With --list or --ray any number of them, at paths or addresses; the same command goes on where one was stopped.
     """
-    many = {name: values.pop(name) for name in BATCH_FIELDS}
-    batch = read_table(BatchOptions, given(many))
+    batch = read_table(BatchOptions, given({item.name: values.pop(item.name) for item in fields(BatchOptions)}))
     chosen = given(values)
-    options = Options.of(**chosen)
-    if batch.list is not None or batch.ray is not None or any("://" in video for video in videos):
-        from openvmas.cli.batch import score_list
-
-        return score_list(videos, chosen, batch, voice)
-    if not videos:
-        raise OptionError("there is no video to score; give a path, or a table of them with --list.")
-    for name in LIST_ONLY:
-        if many[name] is not None:
-            raise OptionError(f"{flag(name)} is for lists of videos; give --list or --ray too.")
-    if len(videos) == 1:
+    Options.of(**chosen)
+    if len(videos) == 1 and "://" not in videos[0] and batch == BatchOptions(workers=batch.workers):
         score_one(videos[0], chosen, voice)
         return 0
-    for name in ONE_VIDEO_ONLY:
-        if options.flat().get(name) is not None:
-            raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
-    from openvmas.cli.batch import score_many
+    from openvmas.cli.batch import score_several
 
-    return score_many(videos, as_arguments(chosen), batch.workers or 1, voice)
+    return score_several(videos, chosen, batch, voice)
 
 
 def score_one(video: str, chosen: dict[str, Any], voice: Voice) -> None:
