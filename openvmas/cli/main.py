@@ -274,7 +274,7 @@ def missing_extra(error: Exception) -> Extra | None:
 
 def what_is_left(arguments: Sequence[str]) -> str:
     """Say what an interrupted command leaves behind: long ones keep finished work and go on with it."""
-    words = {argument.partition("=")[0] for argument in arguments}
-    if arguments[:1] and (arguments[0] in RESUMED or words & {"--list", "--ray"}):
+    is_list = any(word.startswith(("--list", "--ray")) for word in arguments)
+    if arguments[:1] and (arguments[0] in RESUMED or is_list):
         return "finished work stays, and the same command goes on with it"
     return "nothing was left behind"
