@@ -88,7 +88,7 @@ def kill_list(times: int, n_clips: int, rng: random.Random) -> str:
                 cluster.remove_node(rng.choice(others), allow_graceful=False)
                 try:
                     cluster.add_node(wait=False, **SIZE)
-                except Exception as error:  # Ray's own, where a crowded machine starts no node in time: go on with fewer
+                except Exception as error:  # Ray's own, on a crowded machine: go on with fewer
                     print(f"no new node: {error}"[:200], flush=True)
             elif kind == "command":
                 driver.kill()
