@@ -163,6 +163,10 @@ def open_graph(path: str | os.PathLike[str], threads: int) -> onnxruntime.Infere
     options.log_severity_level = 3
     # Two spinning threads on a busy machine were eight times slower than one.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if os.environ.get("OPENVMAS_DEVICE", "cpu") != "cpu":
+        from openvmas.devices import open_session, the_device  # whoever has no graphics card does not load it
+
+        return open_session(path, options, the_device())
     return onnxruntime.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -164,6 +164,30 @@ class OutputOptions:
         "measures; the sidecar says which and why.",
         metavar="PATH",
     )
+    device: str = option(
+        "cpu", "Where networks run: cpu, or cuda (a graphics card, with onnxruntime-gpu; not the same music as on a "
+        "processor).", choices=("cpu", "cuda"), is_later=True, is_local=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """The cluster that a command works on."""
+
+    ray: str | None = option(None, "Ray cluster to work on: HOST:PORT, auto or local; extra `ray`.", metavar="ADDRESS")
+
+
+@dataclass(frozen=True)
+class BatchOptions(ClusterOptions):
+    """Settings of scoring many videos."""
+
+    list: str | None = option(
+        None, "A table (CSV, TSV, Parquet, JSONL) whose column `video` has paths or addresses such as s3://…; columns "
+        "called like an option hold it for their row.", metavar="PATH",
+    )  # fmt: skip
+    table: str | None = option(None, "Table of results, .csv or .parquet; NAME.scored.csv if left out.", metavar="PATH")
+    workers: int | None = option(None, "Videos scored at a time on this machine. [default: 1]", min=1, max=64)
+    timeout: float | None = option(None, "Seconds a video of a list may take. [default: 3600]", min=1, max=604_800)
 
 
 FIRST_MODEL = "mini"  # where one is needed and there is no video to choose it for

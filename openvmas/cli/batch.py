@@ -1,4 +1,7 @@
-"""Several videos in one call: each in a process of its own, so that whatever happens to one does not stop the rest."""
+"""Several videos in one call: each in a process of its own, so that whatever happens to one does not stop the rest.
+
+Lists of them, and clusters, go to `openvmas.batch`, whose processes are used for one video after the other.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,24 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TextIO
+from typing import IO, TYPE_CHECKING, Any, TextIO
 
-from openvmas.cli.options import Voice
+import click
+
+from openvmas.cli.options import Voice, as_arguments, flag
 from openvmas.errors import OptionError
+from openvmas.files import beside
 from openvmas.processes.pools import ProcessPool
 from openvmas.processes.threads import share_of_cores
+from openvmas.settings import BatchOptions
+
+if TYPE_CHECKING:
+    from openvmas.batch.clip import ClipResult
+    from openvmas.batch.manifest import Clip, Manifest
 
 PROGRAM = (sys.executable, "-m", "openvmas")
+ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
+LIST_ONLY = ("table", "timeout")
 
 
 class CommandPool(ProcessPool[subprocess.Popen[str]]):
@@ -68,6 +81,21 @@ def distinct(videos: Sequence[str]) -> list[str]:
     return list(found.values())
 
 
+def score_several(videos: Sequence[str], chosen: dict[str, Any], batch: BatchOptions, voice: Voice) -> int:
+    """Score a list, or videos that were named one by one; returns the exit code. Raises OptionError."""
+    if batch.list is not None or batch.ray is not None or any("://" in video for video in videos):
+        return score_list(videos, chosen, batch, voice)
+    if not videos:
+        raise OptionError("there is no video to score; give a path, or a table of them with --list.")
+    for name in LIST_ONLY:
+        if getattr(batch, name) is not None:
+            raise OptionError(f"{flag(name)} is for lists of videos; give --list or --ray too.")
+    for name in ONE_VIDEO_ONLY:
+        if name in chosen:
+            raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
+    return score_many(videos, as_arguments(chosen), batch.workers or 1, voice)
+
+
 def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int, voice: Voice) -> int:
     """Score every video with the same arguments, print a summary, and return the exit code of the whole.
 
@@ -84,3 +112,66 @@ def score_many(videos: Sequence[str], arguments: Sequence[str], n_workers: int, 
     told = {"ok": not failed, "exit_code": code, "scored": len(videos) - len(failed), "failed": failed}
     voice.answer(line + (f"; failed: {', '.join(failed)}" if failed else ""), **told)
     return code
+
+
+def score_list(videos: Sequence[str], chosen: dict[str, Any], batch: BatchOptions, voice: Voice) -> int:
+    """Score all, print the sum, and return the exit code: 0 if all went well, 1 if any failed by our fault, else 2."""
+    from openvmas.batch import manifest, run
+    from openvmas.batch.clip import FAILED, KEPT, SCORED, BatchSettings
+
+    clips = list_clips(videos, batch.list)
+    n = manifest.check(clips, chosen)
+    table = Path(batch.table) if batch.table else table_of(batch.list)
+    if table is not None:
+        run.check_table(table)
+    overwrite = bool(chosen.pop("overwrite", False))
+    results = run.score_clips(
+        clips, BatchSettings(chosen, overwrite), workers=batch.workers or 1, ray=batch.ray,
+        timeout=batch.timeout or run.TIMEOUT,
+    )  # fmt: skip
+    with voice.progress(Path(batch.list or "videos").name) as progress:
+
+        def say(done: int, result: ClipResult) -> None:
+            progress("videos", done / n)
+            if result.status == FAILED:
+                click.echo(f"{result.video}: {result.error}", err=True)
+
+        progress("videos", 0.0)
+        found = run.score_to_table(results, table, say)
+    counts, n_failed = found.counts, found.counts[FAILED]
+    code = 0 if not n_failed else 1 if found.n_faults else 2
+    line = f"{counts[SCORED]} of {n} videos scored"
+    line += f", {counts[KEPT]} were finished before" if counts[KEPT] else ""
+    line += f", {n_failed} failed" if n_failed else ""
+    line += f"; {found.duration:.0f} s of video took {found.processor_seconds:.0f} s of processor time"
+    told = {"scored": counts[SCORED], "kept": counts[KEPT], "n_failed": n_failed}
+    told |= {"processor_seconds": found.processor_seconds, "duration": found.duration}
+    voice.answer(
+        line + (f"; {table}" if table else ""), ok=not n_failed, exit_code=code, **told,
+        table=None if table is None else str(table),
+    )  # fmt: skip
+    return code
+
+
+def list_clips(videos: Sequence[str], path: str | None) -> Manifest | list[Clip]:
+    """The clips of a list or of videos named one by one. Raises OptionError for both or neither, InputError."""
+    from openvmas.batch import manifest
+
+    if (path is None) == (not videos):
+        raise OptionError("give videos or --list, one of them.")
+    if path is None:
+        return manifest.of_videos(list(dict.fromkeys(videos)))
+    found = manifest.Manifest(path)
+    manifest.check_columns(found)
+    return found
+
+
+def table_of(path: str | None) -> Path | None:
+    """Where the table goes if it is not said: beside a list of this machine, with another list into this folder."""
+    from openvmas.batch import places
+
+    if path is None:
+        return None
+    if places.is_remote(path):
+        return Path(f"{places.split(path)[1].rpartition('.')[0]}.scored.csv")
+    return beside(places.local_path(path), ".scored.csv")

@@ -13,7 +13,7 @@ import click
 from openvmas.cli.options import given, options_of, quiet_option
 from openvmas.data.sources.free_library import LibraryOptions
 from openvmas.errors import InputError, OptionError, OutputError
-from openvmas.settings import read_table
+from openvmas.settings import ClusterOptions, read_table
 
 MAX_WORKERS = 1024
 
@@ -30,7 +30,7 @@ def data() -> None:
 @click.argument("recipe", metavar="RECIPE")
 @click.option("-o", "--output", metavar="PATH", help="Folder of the set; the one that the recipe names if left out.")
 @click.option("--workers", type=int, default=0, metavar="NUMBER", help="Worker processes; the recipe's if left out.")
-@click.option("--ray", metavar="ADDRESS", help="Work on this Ray cluster; its nodes must see the same folders.")
+@options_of(ClusterOptions)
 @click.option("--quiet", is_flag=True, help="Print no progress, only the funnel and errors.")
 def build(recipe: str, output: str | None, workers: int, ray: str | None, quiet: bool) -> int:
     """Build a set from a recipe (TOML), or go on with it; prints how many records each stage refused and why."""

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from openvmas.cli.options import extra_needed, reserve, write
+from openvmas.cli.options import extra_needed, options_of, reserve, write
 from openvmas.errors import InputError, ModelError
+from openvmas.settings import ClusterOptions
 
 EMBEDDERS = "yamnet,musicnn"
 TIMEOUT = 1800.0  # s, for one clip
@@ -128,6 +129,7 @@ def folder(
 @click.option("--limit", type=int, metavar="NUMBER", help="Number of clips, evenly from the whole suite.")
 @click.option("--only-complete", is_flag=True, help="Only clips that all systems have results for: the run so far.")
 @click.option("--timeout", type=float, default=TIMEOUT, metavar="SECONDS", help="Limit for one clip. [default: 1800]")
+@options_of(ClusterOptions)
 @click.option("--json", "json_path", metavar="PATH", help="Write every figure here.")
 @click.option("--markdown", metavar="PATH", help="Write the page here.")
 @click.option("--table", metavar="PATH", help="Put the short table between the marks of this page.")
@@ -182,7 +184,7 @@ def run(
             found, systems_in_order(systems), Path(more["results"] or f"{found.name}.results"), setting,
             embedders=systems_in_order(more["embedders"]), workers=more["workers"] or min(os.cpu_count() or 1, 8),
             seed=more["seed"], seeds=more["seeds"], limit=more["limit"], only_complete=more["only_complete"],
-            timeout=more["timeout"], say=say,
+            timeout=more["timeout"], ray=more["ray"], say=say,
         )  # fmt: skip
         text = page(result, command)
         write(targets, text, as_json(result, command), insert(table, in_short(result, command)) if table else "")

@@ -18,25 +18,23 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import click
 
 from openvmas import __version__
-from openvmas.cli.options import Voice, as_arguments, flag, given, options_of, output_options, result_of, voice_options
+from openvmas.cli.options import Voice, given, options_of, output_options, result_of, voice_options
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
-from openvmas.errors import OpenVMASError, OptionError, OutputError
+from openvmas.errors import OpenVMASError, OutputError
 from openvmas.files import beside
-from openvmas.settings import GROUPS, GenerateOptions, MusicOptions, Options, PlanOptions
+from openvmas.settings import GROUPS, BatchOptions, GenerateOptions, MusicOptions, Options, PlanOptions, read_table
 
 if TYPE_CHECKING:
     from openvmas.generate.scorer import ScoreResult
 
-ONE_VIDEO_ONLY = ("output", "audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "plan")
 PLAN_FIELDS = tuple(item.name for item in fields(PlanOptions))
-MAX_WORKERS = 64
 RESUMED = frozenset({"data", "eval", "library", "train"})  # groups of commands that go on where they were stopped
 EXTRAS = {  # packages that only some commands import, by the extra of pyproject.toml that brings them
     "train": ("torch", "onnx", "onnx_ir", "tensorboard", "matplotlib", "soundfile"),
     "data": ("pyarrow",),
     "eval": ("scipy", "mir_eval"),
     "hub": ("transformers", "safetensors"),
-    "ray": ("ray",),
+    "ray": ("ray", "fsspec"),
     "web": ("fastapi", "uvicorn"),
     "mcp": ("mcp",),
 }
@@ -78,25 +76,24 @@ def app(debug: bool) -> None:
 
 
 @app.command()
-@click.argument("videos", nargs=-1, required=True, type=click.Path(readable=False), metavar="VIDEO...")
+@click.argument("videos", nargs=-1, type=click.Path(readable=False), metavar="VIDEO...")
 @options_of(*GROUPS.values())
-@click.option("--workers", type=int, default=1, metavar="NUMBER", help="Videos scored at a time. [default: 1]")
+@options_of(BatchOptions)
 @voice_options
-def score(videos: tuple[str, ...], workers: int, voice: Voice, **values: Any) -> int:
-    """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each."""
+def score(videos: tuple[str, ...], voice: Voice, **values: Any) -> int:
+    """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each.
+
+    With --list or --ray any number of them, at paths or addresses; the same command goes on where one was stopped.
+    """
+    batch = read_table(BatchOptions, given({item.name: values.pop(item.name) for item in fields(BatchOptions)}))
     chosen = given(values)
-    options = Options.of(**chosen)
-    if not 1 <= workers <= MAX_WORKERS:
-        raise OptionError(f"workers cannot be {workers}; give a number from 1 to {MAX_WORKERS}.")
-    if len(videos) == 1:
+    Options.of(**chosen)
+    if len(videos) == 1 and "://" not in videos[0] and batch == BatchOptions(workers=batch.workers):
         score_one(videos[0], chosen, voice)
         return 0
-    for name in ONE_VIDEO_ONLY:
-        if options.flat().get(name) is not None:
-            raise OptionError(f"{flag(name)} is for one video, but {len(videos)} were given; leave it out.")
-    from openvmas.cli.batch import score_many
+    from openvmas.cli.batch import score_several
 
-    return score_many(videos, as_arguments(chosen), workers, voice)
+    return score_several(videos, chosen, batch, voice)
 
 
 def score_one(video: str, chosen: dict[str, Any], voice: Voice) -> None:
@@ -277,6 +274,7 @@ def missing_extra(error: Exception) -> Extra | None:
 
 def what_is_left(arguments: Sequence[str]) -> str:
     """Say what an interrupted command leaves behind: long ones keep finished work and go on with it."""
-    if arguments[:1] and arguments[0] in RESUMED:
+    is_list = any(word.startswith(("--list", "--ray")) for word in arguments)
+    if arguments[:1] and (arguments[0] in RESUMED or is_list):
         return "finished work stays, and the same command goes on with it"
     return "nothing was left behind"

@@ -131,6 +131,7 @@ Report = Callable[[str, float], None]  # stage, and how much of it is done (0 to
 # Stage → (what the user reads, its share of the whole time as measured by bench/score_speed.py).
 STAGES = {
     "index": ("listening to the recordings", 0.0),
+    "videos": ("scoring the videos", 0.0),
     "analyze": ("looking at the picture", 0.20),
     "listen": ("listening for speech", 0.03),
     "plan": ("planning", 0.01),
@@ -146,7 +147,7 @@ MIN_DONE = 0.05  # of the whole before a time left is worth saying
 
 def overall(stage: str, done: float) -> float:
     """Share of the whole that is done when `done` of `stage` is."""
-    if stage == "index":  # comes before all else, and only where there is something new to hear
+    if stage in ("index", "videos"):  # something new to hear, before all else; a list, of which this is all
         return min(max(done, 0.0), 1.0)
     names = list(STAGES)
     before = sum(STAGES[name][1] for name in names[: names.index(stage)])

@@ -170,6 +170,10 @@ def load(name_or_path: str | Path = "mini") -> Scorer:
 def load_for(options: Options, progress: Progress | None = None) -> Scorer:
     """Open what the options name: recordings or another generator, else the model. Raises InputError, ModelError."""
     music = options.music
+    if options.output.device != OutputOptions().device:
+        from openvmas.devices import use_device
+
+        use_device(options.output.device)
     edit = open_plan(options.output.plan).music if options.output.plan is not None else None
     if edit is not None:
         if music.music or music.music_from or music.music_keep:

@@ -92,13 +92,18 @@ def main(start: str, protocol: str) -> None:
     work = pkgutil.resolve_name(start)(setting, lambda message: send("message", message))
     send("ready")
     while True:
-        job = decode(lines.get(), is_trusted)
+        try:
+            job = decode(lines.get(), is_trusted)
+        except KeyboardInterrupt:  # it came too late for the job that was to be stopped
+            continue
         if limits["cpu_seconds"] is not None:
             limit_job(limits["cpu_seconds"])
         try:
             answer = "answer", work(job)
         except OpenVMASError as error:
             answer = "error", str(error)
+        except KeyboardInterrupt:  # by `LimitedProcess.interrupt`
+            answer = "stopped", None
         except MemoryError:
             os._exit(OUT_OF_MEMORY)  # tidying up would need memory, too
         except Exception as error:  # it may be anybody's code: whatever it raises is its result

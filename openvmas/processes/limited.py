@@ -24,6 +24,7 @@ J = TypeVar("J")
 PROGRAM = (sys.executable, "-m", "openvmas.processes.child")
 START_SECONDS = 600.0  # until a process has to be ready for jobs
 ERROR, FAULT, CPU_TIME, CLOCK_TIME, MEMORY, CRASH = "error", "fault", "cpu time", "clock time", "memory", "crash"
+STOPPED = "stopped"
 LAST_BYTES = 4000  # of what a process has written to standard error
 
 
@@ -49,8 +50,9 @@ class Limits:
 class Failure:
     """The reason why a job has no answer.
 
-    sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), or why the process was ended;
-    detail: the last line of what it wrote, the signal, or of a fault the traceback; is_start: it never came to work.
+    sentence: for the user; cause: ERROR (an OpenVMASError), FAULT (another exception), STOPPED (asked to), or why the
+    process was ended; detail: the last line of what it wrote, the signal, or of a fault the traceback; is_start: it
+    never came to work.
     """
 
     sentence: str
@@ -118,6 +120,8 @@ class LimitedProcess:
                     return value
                 elif kind == ERROR:
                     return Failure(value, ERROR)
+                elif kind == STOPPED:
+                    return Failure("it was stopped.", STOPPED)
                 else:
                     return Failure(value[0], FAULT, value[1])
         finally:
@@ -132,6 +136,16 @@ class LimitedProcess:
         self._timer = threading.Timer(seconds, self._kill_late)
         self._timer.daemon = True
         self._timer.start()
+
+    def interrupt(self, seconds: float) -> None:
+        """Ask for an end to the job, whose answer is then a Failure; the process is kept if it obeys in that time."""
+        if self._process.poll() is not None:
+            return
+        if hasattr(os, "fork"):
+            self.set_time(seconds)
+            self._process.send_signal(signal.SIGINT)
+        else:
+            self._kill()
 
     def stop(self) -> None:
         """End the process and whatever it has started."""
@@ -195,13 +209,14 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
 class WorkerPool(ProcessPool[LimitedProcess]):
     """Limited processes that are used until they die. make: starts one.
 
-    has_retry: a job on which a process died or failed unexpectedly is tried once more in a fresh one, since memory may
-    have been used up by the jobs before it; a second death is the job's own. Running out of time is no such death.
+    retries: how often a job on which a process died, or failed unexpectedly, is tried again in a fresh one, since
+    memory may have been used up by the jobs before it; the last death is the job's own. Running out of time is no such
+    death.
     """
 
-    def __init__(self, n: int, make: Callable[[], LimitedProcess], has_retry: bool = False) -> None:
+    def __init__(self, n: int, make: Callable[[], LimitedProcess], retries: int = 0) -> None:
         super().__init__(n, LimitedProcess.stop)
-        self._make, self._has_retry = make, has_retry
+        self._make, self._retries = make, retries
         self._idle: list[LimitedProcess] = []
 
     def run(
@@ -211,8 +226,11 @@ class WorkerPool(ProcessPool[LimitedProcess]):
 
         def do(job: J) -> Any:
             answer = self._run_job(self._take_idle(), job, on_message)
-            is_death = isinstance(answer, Failure) and answer.cause in (FAULT, MEMORY, CRASH) and not answer.is_start
-            return self._run_job(None, job, on_message) if is_death and self._has_retry else answer
+            for _ in range(self._retries):
+                if not isinstance(answer, Failure) or answer.cause not in (FAULT, MEMORY, CRASH):
+                    break
+                answer = self._run_job(None, job, on_message)
+            return answer
 
         return self.as_completed(do, jobs)
 
@@ -225,7 +243,7 @@ class WorkerPool(ProcessPool[LimitedProcess]):
             worker = self._discard(worker)
         worker = worker or self._add(self._make)
         answer = worker.run(job, lambda message: on_message(job, message))
-        is_broken = self._has_retry and isinstance(answer, Failure) and answer.cause == FAULT
+        is_broken = self._retries and isinstance(answer, Failure) and answer.cause == FAULT
         if is_broken or not worker.is_usable():
             self._discard(worker)
         else:

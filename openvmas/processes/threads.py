@@ -49,6 +49,11 @@ def share_of_cores(n: int) -> dict[str, str]:
     return {**os.environ, "OPENVMAS_THREADS": str(max(1, count_threads() // n))}
 
 
+def processor_seconds() -> float:
+    """Processor time of this process and of its children that have ended, s."""
+    return sum(os.times()[:4])
+
+
 def read_ahead(items: Iterator[T], depth: int) -> Generator[T, None, None]:
     """Pass items on, made up to `depth` ahead in another thread; errors come through in their place.
 

@@ -27,7 +27,15 @@ class StudioOptions:
     max_pixels: int = option(
         8_912_896, "Most pixels of a frame, width times height (the default is 4096 by 2176).", min=1024, max=35_389_440
     )
-    jobs: int = option(1, "Worker processes, each doing one job at a time.", min=1, max=64)
+    jobs: int = option(1, "Jobs that are done at a time, each in a worker process of its own.", min=1, max=64)
+    ray: str | None = option(
+        None, "Do the jobs on this Ray cluster: HOST:PORT, auto (the one of this machine) or local (a new one of all "
+        "its cores); extra `ray`.", metavar="ADDRESS",
+    )  # fmt: skip
+    storage: str | None = option(
+        None, "Storage that the cluster's nodes see too, as s3://BUCKET/FOLDER or a path; a folder in that of projects "
+        "if left out.", metavar="ADDRESS",
+    )  # fmt: skip
     token: tuple[str, ...] = option(
         tuple, "Secret word that a user must give, 16 characters or more; may be given several times, one per user.",
         envvar="OPENVMAS_TOKEN",
@@ -50,6 +58,10 @@ class StudioOptions:
                 )
         if len(set(made.token)) != len(made.token):
             raise OptionError("token was given twice with the same word; give each user another.")
+        if made.storage is not None and made.ray is None:
+            raise OptionError("storage is for the nodes of a cluster; give --ray too, or leave it out.")
+        if made.ray is not None and made.ray.startswith("ray://"):
+            raise OptionError(f"{made.ray} sends no streams back; give the cluster's own HOST:PORT, without ray://.")
         if not is_loopback(made.host) and not made.token:
             raise OptionError(
                 f"host {made.host} can be reached by others; give --token, or leave out --host for this machine only."

@@ -9,19 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from openvmas.data.curation.pipeline import connected, run_on_ray
+from openvmas.data.curation.pipeline import run_on_ray
 from openvmas.errors import OptionError, OutputError
+from openvmas.processes.cluster import connected
+from tests.ray_cluster import start_cluster
 
 from .made_sets import make_peaks, make_record, piece_files, with_prints
 
 if "OPENVMAS_RAY" not in os.environ:
     pytest.skip("a cluster takes minutes of its own; OPENVMAS_RAY=1 runs it", allow_module_level=True)
-# A busy machine may take minutes to start what a node consists of; Ray reads these when it is first imported.
-os.environ |= {"RAY_agent_register_timeout_ms": "300000", "RAY_worker_register_timeout_seconds": "300"}
-os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
 ray = pytest.importorskip("ray")
-pytest.importorskip("ray.data")
-cluster_utils = pytest.importorskip("ray.cluster_utils")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 N_PIECES = 8
 
@@ -53,37 +50,9 @@ def piece(index: int) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def patient():
-    """Ray waits 30 s for a new node and has no setting for it."""
-    services = pytest.importorskip("ray._private.services")
-    ask = services.get_node
-
-    def ask_again(*arguments):
-        limit = time.monotonic() + 300
-        while True:
-            try:
-                return ask(*arguments)
-            except RuntimeError:
-                if time.monotonic() > limit:
-                    raise
-                time.sleep(0.5)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(services, "get_node", ask_again)
-        yield
-
-
-@pytest.fixture(scope="module")
-def cluster(patient):
+def cluster():
     """Two nodes of one core each."""
-    size = {"num_cpus": 1, "object_store_memory": 100_000_000}
-    found = cluster_utils.Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
-    found.add_node(wait=False, **size)
-    found.wait_for_nodes(timeout=300)
-    ray.init(address=found.address, log_to_driver=False, logging_level="ERROR")
-    yield found
-    ray.shutdown()
-    found.shutdown()
+    yield from start_cluster(2)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -168,8 +169,8 @@ def test_jobs_that_hang_or_die() -> None:
 class Here:
     """A work pool in this process."""
 
-    def __init__(self, n: int, setting: Any, timeout: float) -> None:
-        self._work = Worker(setting).do
+    def __init__(self, n: int, make: functools.partial[Any], address: str | None = None) -> None:
+        self._work = Worker(make.args[0]).do
 
     def __enter__(self) -> Here:
         return self

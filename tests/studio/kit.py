@@ -35,6 +35,7 @@ class RunningStudio:
         self.folder, self.port = folder, 0  # the system finds a free one; a studio started again keeps it
         self._arguments, self._is_real, self._said = arguments, is_real, said
         made = {"OPENVMAS_TEST_PACE": str(pace), "OPENVMAS_TEST_LEVEL": str(level), "OMP_NUM_THREADS": "1"}
+        made |= {"OPENVMAS_TEST_HOME": str(folder)}
         self._environment = {**os.environ, **made}
         self.process: subprocess.Popen[str] | None = None
 
@@ -102,18 +103,19 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def worker_pids(folder: Path) -> list[int]:
-    """Of the processes that work on this folder, seen from outside."""
+    """Of the processes with a model that work on this folder, seen from outside."""
     found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if str(folder).encode() in words and any(word.endswith((b"worker", b"run_worker")) for word in words):
+            words = (path.parent / "cmdline").read_bytes().split(b"\0")
+            is_worker = any(word.endswith((b"queue.work:start", b"run_worker:start")) for word in words)
+            if is_worker and f"OPENVMAS_TEST_HOME={folder}".encode() in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
 
 
 def end_workers(folder: Path) -> None:
-    """Workers outlive a killed server; nothing may outlive a test."""
+    """Nothing may outlive a test."""
     for pid in worker_pids(folder):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -6,9 +6,10 @@ import signal
 import sys
 
 from openvmas.cli.main import main
-from openvmas.studio import serve
+from openvmas.studio.queue import lanes
+from tests.studio import run_worker
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    serve.WORKER = (sys.executable, "-m", "tests.studio.run_worker")
+    lanes.start = run_worker.start
     sys.exit(main())

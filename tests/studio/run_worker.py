@@ -1,18 +1,18 @@
-"""A worker of the studio with sines in place of the model: `python -m tests.studio.run_worker FOLDER`.
+"""A worker of the studio with sines in place of the model: `start` is what its process runs.
 
-OPENVMAS_TEST_PACE: seconds that each second of music takes; OPENVMAS_TEST_LEVEL: a gain on it. While there is a file
-FOLDER/hold, music stops before its last second (kit.held), so that tests can act on what is being written however busy
-the machine is.
+OPENVMAS_TEST_PACE: seconds that each second of music takes; OPENVMAS_TEST_LEVEL: a gain on it. While there is the file
+`hold` in the studio's folder (OPENVMAS_TEST_HOME), music stops before its last second (kit.held), so that tests can act
+on what is being written however busy the machine is.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from openvmas.generate import scorer
 from openvmas.generate.piece import Piece
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, GenerateOptions
-from openvmas.studio.queue import worker
+from openvmas.studio.queue import work
 from tests.clips import SineComposer
 
 PACE = float(os.environ.get("OPENVMAS_TEST_PACE", "0"))
@@ -72,6 +72,8 @@ class PacedComposer(SineComposer):
             yield LEVEL * np.concatenate(parts, axis=1)
 
 
-if __name__ == "__main__":
-    scorer.load = lambda name_or_path="mini": scorer.Scorer(PacedComposer(Path(sys.argv[1]) / "hold"))
-    sys.exit(worker.main(sys.argv[1:]))
+def start(model: str, send: Callable[[Any], None]) -> Callable[[Any], Any]:
+    """`work.start` with sines."""
+    hold = Path(os.environ["OPENVMAS_TEST_HOME"]) / "hold"
+    scorer.load = lambda name_or_path="mini": scorer.Scorer(PacedComposer(hold))
+    return work.start(model, send)

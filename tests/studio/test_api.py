@@ -203,7 +203,7 @@ def test_what_has_been_seen_is_told_while_the_video_is_watched(server: Studio) -
     with database.write() as connection:
         job = jobs.submit(connection, project, "analyze", {}, {})
         # As if a worker had it, before those that wait.
-        connection.execute("UPDATE jobs SET state = 'running', worker = 'w', lease = 1e12 WHERE id = ?", (job,))
+        connection.execute("UPDATE jobs SET state = 'running' WHERE id = ?", (job,))
     path = ProjectFolder(database.folder, project).partial_analysis
     told: list[tuple[str, float]] = []
     url = f"http://127.0.0.1:{server.options.port}/api/jobs/{job}/events"

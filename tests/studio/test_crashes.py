@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from openvmas.errors import OutputError
 from openvmas.studio import serve
-from openvmas.studio.queue import jobs
+from openvmas.studio.limits import StudioOptions
+from openvmas.studio.queue import jobs, lanes
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from tests.clips import write_clip
@@ -49,7 +51,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_kills_of_the_server_lose_nothing(home: Path, clip: Path) -> None:
-    """Each time while a job runs; the worker goes on without its server, and every job is done exactly once."""
+    """Each time while a job runs: it waits again at the next start, nothing is lost and nothing is there twice."""
     studio = RunningStudio(home, pace=1.0)
     studio.start()
     with studio.client() as client:
@@ -73,11 +75,10 @@ def test_kills_of_the_server_lose_nothing(home: Path, clip: Path) -> None:
         for job in begun:
             done = wait_job(client, job)
             assert (done["state"], done["interruptions"]) == ("done", 0), done  # only servers were killed
-            assert attempts(home, job) == 1
         takes = client.get(f"/projects/{project}").json()["takes"]
         assert len({take["seed"] for take in takes}) == len(takes) == 2 * len(begun)
         assert all(client.get(f"/takes/{take['id']}/video").status_code == 200 for take in takes)
-    assert len(worker_pids(home)) == 1  # the one from before the kills, taken over each time
+    assert len(worker_pids(home)) == 1  # those of killed servers have ended with them
     studio.stop()
 
 
@@ -112,14 +113,9 @@ def test_everything_killed_at_once_goes_on_at_the_next_start(home: Path, clip: P
             wait_writing(client, job)
             studio.kill()
             end_workers(home)
-        database = Database(home)
-        with database.write() as connection:  # instead of waiting for the lease to run out
-            connection.execute("UPDATE jobs SET lease = 1 WHERE state = 'running'")
-            connection.execute("UPDATE processes SET beat = 1")
-        database.close()
         studio.start()
         done = wait_job(client, job)
-        assert (done["state"], done["interruptions"]) == ("done", 1)
+        assert (done["state"], attempts(home, job)) == ("done", 2)
     studio.stop()
 
 
@@ -151,28 +147,36 @@ def test_several_workers_share_one_folder(home: Path, clip: Path) -> None:
             assert wait_job(client, job)["state"] == "done" and attempts(home, job) == 1
 
 
+def broken(model: str, send: Any) -> Any:
+    """The work of a process that never comes to it."""
+    raise SystemExit(1)
+
+
 def test_where_no_worker_can_be_started_jobs_fail_and_say_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that is there but has no model yet is waited for; when it dies too often, what waits is given up."""
-    monkeypatch.setattr(serve, "WORKER", (sys.executable, "-c", "raise SystemExit(1)"))
-    monkeypatch.setattr(serve, "RESTART_DELAY_S", 0.05)
-    monkeypatch.setattr(serve, "CHECK_S", 0.05)
+    """When it dies too often before it has a model, what waits is given up, and videos are no longer waited for."""
+    monkeypatch.setattr(lanes, "start", broken)
+    monkeypatch.setattr(lanes, "RESTART_S", 0.05)
     database = Database(home)
     project = projects.create(database, "local", "p")
     with database.write() as connection:
         job = jobs.submit(connection, project, "score", {}, {})
-        look = jobs.submit(connection, project, "analyze", {}, {})
-        connection.execute("UPDATE projects SET state = 'analyzing' WHERE id = ?", (project,))
-    supervisor = serve.Supervisor(home, 1, 30.0)
-    supervisor.start()
+    lane = lanes.Lane(database, lanes.ProcessRunner(1), is_watching=False)
     try:
         found = wait_for(lambda: database.row("SELECT * FROM jobs WHERE id = ? AND state = 'failed'", (job,)))
-        assert found["error"] == serve.NO_WORKER and found["attempt"] == 0
-        assert wait_for(lambda: database.row("SELECT 1 FROM jobs WHERE id = ? AND state = 'failed'", (look,)))
-        refused = database.row("SELECT state, error FROM projects WHERE id = ?", (project,))
-        assert refused == {"state": "refused", "error": serve.NO_WORKER}
+        assert (found["error"], found["attempt"], found["interruptions"]) == (lanes.NO_WORKER, 3, 0)
     finally:
-        supervisor.stop()
+        lane.stop()
+        lane.join()
         database.close()
+
+
+def test_a_second_server_does_not_open_the_same_folder(home: Path) -> None:
+    options = StudioOptions.of(folder=str(home))
+    first = serve.Workers(options)
+    with pytest.raises(OutputError, match="another studio is open"):
+        serve.Workers(options)
+    first.close()
+    serve.Workers(options).close()
 
 
 def test_stopping_with_open_streams_is_quick_and_silent(home: Path, clip: Path, tmp_path: Path) -> None:

@@ -1,10 +1,7 @@
-"""The queue by itself: every job is had by one worker at a time, and none is lost or done twice."""
+"""The queue by itself: every job is had once, and none is lost or done twice."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,7 +17,6 @@ from openvmas.studio.limits import StudioOptions
 from openvmas.studio.queue import jobs
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
-from tests.studio.kit import ROOT
 
 
 @pytest.fixture()
@@ -42,17 +38,15 @@ def state(database: Database, job: str) -> dict:
     return row
 
 
-def expire_lease(database: Database, job: str) -> None:
-    with database.write() as connection:
-        connection.execute("UPDATE jobs SET lease = ? WHERE id = ?", (time.time() - 1, job))
-
-
-def test_jobs_come_in_order_and_analyses_first(database: Database) -> None:
+def test_jobs_come_in_order_and_videos_are_watched_beside_them(database: Database) -> None:
     first, second = add(database, 2)
     (look,) = add(database, 1, "analyze")
-    claims = [jobs.claim(database, "w") for _ in range(4)]
-    assert [claim.id for claim in claims if claim] == [look, first, second]
-    assert claims[3] is None
+    (sketch,) = add(database, 1, "sketch")
+    (mix,) = add(database, 1, "mix")
+    claims = [jobs.claim(database, False) for _ in range(5)]
+    assert [claim.id for claim in claims if claim] == [mix, first, second, sketch]
+    watched = jobs.claim(database, True)
+    assert claims[4] is None and watched is not None and watched.id == look and jobs.claim(database, True) is None
 
 
 def test_every_take_has_a_seed_of_its_own_unless_one_is_asked_for(database: Database) -> None:
@@ -73,27 +67,13 @@ def test_every_take_has_a_seed_of_its_own_unless_one_is_asked_for(database: Data
     assert seeds_of(2**32 - 1, None, None, first=7) == [2**32 - 1, 0, 1]
 
 
-def test_music_does_not_wait_for_long_videos(database: Database) -> None:
-    """Where all that runs is watching, a spare worker is asked for, and it takes no other video."""
-    watched, also_watched = add(database, 2, "analyze")
-    assert not jobs.is_kept_waiting(database, 0)
-    first = jobs.claim(database, "w")
-    assert first is not None and first.id == watched
-    (music,) = add(database)
-    assert not jobs.is_kept_waiting(database, 60) and jobs.is_kept_waiting(database, 0)
-    spare = jobs.claim(database, "spare", takes_analyses=False)
-    assert spare is not None and spare.id == music
-    assert jobs.claim(database, "spare", takes_analyses=False) is None
-    assert not jobs.is_kept_waiting(database, 0) and state(database, also_watched)["state"] == "queued"
-
-
 def test_a_project_and_its_jobs_are_shown_as_of_one_moment(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that ends between two queries must not be shown as over beside a project that still waits for it."""
     (job,) = add(database, 1, "analyze")
     project = state(database, job)["project"]
     with database.write() as connection:
         connection.execute("UPDATE projects SET state = 'analyzing' WHERE id = ?", (project,))
-    claim = jobs.claim(database, "w")
+    claim = jobs.claim(database, True)
     assert claim is not None
     read = projects.read
 
@@ -114,17 +94,17 @@ def test_a_project_and_its_jobs_are_shown_as_of_one_moment(database: Database, m
     assert (shown.state, [one.state for one in shown.jobs]) == ("refused", ["failed"])
 
 
-def test_many_threads_share_the_jobs_without_overlap(database: Database) -> None:
+def test_many_lanes_share_the_jobs_without_overlap(database: Database) -> None:
     wanted = add(database, 60)
     found: list[str] = []
 
-    def work(name: str) -> None:
-        while (claim := jobs.claim(database, name)) is not None:
+    def work() -> None:
+        while (claim := jobs.claim(database, False)) is not None:
             found.append(claim.id)
-            assert jobs.renew_lease(database, claim, jobs.Progress("compose", 0.5, 1.0)) == "go"
-            assert jobs.finish(database, claim, "done")
+            jobs.set_progress(database, claim, "compose", 0.5, 1.0)
+            jobs.finish(database, claim, "done")
 
-    threads = [threading.Thread(target=work, args=(f"w{i}",)) for i in range(6)]
+    threads = [threading.Thread(target=work) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -133,76 +113,39 @@ def test_many_threads_share_the_jobs_without_overlap(database: Database) -> None
     assert all(state(database, job)["state"] == "done" and state(database, job)["attempt"] == 1 for job in wanted)
 
 
-CLAIM_ALL = """
-import json, sys
-from pathlib import Path
-from openvmas.studio.queue import jobs
-from openvmas.studio.storage.database import Database
-database, found = Database(Path(sys.argv[1])), []
-while (claim := jobs.claim(database, sys.argv[2])) is not None:
-    found.append(claim.id)
-    jobs.finish(database, claim, "done")
-print(json.dumps(found))
-"""
+def taken(database: Database) -> jobs.Claim:
+    claim = jobs.claim(database, False)
+    assert claim is not None
+    return claim
 
 
-def test_several_processes_share_the_jobs_without_overlap(database: Database) -> None:
-    wanted = add(database, 120)
-    command = [sys.executable, "-c", CLAIM_ALL, str(database.folder)]
-    children = [subprocess.Popen([*command, f"w{i}"], stdout=subprocess.PIPE, text=True, cwd=ROOT) for i in range(3)]
-    found = [job for child in children for job in json.loads(child.communicate(timeout=60)[0])]
-    assert Counter(found) == Counter(wanted)
-
-
-def test_a_job_of_a_dead_worker_is_begun_again_once_and_its_late_words_do_not_count(database: Database) -> None:
+def test_what_an_earlier_server_left_running_waits_again(database: Database) -> None:
     (job,) = add(database)
-    dead = jobs.claim(database, "dead")
-    assert dead is not None and jobs.requeue_abandoned(database) == 0
-    expire_lease(database, job)
-    counts: list[int] = []
-    threads = [threading.Thread(target=lambda: counts.append(jobs.requeue_abandoned(database))) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(counts) == [0, 0, 0, 0, 1]
-    alive = jobs.claim(database, "alive")
-    assert alive is not None and alive.id == job and alive.attempt == 2
-    assert jobs.renew_lease(database, dead, jobs.Progress()) == "lost"
-    assert not jobs.finish(database, dead, "failed", "too late")
-    jobs.release(database, dead)
-    assert state(database, job)["state"] == "running" and state(database, job)["interruptions"] == 1
-    assert jobs.finish(database, alive, "done")
-
-
-def test_even_the_same_worker_cannot_finish_an_earlier_attempt(database: Database) -> None:
-    (job,) = add(database)
-    first = jobs.claim(database, "w")
-    expire_lease(database, job)
-    jobs.requeue_abandoned(database)
-    second = jobs.claim(database, "w")
-    assert first and second
-    assert not jobs.finish(database, first, "done")
-    assert jobs.finish(database, second, "done")
+    for attempt in range(1, 6):
+        assert taken(database).attempt == attempt
+        jobs.requeue(database)
+    assert state(database, job)["state"] == "queued" and state(database, job)["interruptions"] == 0
+    claim = taken(database)
+    jobs.cancel(database, claim.id)
+    jobs.requeue(database)
+    assert state(database, job)["state"] == "cancelled"
 
 
 def test_a_job_that_takes_three_workers_down_is_given_up(database: Database) -> None:
     (job,) = add(database)
-    for attempt in range(jobs.MAX_INTERRUPTIONS):
-        assert jobs.claim(database, f"w{attempt}") is not None
-        assert jobs.requeue_abandoned(database, f"w{attempt}") == 1
-    assert jobs.claim(database, "w") is None
+    for _ in range(jobs.MAX_INTERRUPTIONS):
+        jobs.requeue(database, taken(database), is_to_blame=True)
+    assert jobs.claim(database, False) is None
     assert state(database, job)["state"] == "interrupted"
-    assert "broke off" in state(database, job)["error"]
+    assert "broke off 3 times" in state(database, job)["error"]
 
 
-def test_leaving_puts_a_job_back_and_does_not_count_against_it(database: Database) -> None:
+def test_nodes_that_die_are_not_held_against_a_job_but_not_for_ever(database: Database) -> None:
     (job,) = add(database)
-    for _ in range(5):
-        claim = jobs.claim(database, "w")
-        assert claim is not None
-        jobs.release(database, claim)
-    assert state(database, job)["state"] == "queued" and state(database, job)["interruptions"] == 0
+    for _ in range(jobs.MAX_ATTEMPTS):
+        assert state(database, job)["state"] == "queued" and state(database, job)["interruptions"] == 0
+        jobs.requeue(database, taken(database))
+    assert state(database, job)["state"] == "interrupted"
 
 
 def test_cancelling(database: Database) -> None:
@@ -210,23 +153,32 @@ def test_cancelling(database: Database) -> None:
     assert jobs.cancel(database, waiting)
     assert state(database, waiting)["state"] == "cancelled"
     assert not jobs.cancel(database, waiting)
-    claim = jobs.claim(database, "w")
-    assert claim is not None and claim.id == running
+    claim = taken(database)
+    assert claim.id == running and jobs.reason_to_stop(database, claim) == ""
     assert jobs.cancel(database, running)
-    assert state(database, running)["state"] == "running"
-    assert jobs.renew_lease(database, claim, jobs.Progress()) == "cancel"
-    expire_lease(database, running)
-    jobs.requeue_abandoned(database)  # its worker died before it could stop
+    assert state(database, running)["state"] == "running" and jobs.reason_to_stop(database, claim) == "cancel"
+    jobs.requeue(database, claim)  # its worker died before it could stop
     assert state(database, running)["state"] == "cancelled"
+
+
+def test_sketches_give_way(database: Database) -> None:
+    add(database, 1, "sketch")
+    claim = taken(database)
+    add(database, 1, "analyze")
+    assert jobs.reason_to_stop(database, claim) == ""  # somebody else watches
+    add(database)
+    assert jobs.reason_to_stop(database, claim) == "yield"
 
 
 def test_a_deleted_project_takes_its_jobs_along(database: Database) -> None:
     (job,) = add(database)
-    claim = jobs.claim(database, "w")
-    assert claim is not None
+    claim = taken(database)
     projects.remove(database, claim.project)
     assert database.row("SELECT 1 FROM jobs WHERE id = ?", (job,)) is None
-    assert jobs.renew_lease(database, claim, jobs.Progress()) == "lost"
+    assert jobs.reason_to_stop(database, claim) == "lost"
+    for finish in (jobs.requeue, lambda *of: jobs.finish(*of, "done")):
+        finish(database, claim)
+    assert not database.rows("SELECT 1 FROM jobs")
 
 
 def test_an_exception_undoes_a_transaction(database: Database) -> None:

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import importlib.util
 import io
 import itertools
 import json
 import os
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +36,9 @@ from openvmas.data.sources.licences import refusal
 from openvmas.data.sources.records import find_place, is_address, list_records, local_path
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.files import lock_file, write_bytes
+from openvmas.processes.cluster import Progress, run_on_cluster
+from openvmas.processes.limited import Failure
 
-Progress = Callable[[str], None]
 MAX_PIECE = 1 << 20  # records, more than a piece may have: numbers jobs of several pieces
 
 
@@ -414,69 +413,24 @@ def forget_media(task: ShardTask, index: int, others: Sequence[int], fetcher: Fe
 def run_on_ray(task: ShardTask, pieces: Sequence[int], address: str, progress: Progress = lambda text: None) -> int:
     """Make pieces on the cluster at `address` and keep their files in `task.work`; give how many were made.
 
-    Ray Data distributes the pieces, each a row of a Dataset. Their files travel back as bytes, and the driver alone
-    writes them, so the cluster needs no shared disk for results, a piece that was cut off is made again by another
-    worker, and none can count twice. Pieces that are whole are checkpoints: they are not asked for again.
-    address: host:port, ray://host:port, auto (the cluster of this machine) or local (a new one). Raises OptionError
-    without Ray or a cluster there, OutputError if pieces could not be made.
+    Their files travel back as bytes, and the driver alone writes them, so the cluster needs no shared disk for results,
+    a piece that was cut off is made again by another worker, and none can count twice. Pieces that are whole are
+    checkpoints: they are not asked for again. Raises OptionError without Ray or a cluster there, OutputError if pieces
+    could not be made.
     """
     if not pieces:
         return 0
-
-    def make(row: dict[str, Any]) -> dict[str, Any]:  # a plain function: Ray would start actors for a class
-        files = task(int(row["index"]))
-        return {"index": row["index"], "names": list(files), "data": list(files.values())}
-
-    with connected(address) as ray:
-        rows = ray.data.from_items([{"index": index} for index in pieces], override_num_blocks=len(pieces))
-        results = rows.map(make, num_cpus=1.0).iter_rows()
-        done: set[int] = set()
-        try:
-            for row in results:
-                index = int(row["index"])
-                if index not in done:
-                    keep_files(task.work, dict(zip(row["names"], row["data"], strict=True)))
-                    done.add(index)
-                    progress(f"{len(done)} of {len(pieces)} pieces done")
-        except ray.exceptions.RayError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise OutputError(
-                f"the cluster gave up after {len(done)} of {len(pieces)} pieces ({lines[-1]}); "
-                "finished pieces are kept: mend the cause and start again."
-            ) from error
-    if missing := set(pieces) - done:
-        raise OutputError(f"{len(missing)} pieces did not come back from the cluster; start again to make them.")
-    return len(done)
-
-
-@contextlib.contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """The `ray` module, connected; what was connected before stays so. Raises OptionError."""
-    try:
-        ray: Any = importlib.import_module("ray")  # not an import statement: the type checker need not have it
-        importlib.import_module("ray.data")
-        importlib.import_module("ray.exceptions")
-    except ImportError as error:
-        raise OptionError("--ray needs Ray; install it with pip install 'openvmas[ray]'.") from error
-    is_mine = not ray.is_initialized()
-    if is_mine:
-        place = {} if address == "local" else {"address": address}
-        try:
-            _knock(address)
-            ray.init(log_to_driver=False, logging_level="ERROR", **place)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise OptionError(f"there is no Ray cluster at {address}; start one with `ray start --head`.") from error
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    try:
-        yield ray
-    finally:
-        if is_mine:
-            ray.shutdown()
-
-
-def _knock(address: str) -> None:
-    """Connect to HOST:PORT and close again. Raises OSError; `ray.init` alone would ask again for many minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=10).close()
+    n_done, lost = 0, dict[int, str]()
+    for index, files in run_on_cluster(task, pieces, address):
+        if isinstance(files, Failure):
+            lost[index] = files.sentence
+            continue
+        keep_files(task.work, files)
+        n_done += 1
+        progress(f"{n_done} of {len(pieces)} pieces done")
+    if lost:
+        raise OutputError(
+            f"the cluster gave up {len(lost)} of {len(pieces)} pieces ({next(iter(lost.values())).rstrip('.')}); "
+            "finished pieces are kept: mend the cause and start again."
+        )
+    return n_done

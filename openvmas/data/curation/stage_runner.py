@@ -82,7 +82,7 @@ class StagePool:
     def __init__(self, stages: Sequence[Chosen], limits: LimitOptions, scratch: Path, n_workers: int) -> None:
         self._limits, self._scratch = limits, scratch
         self._setting = {"stages": [asdict(chosen) for chosen in stages], "scratch": str(scratch)}
-        self._pool = WorkerPool(n_workers, self._start, has_retry=True)
+        self._pool = WorkerPool(n_workers, self._start, retries=1)
 
     def __enter__(self) -> StagePool:
         return self

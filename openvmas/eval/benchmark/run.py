@@ -9,6 +9,7 @@ is listed.
 
 from __future__ import annotations
 
+import functools
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +45,7 @@ from openvmas.eval.suites.cache import Cache
 from openvmas.eval.suites.suite import MAX_SEEDS, Clip, Suite, evenly_spaced
 from openvmas.eval.systems.system import Setting, System, file_name, open_system
 from openvmas.files import is_alive
+from openvmas.processes.cluster import ClusterPool, open_pool
 from openvmas.processes.limited import Failure, LimitedProcess, Limits, WorkerPool
 
 TIMEOUT = 1800.0  # s for one job
@@ -128,12 +130,15 @@ def run(
     limit: int | None = None,
     only_complete: bool = False,
     timeout: float = TIMEOUT,
+    ray: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> RunResult:
     """Make, measure and compare. Raises OptionError, InputError or ModelError before anything long begins.
 
     seeds: of systems that draw, on some clips; the suite's number if left out. limit: so many clips evenly from the
-    suite. only_complete: only clips that all systems have results for already.
+    suite. only_complete: only clips that all systems have results for already. ray: address of a cluster
+    whose nodes see the folders of suite, media and results under the same paths; what was measured is then kept beside
+    the results.
     """
     began = time.monotonic()
     n_seeds = suite.seeds if seeds is None else seeds
@@ -145,10 +150,14 @@ def run(
     clips = suite.clips if limit is None else evenly_spaced(suite.clips, limit)
     if only_complete:
         clips = have_results(clips, systems, results)
+    results = results.absolute()  # workers of a cluster have folders of their own
+    if ray is not None and setting.cache is None:
+        setting = replace(setting, cache=results / "measured")
+    setting = Setting(*(folder and folder.absolute() for folder in (setting.library, setting.systems, setting.cache)))
     bench = WorkerSettings(results, setting, tuple(embedders), seed)
     results.mkdir(parents=True, exist_ok=True)
     clear(results)
-    with open_pool(workers, bench, timeout) as pool:
+    with open_pool(workers, functools.partial(make_process, bench, timeout), ray) as pool:
         stages = RunStages(pool, say)
         prepared, broken = stages.prepare(clips)
         whole = [clip for clip in clips if clip.name not in broken]
@@ -170,17 +179,16 @@ def run(
     return RunResult(suite, tuple(whole), tuple(rows), compare_pairs(rows), broken, *of_run, size)
 
 
-def open_pool(n: int, setting: WorkerSettings, timeout: float) -> WorkerPool:
-    """n workers. timeout: s for one job."""
-    limits = Limits(seconds=timeout)
-    return WorkerPool(n, lambda: LimitedProcess(start, setting, limits, is_trusted=True, remedy="raise --timeout"))
+def make_process(setting: WorkerSettings, timeout: float) -> LimitedProcess:
+    """One worker. timeout: s for one job."""
+    return LimitedProcess(start, setting, Limits(seconds=timeout), is_trusted=True, remedy="raise --timeout")
 
 
 @dataclass(frozen=True)
 class RunStages:
     """The stages of a run: each a list of jobs for the worker processes, with a line of progress for every answer."""
 
-    pool: WorkerPool
+    pool: WorkerPool | ClusterPool
     say: Callable[[str], None]
 
     def prepare(self, clips: Sequence[Clip]) -> tuple[dict[str, PreparedClip], dict[str, str]]:

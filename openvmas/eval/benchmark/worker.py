@@ -32,6 +32,7 @@ from openvmas.eval.systems.system import Setting, Task, file_name, open_system
 from openvmas.files import atomic_path, write_text
 from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio, read_audio
+from openvmas.processes.threads import processor_seconds
 
 VERSION = 3  # of what is measured here: another number makes the cache forget
 SET_VERSION = 3  # the same of whole sets
@@ -267,11 +268,6 @@ class Worker:
         found: dict[str, Any] = self._cache.values(hashlib.sha256(parts.encode()).hexdigest(), kind, describe)
         sets = {name: Interval(**item) for name, item in found["sets"].items()}
         return Compared(sets, found["clips"], (found["patches"][0], found["patches"][1]))
-
-
-def processor_seconds() -> float:
-    """Processor time of this process and of its children that have ended, s."""
-    return sum(os.times()[:4])
 
 
 def read_record(path: Path, key: str) -> dict[str, Any] | None:

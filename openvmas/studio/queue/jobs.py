@@ -1,16 +1,14 @@
-"""The queue: jobs in SQLite, each done by one worker at a time that must keep saying it is alive.
+"""The queue: jobs in SQLite, which the one server of a folder hands to its workers and writes the news of.
 
-A worker takes a job with a lease and an attempt number. Whatever it writes later is only accepted with that number, so
-a worker that was thought dead cannot finish a job which another one has begun again.
+Only the server writes here. A job that was running when a server ended waits again at the next start, in a new attempt;
+each attempt has folders of its own, so nothing that an earlier one left is mixed in.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,39 +16,22 @@ from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import new_id
 from openvmas.studio.storage.projects import TooManyError
 
-LEASE_S = 20.0  # without a heartbeat, after which a worker counts as dead
 MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tried again
-ALIVE_S = 5.0  # without a heartbeat, after which a process is not counted as running
+MAX_ATTEMPTS = 20  # in all; a cluster may lose nodes that no job is to blame for
 MAX_SEED = 2**32
-SPARE = "--spare"  # argument of a worker that only helps out
 MAX_WAITING = 50  # jobs of one owner that wait or run
 PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2, "sketch": 9}
 
 
-class StoppedError(BaseException):
-    """The work must stop now: "cancel" (the user), "lost" (another worker has it), "yield" (somebody waits for
-    something else) or "leave" (this process ends)."""
-
-
 @dataclass(frozen=True)
 class Claim:
-    """A job that this worker may do, in its attempt of that number. arguments: of analyses, the limits that hold."""
+    """A job that is to be done now, in its attempt of that number. arguments: of analyses, the limits that hold."""
 
     id: str
     project: str
     kind: str
     arguments: dict[str, Any]
-    worker: str
     attempt: int
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a job stands. share: of the whole, 0 to 1; time_left: s, None where nobody knows."""
-
-    stage: str = ""
-    share: float = 0.0
-    time_left: float | None = None
 
 
 def submit(
@@ -129,71 +110,52 @@ def with_seeds(connection: sqlite3.Connection, project: str, takes: list[dict[st
     return made
 
 
-def claim(database: Database, worker: str, takes_analyses: bool = True) -> Claim | None:
-    """Take the next job, if there is one. takes_analyses: whether it may be one that watches a video."""
-    kinds = "" if takes_analyses else "AND kind NOT IN ('analyze', 'sketch')"
+def claim(database: Database, is_watching: bool) -> Claim | None:
+    """Take the next job, if there is one. is_watching: whether it is to be one that watches a video, or any other."""
+    kinds = "AND kind = 'analyze'" if is_watching else "AND kind <> 'analyze'"
     if database.row(f"SELECT 1 FROM jobs WHERE state = 'queued' {kinds} LIMIT 1") is None:
         return None  # most of the time: no transaction needed
-    now = time.time()
     with database.write() as connection:
         row = connection.execute(
-            f"""UPDATE jobs SET state = 'running', worker = ?, attempt = attempt + 1, lease = ?,
-                 started = coalesce(started, ?), stage = '', progress = 0, time_left = NULL
+            f"""UPDATE jobs SET state = 'running', attempt = attempt + 1, started = coalesce(started, ?), stage = '',
+                 progress = 0, time_left = NULL
                WHERE number = (SELECT number FROM jobs WHERE state = 'queued' {kinds} ORDER BY priority, number LIMIT 1)
                RETURNING *""",
-            (worker, now + LEASE_S, now),
+            (time.time(),),
         ).fetchone()
     if row is None:
         return None
-    return Claim(row["id"], row["project"], row["kind"], json.loads(row["arguments"]), worker, row["attempt"])
+    return Claim(row["id"], row["project"], row["kind"], json.loads(row["arguments"]), row["attempt"])
 
 
-OWNED = "id = ? AND worker = ? AND attempt = ? AND state = 'running'"
-
-
-def renew_lease(database: Database, claim: Claim, progress: Progress) -> str:
-    """Keep a job whose work goes on; returns "go", "cancel", or "lost" if it is another worker's now."""
+def set_progress(database: Database, claim: Claim, stage: str, share: float, time_left: float | None) -> None:
+    """Note where a job stands. share: of the whole, 0 to 1; time_left: s, None where nobody knows."""
     with database.write() as connection:
-        row = connection.execute(
-            f"UPDATE jobs SET lease = ?, stage = ?, progress = ?, time_left = ? WHERE {OWNED} RETURNING is_cancelled",
-            (
-                time.time() + LEASE_S, progress.stage, progress.share, progress.time_left,
-                claim.id, claim.worker, claim.attempt,
-            ),
-        ).fetchone()  # fmt: skip
+        sql = "UPDATE jobs SET stage = ?, progress = ?, time_left = ? WHERE id = ? AND state = 'running'"
+        connection.execute(sql, (stage, share, time_left, claim.id))
+
+
+def reason_to_stop(database: Database, claim: Claim) -> str:
+    """Why a running job must stop: "cancel" (the user), "lost" (its project was deleted), "yield" (a sketch, for which
+    nobody waits as others do); else nothing."""
+    row = database.row("SELECT is_cancelled FROM jobs WHERE id = ?", (claim.id,))
     if row is None:
         return "lost"
-    return "cancel" if row["is_cancelled"] else "go"
+    if row["is_cancelled"]:
+        return "cancel"
+    return "yield" if claim.kind == "sketch" and is_waited_for(database, claim) else ""
 
 
-@contextlib.contextmanager
-def owned(database: Database, claim: Claim) -> Iterator[sqlite3.Connection]:
-    """A transaction in which the job is this worker's until the end. Raises StoppedError where it is not any more."""
+def finish(database: Database, claim: Claim, state: str, error: str | None = None) -> None:
+    """End a job that is still there."""
     with database.write() as connection:
-        if not is_owned(connection, claim):
-            raise StoppedError("lost")
-        yield connection
-
-
-def is_owned(connection: sqlite3.Connection, claim: Claim) -> bool:
-    """Whether the job is still this worker's; inside a transaction that stays true until its end."""
-    values = (claim.id, claim.worker, claim.attempt)
-    return connection.execute(f"SELECT 1 FROM jobs WHERE {OWNED}", values).fetchone() is not None
-
-
-def finish(database: Database, claim: Claim, state: str, error: str | None = None) -> bool:
-    """End a job; False if it was not this worker's any more."""
-    with database.write() as connection:
-        if not is_owned(connection, claim):
-            return False
         _end(connection, claim.id, state, error)
-    return True
 
 
 def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None) -> None:
     """Set the final state of a job, of its takes, and of the project whose video it was to analyze."""
     connection.execute(
-        "UPDATE jobs SET state = ?, error = ?, finished = ?, time_left = NULL, lease = NULL, "
+        "UPDATE jobs SET state = ?, error = ?, finished = ?, time_left = NULL, "
         "progress = CASE WHEN ? = 'done' THEN 1 ELSE progress END WHERE id = ?",
         (state, error, time.time(), state, job),
     )
@@ -211,47 +173,29 @@ def _end(connection: sqlite3.Connection, job: str, state: str, error: str | None
 
 
 def is_waited_for(database: Database, claim: Claim) -> bool:
-    """Whether a job of more importance than this one waits for a worker."""
-    sql = "SELECT 1 FROM jobs WHERE state = 'queued' AND priority < ? LIMIT 1"
+    """Whether a job of more importance than this one waits for a worker; watching has workers of its own."""
+    sql = "SELECT 1 FROM jobs WHERE state = 'queued' AND kind <> 'analyze' AND priority < ? LIMIT 1"
     return database.row(sql, (PRIORITY[claim.kind],)) is not None
 
 
-def release(database: Database, claim: Claim) -> None:
-    """Put a job back unchanged, because this worker was asked to leave."""
+def requeue(database: Database, claim: Claim | None = None, is_to_blame: bool = False) -> None:
+    """Put a job back, or all that an earlier server left running; it waits again, unless it was cancelled or has broken
+    off too often. is_to_blame: its worker died of it."""
     with database.write() as connection:
-        if is_owned(connection, claim):
-            _requeue(connection, claim.id, 0)
-
-
-def _requeue(connection: sqlite3.Connection, job: str, interruptions: int) -> None:
-    connection.execute(
-        "UPDATE jobs SET state = 'queued', worker = NULL, lease = NULL, stage = '', progress = 0, time_left = NULL, "
-        "interruptions = interruptions + ? WHERE id = ?",
-        (interruptions, job),
-    )
-    connection.execute("UPDATE takes SET state = 'waiting' WHERE job = ? AND state IN ('writing', 'finishing')", (job,))
-
-
-def requeue_abandoned(database: Database, dead_worker: str | None = None) -> int:
-    """Requeue the jobs of workers that died (or of one that is known to be dead); returns how many were found.
-
-    In one transaction, so of several processes that look only one finds each job.
-    """
-    condition, values = ("worker = ?", (dead_worker,)) if dead_worker else ("lease < ?", (time.time(),))
-    if database.row(f"SELECT 1 FROM jobs WHERE state = 'running' AND {condition} LIMIT 1", values) is None:
-        return 0
-    with database.write() as connection:
-        found = connection.execute(f"SELECT * FROM jobs WHERE state = 'running' AND {condition}", values).fetchall()
-        for row in found:
+        chosen = ("state = 'running' AND id = ?", (claim.id,)) if claim else ("state = 'running'", ())
+        sql = f"UPDATE jobs SET interruptions = interruptions + {int(is_to_blame)} WHERE {chosen[0]} RETURNING *"
+        for row in connection.execute(sql, chosen[1]).fetchall():
             if row["is_cancelled"]:
                 _end(connection, row["id"], "cancelled", None)
-            elif row["interruptions"] + 1 >= MAX_INTERRUPTIONS:
-                connection.execute("UPDATE jobs SET interruptions = interruptions + 1 WHERE id = ?", (row["id"],))
-                message = f"the work broke off {MAX_INTERRUPTIONS} times; try a shorter or smaller video."
-                _end(connection, row["id"], "interrupted", message)
+            elif row["interruptions"] >= MAX_INTERRUPTIONS or row["attempt"] >= MAX_ATTEMPTS:
+                n = max(row["interruptions"], MAX_INTERRUPTIONS)
+                said = f"the work broke off {n} times; try a shorter or smaller video."
+                _end(connection, row["id"], "interrupted", said)
             else:
-                _requeue(connection, row["id"], 1)
-    return len(found)
+                sql = "UPDATE jobs SET state = 'queued', stage = '', progress = 0, time_left = NULL WHERE id = ?"
+                connection.execute(sql, (row["id"],))
+                sql = "UPDATE takes SET state = 'waiting' WHERE job = ? AND state IN ('writing', 'finishing')"
+                connection.execute(sql, (row["id"],))
 
 
 def cancel(database: Database, job: str) -> bool:
@@ -276,35 +220,3 @@ def fail_queued(database: Database, error: str) -> int:
         for row in found:
             _end(connection, row["id"], "failed", error)
     return len(found)
-
-
-def is_kept_waiting(database: Database, seconds: float) -> bool:
-    """Whether music has waited so long for workers that all watch videos, which may take many minutes."""
-    rows = database.rows("SELECT kind FROM jobs WHERE state = 'running'")
-    waits = "SELECT 1 FROM jobs WHERE state = 'queued' AND kind NOT IN ('analyze', 'sketch') AND created < ? LIMIT 1"
-    is_watching = bool(rows) and all(row["kind"] == "analyze" for row in rows)
-    return is_watching and database.row(waits, (time.time() - seconds,)) is not None
-
-
-def record_heartbeat(database: Database, process: str, kind: str, pid: int) -> None:
-    """Note that a process is running: "server", "worker", or "starting", a worker that has no model yet."""
-    with database.write() as connection:
-        connection.execute(
-            "INSERT INTO processes VALUES (?,?,?,?) "
-            "ON CONFLICT(id) DO UPDATE SET beat = excluded.beat, kind = excluded.kind",
-            (process, kind, pid, time.time()),
-        )
-        connection.execute("DELETE FROM processes WHERE beat < ?", (time.time() - 3600,))
-
-
-def forget_process(database: Database, process: str) -> None:
-    """Note that a process has ended."""
-    with database.write() as connection:
-        connection.execute("DELETE FROM processes WHERE id = ?", (process,))
-
-
-def running_pids(database: Database, *kinds: str) -> list[int]:
-    """System numbers of the processes of some kinds whose heartbeat is recent."""
-    marks = ", ".join("?" * len(kinds))
-    sql = f"SELECT pid FROM processes WHERE kind IN ({marks}) AND beat > ?"
-    return [row["pid"] for row in database.rows(sql, (*kinds, time.time() - ALIVE_S))]

@@ -12,7 +12,7 @@ CREATE TABLE jobs(
   state TEXT NOT NULL, stage TEXT NOT NULL DEFAULT '', progress REAL NOT NULL DEFAULT 0, time_left REAL,
   created REAL NOT NULL, started REAL, finished REAL, interruptions INTEGER NOT NULL DEFAULT 0, error TEXT,
   options TEXT NOT NULL DEFAULT '{}', arguments TEXT NOT NULL DEFAULT '{}',
-  worker TEXT, attempt INTEGER NOT NULL DEFAULT 0, lease REAL, is_cancelled INTEGER NOT NULL DEFAULT 0);
+  attempt INTEGER NOT NULL DEFAULT 0, is_cancelled INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX jobs_queue ON jobs(state, priority, number);
 CREATE INDEX jobs_project ON jobs(project, number);
 CREATE TABLE takes(
@@ -23,4 +23,3 @@ CREATE TABLE takes(
   duration REAL NOT NULL, part TEXT, attempt INTEGER NOT NULL DEFAULT 0, found TEXT NOT NULL DEFAULT '{}');
 CREATE INDEX takes_project ON takes(project, number);
 CREATE INDEX takes_job ON takes(job);
-CREATE TABLE processes(id TEXT PRIMARY KEY, kind TEXT NOT NULL, pid INTEGER NOT NULL, beat REAL NOT NULL);

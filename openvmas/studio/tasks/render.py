@@ -75,7 +75,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     measured = measure(folder.wave, plan, analysis)
     tell({"stage": "finish", "done": 1.0})
     for name in {item.name for item in fields(OutputOptions)} - {"model"}:  # where things lie is no option here
-        del report["options"][name]
+        report["options"].pop(name, None)
     report["input"]["path"] = request["name"]
     report["seconds"] |= request["seconds"] | {"finish": sum(stages.seconds.values())}
     report["measured"] = measured

@@ -47,7 +47,7 @@ class Sandbox:
             stderr=subprocess.DEVNULL,
             environment={"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": ""},
         )
-        self.set_time = self._process.set_time
+        self.set_time, self.stop = self._process.set_time, self._process.stop
 
     def run(self, on_message: Send) -> dict[str, Any]:
         """Pass on the task's messages and return its result. Raises InputError where the file is to blame."""

@@ -1,0 +1,215 @@
+"""The work on one video of many, in a process that keeps its models: scored, or known to be finished from before.
+
+A result is finished if the sidecar beside it holds the key of the same video, settings and version, and the video that
+it names is there in full. The key is a hash of content, so that touching, moving or renaming files changes nothing, and
+another picture under an old name is scored again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from openvmas import __version__
+from openvmas.batch import places
+from openvmas.batch.manifest import Clip
+from openvmas.errors import InputError, OutputError
+from openvmas.files import hidden_name, sweep
+from openvmas.generate import scorer
+from openvmas.generate.deliver import plain
+from openvmas.media.containers import choose_extension
+from openvmas.media.probe import probe
+from openvmas.pretrained import find_weights, hash_file, is_weights
+from openvmas.processes.threads import processor_seconds
+from openvmas.settings import GROUPS, Options
+
+SCORED, KEPT, FAILED = "scored", "kept", "failed"
+SIDECAR = ".json"
+MAX_MODELS = 2  # that one process keeps in memory
+ABOUT_PLACES = frozenset({"output", "overwrite", "variations"})  # options that the music does not depend on
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """One row of the table. status: scored, kept (finished before) or failed; output: place of the finished video;
+    seconds, processor_seconds: spent on it now; duration: of the video, s; sha256: of the video's bytes; error: why it
+    failed, is_fault: whether that was ours."""
+
+    index: int
+    video: str
+    status: str
+    output: str = ""
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    duration: float | None = None
+    model: str = ""
+    licence: str = ""
+    sha256: str = ""
+    error: str = ""
+    is_fault: bool = False
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """Settings that all clips share. options: those that were given, by name; overwrite: replace other results."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    overwrite: bool = False
+
+
+def start(settings: BatchSettings, send: Callable[[Any], None]) -> Callable[[Clip], ClipResult]:
+    """The work of one process (`processes.child`)."""
+    return ClipWork(settings)
+
+
+class ClipWork:
+    """Scores clip after clip with models that are loaded once."""
+
+    def __init__(self, settings: BatchSettings) -> None:
+        self._settings = settings
+        self._scorers: dict[tuple[Any, ...], scorer.Scorer] = {}
+        self._swept: set[str] = set()
+
+    def __call__(self, clip: Clip) -> ClipResult:
+        """Score a clip, or find it finished. Raises OpenVMASError."""
+        began, used = time.monotonic(), processor_seconds()
+        result = self._do(clip)
+        spent = {"seconds": time.monotonic() - began, "processor_seconds": processor_seconds() - used}
+        return ClipResult(clip.index, clip.video, **{**result, **{k: round(v, 3) for k, v in spent.items()}})
+
+    def _do(self, clip: Clip) -> dict[str, Any]:
+        chosen = {**self._settings.options, **clip.options}
+        options = Options.of(**chosen)
+        wanted = settings_key(options)
+        mark = places.content_mark(clip.video)
+        before = read_sidecar(clip.stem)
+        is_known = before is not None and (before["batch"].get("mark"), before["batch"]["settings"]) == (mark, wanted)
+        if mark is not None and before is not None and is_known and is_whole(clip.stem, before):
+            return finished(clip.stem, before, KEPT)  # the store vouches for the content, so nothing is fetched
+        with self._scratch(clip) as scratch:
+            video = places.fetch(clip.video, scratch)
+            if not video.is_file():
+                raise InputError(f"{clip.video} is not there; correct the path.")
+            sha256 = hash_file(video)
+            if before is not None and (before["batch"]["sha256"], before["batch"]["settings"]) == (sha256, wanted):
+                if is_whole(clip.stem, before):
+                    return finished(clip.stem, before, KEPT)
+            elif not self._settings.overwrite:
+                refuse_taken(clip.stem)
+            noted = {"sha256": sha256, "settings": wanted, "mark": mark}
+            return finished(clip.stem, self._score(clip, video, chosen, noted, scratch), SCORED)
+
+    def _score(
+        self, clip: Clip, video: Path, chosen: dict[str, Any], noted: dict[str, Any], scratch: Path
+    ) -> dict[str, Any]:
+        """Score into the scratch folder, then move everything to its place, the video last; returns the sidecar."""
+        folder, name = places.split(clip.stem)
+        made = scratch / "made"
+        made.mkdir()
+        extension = choose_extension(probe(video))[0]
+        given = {key: value for key, value in chosen.items() if key not in ABOUT_PLACES}
+        found = self.open(given).score(video, output=str(made / f"{name}{extension}"), **given)
+        report = found.report
+        report["options"] |= {"output": f"{clip.stem}{extension}"}
+        report["input"]["path"] = places.split(clip.video)[1]
+        report["batch"] = {**noted, "version": __version__, "video": found.path.name}
+        report["batch"]["n_bytes"] = found.path.stat().st_size
+        words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
+        found.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")
+        for path in sorted(made.iterdir(), key=lambda path: (path == found.path, path == found.sidecar, path.name)):
+            places.put(path, places.join(folder, path.name))
+        return report
+
+    def open(self, chosen: Mapping[str, Any]) -> scorer.Scorer:
+        """The scorer of these options, loaded once and kept until MAX_MODELS others were asked for."""
+        options = Options.of(**chosen)
+        key = (options.output.model, options.output.plan, options.music)
+        if key not in self._scorers:
+            while len(self._scorers) >= MAX_MODELS:
+                del self._scorers[next(iter(self._scorers))]
+            self._scorers[key] = scorer.load_for(options)
+        return self._scorers[key]
+
+    @contextlib.contextmanager
+    def _scratch(self, clip: Clip) -> Iterator[Path]:
+        """A folder for unfinished work: hidden beside the results, or with their address in the system's own."""
+        folder = places.split(clip.stem)[0]
+        if places.is_remote(folder):
+            with tempfile.TemporaryDirectory(prefix="openvmas-batch-") as scratch:
+                yield Path(scratch)
+            return
+        home = places.local_path(folder)
+        if folder not in self._swept:  # once, since in a folder of 100,000 videos it takes a while
+            self._swept.add(folder)
+            sweep(home)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=home) as scratch:
+                yield Path(scratch)
+        except PermissionError as error:
+            raise OutputError(f"{home} cannot be written to; choose other outputs.") from error
+
+
+def settings_key(options: Options) -> str:
+    """Hash of all that the result depends on beside the video: options, files that they name, model and version."""
+    values = {name: value for name, value in options.flat().items() if name not in ABOUT_PLACES}
+    for item in (item for group in GROUPS.values() for item in fields(group)):
+        value = values.get(item.name)
+        if isinstance(value, str) and (item.metadata.get("is_local") or item.name == "plan") and Path(value).is_file():
+            values[item.name] = _hash_of(value, Path(value).stat().st_mtime_ns)
+    text = json.dumps([values, __version__, _model_of(options.output.model)], sort_keys=True)
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+@functools.cache
+def _hash_of(path: str, changed: int) -> str:
+    return hash_file(Path(path))
+
+
+@functools.cache
+def _model_of(name: str) -> str:
+    return find_weights(name).sha256 if is_weights(name) else name  # presets of `auto` come with the version
+
+
+def read_sidecar(stem: str) -> dict[str, Any] | None:
+    """What lies beside a result of an earlier run; None where there is nothing, or nothing that a run of many wrote."""
+    data = places.read_bytes(f"{stem}{SIDECAR}")
+    try:
+        found = json.loads(data) if data is not None else None
+        return found if found and {"sha256", "settings", "video", "n_bytes"} <= set(found["batch"]) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def is_whole(stem: str, sidecar: Mapping[str, Any]) -> bool:
+    """Whether the video that a sidecar describes is there with all its bytes."""
+    batch = sidecar["batch"]
+    return places.n_bytes(places.join(places.split(stem)[0], batch["video"])) == batch["n_bytes"]
+
+
+def refuse_taken(stem: str) -> None:
+    """Raises OutputError if results of something else lie there."""
+    for ending in (SIDECAR, ".mp4", ".mov", ".mkv", ".webm"):
+        if places.is_there(f"{stem}{ending}"):
+            raise OutputError(
+                f"{stem}{ending} exists already and was not made of this video with these settings; "
+                "give --overwrite to replace it."
+            )
+
+
+def finished(stem: str, sidecar: Mapping[str, Any], status: str) -> dict[str, Any]:
+    """The part of a row that a sidecar tells."""
+    return {
+        "status": status, "output": places.join(places.split(stem)[0], sidecar["batch"]["video"]),
+        "duration": sidecar["duration"], "model": sidecar["model"]["name"],
+        "licence": sidecar["model"]["licence"],
+        "sha256": sidecar["batch"]["sha256"],
+    }  # fmt: skip
