@@ -23,12 +23,15 @@ from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.generate import scorer
-from openvmas.settings import FIRST_MODEL, Options
+from openvmas.generate.piece import Composer
+from openvmas.planning.schema import ScorePlan
+from openvmas.planning.voices import choose_voice
+from openvmas.settings import FIRST_MODEL, Options, OutputOptions
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import StoppedError
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
-from openvmas.studio.storage.folders import ProjectFolder, new_id
+from openvmas.studio.storage.folders import ProjectFolder, new_id, read_speech
 from openvmas.studio.storage.sounds import MODEL, with_names
 from openvmas.studio.tasks.compose import TakeRequest, compose
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
@@ -216,10 +219,16 @@ class Worker:
     def sketch(self, claim: jobs.Claim, project: dict[str, Any]) -> bool:
         """Write sketches of styles until all are there, or until somebody waits for something else."""
         _, plan = projects.current_plan(self.database, claim.project)
-        name = json.loads(project["settings"]).get("model", FIRST_MODEL)
+        name = json.loads(project["settings"]).get("model", OutputOptions().model)
         began, folder = time.monotonic(), ProjectFolder(self.database.folder, claim.project)
+        speech = read_speech(folder)
+
+        def voice_of(wished: ScorePlan) -> Composer:
+            is_free = name == OutputOptions().model
+            return self.open_model(choose_voice(wished, speech).model if is_free else name).composer
+
         return sketch(
-            self.open_model(name).composer, name, plan, folder,
+            voice_of, name, plan, folder,
             lambda done: self.report_progress("sketch", done, began),
             lambda: not jobs.is_waited_for(self.database, claim),
         )  # fmt: skip
@@ -309,6 +318,9 @@ class Worker:
 
         made = compose(model, TakeRequest(claim.kind, take, files, base), folder, on_composed)
         made["seconds"]["load"] = loaded
+        chosen = json.loads(take["found"])
+        if "voice" in chosen:
+            made["composed"]["voice"] = chosen["voice"]
         self.mark(claim, take, "finishing")
         duration, source_bytes = take["duration"], folder.source(project["suffix"]).stat().st_size
         request = self.request(project) | made
@@ -321,7 +333,7 @@ class Worker:
             self.report_progress("finish", start + length * done, began)
 
         found = Sandbox("finish", request, limits_for(duration, source_bytes)).run(on_message)
-        self.mark(claim, take, "done", found=json.dumps(found))
+        self.mark(claim, take, "done", found=json.dumps(chosen | found))
 
     def mark(self, claim: jobs.Claim, take: dict[str, Any], state: str, **columns: Any) -> None:
         """Set the state of a take. Raises StoppedError if the job is another worker's by now."""

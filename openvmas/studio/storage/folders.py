@@ -7,6 +7,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 # The extension decides the container of the finished file; any other name becomes none.
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv",
@@ -71,6 +73,11 @@ class ProjectFolder:
     def remove(self) -> None:
         """Delete everything of the project."""
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def read_speech(project: ProjectFolder) -> np.ndarray | None:
+    """Probability of speech in the original sound [T], None where the video has none."""
+    return np.load(project.speech) if project.speech.exists() else None
 
 
 class TakeFolder:

@@ -6,6 +6,7 @@ import { fileList } from "./delivery.js";
 import { confirm } from "./dialogs.js";
 import { timing } from "./report.js";
 import { clockText, signed } from "./units.js";
+import { say, tell } from "./words.js";
 
 const STATES = {
   waiting: "waits",
@@ -96,11 +97,12 @@ export class Takes {
       ),
       isDone ? this.#shape(take) : null,
       take.text ? make("p", { class: "words" }, `“${take.text}”`) : null,
+      take.voice ? make("p", { class: "help", "data-key": `voice-${take.id}` }, voiceText(take.voice)) : null,
       make(
         "p",
         { class: "help" },
         [
-          take.model,
+          take.voice ? "" : take.model,
           take.tempo ? `${Math.round(take.tempo)} BPM` : "",
           part,
           parent ? `from ${parent.name}` : "",
@@ -206,7 +208,7 @@ export class Takes {
   /** Plan, voice and levels as this take was made with them. */
   async #useSettings(take) {
     const names = ["model", "music", "like", ...this.settings.names];
-    const given = take.model === "recording" ? take.options : { ...take.options, model: take.model };
+    const given = take.model === "recording" ? take.options : { ...take.options, model: take.voice ? null : take.model };
     await this.settings.set(Object.fromEntries(names.map((name) => [name, name === "seed" ? null : (given[name] ?? null)])));
     if (take.plan_version !== this.workspace.plan.version)
       await this.workspace.ask("restore", { version: take.plan_version });
@@ -281,6 +283,15 @@ export class Takes {
     const from = Math.max(section.start - 2, 0);
     return this.scoring.start({ kind: "redo", take: base.id, section: index, options }, from);
   }
+}
+
+/** Which voice was chosen, and why. */
+function voiceText({ model, reasons }) {
+  const said = reasons.map((reason) => {
+    const [, words] = /^it is better heard as (.*)$/.exec(reason) ?? [];
+    return words ? tell("it is better heard as {0}", words) : say(reason);
+  });
+  return tell("Written by {0}: {1}.", model, said.join(", ") || say("nothing speaks for another voice"));
 }
 
 const canRedo = (take) => take?.state === "done" && take.can_redo;

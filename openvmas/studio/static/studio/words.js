@@ -1,5 +1,6 @@
 // What the page says in other languages: one table, English first. `make` looks every text up here; what is not in the
-// table stays English. Texts with figures in them have gaps: {0}, {1}.
+// table stays English. Texts with gaps, {0} and {1}, are told by `tell`; where a figure makes a plural of a text, both
+// forms stand there: "{0} take|{0} takes".
 const KEY = "studio.language";
 
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", zh: "中文" };
@@ -112,6 +113,16 @@ const known = column > 0 ? new Map(TABLE.map((row) => [row[0], row[column]])) : 
 
 /** A text in the language of the page. */
 export const say = (text) => known?.get(text) ?? text;
+
+const plural = new Intl.PluralRules(language());
+
+/** A text with its gaps filled; of two forms the one that the first figure wants. */
+export function tell(text, ...values) {
+  const forms = say(text).split("|");
+  const count = values.find((value) => typeof value === "number");
+  const form = count === undefined || plural.select(count) === "one" ? forms[0] : forms.at(-1);
+  return form.replace(/\{(\d)\}/g, (gap, index) => values[index] ?? gap);
+}
 
 /** Choose a language; the page is loaded again, as every part of it says something. */
 export function choose(name) {
