@@ -94,7 +94,10 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     base, found = take_to_keep(studio, row, sent, plan), {}
     if model == AUTO:
         choice = voice_for(studio, row, plan, options, base)
-        model, found = choice.model, {"voice": {"model": choice.model, "reason": choice.reason, "reasons": choice.reasons}}
+        model, found = (
+            choice.model,
+            {"voice": {"model": choice.model, "reason": choice.reason, "reasons": choice.reasons}},
+        )
     part = None if base is None else part_of(open_spans(plan))
     if base is not None and part is not None and not can_change_parts(studio, base, model):
         part["kept"] = locked_spans(plan)
@@ -156,7 +159,7 @@ def take_to_keep(studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan
 
 def can_change_parts(studio: Studio, take: dict[str, Any], model: str) -> bool:
     """Whether a model can write parts of a take anew; else the kept parts are laid over a piece that is all new."""
-    return take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
+    return take["model"] == model and describe_model(model).can_redo and studio.views.files(take).can_change
 
 
 def locked_spans(plan: ScorePlan) -> list[tuple[float, float]]:
@@ -168,7 +171,7 @@ def locked_spans(plan: ScorePlan) -> list[tuple[float, float]]:
 def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
     take, given = parent_take(studio, row, sent), check_options(sent.options, ("generate", "mix"))
     check_sounds(ProjectFolder(studio.database.folder, row["id"]), given)
-    if not describe_model(take["model"]).can_redo or not studio.views.files(take).codes.exists():
+    if not describe_model(take["model"]).can_redo or not studio.views.files(take).can_change:
         raise ConflictError("this kind of music cannot be changed in parts; score the whole again.")
     if given.get("model", take["model"]) != take["model"]:
         raise OptionError("a part is written by the model of its take; leave out `model`.")

@@ -141,7 +141,7 @@ class Views:
             "voice": found.get("voice"),
             "has_midi": is_done and files.midi.exists(),
             "has_stems": stem_names(files.stems) if is_done else [],
-            "can_redo": is_done and files.codes.exists(),
+            "can_redo": is_done and files.can_change,
             "filename": download_name(row),
             "n_bytes": size_of(files.video(found["suffix"])) if is_done else None,
             **facts_of(row["plan"]),
@@ -200,7 +200,7 @@ def describe_model(name: str) -> schemas.ModelInfo:
     """The outputs beside sound that a model can give."""
     is_symbolic = name == "symbolic"
     about = VOICES.get(name, "")
-    can_redo = name not in ("symbolic", MODEL)
+    can_redo = name != MODEL
     return schemas.ModelInfo(name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=can_redo)
 
 

@@ -91,6 +91,7 @@ class TakeFolder:
         self.loudness = path / "loudness.f32"  # LUFS of the music so far, growing
         self.accents = path / "accents.wav"  # what sweetening adds to it, alone, as `media.audio.write_wav` writes
         self.codes = path / "codes.npy"
+        self.notes = path / "notes.json"  # of a voice that writes notes, for it to go on with
         self.music = path / "music.wav"
         self.mixed = path / "mixed.wav"  # the finished sound as a float WAV file of `media.audio.write_wav`
         self.mixed_peaks = path / "mixed.peaks.f32"
@@ -98,6 +99,11 @@ class TakeFolder:
         self.levels = path / "levels.json"  # power of music and original over time: `storage.levels`
         self.midi = path / "music.mid"
         self.stems = path / "stems.zip"
+
+    @property
+    def can_change(self) -> bool:
+        """Whether parts of its music can be written again."""
+        return self.codes.exists() or self.notes.exists()
 
     def video(self, suffix: str) -> Path:
         """The finished video."""
