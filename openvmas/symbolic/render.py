@@ -16,7 +16,7 @@ from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
 from openvmas.symbolic.desk.bus import Bus
 from openvmas.symbolic.desk.mixes import Mix
 from openvmas.symbolic.desk.rooms import BLOCK, ZONES, Convolver, Echo, room_response, seat_response, zone_shares
-from openvmas.symbolic.notes import Composition, Note, Part
+from openvmas.symbolic.notes import Composition, Part
 from openvmas.symbolic.synth.sampler import Sounds
 from openvmas.timeline import Clock
 

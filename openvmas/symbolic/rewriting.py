@@ -46,9 +46,10 @@ def load_composition(path: Path) -> Composition:
             Passage(**one | {name: tuple(one[name]) for name in ("parts", "scale", "chromatics")})
             for one in found["passages"]
         )
-        told = {name: np.array(found[name], float) for name in CURVES} | {"duration": Fraction(found["duration"])}
+        told: dict[str, Any] = {name: np.array(found[name], float) for name in CURVES}
+        told |= {"duration": Fraction(found["duration"]), "seed": tuple(found["seed"])}
         told |= {"parts": parts, "chords": chords, "passages": passages, "mix": Mix(**found["mix"])}
-        return Composition(**found | told | {"seed": tuple(found["seed"])})
+        return Composition(**found | told)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"the notes in {path.name} cannot be read; score the whole again.") from error
 
@@ -79,10 +80,13 @@ def splice(old: Composition, new: Composition, start: float, end: float) -> Comp
     level = old.level.copy()
     if len(new.level) == len(level):
         level[steps] = new.level[steps]
+    times: dict[str, Any] = {
+        name: _times(getattr(old, name), getattr(new, name), start, end) for name in CURVES if name != "level"
+    }
     return replace(
         old, parts=tuple(parts), level=level, chords=_joined(old.chords, new.chords, start, end),
         passages=_joined(old.passages, new.passages, start, end),
-        **{name: _times(getattr(old, name), getattr(new, name), start, end) for name in ("beats", "downbeats", "answered")},
+        **times,
     )  # fmt: skip
 
 

@@ -91,13 +91,11 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
     model = MODEL if options.get("music") else options.get("model", AUTO)
-    base, found = take_to_keep(studio, row, sent, plan), {}
+    base, found = take_to_keep(studio, row, sent, plan), dict[str, Any]()
     if model == AUTO:
         choice = voice_for(studio, row, plan, options, base)
-        model, found = (
-            choice.model,
-            {"voice": {"model": choice.model, "reason": choice.reason, "reasons": choice.reasons}},
-        )
+        model = choice.model
+        found["voice"] = {"model": model, "reason": choice.reason, "reasons": choice.reasons}
     part = None if base is None else part_of(open_spans(plan))
     if base is not None and part is not None and not can_change_parts(studio, base, model):
         part["kept"] = locked_spans(plan)

@@ -27,8 +27,10 @@ from openvmas.studio.storage.take_sound import n_written
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
 AUTO = OutputOptions().model
 VOICES = {
-    AUTO: "the voice that fits this video and your words best", "mini": "learned from recordings", "symbolic": "notes by rule, played on sampled instruments",
-}  # fmt: skip
+    AUTO: "the voice that fits this video and your words best",
+    "mini": "learned from recordings",
+    "symbolic": "notes by rule, played on sampled instruments",
+}
 RECENT = 20  # finished jobs that are shown with a project
 
 

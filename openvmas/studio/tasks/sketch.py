@@ -36,8 +36,8 @@ def strongest(condition: Condition) -> tuple[int, int]:
 
 
 def sketch(
-    voice_of: Callable[[ScorePlan], Composer], model: str, plan: ScorePlan, project: ProjectFolder, tell: Callable[[float], None],
-    is_wanted: Callable[[], bool],
+    voice_of: Callable[[ScorePlan], Composer], model: str, plan: ScorePlan, project: ProjectFolder,
+    tell: Callable[[float], None], is_wanted: Callable[[], bool],
 ) -> bool:  # fmt: skip
     """Write the sketches that are missing; False where it stopped because something else is waited for.
 

@@ -39,6 +39,7 @@ export class Listening {
     this.loopButton = button("Play this section again and again (O)", {
       shape: "loop",
       bare: true,
+      kind: "loop",
       "aria-pressed": "false",
       onclick: () => this.toggleLoop(),
     });
@@ -51,7 +52,7 @@ export class Listening {
       this.clock,
       this.level,
       this.loopButton,
-      jump("Full screen (F)", "full", () => this.toggleFull()),
+      button("Full screen (F)", { shape: "full", bare: true, kind: "full", onclick: () => this.toggleFull() }),
       this.monitor,
     );
     workspace.on("project states", () => this.draw());

@@ -273,6 +273,13 @@ export class Takes {
     return heard?.state === "done" ? heard : (this.workspace.takes.findLast((take) => take.state === "done") ?? null);
   }
 
+  /** Write a part again in the take that is heard; start, end: s. */
+  redoSpan(start, end) {
+    const { base, listening } = this;
+    if (!base) return notify(whyNot(listening.heard), "fault");
+    return this.scoring.start({ kind: "redo", take: base.id, start, end }, Math.max(start - 2, 0));
+  }
+
   /** Write a section again in the take that is heard; options: beside those of that take. */
   redo(index, options = {}) {
     const { base, workspace, listening } = this;

@@ -242,15 +242,31 @@ export class Timeline {
 
   #scrub() {
     const seek = (event) => this.player.seek(this.timeAt(event));
+    let from = null; // s, where a press on the music began
+    const isOnMusic = (event) => {
+      const y = event.clientY - this.spread.getBoundingClientRect().top - paint.LANES.wave.top;
+      return y >= 0 && y < paint.LANES.wave.height;
+    };
     this.spread.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || event.target.closest(".section, .border, .hit, .point, .fade, .volume.on")) return;
+      if (event.button !== 0 || event.target.closest(".section, .border, .hit, .point, .fade, .volume.on, .edge, .part-tools")) return;
       this.isHeld = true;
       // A finger that moves scrolls; only a mouse or pen scrubs.
       if (event.pointerType !== "touch") this.spread.setPointerCapture(event.pointerId);
+      from = event.pointerType !== "touch" && isOnMusic(event) ? this.timeAt(event) : null;
       seek(event);
     });
-    this.spread.addEventListener("pointermove", (event) => this.isHeld && event.pointerType !== "touch" && seek(event));
-    for (const name of ["pointerup", "pointercancel"]) this.spread.addEventListener(name, () => (this.isHeld = false));
+    // On the music a press that moves marks a part; elsewhere it takes the playhead along.
+    this.spread.addEventListener("pointermove", (event) => {
+      if (!this.isHeld || event.pointerType === "touch") return;
+      if (from === null) seek(event);
+      else this.mark?.(from, this.timeAt(event), event, false);
+    });
+    for (const name of ["pointerup", "pointercancel"])
+      this.spread.addEventListener(name, (event) => {
+        if (this.isHeld && from !== null) this.mark?.(from, this.timeAt(event), event, true);
+        this.isHeld = false;
+        from = null;
+      });
     this.spread.addEventListener(
       "pointermove",
       (event) =>
