@@ -61,8 +61,8 @@ def write_fcpxml(markers: Markers) -> str:
     for lane, track in enumerate(markers.sounds, start=1):
         ET.SubElement(
             clip, "asset-clip", ref=f"r{lane + 2}", lane=str(-lane), name=track.name, offset="0s", start="0s",
-            duration=seconds(length), srcEnable="audio", audioRole=f"music.{track.name}" if track.is_music else "dialogue",
-            enabled="1" if track.is_enabled else "0",
+            duration=seconds(length), srcEnable="audio", enabled="1" if track.is_enabled else "0",
+            audioRole=f"music.{track.name}" if track.is_music else "dialogue",
         )  # fmt: skip
     for item in markers.items:
         if item.kind in IN_EDITORS:

@@ -60,8 +60,8 @@ export class Takes {
       });
     const spans = take.part?.spans?.length ? take.part.spans : take.part ? [[take.part.start, take.part.end]] : [];
     const part = spans.length
-      ? `${spans.map((span) => span.map((time) => clockText(time, 1)).join(" to ")).join(", ")} written again`
-      : `seed ${take.seed}`;
+      ? tell("{0} written again", spans.map((span) => tell("{0} to {1}", ...span.map((time) => clockText(time, 1)))).join(", "))
+      : tell("seed {0}", take.seed);
     const parent = workspace.take(take.parent);
     return make(
       "li",
@@ -105,7 +105,7 @@ export class Takes {
           take.voice ? "" : take.model,
           take.tempo ? `${Math.round(take.tempo)} BPM` : "",
           part,
-          parent ? `from ${parent.name}` : "",
+          parent ? tell("from {0}", parent.name) : "",
           isDone && take.loudness_lufs != null ? signed(take.loudness_lufs, "LUFS") : "",
         ]
           .filter(Boolean)
@@ -212,7 +212,7 @@ export class Takes {
     await this.settings.set(Object.fromEntries(names.map((name) => [name, name === "seed" ? null : (given[name] ?? null)])));
     if (take.plan_version !== this.workspace.plan.version)
       await this.workspace.ask("restore", { version: take.plan_version });
-    notify(`Plan, voice and levels are those of ${take.name}.`);
+    notify(tell("Plan, voice and levels are those of {0}.", take.name));
   }
 
   /** Fetched when it is opened. */
@@ -238,12 +238,12 @@ export class Takes {
   }
 
   async #rename(take) {
-    const name = await confirm(`Rename ${take.name}`, { field: take.name, yes: "Rename" });
+    const name = await confirm(tell("Rename {0}", take.name), { field: take.name, yes: "Rename" });
     if (name) this.#ask(() => api.patch(`/takes/${take.id}`, { name }));
   }
 
   async #remove(take) {
-    const isSure = await confirm(`Delete ${take.name}?`, {
+    const isSure = await confirm(tell("Delete {0}?", take.name), {
       text: "Its music and video are deleted from this computer. This cannot be undone.",
       yes: "Delete",
     });

@@ -2,6 +2,7 @@
 import { button, byId, fill, make } from "./elements.js";
 import * as paint from "./paint.js";
 import { clamp, clockText } from "./units.js";
+import { say, tell } from "./words.js";
 
 const MAX_SCALE = 400; // px per second: a frame of 25 fps is 16 px wide
 const COLOURS = [
@@ -215,7 +216,7 @@ export class Timeline {
     const { workspace, colours, duration } = this;
     const take = workspace.take(this.take);
     if (!take)
-      return workspace.plan && paint.paintNote(view, "wave", "No music yet. Press Score to have it written.", colours);
+      return workspace.plan && paint.paintNote(view, "wave", say("No music yet. Press Score to have it written."), colours);
     const isHeard = this.player.track?.take.id === take.id;
     const { part } = take;
     for (const [start, end] of part?.spans?.length ? part.spans : part ? [[part.start, part.end]] : [])
@@ -227,7 +228,7 @@ export class Timeline {
     const report = workspace.reports.get(take.id)?.report;
     if (report) paint.paintFit(view, report, colours);
     view.context.globalAlpha = 1;
-    if (!isHeard) paint.paintNote(view, "wave", `${take.name}; you hear the original.`, colours, true);
+    if (!isHeard) paint.paintNote(view, "wave", tell("{0}; you hear the original.", take.name), colours, true);
   }
 
   #movePlayhead() {
