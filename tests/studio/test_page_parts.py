@@ -1,4 +1,4 @@
-"""A part of the music that is marked: by mouse, by keys, by a finger; written again, and only it. And vertical videos."""
+"""A part of the music that is marked, by mouse, keys or a finger, and written again; and vertical videos."""
 
 from __future__ import annotations
 
@@ -60,9 +60,8 @@ def test_a_part_is_marked_by_mouse_and_written_again(browser: Browser, sines: Ru
         page.wait_for_selector("[data-key=score]")
         takes = look.from_api(page, f"projects/{fresh}").json()["takes"]
         assert [round(takes[1]["part"][name], 2) for name in ("start", "end")] == [round(start, 2), round(end, 2)]
-        before, after = (
-            np.concatenate([look.samples(page, take["id"], second) for second in range(5)]) for take in (first, takes[1])
-        )
+        seconds = [[look.samples(page, take["id"], n) for n in range(5)] for take in (first, takes[1])]
+        before, after = (np.concatenate(one) for one in seconds)
         changed = np.flatnonzero(before != after) / 2 / 48_000
         assert changed.min() >= start - 0.05 and changed.max() <= end + 0.05
         assert changed.max() - changed.min() > 1.5
