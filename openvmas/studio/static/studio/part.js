@@ -105,8 +105,10 @@ export class Part {
     this.again.lastChild.textContent = tell("Redo {0} to {1}", from, to);
     this.again.disabled = Boolean(this.workspace.scoring) || !this.takes.base;
     this.again.title = this.takes.base ? tell("In {0}, the rest stays as it is (R)", this.takes.base.name) : say("Score the video first; then any part can be written again.");
-    // Near the right end there is room to the left only.
-    this.tools.classList.toggle("left", timeline.toX(span.start) + 240 > timeline.spread.clientWidth);
+    // Whole on the timeline, wherever the part lies.
+    const left = timeline.toX(span.start);
+    const room = timeline.spread.clientWidth - this.tools.offsetWidth - 6;
+    this.tools.style.left = `${Math.max(Math.min(left + 10, room), 6) - left}px`;
     this.edges.forEach((edge, index) => {
       const time = index ? span.end : span.start;
       edge.setAttribute("aria-valuemin", (index ? span.start + SHORTEST : 0).toFixed(3));
