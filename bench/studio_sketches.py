@@ -43,7 +43,7 @@ def main(video: str, model: str = "auto") -> None:
         sketch.sketch(voice_of, model, plan, project, lambda done: times.append(time.process_time()), lambda: True)
         times.append(time.process_time())
         _, _, styles = StyleFolder(project).load() or (0.0, "", [])
-        for style, name, began, ended in zip(styles, taken, times, times[1:], strict=True):
+        for style, name, began, ended in zip(styles, taken, times[:-1], times[1:], strict=True):
             print(f"{style.name:24} {name:10} {ended - began:6.2f} s")
 
 
