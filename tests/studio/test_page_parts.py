@@ -143,3 +143,23 @@ def test_a_vertical_video_stands_beside_its_timeline(
         if width > 900:
             assert picture["height"] >= height * 0.6 and timeline["y"] < height / 2
         look.check_accessible(page, f"vertical at {width} by {height}")
+
+
+def test_cards_hints_volume_and_delivery_are_accessible(browser: Browser, sines: RunningStudio, fresh: str) -> None:
+    with look.opened(browser, sines.url, viewport={"width": 1440, "height": 900}) as page:
+        look.open_plan(page, sines.url, fresh)
+        page.locator(".hint-card").wait_for()
+        page.locator(".card-style .hear:enabled").first.wait_for()
+        look.check_accessible(page, "cards and a hint")
+        scored(sines, fresh)
+        page.reload()
+        page.locator("[data-key=deliver]").wait_for()
+        page.keyboard.press("v")
+        lane = page.locator(".volume").bounding_box()
+        assert lane
+        page.mouse.click(lane["x"] + lane["width"] / 3, lane["y"] + 30)
+        page.locator(".point").first.wait_for()
+        look.check_accessible(page, "volume")
+        page.locator("[data-key=deliver]").click()
+        page.locator("#dialog[open]").wait_for()
+        look.check_accessible(page, "delivery")
