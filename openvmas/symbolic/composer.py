@@ -69,7 +69,7 @@ class SymbolicComposer(Composer):
 
     def open_notes(self, path: Path) -> PlayedNotes:
         """Read the notes that a piece of this composer saved. Raises InputError."""
-        from openvmas.symbolic.rewriting import load_composition  # whoever only scores does not load it
+        from openvmas.symbolic.editing.saved import load_composition  # whoever only scores does not load it
 
         return PlayedNotes(load_composition(path), self.sounds)
 
@@ -87,7 +87,7 @@ class SymbolicComposer(Composer):
         """A piece with other notes in steps [start, end), in the form of the old one: its style, key and chords."""
         if not isinstance(notes, PlayedNotes):
             return self.compose(condition, plan, options)
-        from openvmas.symbolic.rewriting import splice
+        from openvmas.symbolic.editing.splicing import splice
 
         old, brief = notes.composition, read_brief(condition, plan)
         low, high = start / float(condition.rate), end / float(condition.rate)
@@ -122,7 +122,7 @@ class PlayedNotes:
 
     def save(self, path: Path) -> None:
         """Write all of the composition, to be read by `open_notes`."""
-        from openvmas.symbolic.rewriting import save_composition
+        from openvmas.symbolic.editing.saved import save_composition
 
         save_composition(self.composition, path)
 

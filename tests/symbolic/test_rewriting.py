@@ -14,9 +14,10 @@ from openvmas.media.audio import WavReader
 from openvmas.planning.conditioning import build_condition
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.symbolic.composer import PlayedNotes, SymbolicComposer
+from openvmas.symbolic.editing.saved import load_composition, save_composition
+from openvmas.symbolic.editing.splicing import semitones_between, splice
 from openvmas.symbolic.notes import Note
 from openvmas.symbolic.render import render
-from openvmas.symbolic.rewriting import load_composition, save_composition, semitones_between, splice
 from tests.symbolic.made import make_plan, write_plan
 
 START, END = 12.0, 16.0

@@ -2,56 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
-from fractions import Fraction
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from openvmas.errors import InputError
-from openvmas.files import write_text
 from openvmas.settings import CONTROL_RATE
-from openvmas.symbolic.desk.mixes import Mix
-from openvmas.symbolic.notes import Chord, Composition, Note, Part, Passage
+from openvmas.symbolic.notes import Chord, Composition, Note, Part
 
 EARLY = 0.03  # s that a player may be before the beat at which the part begins
 LEAST = 0.2  # s that a held note must go on beyond a border to be struck again there
-CURVES = ("beats", "downbeats", "level", "answered")
-
-
-def save_composition(piece: Composition, path: Path) -> None:
-    """Write a composition as JSON, all of it."""
-    found = asdict(piece) | {name: getattr(piece, name).tolist() for name in CURVES}
-    found["duration"] = str(piece.duration)
-    write_text(path, json.dumps(found))
-
-
-def load_composition(path: Path) -> Composition:
-    """Read what `save_composition` wrote. Raises InputError."""
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        parts = tuple(
-            Part(**one | {
-                "notes": [Note(*note) for note in one["notes"]],
-                "renumbered": tuple((time, by) for time, by in one["renumbered"]),
-            }) for one in found["parts"]
-        )  # fmt: skip
-        chords = tuple(
-            Chord(start, end, root, tuple(tones), symbol) for start, end, root, tones, symbol in found["chords"]
-        )
-        passages = tuple(
-            Passage(**one | {name: tuple(one[name]) for name in ("parts", "scale", "chromatics")})
-            for one in found["passages"]
-        )
-        told: dict[str, Any] = {name: np.array(found[name], float) for name in CURVES}
-        told |= {"duration": Fraction(found["duration"]), "seed": tuple(found["seed"])}
-        told |= {"parts": parts, "chords": chords, "passages": passages, "mix": Mix(**found["mix"])}
-        return Composition(**found | told)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"the notes in {path.name} cannot be read; score the whole again.") from error
+TIMES = ("beats", "downbeats", "answered")  # fields that are increasing times
 
 
 def splice(old: Composition, new: Composition, start: float, end: float) -> Composition:
@@ -80,9 +42,7 @@ def splice(old: Composition, new: Composition, start: float, end: float) -> Comp
     level = old.level.copy()
     if len(new.level) == len(level):
         level[steps] = new.level[steps]
-    times: dict[str, Any] = {
-        name: _times(getattr(old, name), getattr(new, name), start, end) for name in CURVES if name != "level"
-    }
+    times: dict[str, Any] = {name: _times(getattr(old, name), getattr(new, name), start, end) for name in TIMES}
     return replace(
         old, parts=tuple(parts), level=level, chords=_joined(old.chords, new.chords, start, end),
         passages=_joined(old.passages, new.passages, start, end),
