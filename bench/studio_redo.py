@@ -1,4 +1,4 @@
-"""What writing 4 s of a take again costs in the studio: `python bench/studio_redo.py VIDEO [START]`.
+"""What writing 4 s of a take again costs in the studio: `python bench/studio_redo.py VIDEO [START] [MODEL]`.
 
 Goes through the tasks of the worker in this process: watch, score, write START to START + 4 s again; once with only the
 changed part played and mixed, and once with the whole, as if nothing were known of the take before. Prints processor
@@ -30,11 +30,11 @@ def timed(name: str, work: Callable[[], Any]) -> Any:
     return found
 
 
-def main(video: str, start: str = "20") -> None:
+def main(video: str, start: str = "20", name: str = "mini") -> None:
     """Print the table."""
-    source, model = Path(video).resolve(), scorer.load()
-    with tempfile.TemporaryDirectory() as name:
-        home, ids = Path(name), {"home": name, "project": "a" * 32, "source": str(source), "name": source.name}
+    source, model = Path(video).resolve(), scorer.load(name)
+    with tempfile.TemporaryDirectory() as folder:
+        home, ids = Path(folder), {"home": folder, "project": "a" * 32, "source": str(source), "name": source.name}
         project = ProjectFolder(home, ids["project"])
         project.path.mkdir(parents=True)
         limits = {"max_minutes": 60, "max_pixels": 10**8, "threads": 2}

@@ -1,7 +1,8 @@
-"""Pictures of the studio's page for the docs: `python tools/studio_screenshots.py [VIDEO]`, or `… ADDRESS PROJECT`.
+"""Pictures of the studio's page for the docs: `python tools/studio_screenshots.py [VIDEO]`, or `… URL PROJECT TALL`.
 
-Starts the studio as a user would, with a folder of its own, has VIDEO scored and writes JPEG files to docs/studio/; or
-takes a project with a finished take of a studio that runs. Needs Chromium and the extra `dev`.
+Starts the studio as a user would, with a folder of its own, has VIDEO scored, and its middle as a vertical video, and
+writes JPEG files to docs/studio/; or takes projects with a finished take of a studio that runs, the second one of a
+vertical video. Needs Chromium and the extra `dev`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import av
+import numpy as np
 from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +44,34 @@ def make_project(page: Page, url: str, video: Path) -> str:
     page.locator("[data-key=score]").click()
     page.wait_for_selector(FINISHED)
     return page.url.partition("#project=")[2]
+
+
+def crop(video: Path, target: Path) -> Path:
+    """The middle of a video's picture as a vertical one of 360 by 640 pixels, without sound."""
+    with av.open(str(video)) as reader, av.open(str(target), "w") as writer:
+        source = reader.streams.video[0]
+        stream = writer.add_stream("libx264", rate=source.average_rate, width=360, height=640, pix_fmt="yuv420p")
+        for frame in reader.decode(source):
+            width = frame.height * 9 // 16
+            left = (frame.width - width) // 2
+            middle = np.ascontiguousarray(frame.to_ndarray(format="rgb24")[:, left : left + width])
+            writer.mux(stream.encode(av.VideoFrame.from_ndarray(middle, format="rgb24").reformat(360, 640)))
+        writer.mux(stream.encode())
+    return target
+
+
+def walk_vertical(browser: Browser, url: str, project: str) -> None:
+    """A vertical video with a marked part, in all sizes."""
+    for name, (width, height) in SIZES.items():
+        page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+        page.goto(f"{url}#project={project}")
+        page.wait_for_selector(FINISHED)
+        page.wait_for_timeout(1500)
+        page.locator(".segments button").last.click()
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("i")
+        shoot(page, f"now-vertical-{name}")
+        page.context.close()
 
 
 def walk(browser: Browser, url: str, project: str) -> None:
@@ -74,8 +105,10 @@ def main(arguments: list[str]) -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        if len(arguments) == 2:
-            walk(browser, arguments[0].rstrip("/") + "/", arguments[1])
+        if len(arguments) == 3:
+            url = arguments[0].rstrip("/") + "/"
+            walk(browser, url, arguments[1])
+            walk_vertical(browser, url, arguments[2])
             return
         command = [sys.executable, "-m", "openvmas", "studio", "--port", "0", "--no-browser", "--folder", folder]
         studio = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -84,7 +117,10 @@ def main(arguments: list[str]) -> None:
             found = re.search(r"http://\S+", studio.stdout.readline())
             assert found, "the studio did not start"
             video = Path(arguments[0]) if arguments else ROOT / "examples" / "city.mp4"
-            walk(browser, found.group(), make_project(browser.new_page(), found.group(), video))
+            url = found.group()
+            walk(browser, url, make_project(browser.new_page(), url, video))
+            tall = crop(video, Path(folder) / "vertical.mp4")
+            walk_vertical(browser, url, make_project(browser.new_page(), url, tall))
             browser.close()
         finally:
             studio.terminate()

@@ -29,15 +29,15 @@ class ChosenComposer(Composer):
 
     def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
         """Check what options and plan name with the voice that takes them."""
-        if _wants_recording(options, plan):
+        if options.like is not None or (plan is not None and any(section.like for section in plan.sections)):
             self._voice("mini").prepare(options, plan)
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
-        """A piece of the voice that fits; without a plan, and where it is to sound like a recording, that is mini."""
-        if plan is None or _wants_recording(options, plan):
+        """A piece of the voice that fits; without a plan that is mini."""
+        if plan is None:
             self._latest = "mini"
             return self._voice("mini").compose(condition, plan, options)
-        choice = choose_voice(plan, condition.speech)
+        choice = choose_voice(plan, condition.speech, options.like is not None)
         self._latest = choice.model
         piece = self._voice(choice.model).compose(condition, plan, options)
         piece.report["voice"] = choice.describe()
@@ -47,8 +47,3 @@ class ChosenComposer(Composer):
         if name not in self._voices:
             self._voices[name] = self._open(name)
         return self._voices[name]
-
-
-def _wants_recording(options: GenerateOptions, plan: ScorePlan | None) -> bool:
-    """Whether the music, or a section of it, is to sound like a recording, which only mini can."""
-    return options.like is not None or (plan is not None and any(section.like for section in plan.sections))

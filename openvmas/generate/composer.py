@@ -17,7 +17,7 @@ from openvmas.condition import Condition
 from openvmas.errors import ModelError
 from openvmas.generate.audio_prompts import AudioPrompt, Cue, PromptBank, follow, given_cues
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, Engine, delay_template, go_on_from
-from openvmas.generate.piece import Composer, Piece
+from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.generate.steering import (
     FIRST_LEVEL,
     AudioMeter,
@@ -175,6 +175,7 @@ class ModelComposer(Composer):
         plan: ScorePlan | None,
         options: GenerateOptions,
         progress: Callable[[float], None] | None = None,
+        notes: Notes | None = None,
     ) -> Piece:
         """A piece with other music in steps [start, end): see `generate.inpainting`. Raises ModelError, OptionError."""
         from openvmas.generate.inpainting import inpaint  # whoever only scores does not load it
@@ -191,11 +192,14 @@ class ModelComposer(Composer):
             piece.report["audio_prompts"] = [Cue(start, prompt).describe()]
         return piece
 
-    def render_part(self, codes: np.ndarray, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:
+    def render_part(self, piece: Piece, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:
         """The sound that other codes in steps [start, end) may change: its first sample, and [2, n] as `render` has it.
 
         Around it all is as it was, so that a part of a long piece costs what the part does. Raises ModelError.
         """
+        codes = piece.codes
+        if codes is None:
+            raise ModelError("this piece has no codes; compose it again.")
         self.check(condition, codes)
         sizes, n = self.engine.sizes, condition.n_steps
         low = max(0, start - sizes["codec_look_ahead"] - PART_MARGIN)

@@ -27,10 +27,11 @@ from openvmas.timeline import Events
 
 HISTORY = 150  # steps before a segment that are decoded with it: its border is judged against what came before
 TAIL = 100  # kept steps after the part that candidates read
+SHORT = 300  # steps; for a part up to there half the tail and fewer candidates do as well (docs/LOG.md) and cost less
 SLACK = 25  # steps before the end of the part in which a candidate may return to the kept music
 AT_ONCE = 25  # steps between two reports of progress, which may end the work
 AROUND = 400  # steps to each side among which the borders are ranked at last
-LEAST_CANDIDATES = 6
+LEAST_CANDIDATES, LEAST_SHORT = 6, 4
 REGRET = 30.0  # nats of kept music's likelihood lost that count as much as one unit of a judgement
 STANDING_OUT = 0.8  # rank of a border's change from which it counts against a candidate
 
@@ -89,8 +90,10 @@ class _Inpainter:
         self.codes, self.condition, self.options = codes, condition, options
         self.start, self.end, self.empty, self.rate = start, end, sizes["codebook_size"], float(condition.rate)
         self.first = max(0, start - sizes["wide"])  # from here on the decoder reads
-        self.last = min(condition.n_steps, end + TAIL)  # up to here candidates write and read
-        n, slack = max(options.candidates, LEAST_CANDIDATES), min(SLACK, (end - start) // 3) * (end < self.last)
+        is_short = end - start <= SHORT
+        tail, least = (TAIL // 2, LEAST_SHORT) if is_short else (TAIL, LEAST_CANDIDATES)
+        self.last = min(condition.n_steps, end + tail)  # up to here candidates write and read
+        n, slack = max(options.candidates, least), min(SLACK, (end - start) // 3) * (end < self.last)
         self.returns = end - np.linspace(0, slack, n).round().astype(int)  # of each candidate to the kept music
         self.choices: list[dict[str, Any]] = []
         self.written = codes[:, start:start]

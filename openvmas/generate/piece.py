@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from openvmas.condition import Condition
-from openvmas.errors import OptionError
+from openvmas.errors import InputError, OptionError
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import GenerateOptions
@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 class Notes(Protocol):
     """The notes of a piece, for those who go on writing in another program."""
 
+    def save(self, path: Path) -> None:
+        """Write all that their composer needs to go on with them."""
+        ...
+
     def save_midi(self, path: Path) -> None:
         """Write them as a Standard MIDI File."""
         ...
 
-    def save_stems(self, folder: Path) -> None:
-        """Write every part as a WAV file into a folder that exists; their sum is the music."""
+    def save_stems(self, folder: Path, span: tuple[int, int] | None = None) -> None:
+        """Write every part as a WAV file into a folder that exists; their sum is the music.
+
+        span: the samples first .. last-1 alone.
+        """
         ...
 
 
@@ -107,19 +114,23 @@ class Composer(ABC):
         plan: ScorePlan | None,
         options: GenerateOptions,
         progress: Callable[[float], None] | None = None,
+        notes: Notes | None = None,
     ) -> Piece:
         """A piece with other music in steps [start, end) and the rest as it was.
 
-        codes: [K, T] of the piece as it is, None if its composer writes none. A composer that cannot keep the rest
+        codes: [K, T] of the piece as it is, None if its composer writes none; notes: its notes, if it writes those. A
+        composer that cannot keep the rest
         writes the whole piece anew. progress: is given the share of the new part that is done, in [0, 1].
         """
         return self.compose(condition, plan, options)
 
-    def render_part(
-        self, codes: np.ndarray, condition: Condition, start: int, end: int
-    ) -> tuple[int, np.ndarray] | None:
-        """The sound around steps [start, end) of a piece with these codes: its first sample at 48 kHz, and [2, n].
+    def open_notes(self, path: Path) -> Notes:
+        """Read the notes that a piece of this composer saved. Raises InputError."""
+        raise InputError(f"model {self.weights.name} writes no notes, so {path.name} cannot be read by it.")
 
-        It holds every sample that other codes in those steps may change. None where only the whole can be played.
+    def render_part(self, piece: Piece, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray] | None:
+        """The sound around steps [start, end) of a piece that `inpaint` gave: its first sample at 48 kHz, and [2, n].
+
+        It holds every sample that other music in those steps may change. None where only the whole can be played.
         """
         return None

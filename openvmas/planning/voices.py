@@ -5,7 +5,7 @@ The figures are those of docs/results.md; a rule weighs them by what a video nee
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,7 @@ SPOKEN = 0.5  # probability of speech from which a step counts as spoken
 class VoiceChoice:
     """A voice and why it was taken.
 
+    reasons: what spoke for it, the strongest first, of which `reason` is made.
     expected: voice → what is expected of it, greater is better. needs: weight of sound, hits and words, each in [0, 1].
     """
 
@@ -44,22 +45,27 @@ class VoiceChoice:
     reason: str
     expected: Mapping[str, float]
     needs: Mapping[str, float]
+    reasons: tuple[str, ...] = ()
 
     def describe(self) -> dict[str, Any]:
         """The choice in types that JSON has."""
         return {
-            "model": self.model, "reason": self.reason,
+            "model": self.model, "reason": self.reason, "reasons": list(self.reasons),
             "expected": {name: round(value, 3) for name, value in self.expected.items()},
             "needs": {name: round(value, 3) for name, value in self.needs.items()},
         }  # fmt: skip
 
 
-def choose_voice(plan: ScorePlan, speech: np.ndarray | None = None) -> VoiceChoice:
-    """The voice that fits a plan best by its measures.
+def choose_voice(plan: ScorePlan, speech: np.ndarray | None = None, is_like: bool = False) -> VoiceChoice:
+    """The voice that fits a plan best by its measures; mini where the music, or a section of it, is to sound like a
+    recording, which only mini can.
 
+    is_like: whether all of the music is to.
     speech: probability of speech in the original sound [T], if it is known. Music lies low under speech, so that its
     sound counts for less there: this weight is a judgement, the others are measured.
     """
+    if is_like or any(section.like for section in plan.sections):
+        return told_choice("mini", ["only it can sound like a recording"])
     seconds = float(plan.duration)
     spoken = 0.0 if speech is None or not len(speech) else float(np.mean(np.asarray(speech) > SPOKEN))
     own = any(hit.source == "user" for hit in plan.hits)
@@ -81,7 +87,16 @@ def choose_voice(plan: ScorePlan, speech: np.ndarray | None = None) -> VoiceChoi
         for voice in VOICES
     }
     model = max(VOICES, key=lambda voice: expected[voice])
-    return VoiceChoice(model, _reason(model, needs, asked, heard, own, spoken), expected, needs)
+    return told_choice(model, _reasons(model, needs, asked, heard, own, spoken), expected, needs)
+
+
+def told_choice(
+    model: str, reasons: Sequence[str], expected: Mapping[str, float] | None = None,
+    needs: Mapping[str, float] | None = None,
+) -> VoiceChoice:  # fmt: skip
+    """A voice with the sentence that its reasons make."""
+    told = " and ".join(reasons) or "nothing speaks for another voice"
+    return VoiceChoice(model, f"{model}, because {told}", expected or {}, needs or {}, tuple(reasons))
 
 
 def _asked(plan: ScorePlan) -> list[str]:
@@ -93,10 +108,10 @@ def _asked(plan: ScorePlan) -> list[str]:
     return [axis for axis in named if axis not in INSTRUMENT_AXES or not has_style]
 
 
-def _reason(
+def _reasons(
     model: str, needs: Mapping[str, float], asked: list[str], heard: Mapping[str, float], own: bool, spoken: float
-) -> str:
-    """One sentence on the choice: what spoke for it, the strongest first."""
+) -> list[str]:
+    """What spoke for the choice, the strongest first."""
     other = next(voice for voice in VOICES if voice != model)
     pros = {
         "its sound is nearer to recorded music": needs["sound"] * (SOUND[model] - SOUND[other]),
@@ -105,5 +120,4 @@ def _reason(
         f"it is better heard as {' and '.join(asked[:3]).replace('_', ' ')}": heard[model] - heard[other],
     }
     told = [words for words, value in sorted(pros.items(), key=lambda pair: -pair[1]) if value > 0.01]
-    aside = ", and speech covers the music anyway" if spoken > 0.5 and model == "symbolic" else ""
-    return f"{model}, because {' and '.join(told) or 'nothing speaks for another voice'}{aside}"
+    return [*told, "speech covers the music anyway"] if spoken > 0.5 and model == "symbolic" else told

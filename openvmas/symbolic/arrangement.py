@@ -62,9 +62,12 @@ BASS_LATE = 0.002  # s
 LONG_FORM = 12  # bars, from which a piece has an introduction and a long section pauses
 
 
-def arrange(brief: Brief, seed: tuple[int, ...]) -> Composition:
-    """A finished piece for a brief; the same brief and seed give the same notes."""
-    form = shape(brief, seed)
+def arrange(brief: Brief, seed: tuple[int, ...], form_seed: tuple[int, ...] | None = None) -> Composition:
+    """A finished piece for a brief; the same brief and seed give the same notes.
+
+    form_seed: of another piece, whose style, key and chords this one is to have.
+    """
+    form = shape(brief, form_seed or seed)
     arranger = _Arranger(brief, form, seed)
     arranger.lay_bass()
     arranger.lay_chords()
@@ -90,6 +93,7 @@ def arrange(brief: Brief, seed: tuple[int, ...]) -> Composition:
         tonic=form.key.tonic,
         is_minor=form.key.is_minor,
         mix=_mix(form),
+        seed=form_seed or seed,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ its motion density and loudness. Here rules write the notes, so that they are in
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from openvmas.condition import Condition
-from openvmas.generate.piece import Composer, Piece
+from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.media.audio import write_wav
 from openvmas.planning.schema import ScorePlan
 from openvmas.pretrained import Weights
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
+from openvmas.symbolic.desk.rooms import BLOCK
 from openvmas.symbolic.instruments import Bank
 from openvmas.symbolic.midi import write_midi
 from openvmas.symbolic.notes import Composition
@@ -28,6 +29,9 @@ from openvmas.symbolic.render import render
 from openvmas.symbolic.scoring import PieceScore, score_piece
 from openvmas.symbolic.synth.arpeggio import arpeggiated
 from openvmas.symbolic.synth.sampler import Sounds
+
+BEFORE = 3  # blocks that are played before a part, so that what rings into it is there
+LEAD, RING = SAMPLE_RATE_OUT // 20, 3 * SAMPLE_RATE_OUT  # samples before a part, and after it, that it may change
 
 
 class SymbolicComposer(Composer):
@@ -53,11 +57,60 @@ class SymbolicComposer(Composer):
     ) -> Iterator[np.ndarray]:
         brief = read_brief(condition, plan)
         written = [arpeggiated(arrange(brief, (options.seed, k))) for k in range(options.candidates)]
+        yield from self._play_best(piece, written, brief)
+
+    def _play_best(self, piece: Piece, written: list[Composition], brief: Brief) -> Iterator[np.ndarray]:
+        """Give the piece the best of what was written, and its blocks."""
         scores = [score_piece(composition, brief) for composition in written]
         best = max(range(len(written)), key=lambda k: scores[k].value)
         piece.notes = PlayedNotes(written[best], self.sounds)
         piece.report |= describe(written[best], brief, scores, best)
-        yield from render(written[best], self.sounds)
+        return render(written[best], self.sounds)
+
+    def open_notes(self, path: Path) -> PlayedNotes:
+        """Read the notes that a piece of this composer saved. Raises InputError."""
+        from openvmas.symbolic.editing.saved import load_composition  # whoever only scores does not load it
+
+        return PlayedNotes(load_composition(path), self.sounds)
+
+    def inpaint(
+        self,
+        codes: np.ndarray | None,
+        start: int,
+        end: int,
+        condition: Condition,
+        plan: ScorePlan | None,
+        options: GenerateOptions,
+        progress: Callable[[float], None] | None = None,
+        notes: Notes | None = None,
+    ) -> Piece:
+        """A piece with other notes in steps [start, end), in the form of the old one: its style, key and chords."""
+        if not isinstance(notes, PlayedNotes):
+            return self.compose(condition, plan, options)
+        from openvmas.symbolic.editing.splicing import splice
+
+        old, brief = notes.composition, read_brief(condition, plan)
+        low, high = start / float(condition.rate), end / float(condition.rate)
+        written: list[Composition] = []
+        for k in range(options.candidates):
+            new = arpeggiated(arrange(brief, (options.seed, k), old.seed))
+            written.append(splice(old, new, low, high))
+            if progress is not None:
+                progress((k + 1) / options.candidates)
+        piece = Piece()
+        piece.blocks = self._play_best(piece, written, brief)
+        return piece
+
+    def render_part(self, piece: Piece, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray] | None:
+        """The sound from a part's beginning until it has died away: its first sample, and [2, n]."""
+        if not isinstance(piece.notes, PlayedNotes):
+            return None
+        rate = SAMPLE_RATE_OUT / float(condition.rate)
+        begin, stop = round(start * rate) - LEAD, round(end * rate) + RING
+        first = max(0, begin // BLOCK - BEFORE)
+        blocks = [*render(piece.notes.composition, self.sounds, span=(first, -(-stop // BLOCK)))]
+        sound, begin = np.concatenate(blocks, axis=1), max(begin, 0)
+        return begin, sound[:, begin - first * BLOCK : stop - first * BLOCK]
 
 
 @dataclass(frozen=True)
@@ -67,16 +120,27 @@ class PlayedNotes:
     composition: Composition
     sounds: Sounds
 
+    def save(self, path: Path) -> None:
+        """Write all of the composition, to be read by `open_notes`."""
+        from openvmas.symbolic.editing.saved import save_composition
+
+        save_composition(self.composition, path)
+
     def save_midi(self, path: Path) -> None:
         """Write the notes as a Standard MIDI File."""
         instruments = {part.instrument for part in self.composition.parts}
         write_midi(self.composition, path, {name: self.sounds.program(name) for name in instruments})
 
-    def save_stems(self, folder: Path) -> None:
+    def save_stems(self, folder: Path, span: tuple[int, int] | None = None) -> None:
         """Write every part with its share of room and echo as a WAV file; their sum is what the bus is given."""
+        first, last = span or (0, None)
+        begin = max(0, first // BLOCK - BEFORE)
         for number, part in enumerate(self.composition.parts, 1):
             path = folder / f"{number:02d}-{part.name.replace(' ', '-')}-{part.instrument.replace(':', '-')}.wav"
-            write_wav(path, render(self.composition, self.sounds, only=part), SAMPLE_RATE_OUT)
+            blocks = render(self.composition, self.sounds, part, None if last is None else (begin, -(-last // BLOCK)))
+            if last is not None:
+                blocks = [np.concatenate([*blocks], axis=1)[:, first - begin * BLOCK : last - begin * BLOCK]]
+            write_wav(path, blocks, SAMPLE_RATE_OUT)
 
 
 def describe(piece: Composition, brief: Brief, scores: list[PieceScore], best: int) -> dict[str, Any]:

@@ -30,7 +30,8 @@ class Part:
 
     instrument: name in the bank, or `synth:PRESET`. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to
     the sides), reverb and delay (shares sent to room and echo), depth (0 near, 1 far; None: by its role): of
-    the mix. is_kit: pitches are drum keys.
+    the mix. is_kit: pitches are drum keys. renumbered: (time, by how much the numbers of notes from there on are off),
+    so that notes after a part that was written again are played with the samples that they had.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Part:
     delay: float = 0.0
     is_kit: bool = False
     notes: list[Note] = field(default_factory=list)
+    renumbered: tuple[tuple[float, int], ...] = ()
 
 
 class Chord(NamedTuple):
@@ -75,7 +77,7 @@ class Composition:
     """A finished piece. duration: s, exact. beats, downbeats: s, from before 0 to beyond the end (empty: no beat).
 
     level: expression of all parts, [T] at 50 Hz in dB. answered: the times (s) of accents that were asked for. mix: the
-    desk's settings.
+    desk's settings. seed: of its form.
     """
 
     duration: Fraction
@@ -90,6 +92,7 @@ class Composition:
     tonic: int = 0
     is_minor: bool = False
     mix: Mix = field(default_factory=Mix)
+    seed: tuple[int, ...] = ()
 
     @property
     def n_notes(self) -> int:

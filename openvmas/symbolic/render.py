@@ -5,6 +5,7 @@ A stream of blocks; what rings beyond a block waits in the part's own buffer, so
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from fractions import Fraction
@@ -15,7 +16,7 @@ from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
 from openvmas.symbolic.desk.bus import Bus
 from openvmas.symbolic.desk.mixes import Mix
 from openvmas.symbolic.desk.rooms import BLOCK, ZONES, Convolver, Echo, room_response, seat_response, zone_shares
-from openvmas.symbolic.notes import Composition, Note, Part
+from openvmas.symbolic.notes import Composition, Part
 from openvmas.symbolic.synth.sampler import Sounds
 from openvmas.timeline import Clock
 
@@ -29,12 +30,13 @@ PUMPED = {"pad": 1.0, "keys": 0.8, "arp": 0.8, "counter": 0.7, "texture": 1.0, "
 class _Strip:
     """One part while it sounds: its notes in time and what is still ringing."""
 
-    def __init__(self, part: Part, piece: Composition, sounds: Sounds) -> None:
+    def __init__(self, part: Part, piece: Composition, sounds: Sounds, start: int = 0) -> None:
         self.part = part
         self.role = part.name.split()[0]
         self._player = sounds.player(part)
-        self._notes = sorted(part.notes)
-        self._next, self._before = 0, None
+        self._notes, self._renumbered = sorted(part.notes), part.renumbered[::-1]
+        self._next = sum(round(note.start * SAMPLE_RATE_OUT) < start for note in self._notes) if start else 0
+        self._before = self._notes[self._next - 1] if self._next else None
         self._sound = np.zeros((2, 2 * BLOCK), np.float32)
         self._pump_db = piece.mix.pump_db * PUMPED.get(self.role, 0.0)
         self._pump_seconds = piece.mix.pump_seconds
@@ -48,9 +50,10 @@ class _Strip:
             first = round(note.start * SAMPLE_RATE_OUT)
             if first >= start + n:
                 break
-            sound, lead = self._player.play(note, self._next, self._before)
+            number = self._next + next((by for time, by in self._renumbered if time <= note.start), 0)
+            sound, lead = self._player.play(note, number, self._before)
             self._add(sound, max(first - lead - start, 0))
-            self._before: Note | None = note
+            self._before = note
             self._next += 1
         block = self._sound[:, :n].copy()
         left = self._sound.shape[1] - n
@@ -94,18 +97,22 @@ class _Desk:
         return out + repeats
 
 
-def render(composition: Composition, sounds: Sounds, only: Part | None = None) -> Iterator[np.ndarray]:
+def render(
+    composition: Composition, sounds: Sounds, only: Part | None = None, span: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
     """The music in blocks [2, n] float32 at 48 kHz of a second, together exactly as long as the composition.
 
     only: one part alone with its share of the room, before the bus; all parts so sum to what the bus is given.
+    span: the first and last block [first, last) that are wanted, of which the first begins with nothing that rings.
     """
+    first, last = span or (0, None)
     parts = composition.parts if only is None else (only,)
-    strips = [_Strip(part, composition, sounds) for part in parts]
+    strips = [_Strip(part, composition, sounds, first * BLOCK) for part in parts]
     beats = composition.beats
     desk = _Desk(composition.mix, float(np.median(np.diff(beats))) if len(beats) > 1 else USUAL_BEAT)
     kicks = kick_times(composition)
-    bus = Bus(composition.mix) if only is None else None
-    for start, n in _blocks(composition):
+    bus = Bus(composition.mix, start=first * BLOCK) if only is None else None
+    for start, n in itertools.islice(_blocks(composition), first, last):
         level, ending = _shape(composition, start, n)
         zones, sent, echoed = (np.zeros(shape, np.float32) for shape in ((len(ZONES), 2, n), (2, n), (2, n)))
         for strip in strips:

@@ -9,6 +9,7 @@ from openvmas.errors import ModelError, OptionError
 from openvmas.generate.batch_decoder import FREE, BatchDecoder, delay_template, log_likelihood
 from openvmas.generate.composer import ModelComposer
 from openvmas.generate.inpainting import SLACK, TAIL
+from openvmas.generate.piece import Piece
 from openvmas.music.seams import find_seams
 from openvmas.pretrained import find_weights
 from openvmas.settings import GenerateOptions
@@ -51,7 +52,7 @@ def test_the_sound_of_a_part_is_that_of_the_whole(composer, codes, start, end):
     condition, changed = make_condition(PIECE), codes.copy()
     changed[:, start:end] = (changed[:, start:end] + 7) % 64
     old, new = (np.concatenate([*composer.render(one, condition)], axis=1) for one in (codes, changed))
-    first, sound = composer.render_part(changed, condition, start, end)
+    first, sound = composer.render_part(Piece(codes=changed), condition, start, end)
     laid = old.copy()
     laid[:, first : first + sound.shape[1]] = sound
     assert np.abs(new - old).max() > 0.01

@@ -18,7 +18,7 @@ import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.generate import scorer
-from openvmas.generate.piece import Piece
+from openvmas.generate.piece import Notes, Piece
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.queue import work
@@ -40,7 +40,7 @@ class PacedComposer(SineComposer):
 
     def inpaint(
         self, codes: np.ndarray | None, start: int, end: int, condition: Condition, plan: ScorePlan | None,
-        options: GenerateOptions, progress: Callable[[float], None] | None = None,
+        options: GenerateOptions, progress: Callable[[float], None] | None = None, notes: Notes | None = None,
     ) -> Piece:  # fmt: skip
         """The steps keep their sound but those of the part, which get the seed's."""
         assert codes is not None
@@ -48,8 +48,10 @@ class PacedComposer(SineComposer):
         codes[:, start:end] = options.seed % 60_000
         return Piece(self.render(condition, options, codes), {"chosen": 0}, codes=codes)
 
-    def render_part(self, codes: np.ndarray, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:
+    def render_part(self, piece: Piece, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray]:
         """Each step has its own samples, so nothing around the part changes."""
+        codes = piece.codes
+        assert codes is not None
         step = SAMPLE_RATE_OUT // int(CONTROL_RATE)
         whole = np.concatenate([*self.render(condition, GenerateOptions(), codes)], axis=1)
         return start * step, whole[:, start * step : end * step]

@@ -83,7 +83,7 @@ def laid_out(fps: float) -> Markers:
 def test_fcpxml_has_all_media_and_exact_times(fps: float) -> None:
     root = ElementTree.fromstring(write_fcpxml(laid_out(fps)).split("<!DOCTYPE fcpxml>")[1])
     step = 1 / Fraction(fps).limit_denominator(1001)
-    assert [rep.get("src") for rep in root.iter("media-rep")] == ["clip.mp4", "clip.mp4", "music.wav", "stem-drums.wav"]
+    assert [asset.get("src") for asset in root.iter("asset")] == ["clip.mp4", "clip.mp4", "music.wav", "stem-drums.wav"]
     (picture, *sounds) = root.iter("asset-clip")
     assert [sound.get("enabled") for sound in sounds] == ["1", "1", "0"]
     lanes = [int(sound.get("lane") or 0) for sound in sounds]
@@ -120,6 +120,29 @@ def test_opentimelineio_opens_the_timeline(fps: float) -> None:
         assert track[0].source_range.duration == otio.opentime.RationalTime(int(20.02 * fps + 0.5), fps)
     times = [marker.marked_range.start_time.value for marker in picture[0].markers]
     assert times == [int(item.time * fps + 0.5) for item in laid_out(fps).items if item.kind != "beat"]
+
+
+@pytest.mark.parametrize(
+    ("fps", "name"), [(25.0, "fcpx_xml"), (24.0, "fcpx_xml"), *((fps, "fcp_xml") for fps in RATES[:5])]
+)
+def test_opentimelineio_opens_the_timelines_in_xml(fps: float, name: str) -> None:
+    """Its reader of FCPXML knows whole rates only, so other rates are checked above."""
+    otio = pytest.importorskip("opentimelineio")
+    pytest.importorskip(f"otio_{'fcp' if name == 'fcp_xml' else 'fcpx_xml'}_adapter")
+    text = write_fcpxml(laid_out(fps)) if name == "fcpx_xml" else write_xmeml(laid_out(fps))
+    found = otio.adapters.read_from_string(text, name)
+    timeline = found if isinstance(found, otio.schema.Timeline) else found[0]
+    (picture,) = timeline.video_tracks()
+    assert [track[0].media_reference.target_url for track in timeline.audio_tracks()] == [
+        "clip.mp4", "music.wav", "stem-drums.wav",
+    ]  # fmt: skip
+    for track in timeline.tracks:
+        assert track[0].source_range.start_time.value == 0
+        assert track[0].source_range.duration.value == int(20.02 * fps + 0.5)
+    marks = picture[0].markers if name == "fcpx_xml" else timeline.tracks.markers
+    times = [marker.marked_range.start_time.value for marker in marks]  # their rate is not read by FCPXML's
+    wanted = [int(item.time * fps + 0.5) for item in laid_out(fps).items if item.kind != "beat"]
+    assert times == wanted
 
 
 @pytest.mark.parametrize("fps", RATES)

@@ -22,7 +22,7 @@ def n_inked(page: Page, lane: str) -> int:
           const y = Math.round((top + height / 2 - 1) * devicePixelRatio);
           const {{ data }} = canvas.getContext('2d').getImageData(0, y, canvas.width, 1);
           const colours = Array.from({{ length: canvas.width }}, (_, x) => data.slice(4 * x, 4 * x + 3).join());
-          return colours.filter((colour) => colour !== '238,240,243').length; // --paint-lane in light
+          return colours.filter((colour) => colour !== '21,24,29').length; // --paint-lane in the dark
         }}""",
         lane,
     )

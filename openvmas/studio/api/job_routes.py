@@ -15,7 +15,8 @@ from starlette.concurrency import run_in_threadpool
 from openvmas.errors import OptionError
 from openvmas.planning.plan_yaml import write_plan
 from openvmas.planning.schema import ScorePlan
-from openvmas.settings import FIRST_MODEL
+from openvmas.planning.voices import VoiceChoice, choose_voice, told_choice
+from openvmas.settings import OutputOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.context import JobRow, Owner, ProjectRow, Studio, TheStudio, errors, sends
 from openvmas.studio.api.schemas import NAMES, check_options
@@ -25,12 +26,13 @@ from openvmas.studio.queue import jobs
 from openvmas.studio.queue.jobs import MAX_SEED
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import FINAL_STATES
-from openvmas.studio.storage.folders import ProjectFolder
+from openvmas.studio.storage.folders import ProjectFolder, read_speech
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
 from openvmas.studio.storage.sounds import MODEL, check_sounds
 
 POLL_S = 0.2  # between looks at a job that is watched
 PING_S = 10.0  # between signs of life on a quiet stream
+AUTO = OutputOptions().model  # in place of a model: the voice that fits the plan best
 SHORTEST_PART = 0.5  # s that can be written anew
 
 router = APIRouter(prefix="/api")
@@ -88,8 +90,12 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
     check_sounds(ProjectFolder(studio.database.folder, row["id"]), options)
     version, plan = projects.current_plan(studio.database, row["id"])
     seed = options.get("seed")  # one that is asked for is taken, even twice; else every take is another one
-    model = MODEL if options.get("music") else options.get("model", FIRST_MODEL)
-    base = take_to_keep(studio, row, sent, plan)
+    model = MODEL if options.get("music") else options.get("model", AUTO)
+    base, found = take_to_keep(studio, row, sent, plan), dict[str, Any]()
+    if model == AUTO:
+        choice = voice_for(studio, row, plan, options, base)
+        model = choice.model
+        found["voice"] = {"model": model, "reason": choice.reason, "reasons": choice.reasons}
     part = None if base is None else part_of(open_spans(plan))
     if base is not None and part is not None and not can_change_parts(studio, base, model):
         part["kept"] = locked_spans(plan)
@@ -98,10 +104,20 @@ def takes_to_score(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) ->
             "parent": base["id"] if base else None, "first_seed": plan.seed,
             "seed": None if seed is None else (seed + index) % MAX_SEED,
             "model": model, "options": options, "plan": write_plan(plan),
-            "plan_version": version, "duration": float(plan.duration), "part": part,
+            "plan_version": version, "duration": float(plan.duration), "part": part, "found": json.dumps(found),
         }
         for index in range(sent.variations)
     ]  # fmt: skip
+
+
+def voice_for(
+    studio: Studio, row: dict[str, Any], plan: ScorePlan, options: dict[str, Any], base: dict[str, Any] | None
+) -> VoiceChoice:
+    """The voice that `auto` takes: that of the take whose locked music stays, else the one that fits best."""
+    if base is not None and can_change_parts(studio, base, base["model"]):
+        return told_choice(base["model"], ["it wrote the locked music"])
+    speech = read_speech(ProjectFolder(studio.database.folder, row["id"]))
+    return choose_voice(plan, speech, options.get("like") is not None)
 
 
 def open_spans(plan: ScorePlan) -> list[tuple[float, float]]:
@@ -141,7 +157,7 @@ def take_to_keep(studio: Studio, row: dict[str, Any], sent: schemas.NewJob, plan
 
 def can_change_parts(studio: Studio, take: dict[str, Any], model: str) -> bool:
     """Whether a model can write parts of a take anew; else the kept parts are laid over a piece that is all new."""
-    return take["model"] == model and describe_model(model).can_redo and studio.views.files(take).codes.exists()
+    return take["model"] == model and describe_model(model).can_redo and studio.views.files(take).can_change
 
 
 def locked_spans(plan: ScorePlan) -> list[tuple[float, float]]:
@@ -153,7 +169,7 @@ def locked_spans(plan: ScorePlan) -> list[tuple[float, float]]:
 def takes_to_redo(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
     take, given = parent_take(studio, row, sent), check_options(sent.options, ("generate", "mix"))
     check_sounds(ProjectFolder(studio.database.folder, row["id"]), given)
-    if not describe_model(take["model"]).can_redo or not studio.views.files(take).codes.exists():
+    if not describe_model(take["model"]).can_redo or not studio.views.files(take).can_change:
         raise ConflictError("this kind of music cannot be changed in parts; score the whole again.")
     if given.get("model", take["model"]) != take["model"]:
         raise OptionError("a part is written by the model of its take; leave out `model`.")

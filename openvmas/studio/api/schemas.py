@@ -13,7 +13,7 @@ from openvmas.errors import OptionError
 from openvmas.media.envelope import Envelope
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.pretrained import list_presets
-from openvmas.settings import GROUPS, Options, value_type
+from openvmas.settings import GROUPS, Options, OutputOptions, value_type
 from openvmas.studio.limits import MAX_VARIATIONS
 
 NAMES = {group: tuple(item.name for item in fields(kind)) for group, kind in GROUPS.items()}
@@ -80,7 +80,7 @@ def options_body(name: str, *groups: str) -> type[RequestBody]:
             field: Any = Field(default=None, description=item.metadata["help"], **of_all)
             wanted[item.name] = (list[one] if is_tuple else one, field)
     if "generate" in groups:
-        names = Literal[tuple(list_presets())]  # type: ignore[valid-type]
+        names = Literal[(OutputOptions().model, *list_presets())]  # type: ignore[valid-type]
         wanted["model"] = (names, Field(default=None, description="Model that writes the music."))
         at: Any = Annotated[float, Field(ge=0)]
         wanted["like"] = (Id, Field(default=None, description="Recording of the project that it should sound like."))
@@ -263,6 +263,12 @@ class TimeSpan(BaseModel):
     spans: list[tuple[Seconds, Seconds]] = Field([], description="The parts within that were written, if several.")
 
 
+class Voice(BaseModel):
+    model: str
+    reason: str = Field(description="One sentence.")
+    reasons: list[str] = Field(description="What spoke for it, the strongest first.")
+
+
 class Take(BaseModel):
     id: Id
     project: Id
@@ -283,6 +289,7 @@ class Take(BaseModel):
     loudness_lufs: float | None
     match_gain_db: float | None = Field(description="Gain at which it is as loud as is set for the project.")
     sync_z: float | None
+    voice: Voice | None = Field(description="The voice that `auto` took, and why; null where a model was named.")
     has_midi: bool
     has_stems: list[str]
     can_redo: bool

@@ -13,7 +13,7 @@ from openvmas import __version__
 from openvmas.condition import AXES
 from openvmas.planning.plan_yaml import read_plan
 from openvmas.pretrained import list_presets
-from openvmas.settings import FIRST_MODEL, SAMPLE_RATE_OUT, MixOptions
+from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, OutputOptions
 from openvmas.studio.api import schemas
 from openvmas.studio.api.schemas import describe_options
 from openvmas.studio.limits import StudioOptions
@@ -25,7 +25,12 @@ from openvmas.studio.storage.sounds import MODEL
 from openvmas.studio.storage.take_sound import n_written
 
 CHUNK = 8 << 20  # bytes of an upload that one request may carry
-VOICES = {"mini": "learned from recordings", "symbolic": "notes by rule, played on sampled instruments"}
+AUTO = OutputOptions().model
+VOICES = {
+    AUTO: "the voice that fits this video and your words best",
+    "mini": "learned from recordings",
+    "symbolic": "notes by rule, played on sampled instruments",
+}
 RECENT = 20  # finished jobs that are shown with a project
 
 
@@ -135,9 +140,10 @@ class Views:
             "loudness_lufs": loudness,
             "match_gain_db": None if loudness is None else round(wanted - loudness, 2),
             "sync_z": found.get("sync_z"),
+            "voice": found.get("voice"),
             "has_midi": is_done and files.midi.exists(),
             "has_stems": stem_names(files.stems) if is_done else [],
-            "can_redo": is_done and files.codes.exists(),
+            "can_redo": is_done and files.can_change,
             "filename": download_name(row),
             "n_bytes": size_of(files.video(found["suffix"])) if is_done else None,
             **facts_of(row["plan"]),
@@ -184,8 +190,8 @@ def session(options: StudioOptions, owner: str | None, moods: list[str]) -> sche
         signed_in=owner is not None,
         version=__version__,
         limits=schemas.SessionLimits.model_validate(options, from_attributes=True),
-        models=[describe_model(name) for name in list_presets()],
-        default_model=FIRST_MODEL,
+        models=[describe_model(name) for name in (AUTO, *list_presets())],
+        default_model=AUTO,
         options=describe_options(),
         moods=moods,
         axes=list(AXES),
@@ -196,7 +202,7 @@ def describe_model(name: str) -> schemas.ModelInfo:
     """The outputs beside sound that a model can give."""
     is_symbolic = name == "symbolic"
     about = VOICES.get(name, "")
-    can_redo = name not in ("symbolic", MODEL)
+    can_redo = name != MODEL
     return schemas.ModelInfo(name=name, about=about, has_midi=is_symbolic, has_stems=is_symbolic, can_redo=can_redo)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from openvmas.planning.plan_yaml import write_plan
 from openvmas.processes.limited import ERROR, FAULT, STOPPED, Failure, LimitedProcess, Limits
 from openvmas.processes.threads import share_of_cores
-from openvmas.settings import FIRST_MODEL
+from openvmas.settings import FIRST_MODEL, OutputOptions
 from openvmas.studio.queue import jobs
 from openvmas.studio.queue.work import JobRequest, Tell, start
 from openvmas.studio.storage import projects
@@ -194,7 +194,7 @@ def make_request(database: Database, claim: jobs.Claim) -> JobRequest | None:
     plan = model = ""
     if claim.kind == "sketch":
         plan = write_plan(projects.current_plan(database, claim.project)[1])
-        model = json.loads(project["settings"]).get("model", FIRST_MODEL)
+        model = json.loads(project["settings"]).get("model", OutputOptions().model)
     return JobRequest(
         database.folder.absolute(), claim.kind, claim.attempt, claim.arguments, project, takes, parents, plan, model
     )

@@ -122,11 +122,21 @@ class Musician:
                 self._make_take(request, take, (index / len(request.takes), 1 / len(request.takes)), tell, progress)
 
     def _sketch(self, request: JobRequest, progress: Teller) -> None:
+        from openvmas.generate.piece import Composer
         from openvmas.planning.plan_yaml import read_plan
+        from openvmas.planning.schema import ScorePlan
+        from openvmas.planning.voices import choose_voice
+        from openvmas.settings import OutputOptions
+        from openvmas.studio.storage.folders import read_speech
         from openvmas.studio.tasks.sketch import sketch
 
+        speech, is_free = read_speech(request.folder), request.model == OutputOptions().model
+
+        def voice_of(wished: ScorePlan) -> Composer:
+            return self.open_model(choose_voice(wished, speech).model if is_free else request.model).composer
+
         sketch(
-            self.open_model(request.model).composer, request.model, read_plan(request.plan), request.folder,
+            voice_of, request.model, read_plan(request.plan), request.folder,
             lambda done: progress("sketch", done), lambda: True,
         )  # fmt: skip
 
@@ -172,6 +182,9 @@ class Musician:
 
         made = compose(model, TakeRequest(request.kind, take, files, base), folder, on_composed)
         made["seconds"]["load"] = loaded
+        chosen = json.loads(take["found"])
+        if "voice" in chosen:
+            made["composed"]["voice"] = chosen["voice"]
         tell({"take": take["id"], "state": "finishing"})
         asked = request.sandboxed() | made
         asked |= {"take": take["id"], "attempt": request.attempt, "plan": take["plan"]}
@@ -183,7 +196,7 @@ class Musician:
 
         limits = limits_for(take["duration"], request.source.stat().st_size)
         found = Sandbox("finish", asked, limits).run(on_message)
-        tell({"take": take["id"], "state": "done", "found": json.dumps(found)})
+        tell({"take": take["id"], "state": "done", "found": json.dumps(chosen | found)})
 
 
 def start(model: str, send: Tell) -> Callable[[JobRequest], None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +23,16 @@ VERSION = 1
 FINAL_STATES = ("done", "failed", "cancelled", "interrupted")  # of jobs; as text it is the list of an SQL query
 
 
+class _Held:
+    """A thread's connection, which is closed when the thread has ended: servers start and end threads all the time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+
+    def __del__(self) -> None:
+        self.connection.close()
+
+
 class Database:
     """The file in `folder`, with one connection for each thread. Raises InputError if it is of no use here."""
 
@@ -29,7 +40,7 @@ class Database:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
         self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._open: weakref.WeakSet[_Held] = weakref.WeakSet()
         self._lock = threading.Lock()
         with self.write() as connection:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -44,8 +55,8 @@ class Database:
 
     def connect(self) -> sqlite3.Connection:
         """This thread's connection."""
-        found = getattr(self._local, "connection", None)
-        if found is None:
+        held: _Held | None = getattr(self._local, "held", None)
+        if held is None:
             try:
                 found = sqlite3.connect(
                     self.folder / FILE, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=256
@@ -59,10 +70,10 @@ class Database:
             found.execute("PRAGMA synchronous = NORMAL")
             found.execute("PRAGMA cache_size = -256")  # kB; the server has 40 threads, each with a connection
             found.execute("PRAGMA foreign_keys = ON")
-            self._local.connection = found
+            self._local.held = held = _Held(found)
             with self._lock:
-                self._open.append(found)
-        return found
+                self._open.add(held)
+        return held.connection
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """All rows of a query as dictionaries."""
@@ -90,6 +101,7 @@ class Database:
     def close(self) -> None:
         """Close the connections of all threads."""
         with self._lock:
-            while self._open:
-                self._open.pop().close()
+            for held in list(self._open):
+                held.connection.close()
+            self._open.clear()
         self._local = threading.local()

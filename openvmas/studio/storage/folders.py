@@ -7,6 +7,8 @@ import secrets
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 # The extension decides the container of the finished file; any other name becomes none.
 SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv", ".ogv",
@@ -73,6 +75,11 @@ class ProjectFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def read_speech(project: ProjectFolder) -> np.ndarray | None:
+    """Probability of speech in the original sound [T], None where the video has none."""
+    return np.load(project.speech) if project.speech.exists() else None
+
+
 class TakeFolder:
     """Where the files of one attempt at a take lie; what another attempt left is never mixed in."""
 
@@ -84,6 +91,7 @@ class TakeFolder:
         self.loudness = path / "loudness.f32"  # LUFS of the music so far, growing
         self.accents = path / "accents.wav"  # what sweetening adds to it, alone, as `media.audio.write_wav` writes
         self.codes = path / "codes.npy"
+        self.notes = path / "notes.json"  # of a voice that writes notes, for it to go on with
         self.music = path / "music.wav"
         self.mixed = path / "mixed.wav"  # the finished sound as a float WAV file of `media.audio.write_wav`
         self.mixed_peaks = path / "mixed.peaks.f32"
@@ -91,6 +99,11 @@ class TakeFolder:
         self.levels = path / "levels.json"  # power of music and original over time: `storage.levels`
         self.midi = path / "music.mid"
         self.stems = path / "stems.zip"
+
+    @property
+    def can_change(self) -> bool:
+        """Whether parts of its music can be written again."""
+        return self.codes.exists() or self.notes.exists()
 
     def video(self, suffix: str) -> Path:
         """The finished video."""

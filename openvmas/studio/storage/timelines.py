@@ -21,7 +21,10 @@ def frame_time(fps: float) -> Fraction:
 
 
 def write_fcpxml(markers: Markers) -> str:
-    """FCPXML 1.9: the picture as the spine, its markers, and each sound as a connected clip on a lane of its own."""
+    """FCPXML 1.8: the picture as the spine, its markers, and each sound as a connected clip on a lane of its own.
+
+    From 1.9 on files stand in elements of their own, which OpenTimelineIO's reader does not know.
+    """
     step = frame_time(markers.fps)
 
     def seconds(frames: int) -> str:
@@ -29,7 +32,7 @@ def write_fcpxml(markers: Markers) -> str:
         return "0s" if not time else f"{time.numerator}/{time.denominator}s"
 
     length = markers.frame(markers.duration)
-    root = ET.Element("fcpxml", version="1.9")
+    root = ET.Element("fcpxml", version="1.8")
     resources = ET.SubElement(root, "resources")
     rate = f"{step.numerator}/{step.denominator}s"
     ET.SubElement(
@@ -43,8 +46,8 @@ def write_fcpxml(markers: Markers) -> str:
             "hasAudio": "1", "audioSources": "1", "audioChannels": "2", "audioRate": str(SAMPLE_RATE_OUT),
         }  # fmt: skip
         facts = {"id": f"r{number}", "name": file, "start": "0s", "duration": seconds(length)}
-        asset = ET.SubElement(resources, "asset", facts | kinds | (sound if has_sound else {}))
-        ET.SubElement(asset, "media-rep", kind="original-media", src=file)
+        asset = ET.SubElement(resources, "asset", facts | {"src": file} | kinds | (sound if has_sound else {}))
+        ET.SubElement(asset, "metadata")  # OpenTimelineIO's reader overlooks what kind of file it is without a child
     event = ET.SubElement(ET.SubElement(root, "library"), "event", name=markers.title)
     project = ET.SubElement(event, "project", name=markers.title)
     sequence = ET.SubElement(
@@ -58,8 +61,8 @@ def write_fcpxml(markers: Markers) -> str:
     for lane, track in enumerate(markers.sounds, start=1):
         ET.SubElement(
             clip, "asset-clip", ref=f"r{lane + 2}", lane=str(-lane), name=track.name, offset="0s", start="0s",
-            duration=seconds(length), audioRole=f"music.{track.name}" if track.is_music else "dialogue",
-            enabled="1" if track.is_enabled else "0",
+            duration=seconds(length), srcEnable="audio", enabled="1" if track.is_enabled else "0",
+            audioRole=f"music.{track.name}" if track.is_music else "dialogue",
         )  # fmt: skip
     for item in markers.items:
         if item.kind in IN_EDITORS:

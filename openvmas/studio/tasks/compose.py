@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import collections
+import functools
 import json
 import os
 import tempfile
@@ -20,13 +20,14 @@ from openvmas.condition import Condition
 from openvmas.generate.deliver import plain
 from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.generate.scorer import Scorer, fit_length
+from openvmas.media.audio import WavReader, write_wav
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.plan_yaml import read_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
 from openvmas.studio.storage.take_sound import SoundWriter, n_written, read_wave
-from openvmas.studio.tasks.keeping import keep_locked
+from openvmas.studio.tasks.keeping import JOIN, keep_locked
 from openvmas.timeline import Clock
 from openvmas.vision.analysis import VideoAnalysis
 
@@ -81,7 +82,7 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
         if piece.codes is not None:
             np.save(part.folder.codes, piece.codes)
         if piece.notes is not None:
-            write_notes(piece.notes, part.folder)
+            write_notes(piece.notes, part, changed)
         report = piece.report
     note("compose")
     return {"composed": plain(report), "seconds": seconds, "changed": changed}
@@ -98,6 +99,7 @@ def begin(
     if part.earlier is None or written.get("kept"):
         return composer.compose(condition, plan, options), []
     codes = np.load(part.earlier.codes) if part.earlier.codes.exists() else None
+    notes = composer.open_notes(part.earlier.notes) if part.earlier.notes.exists() else None
     times = written.get("spans") or [(written["start"], written["end"])]
     spans = [
         (round(first * float(condition.rate)), min(round(last * float(condition.rate)), condition.n_steps))
@@ -109,13 +111,9 @@ def begin(
         def told(done: float, index: int = index) -> None:
             tell(INPAINTING_SHARE * (index + done) / len(spans))
 
-        piece = composer.inpaint(codes, start, end, condition, plan, options, progress=told)
+        piece = composer.inpaint(codes, start, end, condition, plan, options, told, notes)
         seams += piece.report.get("seams", [])
-        if index + 1 < len(spans):
-            codes = piece.codes
-            if codes is None:
-                collections.deque(piece, maxlen=0)  # its codes are complete when its sound is
-                codes = piece.codes
+        codes, notes = piece.codes, piece.notes
     piece.report |= {"seams": seams} if seams else {}
     return piece, spans
 
@@ -128,36 +126,76 @@ def lay_in(
 
     changed: is filled with the samples that are new. None where the composer can only play the whole.
     """
-    codes = piece.codes
-    if codes is None or part.earlier is None:
+    if part.earlier is None:
         return None
-    found = [composer.render_part(codes, condition, start, end) for start, end in spans]
+    found = [composer.render_part(piece, condition, start, end) for start, end in spans]
     parts = [one for one in found if one is not None]
     if len(parts) < len(spans):
         return None
     changed += [(first, first + sound.shape[1]) for first, sound in parts]
-    wave, n_samples = part.earlier.wave, n_written(part.earlier.wave)
-
-    def blocks() -> Iterator[np.ndarray]:
-        for start in range(0, n_samples, SAMPLE_RATE_OUT):
-            block = read_wave(wave, start, start + SAMPLE_RATE_OUT).copy()
-            stop = start + block.shape[1]
-            for first, sound in parts:
-                low, high = max(start, first), min(stop, first + sound.shape[1])
-                if low < high:
-                    block[:, low - start : high - start] = sound[:, low - first : high - first]
-            yield block
-
-    return Piece(blocks(), piece.report, codes=codes)
+    read = functools.partial(read_wave, part.earlier.wave)
+    return Piece(laid(read, n_written(part.earlier.wave), parts), piece.report, piece.notes, piece.codes)
 
 
-def write_notes(notes: Notes, folder: TakeFolder) -> None:
-    """Write MIDI and a ZIP of the parts one by one; samples hardly get smaller, so nothing is compressed."""
+def laid(
+    read: Callable[[int, int], np.ndarray], n_samples: int, parts: list[tuple[int, np.ndarray]]
+) -> Iterator[np.ndarray]:
+    """Music in blocks, with parts (first sample, [2, n]) laid in; read(start, stop) gives it as it was."""
+    for start in range(0, n_samples, SAMPLE_RATE_OUT):
+        stop = min(start + SAMPLE_RATE_OUT, n_samples)
+        block = read(start, stop).copy()
+        for first, sound in parts:
+            low, high = max(start, first), min(stop, first + sound.shape[1])
+            if low < high:
+                new, old = sound[:, low - first : high - first], block[:, low - start : high - start]
+                share = share_of_part(first, first + sound.shape[1], n_samples, low, high)
+                # What is the same in both stays so to the bit.
+                block[:, low - start : high - start] = np.where(new == old, old, share * new + (1 - share) * old)
+        yield block
+
+
+def share_of_part(first: int, last: int, n_samples: int, low: int, high: int) -> np.ndarray:
+    """Share of a new part of samples first .. last-1 at samples low .. high-1: it comes and goes within JOIN, but for
+    the ends of the music."""
+    places = np.arange(low, high)
+    rise = np.ones(high - low) if first <= 0 else (places - first + 1) / JOIN
+    fall = np.ones(high - low) if last >= n_samples else (last - places) / JOIN
+    return np.clip(np.minimum(rise, fall), 0, 1).astype(np.float32)
+
+
+def write_notes(notes: Notes, part: TakeRequest, changed: list[tuple[int, int]]) -> None:
+    """Write MIDI and a ZIP of the stems; samples hardly get smaller, so nothing is compressed.
+
+    changed: the spans of samples that differ from the take before, of whose stems the rest is taken.
+    """
+    folder = part.folder
+    notes.save(folder.notes)
     notes.save_midi(folder.midi)
-    with tempfile.TemporaryDirectory(dir=folder.path) as stems, zipfile.ZipFile(folder.stems, "w") as archive:
-        notes.save_stems(Path(stems))
-        for path in sorted(Path(stems).iterdir()):
+    with tempfile.TemporaryDirectory(dir=folder.path) as name, zipfile.ZipFile(folder.stems, "w") as archive:
+        stems = Path(name)
+        if changed and part.earlier is not None and part.earlier.stems.exists():
+            lay_stems(notes, stems, part.earlier.stems, changed)
+        else:
+            notes.save_stems(stems)
+        for path in sorted(stems.glob("*.wav")):
             archive.write(path, path.name)
+
+
+def lay_stems(notes: Notes, folder: Path, earlier: Path, changed: list[tuple[int, int]]) -> None:
+    """Write stems into a folder: those of a ZIP with the changed spans laid in."""
+    for index, span in enumerate(changed):
+        (folder / str(index)).mkdir()
+        notes.save_stems(folder / str(index), span)
+    with zipfile.ZipFile(earlier) as archive:
+        before = {name.partition("-")[2]: name for name in archive.namelist()}  # without their place in the score
+        for path in sorted((folder / "0").iterdir()):
+            parts = []
+            for index, (first, last) in enumerate(changed):
+                parts.append((first, WavReader(folder / str(index) / path.name).read(0, last - first)))
+            name = before.get(path.name.partition("-")[2])
+            old = WavReader(archive.extract(name or archive.namelist()[0], folder / "old"))
+            read = old.read if name else (lambda start, stop: np.zeros((2, stop - start), np.float32))
+            write_wav(folder / path.name, laid(read, old.n_samples, parts), SAMPLE_RATE_OUT)
 
 
 def write(
@@ -175,7 +213,7 @@ def write(
 
 def keep(earlier: TakeFolder, folder: TakeFolder) -> None:
     """Link the same music into another take, without copying it."""
-    for name in ("wave", "peaks", "shades", "loudness", "codes", "midi", "stems"):
+    for name in ("wave", "peaks", "shades", "loudness", "codes", "notes", "midi", "stems"):
         source, target = getattr(earlier, name), getattr(folder, name)
         if source.exists():
             target.unlink(missing_ok=True)

@@ -36,10 +36,13 @@ def strongest(condition: Condition) -> tuple[int, int]:
 
 
 def sketch(
-    composer: Composer, model: str, plan: ScorePlan, project: ProjectFolder, tell: Callable[[float], None],
-    is_wanted: Callable[[], bool],
+    voice_of: Callable[[ScorePlan], Composer], model: str, plan: ScorePlan, project: ProjectFolder,
+    tell: Callable[[float], None], is_wanted: Callable[[], bool],
 ) -> bool:  # fmt: skip
-    """Write the sketches that are missing; False where it stopped because something else is waited for."""
+    """Write the sketches that are missing; False where it stopped because something else is waited for.
+
+    voice_of: who writes the music of a plan; model: what was asked for, of which the sketches are.
+    """
     analysis, folder = VideoAnalysis.load(project.analysis), StyleFolder(project)
     begin, end = strongest(build_condition(plan, analysis))
     styles = choose_styles(plan)
@@ -57,7 +60,7 @@ def sketch(
             return False
         wished = replace(plan, text=style.words, mood=None)
         condition = cut(build_condition(wished, analysis), begin, end)
-        blocks = [*composer.compose(condition, None, GenerateOptions(candidates=1, seed=index))]
+        blocks = [*voice_of(wished).compose(condition, None, GenerateOptions(candidates=1, seed=index))]
         write_wav(folder.sound(index), finished(np.concatenate(blocks, axis=1)), SAMPLE_RATE_OUT)
     return True
 

@@ -26,13 +26,14 @@ HISS_DB = -62.0
 class Bus:
     """The desk's master: the same blocks in give the same blocks out; nothing is delayed but by the wow of tape."""
 
-    def __init__(self, mix: Mix, seed: int = 0) -> None:
+    def __init__(self, mix: Mix, seed: int = 0, start: int = 0) -> None:
+        """start: the sample of the piece at which the blocks begin."""
         self._mix = mix
         self._equaliser = Convolver(equaliser(mix))
         self._power = 1e-6
         self._gain, self._limit = 1.0, 1.0
         self._past = np.zeros((2, 512), np.float32)
-        self._time, self._seed = 0, seed
+        self._time, self._seed = start, seed
 
     def push(self, block: np.ndarray) -> np.ndarray:
         """The next block [2, n] of the mix, mastered."""

@@ -46,7 +46,7 @@ class Convolver:
     side alone."""
 
     def __init__(self, response: np.ndarray) -> None:
-        self._size = _fast_size(BLOCK + response.shape[-1] - 1)
+        self._size = fast_size(BLOCK + response.shape[-1] - 1)
         self._spectrum = np.fft.rfft(response, self._size).astype(np.complex64)
         self._tail = np.zeros((2, self._size - BLOCK), np.float32)
         self._rings = 0
@@ -68,7 +68,7 @@ class Convolver:
         return answer[:, :n]
 
 
-def _fast_size(n: int) -> int:
+def fast_size(n: int) -> int:
     """The least length of at least n whose only factors are 2, 3 and 5."""
     best = 1 << (n - 1).bit_length()
     for threes in range(8):

@@ -4,6 +4,7 @@ import { announce, button, make, notify, refill } from "./elements.js";
 import { chooser } from "./library.js";
 import { sizeText, waitText } from "./units.js";
 import { upload } from "./upload.js";
+import { tell } from "./words.js";
 
 export class Arrival {
   constructor(workspace, element) {
@@ -19,7 +20,7 @@ export class Arrival {
     else if (others.length) this.waiting.push(...others);
     if (files.length > 1 || this.running) {
       const n = this.waiting.length;
-      notify(`${n} more ${n > 1 ? "videos follow" : "video follows"} by ${n > 1 ? "themselves" : "itself"}, each in a project of its own; see the list.`);
+      notify(tell("{0} more video follows by itself, in a project of its own; see the list.|{0} more videos follow by themselves, each in a project of its own; see the list.", n));
     }
     if (this.running) return;
     await this.take(first);
@@ -32,7 +33,7 @@ export class Arrival {
     const { workspace } = this;
     const waits = !isLater && ["empty", "uploading", "refused"].includes(workspace.project?.state);
     try {
-      if (!file.size) throw new Error(`${file.name} is empty (0 bytes); choose another file, or export it again.`);
+      if (!file.size) throw new Error(tell("{0} is empty (0 bytes); choose another file, or export it again.", file.name));
       const limits = workspace.session?.limits;
       if (limits && file.size > limits.max_bytes)
         throw new Error(
@@ -73,7 +74,7 @@ export class Arrival {
       project.state === "refused"
         ? project.error
         : project.state === "uploading" && begun
-          ? `Choose ${begun.filename} again; it goes on at ${percent} %.`
+          ? tell("Choose {0} again; it goes on at {1} %.", begun.filename, percent)
           : "Drop the video of this project here";
     refill(
       this.element,
@@ -108,9 +109,9 @@ export class Arrival {
     this.bar.value = size ? offset / size : 0;
     this.text.textContent = isWaiting
       ? "The connection is interrupted; the upload goes on by itself."
-      : `Uploading ${name}`;
+      : tell("Uploading {0}", name);
     this.left.textContent = [
-      `${sizeText(offset)} of ${sizeText(size)}`,
+      tell("{0} of {1}", sizeText(offset), sizeText(size)),
       rate && !isWaiting ? waitText((size - offset) / rate) : "",
     ]
       .filter(Boolean)

@@ -4,6 +4,7 @@ import { ask, closeButton } from "./dialogs.js";
 import { button, byId, make, notify, refill } from "./elements.js";
 import { PRESETS, tooLong } from "./platforms.js";
 import { sizeText, signed } from "./units.js";
+import { tell } from "./words.js";
 
 const FILES = [
   ["video?download=true", "Video", "The finished film"],
@@ -54,7 +55,7 @@ export class Delivery {
       make(
         "p",
         { class: "grow" },
-        make("b", {}, isFresh ? `${take.name} is finished` : `${take.name}, at other levels`),
+        make("b", {}, isFresh ? tell("{0} is finished", take.name) : tell("{0}, at other levels", take.name)),
         make("span", { class: "quiet" }, [sizeText(take.n_bytes ?? 0), signed(take.loudness_lufs, "LUFS")].join(" · ")),
       ),
       isFresh
@@ -79,11 +80,11 @@ export class Delivery {
     const credit = creditText(full);
     const facts = [
       ["Size", sizeText(take.n_bytes ?? 0)],
-      ["Loudness", `${signed(loudness, "LUFS")}, true peak ${signed(peak, "dBTP")}`],
+      ["Loudness", tell("{0}, true peak {1}", signed(loudness, "LUFS"), signed(peak, "dBTP"))],
       ["Licence", full.report.composer.track?.licence || full.report.model.licence],
     ];
     await ask(
-      `${take.name} is finished`,
+      tell("{0} is finished", take.name),
       make(
         "dl",
         { class: "facts wide" },

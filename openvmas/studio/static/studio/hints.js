@@ -1,5 +1,6 @@
 // Three hints the first time that a plan is seen, each beside what it is about; gone for ever when they have been read.
 import { button, byId, make } from "./elements.js";
+import { tell } from "./words.js";
 
 const READ = "studio.hints";
 const HINTS = [
@@ -46,7 +47,7 @@ export class Hints {
       make(
         "div",
         { class: "row end" },
-        make("span", { class: "quiet grow" }, `${this.index + 1} of ${HINTS.length}`),
+        make("span", { class: "quiet grow" }, tell("{0} of {1}", this.index + 1, HINTS.length)),
         isLast ? null : button("Skip", { kind: "plain", onclick: skip }),
         button(isLast ? "Begin" : "Next", { kind: "secondary", "data-key": "hint-next", onclick: next }),
       ),

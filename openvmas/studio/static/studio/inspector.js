@@ -4,6 +4,7 @@ import { announce, button, make, refill } from "./elements.js";
 import { numberField, sliderField, textField } from "./fields.js";
 import * as plans from "./plan.js";
 import { clockText } from "./units.js";
+import { say, tell } from "./words.js";
 
 export class Inspector {
   constructor(workspace, player, takes, element, styles) {
@@ -57,7 +58,7 @@ export class Inspector {
           unit: "BPM",
           min: 40,
           max: 220,
-          placeholder: `${Math.round(plan.tempo)} fitted`,
+          placeholder: tell("{0} fitted", Math.round(plan.tempo)),
         }),
         button("Plan again", { kind: "secondary", "data-key": "suggest", onclick: () => this.#suggest() }),
       ),
@@ -66,7 +67,7 @@ export class Inspector {
         { class: "help" },
         isAutomatic
           ? "Plans anew with the tempo that fits the picture best; locked sections and your own accents stay."
-          : `Plans anew at ${this.wish.tempo} BPM; locked sections and your own accents stay.`,
+          : tell("Plans anew at {0} BPM; locked sections and your own accents stay.", this.wish.tempo),
       ),
     );
   }
@@ -89,7 +90,7 @@ export class Inspector {
       ...this.wish,
     };
     if (await this.workspace.ask("suggest", body))
-      announce(`Planned again: ${this.workspace.plan.sections.length} sections.`);
+      announce(tell("Planned again: {0} section.|Planned again: {0} sections.", this.workspace.plan.sections.length));
   }
 
   #section(plan, index) {
@@ -116,8 +117,8 @@ export class Inspector {
       make(
         "legend",
         {},
-        `Section ${index + 1} of ${plan.sections.length} `,
-        make("span", { class: "quiet" }, `${clockText(section.start)} to ${clockText(section.end)}`),
+        tell("Section {0} of {1} ", index + 1, plan.sections.length),
+        make("span", { class: "quiet" }, tell("{0} to {1}", clockText(section.start), clockText(section.end))),
       ),
       textField("Words for this section", section.text, (text) => set({ text }), {
         key: "section-text",
@@ -139,7 +140,7 @@ export class Inspector {
         min: 40,
         max: 220,
         disabled,
-        placeholder: `${Math.round(plan.tempo)} as the whole`,
+        placeholder: tell("{0} as the whole", Math.round(plan.tempo)),
       }),
       this.#sectionTools(section, index),
     );
@@ -156,7 +157,7 @@ export class Inspector {
             kind: "secondary whole",
             "data-key": "again",
             disabled: Boolean(workspace.scoring) || section.locked,
-            title: section.locked ? "Locked: its music stays" : `In ${this.takes.base.name}, the rest stays as it is (R)`,
+            title: section.locked ? "Locked: its music stays" : tell("In {0}, the rest stays as it is (R)", this.takes.base.name),
             onclick: () => this.takes.redo(index),
           })
         : null,
@@ -202,7 +203,7 @@ export class Inspector {
       make(
         "legend",
         {},
-        `Accent ${index + 1} of ${plan.hits.length} `,
+        tell("Accent {0} of {1} ", index + 1, plan.hits.length),
         make("span", { class: "quiet" }, clockText(hit.time)),
       ),
       make(
@@ -236,12 +237,12 @@ export class Inspector {
       "dl",
       { class: "facts" },
       make("div", {}, make("dt", {}, "Tempo"), make("dd", {}, `${plan.tempo.toFixed(1)} BPM`)),
-      make("div", {}, make("dt", {}, "Accents"), make("dd", {}, `${plan.hits.length}, ${own} yours`)),
+      make("div", {}, make("dt", {}, "Accents"), make("dd", {}, tell("{0}, {1} yours", plan.hits.length, own))),
       make(
         "div",
         {},
         make("dt", {}, "Accents on a beat"),
-        make("dd", {}, percent(on_beat), make("span", { class: "quiet" }, ` by chance ${percent(on_beat_chance)}`)),
+        make("dd", {}, percent(on_beat), make("span", { class: "quiet" }, tell(" by chance {0}", percent(on_beat_chance)))),
       ),
       make(
         "div",
@@ -251,7 +252,7 @@ export class Inspector {
           "dd",
           {},
           percent(on_downbeat),
-          make("span", { class: "quiet" }, ` by chance ${percent(on_downbeat_chance)}`),
+          make("span", { class: "quiet" }, tell(" by chance {0}", percent(on_downbeat_chance))),
         ),
       ),
     );
@@ -269,6 +270,6 @@ function cutOff(video) {
 /** What is understood of the words, and where it holds. */
 function heardWords(plan) {
   if (!plan.text) return "In your own words: instruments, styles, feelings, tempo.";
-  const heard = plan.heard ? `Heard as: ${plan.heard}.` : "";
-  return `${heard} In every section without words of its own; heard when you press Score.`.trim();
+  const heard = plan.heard ? tell("Heard as: {0}.", plan.heard) : "";
+  return `${heard} ${say("In every section without words of its own; heard when you press Score.")}`.trim();
 }

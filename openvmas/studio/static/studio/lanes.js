@@ -5,6 +5,7 @@ import { make } from "./elements.js";
 import { HEAD } from "./paint.js";
 import * as plans from "./plan.js";
 import { clamp, clockText, spokenTime } from "./units.js";
+import { say, tell } from "./words.js";
 
 const LIT = 0.35; // s that an accent stays lit
 const SNAP = 7; // px from a cut within which a border or hit is drawn to it; Alt switches that off
@@ -69,7 +70,7 @@ export class Lanes {
       const tempo = section.tempo ? `${Math.round(section.tempo)} BPM` : "";
       const [title, detail] = choose.children;
       title.textContent = `${index + 1} ${words}`;
-      detail.textContent = [section.locked ? "locked" : "", tempo, `energy ${percent} %`].filter(Boolean).join(" · ");
+      detail.textContent = [section.locked ? say("locked") : "", tempo, tell("energy {0} %", percent)].filter(Boolean).join(" · ");
       choose.setAttribute("aria-pressed", this.#isSelected("section", index));
       choose.setAttribute(
         "aria-label",

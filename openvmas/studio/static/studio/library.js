@@ -4,6 +4,7 @@ import { announce, button, byId, make, notify, refill } from "./elements.js";
 import { confirm } from "./dialogs.js";
 import { isSound, sectionUnder } from "./sounds.js";
 import { clockText, sizeText } from "./units.js";
+import { tell } from "./words.js";
 
 const STATES = {
   empty: "waits for its video",
@@ -73,7 +74,7 @@ export class Library {
       make(
         "button",
         { type: "button", class: "choice", "data-key": `example-${example.name}`, onclick: () => start(example) },
-        make("b", {}, `Try it with “${example.title}”`),
+        make("b", {}, tell("Try it with “{0}”", example.title)),
         make("span", { class: "quiet" }, example.about),
       );
     return make("div", { class: "examples", role: "group", "aria-label": "Example films" }, this.examples.map(card));
@@ -120,7 +121,7 @@ export class Library {
       `used ${new Date(project.used * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short" })}`,
     ];
     const remove = async () => {
-      const isSure = await confirm(`Delete ${project.name}?`, {
+      const isSure = await confirm(tell("Delete {0}?", project.name), {
         text: "The video's copy, the plan and all takes are deleted from the studio. Your own file stays where it is.",
         yes: "Delete",
       });
@@ -203,7 +204,7 @@ export function chooser(label, take, limits, note = null) {
   });
   input.addEventListener("change", () => input.files.length && take([...input.files]));
   const bounds = limits
-    ? `mp4, mov, mkv, webm or avi; up to ${sizeText(limits.max_bytes)} and ${Math.round(limits.max_minutes)} minutes`
+    ? tell("mp4, mov, mkv, webm or avi; up to {0} and {1} minute|mp4, mov, mkv, webm or avi; up to {0} and {1} minutes", sizeText(limits.max_bytes), Math.round(limits.max_minutes))
     : "mp4, mov, mkv, webm or avi";
   return make(
     "div",

@@ -1,6 +1,7 @@
 // What is heard: the original, or one of two takes A and B at equal loudness, switched in one press at the same place.
 import { announce, button, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
+import { tell } from "./words.js";
 
 /** Arrow keys go from one radio to the next and choose it, as in every radio group. */
 function goAlong(event) {
@@ -39,6 +40,7 @@ export class Listening {
     this.loopButton = button("Play this section again and again (O)", {
       shape: "loop",
       bare: true,
+      kind: "loop",
       "aria-pressed": "false",
       onclick: () => this.toggleLoop(),
     });
@@ -51,7 +53,7 @@ export class Listening {
       this.clock,
       this.level,
       this.loopButton,
-      jump("Full screen (F)", "full", () => this.toggleFull()),
+      button("Full screen (F)", { shape: "full", bare: true, kind: "full", onclick: () => this.toggleFull() }),
       this.monitor,
     );
     workspace.on("project states", () => this.draw());
@@ -140,7 +142,7 @@ export class Listening {
       return make(
         "span",
         { class: "quiet matched", title: "All takes are heard equally loud, as loud as is set under Sound" },
-        `matched ${signed(take.match_gain_db, "dB")}`,
+        tell("matched {0}", signed(take.match_gain_db, "dB")),
       );
     return null;
   }

@@ -11,6 +11,7 @@ import { Lanes } from "./lanes.js";
 import { Library } from "./library.js";
 import { List } from "./list.js";
 import { Listening } from "./listening.js";
+import { Part } from "./part.js";
 import * as plans from "./plan.js";
 import { Player } from "./player.js";
 import { Report } from "./report.js";
@@ -27,8 +28,10 @@ import { clockText } from "./units.js";
 import { Wishes } from "./wishes.js";
 import { Volume } from "./volume.js";
 import * as words from "./words.js";
+import { say, tell } from "./words.js";
 import { Workspace } from "./workspace.js";
 
+applyTheme(); // before anything is painted in its colours
 const workspace = new Workspace();
 const stage = new Stage(workspace, byId("stage"));
 const player = new Player(stage.video, byId("player"));
@@ -87,7 +90,7 @@ const acts = {
   undo: () =>
     workspace.plan?.can_undo !== undefined && workspace.ask("undo").then((done) => done && announce("Undone.")),
   redo: () => workspace.plan && workspace.ask("redo").then((done) => done && announce("Done again.")),
-  again: withPlan(() => takes.redo(section())),
+  again: withPlan(() => (workspace.span ? part.redo() : takes.redo(section()))),
   chooseSection: (step) => () => {
     if (!workspace.plan) return;
     const index = Math.min(Math.max(section() + step, 0), workspace.plan.sections.length - 1);
@@ -106,9 +109,9 @@ const acts = {
 
 const tool = (label, shape, act, extra = {}) => button(label, { shape, bare: true, onclick: act, ...extra });
 const timeline = new Timeline(workspace, player, [
-  button("Accent (H)", { shape: "hit", kind: "secondary", onclick: acts.hit }),
-  button("Split (S)", { shape: "split", kind: "secondary", onclick: acts.split }),
-  button("Merge (M)", { shape: "merge", kind: "secondary", onclick: acts.merge }),
+  button("Accent (H)", { shape: "hit", kind: "secondary", title: "An accent of your own on this frame (H)", onclick: acts.hit }),
+  button("Split (S)", { shape: "split", kind: "secondary", title: "Split the section at the playhead (S)", onclick: acts.split }),
+  button("Merge (M)", { shape: "merge", kind: "secondary", title: "Merge the section with the next (M)", onclick: acts.merge }),
   button("Lock", {
     shape: "lock",
     kind: "secondary",
@@ -119,9 +122,11 @@ const timeline = new Timeline(workspace, player, [
 ]);
 const lanes = new Lanes(timeline, workspace, player);
 const volume = new Volume(timeline, workspace, player, settings);
-timeline.tools.append(volume.button);
+const part = new Part(timeline, workspace, player, takes);
+timeline.tools.append(part.button, volume.button);
+workspace.on("span", () => part.draw());
 inspector.volume = volume;
-timeline.onlayout = () => (lanes.draw(), volume.draw());
+timeline.onlayout = () => (lanes.draw(), volume.draw(), part.draw());
 new List(workspace, player);
 new Hints(workspace);
 const report = new Report(workspace, player, timeline);
@@ -141,9 +146,10 @@ player.mixing = (take) => {
 
 function toggleLoop() {
   if (!workspace.plan) return;
-  const { start, end } = workspace.plan.sections[section()];
+  const { start, end } = workspace.span ?? workspace.plan.sections[section()];
   player.loop = player.loop ? null : { start, end };
-  announce(player.loop ? `Section ${section() + 1} plays again and again.` : "Plays on.");
+  const what = workspace.span ? say("The marked part plays again and again.") : tell("Section {0} plays again and again.", section() + 1);
+  announce(player.loop ? what : say("Plays on."));
   listening.draw();
   timeline.draw();
 }
@@ -168,10 +174,12 @@ const keys = new Keys([
   { keys: [","], text: "The accent before", act: acts.chooseHit(-1) },
   { keys: ["."], text: "The next accent", act: acts.chooseHit(1) },
   { keys: ["v"], text: "Change the music's volume over time", act: () => volume.toggle() },
-  { keys: ["o"], text: "Play this section again and again", act: () => toggleLoop() },
+  { keys: ["i"], text: "Mark a part from here on, or take the mark away", act: () => part.toggle() },
+  { keys: ["Escape"], text: "Take the mark away", act: () => part.clear() },
+  { keys: ["o"], text: "Play this section or the marked part again and again", act: () => toggleLoop() },
   { keys: ["f"], text: "Full screen", act: () => stage.toggleFull() },
   { keys: ["x"], text: "Switch A and B", act: () => listening.switch() },
-  { keys: ["r"], text: "Write this section's music again", act: acts.again },
+  { keys: ["r"], text: "Write this section or the marked part again", act: acts.again },
   { keys: ["mod+Enter"], text: "Score", act: () => scoring.score() },
   { keys: ["mod+z"], text: "Undo", act: acts.undo },
   { keys: ["mod+shift+z", "mod+y"], text: "Redo", act: acts.redo },
@@ -314,7 +322,6 @@ addEventListener(
 document.addEventListener("studio:signed-out", () => (workspace.session = { ...workspace.session, signed_in: false }));
 document.documentElement.lang = words.language();
 byId("list").firstElementChild.textContent = words.say("Sections and accents as a list");
-applyTheme();
 drawHeader();
 try {
   await signIn();

@@ -1,11 +1,11 @@
 // Changes of a plan, each a new plan; nothing here knows the page. What cannot be done throws an Error whose message
 // is the sentence for the user.
 import { clamp, clockText, onFrame } from "./units.js";
+import { tell } from "./words.js";
 
 export const MIN_LENGTH = 0.5; // s, the shortest section that the timeline makes; shorter ones cannot be grasped
 
 const replaced = (list, index, ...items) => [...list.slice(0, index), ...items, ...list.slice(index + 1)];
-const name = (index) => `Section ${index + 1}`;
 
 export const sectionAt = (plan, time) =>
   Math.max(
@@ -15,7 +15,7 @@ export const sectionAt = (plan, time) =>
 
 function mustBeOpen(plan, ...indices) {
   const locked = indices.find((index) => plan.sections[index].locked);
-  if (locked !== undefined) throw new Error(`${name(locked)} is locked; unlock it first.`);
+  if (locked !== undefined) throw new Error(tell("Section {0} is locked; unlock it first.", locked + 1));
 }
 
 export function setSection(plan, index, changes) {
@@ -44,7 +44,7 @@ export function split(plan, time, fps) {
   const border = onFrame(time, fps);
   if (border - section.start < MIN_LENGTH || section.end - border < MIN_LENGTH) {
     throw new Error(
-      `A section lasts at least ${MIN_LENGTH} s; move the playhead away from the border and split there.`,
+      tell("A section lasts at least {0} s; move the playhead away from the border and split there.", MIN_LENGTH),
     );
   }
   const halves = [
@@ -74,7 +74,7 @@ export function addHit(plan, time, fps) {
   const hit = { time: moment, strength: 1, source: "user" };
   if (near < 0) return { ...plan, hits: inOrder([...plan.hits, hit]) };
   if (plan.hits[near].source === "user")
-    throw new Error(`There is an accent at ${clockText(moment)} already; move to another frame.`);
+    throw new Error(tell("There is an accent at {0} already; move to another frame.", clockText(moment)));
   return { ...plan, hits: replaced(plan.hits, near, hit) };
 }
 

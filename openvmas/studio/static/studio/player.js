@@ -46,17 +46,13 @@ export class Player extends EventTarget {
   #run() {
     if (this.isRunning) return;
     this.isRunning = true;
-    let drawn = 0;
-    const draw = (now) => {
-      // The playhead moves by about a pixel a step: more steps would only cost.
-      if (now - drawn >= clamp(1000 / this.pixelsPerSecond, ...DRAW)) {
-        drawn = now;
-        this.#time();
-      }
+    const draw = () => {
+      if (!document.hidden) this.#time();
       this.isRunning = this.isPlaying;
-      if (this.isRunning) requestAnimationFrame(draw);
+      // The playhead moves by about a pixel a step: more would only cost, and so would asking for every frame.
+      if (this.isRunning) setTimeout(draw, clamp(1000 / this.pixelsPerSecond, ...DRAW));
     };
-    requestAnimationFrame(draw);
+    draw();
   }
 
   get hasPicture() {

@@ -1,6 +1,7 @@
 // "What fits": the measured report of the take that is heard, in a sentence, in figures, and moment by moment.
 import { byId, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
+import { say, tell } from "./words.js";
 
 const KINDS = { cut: "cuts", hit: "accents", visual_beat: "beats of the picture" };
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)} %`);
@@ -17,7 +18,7 @@ export class Report {
     if (!report) return;
     refill(
       this.element,
-      make("h2", {}, `What fits: ${take.name}`),
+      make("h2", {}, tell("What fits: {0}", take.name)),
       make("p", { class: "verdict" }, verdict(report)),
       make("div", { class: "columns" }, figures(report), this.#moments(report), sections(report)),
     );
@@ -63,14 +64,14 @@ export class Report {
 /** How well music and picture meet, in words: text, and about what it means. z: of the chance-corrected measure. */
 export function timing(z) {
   const grade = z >= 3 ? "very good" : z >= 1.65 ? "good" : "by chance";
-  const about = `Accents of the music on moments of the picture, against chance: z ${signed(z)}. From 1.65 on it is no accident.`;
-  return { text: `in time with the picture: ${grade}`, about };
+  const about = tell("Accents of the music on moments of the picture, against chance: z {0}. From 1.65 on it is no accident.", signed(z));
+  return { text: tell("in time with the picture: {0}", say(grade)), about };
 }
 
 function verdict(report) {
   const fits = report.moments.filter((moment) => moment.fits).length;
   const z = report.sync?.z;
-  const share = `${fits} of ${report.moments.length} moments have an onset within ${Math.round(report.tolerance * 1000)} ms.`;
+  const share = tell("{0} of {1} moments has an onset within {2} ms.|{0} of {1} moments have an onset within {2} ms.", fits, report.moments.length, Math.round(report.tolerance * 1000));
   if (z == null) return share;
   const { text, about } = timing(z);
   return `${text[0].toUpperCase()}${text.slice(1)}. ${share} ${about}`;
@@ -83,12 +84,12 @@ function figures(report) {
   });
   const beat = report.cut_to_beat;
   rows.push(
-    beat?.within != null ? ["Cuts on a beat", `${percent(beat.within)}, by chance ${percent(beat.chance)}`] : null,
+    beat?.within != null ? ["Cuts on a beat", tell("{0}, by chance {1}", percent(beat.within), percent(beat.chance))] : null,
     report.energy_correlation != null
-      ? ["Energy of music and picture", `correlation ${signed(report.energy_correlation, "", 2)}`]
+      ? ["Energy of music and picture", tell("correlation {0}", signed(report.energy_correlation, "", 2))]
       : null,
     ["Tempo", report.tempo ? `${report.tempo.toFixed(1)} BPM` : "without a beat"],
-    ["Loudness", `${signed(report.loudness_lufs, "LUFS")}, true peak ${signed(report.true_peak, "dBTP")}`],
+    ["Loudness", tell("{0}, true peak {1}", signed(report.loudness_lufs, "LUFS"), signed(report.true_peak, "dBTP"))],
     report.is_loud_enough === false
       ? ["Loudness target", "not reached without clipping; lower it or raise the true peak"]
       : null,
@@ -115,7 +116,7 @@ function sections(report) {
       "tr",
       {},
       make("th", { scope: "row" }, `${index + 1}`),
-      make("td", {}, `${clockText(section.start, 1)} to ${clockText(section.end, 1)}`),
+      make("td", {}, tell("{0} to {1}", clockText(section.start, 1), clockText(section.end, 1))),
       make(
         "td",
         {},

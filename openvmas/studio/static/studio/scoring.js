@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { announce, button, make, notify, refill } from "./elements.js";
 import { waitText } from "./units.js";
+import { say, tell } from "./words.js";
 
 const STAGES = {
   "": "Starting",
@@ -31,7 +32,7 @@ export class Scoring {
     const number = make(
       "select",
       { "aria-label": "How many variations", "data-key": "variations", disabled: !workspace.plan },
-      [1, 2, 3, 4].map((n) => make("option", { value: n }, n === 1 ? "1 variation" : `${n} variations`)),
+      [1, 2, 3, 4].map((n) => make("option", { value: n }, tell("{0} variation|{0} variations", n))),
     );
     number.value = this.variations;
     number.addEventListener("change", () => (this.variations = Number(number.value)));
@@ -52,9 +53,9 @@ export class Scoring {
   #progress(job) {
     const stage = STAGES[job.state === "queued" ? "queued" : job.stage] ?? job.stage ?? "";
     const writing = job.takes.findIndex((take) => take.state === "writing");
-    const which = job.takes.length > 1 && writing >= 0 ? `, ${writing + 1} of ${job.takes.length}` : "";
+    const which = job.takes.length > 1 && writing >= 0 ? tell(", {0} of {1}", writing + 1, job.takes.length) : "";
     const percent = Math.round(100 * job.progress);
-    const place = job.state === "queued" && job.place ? `${job.place} before it` : waitText(job.time_left);
+    const place = job.state === "queued" && job.place ? tell("{0} before it", job.place) : waitText(job.time_left);
     if (this.told !== stage + which) announce(stage + which);
     this.told = stage + which;
     if (this.shown !== job.id || !this.bar?.isConnected) this.#build(job);
@@ -66,7 +67,7 @@ export class Scoring {
     }
     this.bar.value = percent;
     this.bar.textContent = `${percent} %`;
-    this.text.textContent = `${stage}${which}`;
+    this.text.textContent = `${say(stage)}${which}`;
     this.left.textContent = [`${percent} %`, place].filter(Boolean).join(", ");
   }
 
@@ -103,7 +104,7 @@ export class Scoring {
       const base = this.base();
       if (base) {
         body.take = base.id;
-        notify(`Locked sections keep the music of ${base.name}.`);
+        notify(tell("Locked sections keep the music of {0}.", base.name));
       }
     }
     return this.start(body);

@@ -6,6 +6,7 @@ import { choiceField, numberField, sliderField, tickField } from "./fields.js";
 import { Mixer } from "./mixer.js";
 import { PLATFORMS, platformOf } from "./platforms.js";
 import { signed } from "./units.js";
+import { say } from "./words.js";
 
 const times = (value) => (value === 0 ? "off" : value === 1 ? "1 (plain)" : `× ${value}`);
 const SLIDERS = {
@@ -178,12 +179,14 @@ export class Settings {
     const { music, like } = this.chosen;
     const list = this.sounds?.list ?? [];
     const chosen = models.find(({ name }) => name === this.model);
+    const isFree = this.model === this.workspace.session.default_model;
     const gives = [
       chosen?.has_midi || chosen?.has_stems ? "Takes come with MIDI and stems." : "",
       chosen?.can_redo ? "Any section can be written again by itself." : "Sections cannot be written again by themselves.",
     ];
+    const help = isFree ? ["Each take says which voice wrote it, and why that one."] : gives;
     const entries = [
-      ...models.map(({ name, about }) => [name, about ? `${name}: ${about}` : name]),
+      ...models.map(({ name, about }) => [name, name === this.workspace.session.default_model ? "The voice that fits this video best" : about ? `${name}: ${say(about)}` : name]),
       ...list.map(({ id, filename }) => [`music:${id}`, `Your recording: ${filename}`]),
       ["music:free", "A free recording that comes with OpenVMAS"],
     ];
@@ -196,7 +199,7 @@ export class Settings {
       make("legend", {}, "Music"),
       choiceField("Made by", music && known ? `music:${music}` : (this.chosen.model ?? this.model), entries, choose, {
         key: "model",
-        help: music ? aboutRecording(music, list) : gives.filter(Boolean).join(" "),
+        help: music ? aboutRecording(music, list) : help.filter(Boolean).map(say).join(" "),
       }),
       music || !list.length
         ? null

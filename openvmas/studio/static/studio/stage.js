@@ -1,7 +1,7 @@
 // The picture: the video itself, or, where this browser cannot play it, the nearest frame of the filmstrip; and the
 // filmstrip, peaks and report that are fetched as they appear.
 import * as api from "./api.js";
-import { make, notify } from "./elements.js";
+import { byId, make, notify } from "./elements.js";
 import { clamp } from "./units.js";
 
 export class Stage {
@@ -44,6 +44,9 @@ export class Stage {
     player.dispatchEvent(new Event("time"));
     // A project that is opened again gets its filmstrip again.
     this.timeline.strip = this.timeline.peaks = this.strip = null;
+    const isVertical = Boolean(info && info.height > info.width);
+    byId("workspace").classList.toggle("vertical", isVertical);
+    byId("workspace").style.setProperty("--ratio", isVertical ? info.width / info.height : 1);
     this.element.style.setProperty("--aspect", info ? `${info.width} / ${info.height}` : "16 / 9");
     if (info) video.src = `/api/projects/${project.id}/video`;
     else video.removeAttribute("src");

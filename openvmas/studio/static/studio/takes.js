@@ -6,6 +6,7 @@ import { fileList } from "./delivery.js";
 import { confirm } from "./dialogs.js";
 import { timing } from "./report.js";
 import { clockText, signed } from "./units.js";
+import { say, tell } from "./words.js";
 
 const STATES = {
   waiting: "waits",
@@ -59,8 +60,8 @@ export class Takes {
       });
     const spans = take.part?.spans?.length ? take.part.spans : take.part ? [[take.part.start, take.part.end]] : [];
     const part = spans.length
-      ? `${spans.map((span) => span.map((time) => clockText(time, 1)).join(" to ")).join(", ")} written again`
-      : `seed ${take.seed}`;
+      ? tell("{0} written again", spans.map((span) => tell("{0} to {1}", ...span.map((time) => clockText(time, 1)))).join(", "))
+      : tell("seed {0}", take.seed);
     const parent = workspace.take(take.parent);
     return make(
       "li",
@@ -96,14 +97,15 @@ export class Takes {
       ),
       isDone ? this.#shape(take) : null,
       take.text ? make("p", { class: "words" }, `“${take.text}”`) : null,
+      take.voice ? make("p", { class: "help", "data-key": `voice-${take.id}` }, voiceText(take.voice)) : null,
       make(
         "p",
         { class: "help" },
         [
-          take.model,
+          take.voice ? "" : take.model,
           take.tempo ? `${Math.round(take.tempo)} BPM` : "",
           part,
-          parent ? `from ${parent.name}` : "",
+          parent ? tell("from {0}", parent.name) : "",
           isDone && take.loudness_lufs != null ? signed(take.loudness_lufs, "LUFS") : "",
         ]
           .filter(Boolean)
@@ -206,11 +208,11 @@ export class Takes {
   /** Plan, voice and levels as this take was made with them. */
   async #useSettings(take) {
     const names = ["model", "music", "like", ...this.settings.names];
-    const given = take.model === "recording" ? take.options : { ...take.options, model: take.model };
+    const given = take.model === "recording" ? take.options : { ...take.options, model: take.voice ? null : take.model };
     await this.settings.set(Object.fromEntries(names.map((name) => [name, name === "seed" ? null : (given[name] ?? null)])));
     if (take.plan_version !== this.workspace.plan.version)
       await this.workspace.ask("restore", { version: take.plan_version });
-    notify(`Plan, voice and levels are those of ${take.name}.`);
+    notify(tell("Plan, voice and levels are those of {0}.", take.name));
   }
 
   /** Fetched when it is opened. */
@@ -236,12 +238,12 @@ export class Takes {
   }
 
   async #rename(take) {
-    const name = await confirm(`Rename ${take.name}`, { field: take.name, yes: "Rename" });
+    const name = await confirm(tell("Rename {0}", take.name), { field: take.name, yes: "Rename" });
     if (name) this.#ask(() => api.patch(`/takes/${take.id}`, { name }));
   }
 
   async #remove(take) {
-    const isSure = await confirm(`Delete ${take.name}?`, {
+    const isSure = await confirm(tell("Delete {0}?", take.name), {
       text: "Its music and video are deleted from this computer. This cannot be undone.",
       yes: "Delete",
     });
@@ -271,6 +273,13 @@ export class Takes {
     return heard?.state === "done" ? heard : (this.workspace.takes.findLast((take) => take.state === "done") ?? null);
   }
 
+  /** Write a part again in the take that is heard; start, end: s. */
+  redoSpan(start, end) {
+    const { base, listening } = this;
+    if (!base) return notify(whyNot(listening.heard), "fault");
+    return this.scoring.start({ kind: "redo", take: base.id, start, end }, Math.max(start - 2, 0));
+  }
+
   /** Write a section again in the take that is heard; options: beside those of that take. */
   redo(index, options = {}) {
     const { base, workspace, listening } = this;
@@ -281,6 +290,15 @@ export class Takes {
     const from = Math.max(section.start - 2, 0);
     return this.scoring.start({ kind: "redo", take: base.id, section: index, options }, from);
   }
+}
+
+/** Which voice was chosen, and why. */
+function voiceText({ model, reasons }) {
+  const said = reasons.map((reason) => {
+    const [, words] = /^it is better heard as (.*)$/.exec(reason) ?? [];
+    return words ? tell("it is better heard as {0}", words) : say(reason);
+  });
+  return tell("Written by {0}: {1}.", model, said.join(", ") || say("nothing speaks for another voice"));
 }
 
 const canRedo = (take) => take?.state === "done" && take.can_redo;

@@ -2,6 +2,7 @@
 import { button, byId, fill, make } from "./elements.js";
 import * as paint from "./paint.js";
 import { clamp, clockText } from "./units.js";
+import { say, tell } from "./words.js";
 
 const MAX_SCALE = 400; // px per second: a frame of 25 fps is 16 px wide
 const COLOURS = [
@@ -215,7 +216,7 @@ export class Timeline {
     const { workspace, colours, duration } = this;
     const take = workspace.take(this.take);
     if (!take)
-      return workspace.plan && paint.paintNote(view, "wave", "No music yet. Press Score to have it written.", colours);
+      return workspace.plan && paint.paintNote(view, "wave", say("No music yet. Press Score to have it written."), colours);
     const isHeard = this.player.track?.take.id === take.id;
     const { part } = take;
     for (const [start, end] of part?.spans?.length ? part.spans : part ? [[part.start, part.end]] : [])
@@ -227,7 +228,7 @@ export class Timeline {
     const report = workspace.reports.get(take.id)?.report;
     if (report) paint.paintFit(view, report, colours);
     view.context.globalAlpha = 1;
-    if (!isHeard) paint.paintNote(view, "wave", `${take.name}; you hear the original.`, colours, true);
+    if (!isHeard) paint.paintNote(view, "wave", tell("{0}; you hear the original.", take.name), colours, true);
   }
 
   #movePlayhead() {
@@ -242,15 +243,31 @@ export class Timeline {
 
   #scrub() {
     const seek = (event) => this.player.seek(this.timeAt(event));
+    let from = null; // s, where a press on the music began
+    const isOnMusic = (event) => {
+      const y = event.clientY - this.spread.getBoundingClientRect().top - paint.LANES.wave.top;
+      return y >= 0 && y < paint.LANES.wave.height;
+    };
     this.spread.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0 || event.target.closest(".section, .border, .hit, .point, .fade, .volume.on")) return;
+      if (event.button !== 0 || event.target.closest(".section, .border, .hit, .point, .fade, .volume.on, .edge, .part-tools")) return;
       this.isHeld = true;
       // A finger that moves scrolls; only a mouse or pen scrubs.
       if (event.pointerType !== "touch") this.spread.setPointerCapture(event.pointerId);
+      from = event.pointerType !== "touch" && isOnMusic(event) ? this.timeAt(event) : null;
       seek(event);
     });
-    this.spread.addEventListener("pointermove", (event) => this.isHeld && event.pointerType !== "touch" && seek(event));
-    for (const name of ["pointerup", "pointercancel"]) this.spread.addEventListener(name, () => (this.isHeld = false));
+    // On the music a press that moves marks a part; elsewhere it takes the playhead along.
+    this.spread.addEventListener("pointermove", (event) => {
+      if (!this.isHeld || event.pointerType === "touch") return;
+      if (from === null) seek(event);
+      else this.mark?.(from, this.timeAt(event), event, false);
+    });
+    for (const name of ["pointerup", "pointercancel"])
+      this.spread.addEventListener(name, (event) => {
+        if (this.isHeld && from !== null) this.mark?.(from, this.timeAt(event), event, true);
+        this.isHeld = false;
+        from = null;
+      });
     this.spread.addEventListener(
       "pointermove",
       (event) =>

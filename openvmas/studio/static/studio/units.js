@@ -1,4 +1,5 @@
 // Numbers as people read them, and the frames of the picture. Times are seconds.
+import { say, tell } from "./words.js";
 
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -32,9 +33,9 @@ export function spokenTime(time) {
 /** A wait, roughly: "about 20 s", "about 3 min". */
 export function waitText(seconds) {
   if (seconds == null || !Number.isFinite(seconds)) return "";
-  if (seconds < 2) return "a moment left";
-  if (seconds < 90) return `about ${seconds < 20 ? Math.ceil(seconds) : Math.ceil(seconds / 5) * 5} s left`;
-  return `about ${Math.ceil(seconds / 60)} min left`;
+  if (seconds < 2) return say("a moment left");
+  if (seconds < 90) return tell("about {0} s left", seconds < 20 ? Math.ceil(seconds) : Math.ceil(seconds / 5) * 5);
+  return tell("about {0} min left", Math.ceil(seconds / 60));
 }
 
 export function sizeText(bytes) {

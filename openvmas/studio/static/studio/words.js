@@ -1,5 +1,6 @@
 // What the page says in other languages: one table, English first. `make` looks every text up here; what is not in the
-// table stays English. Texts with figures in them have gaps: {0}, {1}.
+// table stays English. Texts with gaps, {0} and {1}, are told by `tell`; where a figure makes a plural of a text, both
+// forms stand there: "{0} take|{0} takes".
 const KEY = "studio.language";
 
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", zh: "中文" };
@@ -100,6 +101,95 @@ const TABLE = [
   ["Watching the picture", "Das Bild wird angesehen", "Mirando la imagen", "正在观看画面"],
   ["Listening for speech", "Sprache wird gesucht", "Buscando voz", "正在识别语音"],
   ["Sections and accents as a list", "Abschnitte und Akzente als Liste", "Secciones y acentos en lista", "段落与重音列表"],
+  ["Section {0} of {1} ", "Abschnitt {0} von {1} ", "Sección {0} de {1} ", "第 {0} 段，共 {1} 段 "],
+  ["{0} to {1}", "{0} bis {1}", "{0} a {1}", "{0} 至 {1}"],
+  ["Accent {0} of {1} ", "Akzent {0} von {1} ", "Acento {0} de {1} ", "第 {0} 个重音，共 {1} 个 "],
+  ["{0} fitted", "{0} passend", "{0} ajustado", "{0}（自动匹配）"],
+  ["{0} as the whole", "{0} wie das Ganze", "{0} como el conjunto", "{0}（与整体相同）"],
+  ["Plans anew at {0} BPM; locked sections and your own accents stay.", "Plant neu mit {0} BPM; gesperrte Abschnitte und eigene Akzente bleiben.", "Planifica de nuevo a {0} BPM; las secciones bloqueadas y tus acentos se quedan.", "以 {0} BPM 重新规划；锁定的段落和你的重音保留。"],
+  ["Plans anew with the tempo that fits the picture best; locked sections and your own accents stay.", "Plant neu mit dem Tempo, das am besten zum Bild passt; gesperrte Abschnitte und eigene Akzente bleiben.", "Planifica de nuevo con el tempo que mejor encaja con la imagen; las secciones bloqueadas y tus acentos se quedan.", "以最适合画面的速度重新规划；锁定的段落和你的重音保留。"],
+  ["{0}, {1} yours", "{0}, davon {1} deine", "{0}, {1} tuyos", "{0}，其中 {1} 个是你的"],
+  [" by chance {0}", " zufällig {0}", " por azar {0}", " 随机为 {0}"],
+  ["In {0}, the rest stays as it is (R)", "In {0}, der Rest bleibt, wie er ist (R)", "En {0}; el resto queda como está (R)", "在{0}中，其余部分不变 (R)"],
+  ["Planned again: {0} section.|Planned again: {0} sections.", "Neu geplant: {0} Abschnitt.|Neu geplant: {0} Abschnitte.", "Planificado de nuevo: {0} sección.|Planificado de nuevo: {0} secciones.", "已重新规划：{0} 段。"],
+  ["Heard as: {0}.", "Verstanden als: {0}.", "Entendido como: {0}.", "理解为：{0}。"],
+  ["In every section without words of its own; heard when you press Score.", "Gilt für jeden Abschnitt ohne eigene Worte; zu hören, wenn du „Musik schreiben“ drückst.", "En cada sección sin palabras propias; se oye al pulsar Componer.", "适用于没有单独描述的每一段；按“配乐”后即可听到。"],
+  ["locked", "gesperrt", "bloqueada", "已锁定"],
+  ["energy {0} %", "Energie {0} %", "energía {0} %", "能量 {0} %"],
+  ["{0} variation|{0} variations", "{0} Variante|{0} Varianten", "{0} variación|{0} variaciones", "{0} 个版本"],
+  [", {0} of {1}", ", {0} von {1}", ", {0} de {1}", "，{0}/{1}"],
+  ["{0} before it", "{0} davor", "{0} antes", "前面还有 {0} 个"],
+  ["Locked sections keep the music of {0}.", "Gesperrte Abschnitte behalten die Musik von {0}.", "Las secciones bloqueadas conservan la música de {0}.", "锁定的段落保留{0}的音乐。"],
+  ["a moment left", "noch einen Moment", "queda un momento", "马上就好"],
+  ["about {0} s left", "noch etwa {0} s", "quedan unos {0} s", "还剩约 {0} 秒"],
+  ["about {0} min left", "noch etwa {0} min", "quedan unos {0} min", "还剩约 {0} 分钟"],
+  ["{0} is finished", "{0} ist fertig", "{0} está lista", "{0}已完成"],
+  ["{0}, at other levels", "{0}, mit anderen Pegeln", "{0}, con otros niveles", "{0}，音量已改"],
+  ["{0}, true peak {1}", "{0}, True Peak {1}", "{0}, pico real {1}", "{0}，真峰值 {1}"],
+  ["What fits: {0}", "Was passt: {0}", "Lo que encaja: {0}", "契合情况：{0}"],
+  ["Accents of the music on moments of the picture, against chance: z {0}. From 1.65 on it is no accident.", "Akzente der Musik auf Momenten des Bildes, gegen den Zufall: z {0}. Ab 1,65 ist es kein Zufall.", "Acentos de la música en momentos de la imagen, frente al azar: z {0}. Desde 1,65 no es casualidad.", "音乐重音落在画面时刻上（相对随机）：z {0}。1.65 以上即非偶然。"],
+  ["in time with the picture: {0}", "im Takt des Bildes: {0}", "a tiempo con la imagen: {0}", "与画面合拍：{0}"],
+  ["very good", "sehr gut", "muy bien", "很好"],
+  ["good", "gut", "bien", "好"],
+  ["fair", "mäßig", "regular", "一般"],
+  ["by chance", "zufällig", "por azar", "随机"],
+  ["poor", "schwach", "flojo", "较差"],
+  ["{0} of {1} moments has an onset within {2} ms.|{0} of {1} moments have an onset within {2} ms.", "{0} von {1} Momenten hat einen Einsatz innerhalb von {2} ms.|{0} von {1} Momenten haben einen Einsatz innerhalb von {2} ms.", "{0} de {1} momentos tiene un ataque a menos de {2} ms.|{0} de {1} momentos tienen un ataque a menos de {2} ms.", "{1} 个时刻中有 {0} 个在 {2} 毫秒内有起音。"],
+  ["{0}, by chance {1}", "{0}, zufällig {1}", "{0}, por azar {1}", "{0}，随机为 {1}"],
+  ["correlation {0}", "Korrelation {0}", "correlación {0}", "相关 {0}"],
+  ["{0} written again", "{0} neu geschrieben", "{0} reescrito", "{0} 已重写"],
+  ["seed {0}", "Startwert {0}", "semilla {0}", "种子 {0}"],
+  ["from {0}", "aus {0}", "de {0}", "源自{0}"],
+  ["Plan, voice and levels are those of {0}.", "Plan, Stimme und Pegel sind die von {0}.", "Plan, voz y niveles son los de {0}.", "方案、音色和音量与{0}相同。"],
+  ["Delete {0}?", "{0} löschen?", "¿Eliminar {0}?", "删除{0}？"],
+  ["Rename {0}", "{0} umbenennen", "Renombrar {0}", "重命名{0}"],
+  ["matched {0}", "angeglichen {0}", "igualada {0}", "已匹配 {0}"],
+  ["{0}; you hear the original.", "{0}; du hörst das Original.", "{0}; oyes el original.", "{0}；你听到的是原声。"],
+  ["No music yet. Press Score to have it written.", "Noch keine Musik. Drück „Musik schreiben“.", "Aún no hay música. Pulsa Componer para que se escriba.", "还没有音乐。按“配乐”开始创作。"],
+  ["{0} more video follows by itself, in a project of its own; see the list.|{0} more videos follow by themselves, each in a project of its own; see the list.", "{0} weiteres Video folgt von selbst in einem eigenen Projekt; siehe Liste.|{0} weitere Videos folgen von selbst, jedes in einem eigenen Projekt; siehe Liste.", "{0} vídeo más sigue solo, en su propio proyecto; mira la lista.|{0} vídeos más siguen solos, cada uno en su proyecto; mira la lista.", "另外 {0} 个视频会自动处理，各自成为一个项目；见列表。"],
+  ["{0} is empty (0 bytes); choose another file, or export it again.", "{0} ist leer (0 Bytes); wähle eine andere Datei oder exportiere sie neu.", "{0} está vacío (0 bytes); elige otro archivo o expórtalo de nuevo.", "{0} 是空文件（0 字节）；请选择其他文件或重新导出。"],
+  ["Choose {0} again; it goes on at {1} %.", "Wähle {0} noch einmal; es geht bei {1} % weiter.", "Elige {0} otra vez; sigue en el {1} %.", "再次选择 {0}；将从 {1} % 继续。"],
+  ["Uploading {0}", "{0} wird hochgeladen", "Subiendo {0}", "正在上传 {0}"],
+  ["{0} of {1}", "{0} von {1}", "{0} de {1}", "{0}/{1}"],
+  ["Try it with “{0}”", "Probier es mit „{0}“", "Pruébalo con «{0}»", "用“{0}”试试"],
+  ["mp4, mov, mkv, webm or avi; up to {0} and {1} minute|mp4, mov, mkv, webm or avi; up to {0} and {1} minutes", "mp4, mov, mkv, webm oder avi; bis {0} und {1} Minute|mp4, mov, mkv, webm oder avi; bis {0} und {1} Minuten", "mp4, mov, mkv, webm o avi; hasta {0} y {1} minuto|mp4, mov, mkv, webm o avi; hasta {0} y {1} minutos", "mp4、mov、mkv、webm 或 avi；最大 {0}，最长 {1} 分钟"],
+  ["Section {0} is locked; unlock it first.", "Abschnitt {0} ist gesperrt; entsperre ihn zuerst.", "La sección {0} está bloqueada; desbloquéala primero.", "第 {0} 段已锁定；请先解锁。"],
+  ["A section lasts at least {0} s; move the playhead away from the border and split there.", "Ein Abschnitt dauert mindestens {0} s; geh mit dem Abspielkopf von der Grenze weg und teile dort.", "Una sección dura al menos {0} s; aleja el cursor del borde y divide allí.", "每段至少 {0} 秒；请将播放头移离边界再分割。"],
+  ["There is an accent at {0} already; move to another frame.", "Bei {0} ist schon ein Akzent; geh zu einem anderen Bild.", "Ya hay un acento en {0}; ve a otro fotograma.", "{0} 处已有重音；请换一帧。"],
+  ["Mark (I)", "Markieren (I)", "Marcar (I)", "标记 (I)"],
+  ["Redo {0} to {1}", "{0} bis {1} neu", "Rehacer {0} a {1}", "重写 {0} 至 {1}"],
+  ["Marked from {0} to {1}.", "Markiert von {0} bis {1}.", "Marcado de {0} a {1}.", "已标记 {0} 至 {1}。"],
+  ["The mark is gone.", "Die Markierung ist weg.", "La marca se ha quitado.", "标记已取消。"],
+  ["Take the mark away (Esc)", "Markierung wegnehmen (Esc)", "Quitar la marca (Esc)", "取消标记 (Esc)"],
+  ["Score the video first; then any part can be written again.", "Lass erst Musik schreiben; dann kann jeder Teil neu geschrieben werden.", "Compón primero; después se puede reescribir cualquier parte.", "请先配乐；之后任何部分都可重写。"],
+  ["The marked part plays again and again.", "Der markierte Teil läuft immer wieder.", "La parte marcada se repite.", "循环播放标记的部分。"],
+  ["Section {0} plays again and again.", "Abschnitt {0} läuft immer wieder.", "La sección {0} se repite.", "循环播放第 {0} 段。"],
+  ["Plays on.", "Spielt weiter.", "Sigue.", "继续播放。"],
+  ["Written by {0}: {1}.", "Geschrieben von {0}: {1}.", "Escrita por {0}: {1}.", "由 {0} 创作：{1}。"],
+  ["its sound is nearer to recorded music", "ihr Klang ist näher an aufgenommener Musik", "su sonido se parece más a la música grabada", "声音更接近真实录音"],
+  ["strong moments are to be met", "starke Momente sollen getroffen werden", "hay momentos fuertes que acertar", "需要贴合强烈的画面时刻"],
+  ["your hits are to be met exactly", "deine Akzente sollen genau getroffen werden", "tus acentos deben acertarse con exactitud", "需要精确贴合你的重音"],
+  ["it is better heard as {0}", "sie ist besser als {0} zu erkennen", "se reconoce mejor como {0}", "听起来更像 {0}"],
+  ["speech covers the music anyway", "Sprache verdeckt die Musik ohnehin", "la voz tapa la música de todos modos", "语音反正会盖过音乐"],
+  ["only it can sound like a recording", "nur sie kann wie eine Aufnahme klingen", "solo ella puede sonar como una grabación", "只有它能模仿录音"],
+  ["it wrote the locked music", "sie hat die gesperrte Musik geschrieben", "escribió la música bloqueada", "锁定的音乐由它创作"],
+  ["nothing speaks for another voice", "nichts spricht für eine andere Stimme", "nada favorece a otra voz", "没有更合适的音色"],
+  ["The voice that fits this video best", "Die Stimme, die am besten zum Video passt", "La voz que mejor encaja con este vídeo", "最适合此视频的音色"],
+  ["learned from recordings", "aus Aufnahmen gelernt", "aprendida de grabaciones", "从录音学习"],
+  ["notes by rule, played on sampled instruments", "Noten nach Regeln, auf gesampelten Instrumenten gespielt", "notas por reglas, con instrumentos muestreados", "按规则写谱，用采样乐器演奏"],
+  ["Each take says which voice wrote it, and why that one.", "Jede Fassung sagt, welche Stimme sie schrieb und warum.", "Cada toma dice qué voz la escribió y por qué.", "每个版本都会说明由哪种音色创作以及原因。"],
+  ["Takes come with MIDI and stems.", "Fassungen bringen MIDI und Einzelspuren mit.", "Las tomas traen MIDI y pistas separadas.", "版本附带 MIDI 和分轨。"],
+  ["Any section can be written again by itself.", "Jeder Abschnitt kann einzeln neu geschrieben werden.", "Cualquier sección se puede reescribir por separado.", "任何一段都可单独重写。"],
+  ["being written", "wird geschrieben", "escribiéndose", "创作中"],
+  ["being finished", "wird fertig", "terminándose", "完成中"],
+  ["waits", "wartet", "espera", "等待中"],
+  ["failed", "fehlgeschlagen", "fallida", "失败"],
+  ["cancelled", "abgebrochen", "cancelada", "已取消"],
+  ["Accents on a beat", "Akzente auf einem Schlag", "Acentos en un pulso", "重音落在节拍上"],
+  ["On a downbeat", "Auf einer Eins", "En un tiempo fuerte", "落在重拍上"],
+  ["Waiting its turn", "Wartet, bis es dran ist", "Espera su turno", "排队中"],
+  ["Starting", "Beginnt", "Empezando", "开始"],
+  ["Planning", "Plant", "Planificando", "规划中"],
 ];
 
 const columns = Object.keys(LANGUAGES);
@@ -112,6 +202,16 @@ const known = column > 0 ? new Map(TABLE.map((row) => [row[0], row[column]])) : 
 
 /** A text in the language of the page. */
 export const say = (text) => known?.get(text) ?? text;
+
+const plural = new Intl.PluralRules(language());
+
+/** A text with its gaps filled; of two forms the one that the first figure wants. */
+export function tell(text, ...values) {
+  const forms = say(text).split("|");
+  const count = values.find((value) => typeof value === "number");
+  const form = count === undefined || plural.select(count) === "one" ? forms[0] : forms.at(-1);
+  return form.replace(/\{(\d)\}/g, (gap, index) => values[index] ?? gap);
+}
 
 /** Choose a language; the page is loaded again, as every part of it says something. */
 export function choose(name) {

@@ -25,6 +25,7 @@ export class Workspace extends EventTarget {
   analysis = null;
   watched = null; // of the analysis what is known while the picture is still being watched, up to `until`
   selection = null; // {kind: "section" | "hit", index}
+  span = null; // {start, end} s, a part of the music that is marked
   jobs = new Map();
   reports = new Map(); // take id → Take with its report
   powers = new Map(); // id of a finished take → power of its music and of the original over time (mixing.js)
@@ -111,7 +112,7 @@ export class Workspace extends EventTarget {
     this.jobs.clear();
     this.reports.clear();
     this.powers.clear();
-    Object.assign(this, { address: null, project: null, plan: null, analysis: null, watched: null, selection: null });
+    Object.assign(this, { address: null, project: null, plan: null, analysis: null, watched: null, selection: null, span: null });
     this.tell("project", "plan", "analysis", "selection");
   }
 
@@ -204,6 +205,11 @@ export class Workspace extends EventTarget {
     this.reports.set(id, take);
     if (take.report) this.powers.set(id, await api.get(`/takes/${id}/levels.json`).catch(() => null));
     return take;
+  }
+
+  mark(span) {
+    this.span = span;
+    this.tell("span");
   }
 
   select(selection) {

@@ -1,0 +1,1 @@
+"""Compositions that are kept, and written again in parts."""
