@@ -143,7 +143,9 @@ def write_graph(folder: Path) -> Path:
             onnx.helper.set_model_props(graph, {"openvmas": json.dumps(notes)})
             onnx.save(graph, str(path))
     except OSError as error:
-        raise ModelError(f"{folder} cannot be written to ({error.strerror}); copy it to a folder of your own.") from error
+        raise ModelError(
+            f"{folder} cannot be written to ({error.strerror}); copy it to a folder of your own."
+        ) from error
     return folder / GRAPH
 
 

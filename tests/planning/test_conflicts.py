@@ -28,7 +28,10 @@ SAD, HAPPY = "sad, slow, piano, no drums", "very happy, cheerful"
 def plan_of(text: str | None, *own: str | None) -> ScorePlan:
     """Twelve seconds of a happy picture under words for the whole and words for each of two sections."""
     first, second = own or (None, None)
-    sections = (Section(0.0, 6.0, text=first, picture=HAPPY_PICTURE), Section(6.0, 12.0, text=second, picture=HAPPY_PICTURE))
+    sections = (
+        Section(0.0, 6.0, text=first, picture=HAPPY_PICTURE),
+        Section(6.0, 12.0, text=second, picture=HAPPY_PICTURE),
+    )
     return ScorePlan(Fraction(12), sections, (TempoMark(0.0, 100.0),), text=text)
 
 
