@@ -3,11 +3,11 @@
     python bench/meaning_chain.py RESULTS CLIPS KEPT [--systems ours symbolic fitted]
 
 RESULTS holds a folder of FLAC files for each system and `reference`, the true music, as `openvmas eval run` leaves
-them; CLIPS the videos of the same names; KEPT is a folder for what has been computed. Told is what the plan asks for,
-by axes; heard is what a linear listener says of the music. The listener is learned from the audio prompts that ship with mini:
-ridge regression from YAMNet's mean embedding to their axes. "Own nearer": the share of other clips whose place (told or
-true) lies farther from the piece than its own, by the cosine of standardised axes, mean over clips ± standard error;
-chance is .5. Needs `python tools/fetch_eval_weights.py`.
+them; CLIPS the videos of the same names; KEPT is a folder for what has been computed. Told is what the plan asks
+for, by axes; heard is what a linear listener says of the music. The listener is learned from the audio prompts that
+ship with mini: ridge regression from YAMNet's mean embedding to their axes. "Own nearer": the share of other clips
+whose place (told or true) lies farther from the piece than its own, by the cosine of standardised axes, mean over
+clips ± standard error; chance is .5. Needs `python tools/fetch_eval_weights.py`.
 """
 
 from __future__ import annotations

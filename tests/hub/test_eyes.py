@@ -1,10 +1,9 @@
 """Zero-shot eyes: the numbers of `transformers`, axes in the stated form, and plans that tell what was seen."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,7 +110,8 @@ def test_the_graph_alone_sees_without_pytorch(tmp_path):
     code = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
         "from openvmas.hub.eyes import Eyes\n"
-        f"times, axes = Eyes({str(tmp_path)!r}).watch({str(tmp_path / 'clip.mp4')!r})\nassert len(times) == 3 == len(axes)"
+        f"times, axes = Eyes({str(tmp_path)!r}).watch({str(tmp_path / 'clip.mp4')!r})\n"
+        "assert len(times) == 3 == len(axes)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
