@@ -218,7 +218,7 @@ class TeacherRegression:
     """Kernel ridge regression of all axes on the teachers' sentence vectors; the kernel is the sum of one for each."""
 
     def __init__(self, teacher: Teacher, examples: Examples) -> None:
-        keep = np.isfinite(examples.axes).all(1)
+        keep = np.asarray(np.isfinite(examples.axes).all(1))
         self.teacher = teacher
         texts = [text for text, kept in zip(examples.texts, keep, strict=True) if kept]
         self.centre = teacher.encode(texts)[1].mean(0)
@@ -404,7 +404,7 @@ def everything_said(examples: Examples, common: list[str], said: np.ndarray, see
     scenes = np.flatnonzero(examples.is_scene)
     moods = np.flatnonzero(np.nan_to_num(np.abs(examples.axes[:, :2])).max(1) > 0.6)
     moods = moods[np.isfinite(examples.axes[moods, :2]).all(1)]
-    pairs = [combine(examples, i, int(rng.choice(moods)), rng) for i in np.repeat(scenes, 2)]
+    pairs = [combine(examples, i, int(rng.choice(moods)), rng) for i in map(int, np.repeat(scenes, 2))]
     empty = name_words(lot) + made_up_words(lot)
     parts = [
         (examples.texts, examples.axes, 1.0),
