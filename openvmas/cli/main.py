@@ -164,7 +164,7 @@ def plan(
         analysis = scorer.analyze(video, progress)
         made = scorer.plan(analysis, None, kept, **given(values))
         if eyes is not None:
-            from openvmas.hub.eyes import Eyes, see_plan  # PyTorch, for those who ask for it
+            from openvmas.hub.eyes import Eyes, see_plan  # PyTorch the first time, to write its graph
 
             made = see_plan(made, analysis, video, Eyes(eyes))
         if values["music"] is not None or made.music is not None:

@@ -34,6 +34,10 @@ SHARPNESS, WORDED = 1.0, 6.0  # by how much likelier it chooses what fits better
 PICTURE_GAIN = 1.5  # what pictures say is narrower than music is
 POPULARITY_SHARE = 0.7  # of its nearness to all pictures that is held against a prompt
 NAMED = 1.0  # standard deviations from which an axis is really meant: a prompt may have more of it, but not less
+VALENCE_WEIGHT, LEAST_VALENCE = (
+    0.5,
+    0.2,
+)  # of valence besides: loud music is tagged happy, so arousal alone would choose
 TEMPO_WEIGHT, ENERGY_WEIGHT = 10.0, 4.0  # beside mean squared distances of axes in standard deviations
 NO_TEMPO = 0.2  # octaves that a prompt without beats counts as off
 STRONG = 1.5  # standard deviations from which an axis that is asked for has its full weight
@@ -198,6 +202,9 @@ class PromptBank:
         more = np.clip(self.axes, -REACH, REACH) - target
         apart = np.where((np.abs(target) >= NAMED) & (more * target > 0), 0, more) ** 2
         found = apart @ weights / max(1.0, weights.sum()) + UNASKED * apart.mean(1)
+        if "valence" in asked:
+            place = AXES.index("valence")
+            found = found + VALENCE_WEIGHT * max(float(weights[place]), LEAST_VALENCE) * apart[:, place]
         if tempo:
             octaves = np.log2(np.maximum(self._tempi, 1) / tempo)
             off = np.where(self._tempi > 0, np.abs(octaves - np.round(octaves)), NO_TEMPO)

@@ -1,29 +1,39 @@
 """CLIP or SigLIP as better eyes: what a picture asks for, by its likeness to stated sentences (zero-shot).
 
-CLIP (Radford et al. 2021), SigLIP (Zhai et al. 2023), from a local folder with its tokenizer. For planning only: a plan
-made with eyes is scored as any other, and what scores a video never loads PyTorch.
+CLIP (Radford et al. 2021), SigLIP (Zhai et al. 2023), from a local folder with its tokenizer. The first use writes a
+graph beside the weights, in which the sentences are constants; from then on ONNX Runtime looks, and neither PyTorch nor
+`transformers` is loaded. For planning only: a plan made with eyes is scored as any other.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import hashlib
+import json
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from openvmas.condition import FEELING_AXES, INSTRUMENT_AXES, STYLE_AXES
 from openvmas.errors import ModelError
-from openvmas.hub.checkpoint_files import load_pretrained, read_config, transformers_library
-from openvmas.hub.vision import read_preparation
+from openvmas.files import atomic_path
+from openvmas.hub.vision import Preparation, read_preparation
 from openvmas.media.video import FrameRequest, probe, read_frames
 from openvmas.planning.schema import ScorePlan
+from openvmas.pretrained import open_graph, run
 from openvmas.vision.analysis import VideoAnalysis
 from openvmas.vision.mood import LIMIT, add_rules, cues
 
+if TYPE_CHECKING:
+    import torch
+
 CLASSES = {"clip": "CLIPModel", "siglip": "SiglipModel"}
+GRAPH = "openvmas-eyes.onnx"  # beside the weights
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model")
+OPSET = 17
 LOOKS_PER_SECOND = Fraction(1)
 BATCH = 8
 # Axes with two sides: a sentence for each.
@@ -39,47 +49,32 @@ INSTRUMENTS = {
     for name in INSTRUMENT_AXES
 }
 GROUPS = (STYLES, FEELINGS, INSTRUMENTS)
+SENTENCES = [s for pair in SIDES.values() for s in pair] + [s for group in GROUPS for s in group.values()]
 AXES = (*SIDES, *STYLES, *FEELINGS, *INSTRUMENTS)
 
 
 class Eyes:
-    """A model that sees pictures and reads sentences. Raises ModelError if the folder cannot be used."""
+    """A model that sees pictures and has read the sentences.
 
-    def __init__(self, folder: str | Path, device: str = "cpu") -> None:
-        folder = Path(folder)
-        self.kind = str(read_config(folder, tuple(CLASSES))["model_type"])
-        self.prepare, self.device = read_preparation(folder), device
-        self.model = load_pretrained(folder, CLASSES).to(device)
-        sentences = [s for pair in SIDES.values() for s in pair] + [s for group in GROUPS for s in group.values()]
-        self.words = self._tokens(folder, sentences)
+    Raises ModelError if the folder cannot be used, or if its graph is to be written and PyTorch is missing.
+    """
 
-    def _tokens(self, folder: Path, sentences: list[str]) -> dict[str, torch.Tensor]:
-        library = transformers_library()
-        # Without these files transformers goes on with an empty vocabulary.
-        if not any((folder / name).is_file() for name in TOKENIZERS):
-            raise ModelError(f"{folder} holds no tokenizer; download the whole folder again.")
-        try:
-            tokenizer = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-        except Exception as error:  # tokenizers share no narrower base class
-            raise ModelError(f"The tokenizer in {folder} cannot be read; download the whole folder again.") from error
-        # SigLIP learned from sentences that are filled up to their full length.
-        padding = "max_length" if self.kind == "siglip" else True
-        length = int(self.model.config.text_config.max_position_embeddings)
-        found = tokenizer(sentences, padding=padding, truncation=True, max_length=length, return_tensors="pt")
-        wanted = ("input_ids", "attention_mask") if self.kind == "clip" else ("input_ids",)
-        return {name: found[name].to(self.device) for name in wanted}
+    def __init__(self, folder: str | Path, threads: int = 2) -> None:
+        path = Path(folder) / GRAPH
+        if not is_written(path):
+            write_graph(Path(folder))
+        self.graph = open_graph(path, threads)
+        self.prepare = Preparation(**_notes(self.graph)["prepare"])
 
     def likeness(self, pictures: np.ndarray) -> np.ndarray:
-        """Logits of pictures [F, h, w, 3] uint8 RGB and the sentences, in the order of SIDES and GROUPS: [F, S]."""
+        """Logits of pictures and the sentences, [F, len(SENTENCES)].
+
+        pictures: [F, h, w, 3] uint8 RGB, resized as `prepare.resized` says.
+        """
         if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
             raise ValueError(f"pictures must be [F, h, w, 3] uint8, not {pictures.shape} {pictures.dtype}")
-        found = []
-        for start in range(0, len(pictures), BATCH):
-            part = torch.from_numpy(np.ascontiguousarray(pictures[start : start + BATCH])).permute(0, 3, 1, 2)
-            with torch.no_grad():
-                seen = self.model(pixel_values=self.prepare(part).to(self.device), **self.words)
-            found.append(seen.logits_per_image.float().cpu().numpy())
-        return np.concatenate(found)
+        parts = (self.prepare.cut(pictures[start : start + BATCH]) for start in range(0, len(pictures), BATCH))
+        return np.concatenate([run(self.graph, {"pictures": part})[0] for part in parts])
 
     def judge(self, pictures: np.ndarray) -> np.ndarray:
         """Axes that pictures ask for, [F, len(AXES)] in [-2, 2]: see `axes_of`."""
@@ -95,6 +90,118 @@ class Eyes:
         ]
         times, axes = zip(*chunks, strict=True)
         return np.concatenate(times), np.concatenate(axes)
+
+
+def is_written(path: Path) -> bool:
+    """Whether a graph is that of the weights beside it and of these sentences; where no weights are left, it is.
+
+    Raises ModelError for a graph that cannot be read.
+    """
+    if not path.is_file():
+        return False
+    has_weights = any(any(path.parent.glob(pattern)) for pattern in WEIGHTS)
+    return not has_weights or _notes(open_graph(path, 1))["of"] == fingerprint(path.parent)
+
+
+def _notes(graph: Any) -> dict[str, Any]:
+    """What `write_graph` noted in a graph."""
+    found: dict[str, Any] = json.loads(graph.get_modelmeta().custom_metadata_map["openvmas"])
+    return found
+
+
+def fingerprint(folder: Path) -> str:
+    """Of the settings, the sizes of the weights' files and the sentences, in hexadecimal."""
+    names = sorted(path.name for pattern in WEIGHTS for path in folder.glob(pattern))
+    sizes = [(name, (folder / name).stat().st_size) for name in names]
+    texts = [(folder / name).read_bytes() for name in ("config.json", "preprocessor_config.json")]
+    return hashlib.sha256(repr((sizes, texts, SENTENCES)).encode()).hexdigest()
+
+
+def write_graph(folder: Path) -> Path:
+    """Write the graph of a folder from its weights: prepared pictures [F, 3, H, W] to logits [F, len(SENTENCES)].
+
+    Needs the extra `hub`. Raises ModelError if the folder cannot be used or not be written to.
+    """
+    try:
+        import onnx
+        import torch
+
+        from openvmas.hub.checkpoint_files import load_pretrained, read_config
+    except ImportError as error:
+        raise ModelError(
+            f"{folder} holds no {GRAPH}, and {error.name} is missing to write it; run `pip install 'openvmas[hub]'`."
+        ) from error
+    kind = str(read_config(folder, tuple(CLASSES))["model_type"])
+    prepare, model = read_preparation(folder), load_pretrained(folder, CLASSES)
+    size = prepare.crop or prepare.size or (model.config.vision_config.image_size,) * 2
+    tower = _tower(model, kind, _tokens(folder, model, kind))
+    notes = {"of": fingerprint(folder), "prepare": asdict(prepare), "kind": kind}
+    try:
+        with atomic_path(folder / GRAPH) as path:
+            _trace(tower, torch.zeros(1, 3, *size), path)
+            graph = onnx.load(str(path))
+            onnx.helper.set_model_props(graph, {"openvmas": json.dumps(notes)})
+            onnx.save(graph, str(path))
+    except OSError as error:
+        raise ModelError(
+            f"{folder} cannot be written to ({error.strerror}); copy it to a folder of your own."
+        ) from error
+    return folder / GRAPH
+
+
+def _tokens(folder: Path, model: Any, kind: str) -> dict[str, torch.Tensor]:
+    """The sentences as the model reads them. Raises ModelError."""
+    from openvmas.hub.checkpoint_files import transformers_library
+
+    library = transformers_library()
+    # Without these files transformers goes on with an empty vocabulary.
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise ModelError(f"{folder} holds no tokenizer; download the whole folder again.")
+    try:
+        tokenizer = library.AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # tokenizers share no narrower base class
+        raise ModelError(f"The tokenizer in {folder} cannot be read; download the whole folder again.") from error
+    # SigLIP learned from sentences that are filled up to their full length.
+    padding = "max_length" if kind == "siglip" else True
+    length = int(model.config.text_config.max_position_embeddings)
+    found = tokenizer(SENTENCES, padding=padding, truncation=True, max_length=length, return_tensors="pt")
+    return {name: found[name] for name in (("input_ids", "attention_mask") if kind == "clip" else ("input_ids",))}
+
+
+def _tower(model: Any, kind: str, tokens: dict[str, torch.Tensor]) -> Any:
+    """A module from prepared pictures to logits, in which what the model says of the sentences is constant."""
+    import torch
+
+    size = model.config.vision_config.image_size
+    with torch.no_grad():
+        words = model(pixel_values=torch.zeros(1, 3, size, size), **tokens).text_embeds
+        columns, shift = words.T * model.logit_scale.exp(), model.logit_bias if kind == "siglip" else torch.zeros(1)
+
+    class Tower(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vision = model.vision_model
+            self.project = model.visual_projection if kind == "clip" else torch.nn.Identity()
+
+        def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+            seen = self.project(self.vision(pixel_values=pictures).pooler_output)
+            return seen / seen.norm(dim=-1, keepdim=True) @ columns + shift
+
+    return Tower().eval().requires_grad_(False)
+
+
+def _trace(tower: Any, example: torch.Tensor, path: Path) -> None:
+    """Write a module as a graph for any number of pictures."""
+    import warnings
+
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            tower, (example,), str(path), input_names=["pictures"], output_names=["likeness"],
+            dynamic_axes={"pictures": {0: "n"}, "likeness": {0: "n"}}, opset_version=OPSET, dynamo=False,
+        )  # fmt: skip
 
 
 def axes_of(logits: np.ndarray) -> np.ndarray:

@@ -12,16 +12,15 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from openvmas.errors import ModelError
-from openvmas.hub.checkpoint_files import load_pretrained, read_config
 from openvmas.media.video import FrameRequest, probe, read_frames
+
+if TYPE_CHECKING:
+    from torch import Tensor  # loaded where it computes: `hub.eyes` prepares pictures without it
 
 CLASSES = {
     "hiera": "HieraModel",
@@ -55,23 +54,31 @@ class Preparation:
         other = int(self.shortest * long / short)
         return (self.shortest, other) if height <= width else (other, self.shortest)
 
+    def cut(self, pictures: np.ndarray) -> np.ndarray:
+        """Crop and scale resized pictures: [F, h, w, 3] uint8 → [F, 3, H, W] float32."""
+        if self.crop:
+            (h, w), (height, width) = pictures.shape[1:3], self.crop
+            missing = max(height - h, 0), max(width - w, 0)
+            sides = [(gap // 2, -(-gap // 2)) for gap in missing]
+            pictures = np.pad(pictures, ((0, 0), *sides, (0, 0)))
+            top, left = (pictures.shape[1] - height) // 2, (pictures.shape[2] - width) // 2
+            pictures = pictures[:, top : top + height, left : left + width]
+        scaled = (pictures.astype(np.float32) * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
+        return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
     def __call__(self, pictures: Tensor) -> Tensor:
         """pictures [F, 3, h, w] uint8 → [F, 3, H, W] float32."""
+        import torch
+        from torch.nn.functional import interpolate
+
         target = self.resized(pictures.shape[2], pictures.shape[3])
-        pictures = pictures.float()
         smooth = self.resampling != "nearest-exact"
         # Across, then down, rounded to 8 bits each time: so Pillow does it, with which the models were trained.
         for size in ((pictures.shape[2], target[1]), target):
             if size != tuple(pictures.shape[2:]):
-                pictures = F.interpolate(pictures, size, mode=self.resampling, antialias=smooth).round().clamp(0, 255)
-        if self.crop:
-            height, width = self.crop
-            missing = max(height - target[0], 0), max(width - target[1], 0)
-            pictures = F.pad(pictures, (missing[1] // 2, -(-missing[1] // 2), missing[0] // 2, -(-missing[0] // 2)))
-            top, left = (pictures.shape[2] - height) // 2, (pictures.shape[3] - width) // 2
-            pictures = pictures[:, :, top : top + height, left : left + width]
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
-        return (pictures * self.scale - mean) / std
+                resized = interpolate(pictures.float(), size, mode=self.resampling, antialias=smooth)
+                pictures = resized.round().clamp(0, 255).byte()
+        return torch.from_numpy(self.cut(pictures.permute(0, 2, 3, 1).numpy()))
 
 
 def read_preparation(folder: Path) -> Preparation:
@@ -108,6 +115,8 @@ class HubBackbone:
     """
 
     def __init__(self, folder: str | Path, n_pooled: int = 1, device: str = "cpu") -> None:
+        from openvmas.hub.checkpoint_files import load_pretrained, read_config
+
         folder, side = Path(folder), math.isqrt(max(n_pooled, 0))
         if n_pooled < 1 or side * side != n_pooled:
             raise ValueError(f"n_pooled must be 1, 4, 9, ..., not {n_pooled}")
@@ -122,6 +131,8 @@ class HubBackbone:
         """Look at pictures: [F, h, w, 3] uint8 RGB → features [F, P, W] float32."""
         if pictures.ndim != 4 or pictures.shape[3] != 3 or pictures.dtype != np.uint8:
             raise ValueError(f"pictures must be [F, h, w, 3] uint8, not {pictures.shape} {pictures.dtype}")
+        import torch
+
         features = np.zeros((len(pictures), self.n_pooled, self.width), np.float32)
         for start in range(0, len(pictures), batch):
             part = torch.from_numpy(np.ascontiguousarray(pictures[start : start + batch])).permute(0, 3, 1, 2)
@@ -141,7 +152,9 @@ class HubBackbone:
             patches = found.last_hidden_state[:, 1 if self.kind.startswith("clip") else 0 :].transpose(1, 2)
             patch = self.model.config.patch_size
             grid = patches.unflatten(2, (pixels.shape[2] // patch, pixels.shape[3] // patch))
-        return F.adaptive_avg_pool2d(grid, math.isqrt(self.n_pooled)).flatten(2).transpose(1, 2)
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        return adaptive_avg_pool2d(grid, math.isqrt(self.n_pooled)).flatten(2).transpose(1, 2)
 
     def watch(self, path: str | Path, fps: Fraction) -> tuple[np.ndarray, np.ndarray]:
         """Times [F], s, and features [F, P, W] of a video's frames at fps: what `VideoEncoder` takes.

@@ -40,6 +40,22 @@ PREFERENCE = re.compile(
     r"\b(?:(?:lieber|eher)\b(?P<a>[^,.;]+?)\bals\b|(?:plutôt|mieux)\b(?P<b>[^,.;]+?)\bque\b|"
     r"(?:mejor|antes|más bien)\b(?P<c>[^,.;]+?)\bque\b|rather\b(?P<d>[^,.;]+?)\bthan\b)"
 )
+# What a scene turns into is what its music is for: "a wedding that ends in disaster". Instruments before it are kept.
+_STRETCH = r"[^.,;:!?()\n、。，！？；：（）]+"
+TURNS = re.compile(
+    rf"(?P<a>{_STRETCH}?)(?:\b(?:turns? (?:in)?to|turning into|becomes?|ends? (?:up )?in|changes? into|"
+    r"endet (?:in|mit)|wird zu|verwandelt sich in|schlägt um in|"
+    r"(?:acaba|termina) en|se (?:convierte|transforma) en|se vuelve|"
+    r"finit (?:en|dans)|tourne (?:au|en|à)|vire au|devient|se (?:transforme|change) en)\b|变成|变为|化为|转为|沦为)"
+    rf"(?P<b>{_STRETCH})"
+)
+TURNS_BEFORE_VERB = (
+    re.compile(  # subject and outcome stand before the verb: パーティーが悲劇に変わる, aus Freude wird Trauer
+        rf"(?P<a>{_STRETCH}?)が(?P<b>{_STRETCH}?)(?:に|へと)(?:変わる|変わった|変わっていく|終わる|終わった)"
+        r"|\baus (?P<c>\w+) wird (?P<d>\w+)"
+    )
+)
+NO_MORE = re.compile(r"\bne (\w+(?: en)?) plus\b(?! que)")  # French: il n'est plus triste
 ELISION = re.compile(r"\b(?:l|d|n|j|qu|s|c|m|t)['’](?=\w\w)")  # French and Italian: l'orgue
 
 
@@ -210,7 +226,8 @@ class _Parse:
             strength = item.strength * (1.0 if item.sign > 0 else NEGATION)
             largest = max(map(abs, item.entry.axes.values()), default=0.0)
             for axis, value in item.entry.axes.items():
-                if strength > 0 or abs(value) >= 0.6 * largest:
+                # "not angry" is more than neutral even though anger is most of all loud.
+                if strength > 0 or abs(value) >= (0.4 if axis == "valence" else 0.6) * largest:
                     axes[axis] = axes.get(axis, 0.0) + value * strength
         return axes
 
@@ -220,14 +237,14 @@ class _Parse:
         unread = [item for item in self.items if item.entry is None]
         if not unread:
             return ()
-        from openvmas.planning.words import axes_of, is_word, says_something  # only when a text needs them
+        from openvmas.planning.words import axes_of, is_doubtful, is_word, says_something  # only when a text needs them
 
         self.clauses = [[item for item in clause if item.entry or is_word(item.text)] for clause in self.clauses]
         wanted = [item for item in wanted if item.entry or is_word(item.text)]
         strangers = [item for item in wanted if item.entry is None]
-        # One word that says nothing leaves what the lexicon knows of the others alone.
-        is_alone = len(strangers) == 1 < len(wanted)
-        if strangers and not (is_alone and not says_something(strangers[0].text)):
+        # One word that says nothing, such as a name, is not heard; several may be a scene that only all of them tell.
+        is_made_up = all(is_doubtful(item.text) for item in strangers)
+        if not is_made_up and (len(strangers) > 1 or says_something(strangers[0].text)):
             clauses = (_join(clause, 1) for clause in self.clauses)
             heard: dict[str, float] = dict(zip(AXES, axes_of(", ".join(filter(None, clauses))), strict=True))
             share = 1 - len(strangers) / len(self.items)  # of the words that the lexicon knows
@@ -238,7 +255,9 @@ class _Parse:
                 for axis, value in zip(AXES, axes_of(denied), strict=True):
                     if abs(value) >= HEARD_OTHER and axis not in axes:
                         axes[axis] = LEARNED_DENIAL * value
-        return tuple(dict.fromkeys(item.text for item in unread if not says_something(item.text)))
+        return tuple(
+            dict.fromkeys(item.text for item in unread if is_doubtful(item.text) or not says_something(item.text))
+        )
 
 
 def _join(clause: list[_Item], sign: int) -> str:
@@ -360,7 +379,19 @@ def _plain(text: str) -> str:
     )
     text = re.sub(r"[-_/\"“”*+|]+", " ", text)
     text = PREFERENCE.sub(lambda found: f"{found['a'] or found['b'] or found['c'] or found['d']} without ", text)
-    return _sayings().sub(lambda found: lexicon().sayings[found[0]], text)
+    text = NO_MORE.sub(r"ne \1 jamais", text)
+    text = _sayings().sub(lambda found: lexicon().sayings[found[0]], text)
+    text = TURNS_BEFORE_VERB.sub(
+        lambda found: _outcome(found[0], found["a"] or found["c"], found["b"] or found["d"]), text
+    )
+    return TURNS.sub(lambda found: _outcome(found[0], found["a"], found["b"]), text)
+
+
+def _outcome(whole: str, before: str, after: str) -> str:
+    """What a scene turns into, or the whole where an instrument or a style is named before it."""
+    words = _divide(before)
+    named = (_main_axes(lexicon().find(words, i)[0]) for i in range(len(words)))
+    return whole if any(axis not in FEELING_AXES for axes in named for axis in axes) else f" {after.strip()} "
 
 
 @functools.cache

@@ -24,6 +24,9 @@ SPACE = "▁"  # begins every subword that begins a word, as in SentencePiece (K
 MAX_PIECE = 16  # characters in the longest subword
 UNKNOWN_SCORE = -28.0  # of a character that is no subword, against -8 to -16 of ordinary subwords
 MIN_LETTERS = 2.0  # of a subword on average: words in pieces no longer than that are no words (zork, qwertz)
+# Surprise (nats) of a word of several subwords from which it is doubted: at least + each letter, or each Katakana.
+DOUBTED, DOUBTED_LETTER, DOUBTED_SIGN = 8.0, 1.9, 10.0
+DOUBT = 2.0  # times as clearly as others a doubted word must speak
 CLEAR_MOOD, CLEAR_OTHER = 0.5, 0.35  # from ordinary words: valence and arousal, other axes; what is less says nothing
 MAX_PIECES = 200  # of one text; what comes after them is left out
 CJK = "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9d"
@@ -78,6 +81,16 @@ class WordModel:
             pieces.append(row)
         return [row for row in reversed(pieces) if row >= 0]
 
+    def is_doubtful(self, word: str) -> bool:
+        """Whether a word is unlike those of any language: several subwords, less probable than its length explains."""
+        word = fold(word)
+        is_katakana = bool(re.fullmatch("[\u30a1-\u30faー]+", word))
+        rows = self._divide(SPACE + word)
+        if len(rows) <= 1 + is_katakana or (not is_katakana and re.search(f"[{CJK} ]", word)):
+            return False
+        surprise = -float(self.scores[rows].sum())
+        return surprise > (DOUBTED_SIGN * len(word) if is_katakana else DOUBTED + DOUBTED_LETTER * len(word))
+
     def axes(self, text: str) -> np.ndarray:
         """The value of every axis, [len(AXES)] in standard deviations; near 0 where the text says nothing."""
         rows = self.split(text)
@@ -126,7 +139,18 @@ def is_word(text: str) -> bool:
 
 
 @functools.lru_cache(maxsize=2048)
+def is_doubtful(text: str) -> bool:
+    """Whether a text that stands alone is more likely made up than a word: it is unlike words and speaks unclearly."""
+    return word_model().is_doubtful(text) and _clearness(text) < DOUBT
+
+
+@functools.lru_cache(maxsize=2048)
 def says_something(text: str) -> bool:
     """Whether a text by itself says more of the music than ordinary words do."""
+    return is_word(text) and _clearness(text) >= 1
+
+
+def _clearness(text: str) -> float:
+    """How far a text lies from ordinary words, in shares of what counts as saying something."""
     apart = np.abs(np.array(axes_of(text)) - word_model().neutral)
-    return is_word(text) and (apart[:2].max() >= CLEAR_MOOD or apart[2:].max() >= CLEAR_OTHER)
+    return float(max(apart[:2].max() / CLEAR_MOOD, apart[2:].max() / CLEAR_OTHER))

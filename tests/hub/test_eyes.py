@@ -1,5 +1,7 @@
 """Zero-shot eyes: the numbers of `transformers`, axes in the stated form, and plans that tell what was seen."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,19 @@ import torch
 import openvmas
 from openvmas.cli.main import main
 from openvmas.errors import ModelError
-from openvmas.hub.eyes import AXES, FEELINGS, GROUPS, INSTRUMENTS, SIDES, STYLES, Eyes, axes_of, see_plan
+from openvmas.hub.eyes import (
+    AXES,
+    FEELINGS,
+    GRAPH,
+    INSTRUMENTS,
+    SENTENCES,
+    SIDES,
+    STYLES,
+    Eyes,
+    axes_of,
+    is_written,
+    see_plan,
+)
 from openvmas.planning.plan_yaml import read_plan
 from tests.clips import write_clip
 from tests.hub.test_vision_backbones import pictures
@@ -22,7 +36,6 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 
 SIZE = 32
 TINY = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-SENTENCES = [s for pair in SIDES.values() for s in pair] + [s for group in GROUPS for s in group.values()]
 
 
 def save(kind: str, folder: Path) -> tuple:
@@ -73,6 +86,41 @@ def test_likeness_is_that_of_transformers(kind, tmp_path):
     found = Eyes(tmp_path).likeness(seen)
     assert found.shape == (11, len(SENTENCES)) and expected.std(axis=0).max() > 1e-3
     np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_graph_is_written_once_and_again_for_other_weights(tmp_path):
+    model, _, _ = save("clip", tmp_path)
+    seen = pictures(2, SIZE, SIZE)
+    first = Eyes(tmp_path).likeness(seen)
+    written = (tmp_path / GRAPH).stat().st_mtime_ns
+    assert np.array_equal(Eyes(tmp_path).likeness(seen), first)
+    assert (tmp_path / GRAPH).stat().st_mtime_ns == written and is_written(tmp_path / GRAPH)
+    model.half().save_pretrained(tmp_path)  # other files of the same names
+    assert not is_written(tmp_path / GRAPH)
+    np.testing.assert_allclose(Eyes(tmp_path).likeness(seen), first, atol=0.05)
+    assert (tmp_path / GRAPH).stat().st_mtime_ns != written
+
+
+def test_the_graph_alone_sees_without_pytorch(tmp_path):
+    save("siglip", tmp_path)
+    write_clip(tmp_path / "clip.mp4", 3.0)
+    Eyes(tmp_path)
+    for path in [*tmp_path.glob("*.safetensors"), *tmp_path.glob("token*"), *tmp_path.glob("*.json")]:
+        path.unlink(missing_ok=True)
+    code = (
+        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
+        "from openvmas.hub.eyes import Eyes\n"
+        f"times, axes = Eyes({str(tmp_path)!r}).watch({str(tmp_path / 'clip.mp4')!r})\n"
+        "assert len(times) == 3 == len(axes)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_graph_and_pytorch_the_remedy_is_named(tmp_path, monkeypatch):
+    save("clip", tmp_path)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ModelError, match=r"openvmas-eyes.onnx, and torch is missing .*pip install 'openvmas\[hub\]'"):
+        Eyes(tmp_path)
 
 
 def test_axes_follow_the_sentences():

@@ -23,6 +23,7 @@ from openvmas.planning.plan_yaml import write_plan
 from openvmas.planning.schema import ScorePlan, Section
 from openvmas.planning.words import axes_of, says_something, word_model
 
+MADE_UP_HEARD = 5  # of a hundred
 PHRASES = Path(__file__).parents[2] / "tools" / "words" / "phrases.csv"
 
 
@@ -202,5 +203,59 @@ def test_words_of_the_lexicon_do_not_load_the_learned_ones() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_file_of_learned_words_is_small() -> None:
-    assert words.PATH.stat().st_size < 7e6
+def test_the_files_of_learned_words_are_small() -> None:
+    assert words.PATH.stat().st_size + words.PATH.with_suffix(".npy").stat().st_size <= 6.0e6
+
+
+def read_test(name: str) -> list[dict[str, str]]:
+    with PHRASES.with_name(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
+
+
+def test_the_test_has_phrases_and_topics_of_its_own() -> None:
+    rows, known = read_test("test.csv"), read_phrases()
+    phrases = [row for row in rows if row["split"] == "test"]
+    for language in ("en", "de", "es", "fr", "zh", "ja"):
+        assert sum(row["language"] == language for row in phrases) == 50
+    assert not {row["topic"] for row in phrases} & {row["topic"] for row in known}
+    with PHRASES.with_name("vocabulary.csv").open(encoding="utf-8", newline="") as file:
+        vocabulary = {word.lower() for row in csv.DictReader(file) for word in row["words"].split("; ")}
+    learned = {row["phrase"].lower() for row in known} | vocabulary
+    assert not {row["phrase"].lower() for row in rows} & learned
+
+
+def test_made_up_words_are_not_heard() -> None:
+    rows = [row for row in read_test("made_up.csv") if row["kind"] == "made-up"]
+    assert len(rows) == 100
+    heard = [row["word"] for row in rows if parse_text(row["word"]).axes]
+    assert len(heard) <= MADE_UP_HEARD
+    assert parse_text("blorptang fizzle").axes == {} and parse_text("blorptang fizzle").unknown == (
+        "blorptang",
+        "fizzle",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sign"),
+    [
+        ("a wedding that ends in disaster", -1),
+        ("la boda termina en desastre", -1),
+        ("die Hochzeit endet in einer Katastrophe", -1),
+        ("le mariage tourne au désastre", -1),
+        ("婚礼变成灾难", -1),
+        ("結婚式が悲劇に終わる", -1),
+        ("la tristesse devient joie", 1),
+        ("no longer lonely", 1),
+        ("nobody is angry", 1),
+        ("elle n'est plus en colère", 1),
+        ("nicht mehr wütend", 1),
+        ("怒ってはいない", 1),
+    ],
+)
+def test_what_a_scene_turns_into_counts_and_what_is_no_longer_so_is_denied(text: str, sign: int) -> None:
+    assert sign * parse_text(text).axes["valence"] > 0.1
+
+
+def test_instruments_before_a_turn_are_kept() -> None:
+    axes = parse_text("piano turns into guitar").axes
+    assert axes["piano"] > 0.6 and axes["guitar"] > 0.6
