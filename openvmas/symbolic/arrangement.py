@@ -64,6 +64,7 @@ LONG_FORM = 12  # bars, from which a piece has an introduction and a long sectio
 
 def arrange(brief: Brief, seed: tuple[int, ...]) -> Composition:
     """A finished piece for a brief; the same brief and seed give the same notes."""
+    seed = (*seed, brief.picture)
     form = shape(brief, seed)
     arranger = _Arranger(brief, form, seed)
     arranger.lay_bass()

@@ -67,6 +67,12 @@ class Brief:
     ending: float
 
     @property
+    def picture(self) -> int:
+        """A number of the picture's length, so that one seed does not draw the same for all pictures; whatever is edited
+        in a plan, it stays."""
+        return (self.length.numerator * 1_000_003 + self.length.denominator) % 2**31
+
+    @property
     def duration(self) -> float:
         return float(self.length)
 

@@ -37,6 +37,22 @@ class SymbolicComposer(Composer):
 
     def __init__(self, weights: Weights) -> None:
         self.weights, self.sounds = weights, Sounds(Bank(weights.file("instruments")))
+        self._own: tuple[tuple[str, ...], Sounds] | None = None
+
+    def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
+        """See Composer; reads the user's soundfonts."""
+        super().prepare(options, plan)
+        self._sounds_for(options)
+
+    def _sounds_for(self, options: GenerateOptions) -> Sounds:
+        """Our sounds, or with the user's in their place."""
+        if not options.soundfont:
+            return self.sounds
+        if self._own is None or self._own[0] != options.soundfont:
+            from openvmas.symbolic.synth.fonts import UserFonts
+
+            self._own = options.soundfont, Sounds(self.sounds.bank, UserFonts(options.soundfont))
+        return self._own[1]
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """The best of `options.candidates` pieces by the rules of `scoring`, in blocks [2, n].
@@ -51,13 +67,13 @@ class SymbolicComposer(Composer):
     def _play(
         self, piece: Piece, condition: Condition, plan: ScorePlan | None, options: GenerateOptions
     ) -> Iterator[np.ndarray]:
-        brief = read_brief(condition, plan)
+        brief, sounds = read_brief(condition, plan), self._sounds_for(options)
         written = [arpeggiated(arrange(brief, (options.seed, k))) for k in range(options.candidates)]
         scores = [score_piece(composition, brief) for composition in written]
         best = max(range(len(written)), key=lambda k: scores[k].value)
-        piece.notes = PlayedNotes(written[best], self.sounds)
+        piece.notes = PlayedNotes(written[best], sounds)
         piece.report |= describe(written[best], brief, scores, best)
-        yield from render(written[best], self.sounds)
+        yield from render(written[best], sounds)
 
 
 @dataclass(frozen=True)

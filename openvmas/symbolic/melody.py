@@ -121,15 +121,15 @@ def fit_pitches(
         return []
     pitches = np.arange(reach[0], reach[1] + 1)
     noise = np.random.default_rng(seed)
-    costs = np.stack([_unary(note, slot_at(note.beat), pitches, scale) for note in notes])
+    costs = np.stack([pitch_costs(note, slot_at(note.beat), pitches, scale) for note in notes])
     costs += noise.uniform(0, 0.6, (len(notes), 12))[:, pitches % 12]
-    moves = _moves(np.abs(pitches[:, None] - pitches[None, :]))
+    moves = move_costs(np.abs(pitches[:, None] - pitches[None, :]))
     total, back = costs[0].copy(), []
     if before is not None:
-        total += _moves(np.abs(pitches - before.pitch))
-        total += _parallels(np.array([before.pitch]), pitches, bass_at(before.beat), bass_at(notes[0].beat))[0]
+        total += move_costs(np.abs(pitches - before.pitch))
+        total += parallel_costs(np.array([before.pitch]), pitches, bass_at(before.beat), bass_at(notes[0].beat))[0]
     for i in range(1, len(notes)):
-        pair = moves + _parallels(pitches, pitches, bass_at(notes[i - 1].beat), bass_at(notes[i].beat))
+        pair = moves + parallel_costs(pitches, pitches, bass_at(notes[i - 1].beat), bass_at(notes[i].beat))
         ways = total[:, None] + pair
         back.append(ways.argmin(axis=0))
         total = ways.min(axis=0) + costs[i]
@@ -144,7 +144,7 @@ def fit_pitches(
     return strokes
 
 
-def _unary(note: MelodyNote, slot: Slot, pitches: np.ndarray, scale: str) -> np.ndarray:
+def pitch_costs(note: MelodyNote, slot: Slot, pitches: np.ndarray, scale: str) -> np.ndarray:
     """Cost of each pitch by itself: [P]."""
     classes = pitches % 12
     in_scale = np.isin(classes, slot.harmony.scale)
@@ -199,12 +199,12 @@ def decorate(
     return made
 
 
-def _moves(gaps: np.ndarray) -> np.ndarray:
+def move_costs(gaps: np.ndarray) -> np.ndarray:
     """The cost of intervals by their size in semitones, of the same shape."""
     return np.array([*STEPS_COST, TOO_FAR])[np.minimum(gaps, len(STEPS_COST))]
 
 
-def _parallels(pitches: np.ndarray, following: np.ndarray, before: int | None, after: int | None) -> np.ndarray:
+def parallel_costs(pitches: np.ndarray, following: np.ndarray, before: int | None, after: int | None) -> np.ndarray:
     """The cost of moving in octaves or fifths with the bass, which goes from `before` to `after`: [P, Q]."""
     cost = np.zeros((len(pitches), len(following)))
     if before is None or after is None or before == after:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import re
 import tomllib
 import typing
@@ -432,8 +433,11 @@ FAMILIES = {  # axis of an instrument → names of sounds that are one
         "synthesizer": "synth",
     }.items()
 }  # fmt: skip
-NEAR = 0.88  # of the best agreement, from which a style may be drawn instead
-WRONG_METRE = 1.5  # off the agreement of a style whose bars are not the plan's
+NEAR, CHANCE = 0.9, 0.35  # how far off the best fit a style may be drawn, and off what its chance falls to 1/e
+SURE = 0.4  # of agreement: a style that few pictures ask for at all needs more than a little more of it
+WRONG_METRE = 3.0  # off the fit of a style whose bars are not the plan's
+WRONG_TEMPO = 5.0  # off it for every octave of tempo that it lies outside of its range
+USUAL = Path(__file__).parent / "usual_agreement.json"
 
 
 def agreement(style: Style, semantics: Mapping[str, float]) -> float:
@@ -452,21 +456,45 @@ def named_style(phrases: Sequence[str]) -> Style | None:
     return None
 
 
-def choose_style(
-    semantics: Mapping[str, float], named: Sequence[str] = (), metre: int = 4, rng: np.random.Generator | None = None
-) -> Style:
-    """The style that a phrase of the text names, else the one that agrees best with semantics.
+@functools.cache
+def read_usual() -> Mapping[str, tuple[float, float]]:
+    """How well pictures at large agree with each style: mean and standard deviation (tools/balance_styles.py)."""
+    return json.loads(USUAL.read_text(encoding="utf-8"))
 
-    metre: beats in a bar of the plan. rng: draws among those that agree nearly as well.
+
+def fit(style: Style, semantics: Mapping[str, float], tempo: float | None = None, metre: int = 4) -> float:
+    """How much better a style fits than it fits pictures at large, in about their standard deviations.
+
+    tempo: of the plan, BPM, or None where it does not matter. metre: beats in its bars. Without the usual agreement
+    taken off, lively pictures would nearly all get the few styles that ask for much of the same.
+    """
+    mean, deviation = read_usual().get(style.name, (0.0, 0.6))
+    value = (agreement(style, semantics) - mean) / (deviation**2 + SURE**2) ** 0.5
+    if tempo is not None:
+        pulse, (low, high) = tempo * style.pace(tempo), style.tempo
+        value -= WRONG_TEMPO * max(float(np.log2(low / pulse)), float(np.log2(pulse / high)), 0.0)
+    return value - WRONG_METRE * ((style.metre == 3) != (metre == 3))
+
+
+def choose_style(
+    semantics: Mapping[str, float],
+    named: Sequence[str] = (),
+    metre: int = 4,
+    rng: np.random.Generator | None = None,
+    tempo: float | None = None,
+) -> Style:
+    """The style that a phrase of the text names, else the one that fits best.
+
+    metre: beats in a bar of the plan. rng: draws among those that fit nearly as well, the better the likelier.
     """
     styles = read_styles().styles
     if (style := named_style(named)) is not None:
         return style
-    fits = np.array([agreement(style, semantics) - WRONG_METRE * (style.metre == 3 != metre) for style in styles])
-    near = np.flatnonzero(fits >= fits.max() - (1 - NEAR) * abs(fits.max()) - 1e-9)
-    if rng is not None and len(near) > 1:
-        return styles[int(near[int(rng.integers(len(near)))])]
-    return styles[int(fits.argmax())]
+    fits = np.array([fit(style, semantics, tempo, metre) for style in styles])
+    if rng is None:
+        return styles[int(fits.argmax())]
+    chances = np.where(fits >= fits.max() - NEAR, np.exp((fits - fits.max()) / CHANCE), 0.0)
+    return styles[int(rng.choice(len(styles), p=chances / chances.sum()))]
 
 
 def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator) -> tuple[Style, Band]:
