@@ -163,7 +163,7 @@ class Harmonies:
         weights = weights / weights.sum()
         fits = TEMPLATES @ weights - 0.08 * (TEMPLATES @ (weights < 0.03)) + PRIORS
         if len(pitches):
-            fits += 0.08 * (ROOTS == int(pitches.min()) % 12)
+            fits[int(pitches.min()) % 12 == ROOTS] += 0.08
         best = int(fits.argmax())
         return int(ROOTS[best]), TONES[best]
 
@@ -184,7 +184,10 @@ def find_key(profile: np.ndarray, fifths: int) -> tuple[int, bool]:
 
 
 def _cut(
-    melody: list[Sounding], others: list[Sounding], everything: list[Sounding], bars: list[tuple[float, float, int, bool]]
+    melody: list[Sounding],
+    others: list[Sounding],
+    everything: list[Sounding],
+    bars: list[tuple[float, float, int, bool]],
 ) -> Iterable[Segment]:
     harmonies, whole = Harmonies(others), Harmonies(everything)
     starts = np.array([note.start for note in melody])

@@ -22,6 +22,7 @@ from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
 from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.instruments import Bank
+from openvmas.symbolic.melodist.proposals import Melodist
 from openvmas.symbolic.midi import write_midi
 from openvmas.symbolic.notes import Composition
 from openvmas.symbolic.render import render
@@ -37,6 +38,7 @@ class SymbolicComposer(Composer):
 
     def __init__(self, weights: Weights) -> None:
         self.weights, self.sounds = weights, Sounds(Bank(weights.file("instruments")))
+        self._melodist = Melodist(weights.file("melodist")) if "melodist" in weights.files else None
         self._own: tuple[tuple[str, ...], Sounds] | None = None
 
     def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
@@ -68,7 +70,7 @@ class SymbolicComposer(Composer):
         self, piece: Piece, condition: Condition, plan: ScorePlan | None, options: GenerateOptions
     ) -> Iterator[np.ndarray]:
         brief, sounds = read_brief(condition, plan), self._sounds_for(options)
-        written = [arpeggiated(arrange(brief, (options.seed, k))) for k in range(options.candidates)]
+        written = [arpeggiated(arrange(brief, (options.seed, k), self._melodist)) for k in range(options.candidates)]
         scores = [score_piece(composition, brief) for composition in written]
         best = max(range(len(written)), key=lambda k: scores[k].value)
         piece.notes = PlayedNotes(written[best], sounds)

@@ -155,7 +155,7 @@ def read_sfz(text: str) -> list[dict[str, str]]:
 def _opcodes(body: str) -> dict[str, str]:
     """Names and values; a value goes on to the next name, since paths may have spaces."""
     found = list(OPCODE.finditer(body))
-    ends = [match.start() for match in found[1:]] + [len(body)]
+    ends = [*(match.start() for match in found[1:]), len(body)][: len(found)]
     return {m[1]: body[m.end() : end].split("\n")[0].strip() for m, end in zip(found, ends, strict=True)}
 
 
@@ -301,6 +301,5 @@ def _usual(bank: FontBank, part: Part, program: int, is_asked: bool) -> tuple[in
     if len(tuned) == 1:
         return tuned[0]
     names = ", ".join(f"{number} {bank.presets[_, number]}" for _, number in tuned[:6])
-    raise InputError(
-        f"{bank.path} has no preset {program} for {part.name}; name one, as {part.name.split()[0]}=FILE#PRESET: {names}."
-    )
+    role = part.name.split()[0]
+    raise InputError(f"{bank.path} has no preset {program} for {role}; name one, as {role}=FILE#PRESET: {names}.")
