@@ -197,7 +197,7 @@ def train(net: Melodist, data: dict[str, list[Any]], out: Path, minutes: float) 
             used = time.process_time() - begun
             share = min(used / (60 * minutes), 1.0)
             for group in optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * min((step + 1) / WARMUP, 0.5 * (1 + np.cos(np.pi * share)) + 0.01)
+                group["lr"] = float(LEARNING_RATE * min((step + 1) / WARMUP, 0.5 * (1 + np.cos(np.pi * share)) + 0.01))
             rows[..., CONTOUR][torch.rand(len(rows)) < UNTOLD] = 0
             # Now and then what came before is unknown, so that a phrase may begin anywhere.
             rows[..., BEFORE][torch.rand(rows.shape[:2]) < 0.02] = 0

@@ -137,7 +137,7 @@ def with_ritard(brief: Brief) -> Brief:
         return brief
     steps = np.diff(brief.beats[first : last + 1])
     added = np.cumsum(steps * (np.array(RITARD) - 1))
-    is_held = any(time > brief.beats[first] + 0.05 for time, _ in brief.hits)
+    is_held = any(brief.beats[first] + 0.05 < time < brief.beats[last] + added[-1] + 0.05 for time, _ in brief.hits)
     if is_held or brief.duration - brief.beats[last] - added[-1] < RITARD_ROOM:
         return brief
     beats = brief.beats.copy()

@@ -432,7 +432,7 @@ def _read_progressions(rows: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ..
 NEVER = 9.0  # intensity from which a part that is not wanted would play
 INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must play, and up to which it must not
 SPARED = 0.45  # chance that a piece lacks one of its spare parts
-FULLNESS = 0.08  # standard deviation of how much earlier or later than usual the parts of a piece come in
+FULLNESS = 0.05  # standard deviation of how much earlier or later than usual the parts of a piece come in
 MELODIC = ("keys", "pad", "lead", "arp")
 FAMILIES = {  # axis of an instrument → names of sounds that are one
     axis: re.compile(names) for axis, names in {
@@ -529,7 +529,7 @@ def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator
         heard = there[0] if there else part
         entries[heard] = min(entries.get(heard, ENTRIES[heard]), 0.1)
         insisted.add(heard)
-    for part in ENTRIES:
+    for part in ENTRIES.keys() - insisted:
         entries[part] = max(entries.get(part, ENTRIES[part]) - lean, 0.0)
     if lacking is not None and lacking not in insisted:
         entries[lacking] = NEVER
