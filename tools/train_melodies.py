@@ -1,6 +1,7 @@
 """Train the network that proposes melodies (openvmas/symbolic/melodist) from scores, and measure it against rules.
 
-    nice python tools/train_melodies.py openscore-lieder.tar.xz openscore-quartets.tar.xz --out FOLDER --minutes 35
+    nice python tools/train_melodies.py openscore-lieder.tar.xz openscore-quartets.tar.xz --out FOLDER --minutes 30
+    python tools/train_melodies.py --out FOLDER --ship       # into openvmas/weights/symbolic, with its manifest
 
 Scores are MusicXML in archives or folders (OpenScore Lieder and String Quartets, CC0). FOLDER keeps the segments and
 the state of training, so the same command goes on where it was stopped; at its end it holds `melodist.onnx`, and
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import shutil
 import tarfile
 import tempfile
 import time
@@ -32,6 +34,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torch.nn import functional
 
+from openvmas.pretrained import find_weights, write_manifest
 from openvmas.symbolic.melodist.events import (
     BEFORE,
     COLUMNS,
@@ -251,12 +254,27 @@ def export(net: Melodist, path: Path) -> None:
     onnx.save(model, str(path))
 
 
+def ship(path: Path) -> None:
+    """Copy the network into the symbolic composer's weights and name it in their manifest: then it writes melodies."""
+    weights = find_weights("symbolic")
+    shutil.copyfile(path, weights.folder / path.name)
+    files = {role: file.name for role, file in weights.files.items()} | {"melodist": path.name}
+    write_manifest(
+        weights.folder, name=weights.name, version=weights.version, licence=weights.licence, files=files,
+        sizes=weights.sizes,
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sources", nargs="+", type=Path)
+    parser.add_argument("sources", nargs="*", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=35.0, help="of processor time")
+    parser.add_argument("--ship", action="store_true", help="only take the trained network into the package")
     options = parser.parse_args()
+    if options.ship:
+        ship(options.out / "melodist.onnx")
+        return
     torch.set_num_threads(1)
     torch.manual_seed(0)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def test_the_rules_hold_whatever_is_proposed(seed: int) -> None:
         assert REACH_OF_LEAD[0] <= stroke.pitch <= REACH_OF_LEAD[1]
         assert stroke.pitch % 12 in slot_at(stroke.beat).harmony.scale
     assert line[-1].pitch % 12 == KEY.tonic
-    for a, b in zip(line, line[1:], strict=False):
+    for a, b in itertools.pairwise(line):
         basses = bass_at(a.beat), bass_at(b.beat)
         for interval in (0, 7):
             held = (a.pitch - basses[0]) % 12 == interval and (b.pitch - basses[1]) % 12 == interval
@@ -131,7 +132,8 @@ def test_a_score_is_cut_into_segments_with_chords(tmp_path: Path, monkeypatch: p
     tune = "".join(note(step, 4, 4) for step in "GABD")
     parts = ((tune, tune), (chord("G", "B", "D"), chord("C", "E", "G")))
     body = "".join(
-        f'<part id="P{i}"><measure number="1">{attributes}{bars[0]}</measure><measure number="2">{bars[1]}</measure></part>'
+        f'<part id="P{i}"><measure number="1">{attributes}{bars[0]}</measure>'
+        f'<measure number="2">{bars[1]}</measure></part>'
         for i, bars in enumerate(parts)
     )
     path = tmp_path / "song.musicxml"
