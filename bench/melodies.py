@@ -2,8 +2,8 @@
 
     python bench/melodies.py FOLDER [--seeds 4]
 
-FOLDER is what tools/train_melodies.py made (`melodist.onnx`, `segments.pt`). Pieces of 38 s for a line of words of every
-style are written, none is played. steps, repeats, leaps: shares of a melody's intervals of one or two semitones, of
+FOLDER is what tools/train_melodies.py made (`melodist.onnx`, `segments.pt`). Pieces of 38 s in the words of every
+second style are written, none is played. steps, repeats, leaps: shares of a melody's intervals of one or two semitones, of
 none, and beyond a fifth; echoes: share of runs of three intervals that the same melody has had before; seeds differ:
 share of tones that are others than in the same place of another seed's melody.
 """
@@ -17,6 +17,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tools"))
 
@@ -77,9 +78,8 @@ def main() -> None:
     given = parser.parse_args()
     print("| melodies | steps | repeats | leaps | echoes | seeds differ |\n|---|---|---|---|---|---|")
     for name, melodist in (("rules", None), ("network", Melodist(given.folder / "melodist.onnx"))):
-        print(f"| {name} | " + " | ".join(f"{value:.3f}" for value in measure(melodist, given.seeds)) + " |", flush=True)
-    import torch
-
+        cells = [f"{value:.3f}" for value in measure(melodist, given.seeds)]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
     segments = torch.load(given.folder / "segments.pt", weights_only=False)["test"]
     human = np.mean([describe(np.array(segment.pitches)) for segment in segments[::3]], axis=0)
     print("| composers | " + " | ".join(f"{value:.3f}" for value in human) + " | |")
