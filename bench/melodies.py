@@ -3,9 +3,9 @@
     python bench/melodies.py FOLDER [--seeds 4]
 
 FOLDER is what tools/train_melodies.py made (`melodist.onnx`, `segments.pt`). Pieces of 38 s in the words of every
-second style are written, none is played. steps, repeats, leaps: shares of a melody's intervals of one or two semitones, of
-none, and beyond a fifth; echoes: share of runs of three intervals that the same melody has had before; seeds differ:
-share of tones that are others than in the same place of another seed's melody.
+second style are written, none is played. steps, repeats, leaps: shares of a melody's intervals of one or two
+semitones, of none, and beyond a fifth; echoes: share of runs of three intervals that the same melody has had before;
+seeds differ: share of tones that are others than in the same place of another seed's melody.
 """
 
 from __future__ import annotations
