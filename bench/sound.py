@@ -2,17 +2,22 @@
 
     python bench/sound.py REFERENCE [NAME=FOLDER ...] [--seconds 10] [--json out.json]
     python bench/sound.py --make FOLDER [--pieces 36]
+    python bench/sound.py REFERENCE --styles FOLDER [--pieces 2]
 
 REFERENCE and the folders hold audio files; of each file the middle seconds count. --make writes pieces of 12 s by
 `--model symbolic`, each for other words, energies and seed. For every measure the quartiles of the reference are
 printed and, of each folder, the median and the share of files within them. The Fréchet distance has two parts, of the
-means and of the covariances; variance: between the pieces' mean embeddings, against that of the reference (1: as much).
-Figures compare only with the same reference, seconds and number of pieces. Needs the extra `eval`.
+means and of the covariances; variance: between the pieces' mean embeddings, against that of the reference (1: as
+much). --styles writes so many pieces of every style at its own tempo, those that FOLDER lacks, and prints a table of
+them, with an arrow where a style lies beyond the quartiles and two where it lies farther out than these are apart;
+distance: of its mean embedding from that of the recordings, over how far these lie from it on average. Figures compare
+only with the same reference, seconds and number of pieces. Needs the extra `eval`.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 from collections.abc import Callable
 from fractions import Fraction
@@ -24,7 +29,11 @@ import soundfile
 import soxr
 from fad import audio_files, to_level
 
+import openvmas
 from openvmas.eval.metrics.distances import Gaussian, principal_axes
+from openvmas.planning.beat_grid import TempoMark
+from openvmas.planning.schema import Hit, ScorePlan, Section
+from openvmas.symbolic.styles import read_styles
 
 WORDS = (
     "calm piano", "ambient, spacious", "epic orchestral trailer", "funny, playful, kids", "house", "happy pop",
@@ -132,21 +141,67 @@ def halves(reference: list[np.ndarray], pieces: list[np.ndarray], n_draws: int =
 
 def make(folder: Path, n_pieces: int) -> None:
     """Write pieces by the symbolic composer."""
-    import openvmas
-    from openvmas.planning.beat_grid import TempoMark
-    from openvmas.planning.schema import Hit, ScorePlan, Section
-
-    scorer = openvmas.load("symbolic")
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(n_pieces):
         words, energies = WORDS[number % len(WORDS)], ENERGIES[number % len(ENERGIES)]
-        edges = np.linspace(0, 12.0, len(energies) + 1)
-        sections = tuple(Section(float(a), float(b), e) for a, b, e in zip(edges, edges[1:], energies, strict=False))
-        marks = (TempoMark(0.3, TEMPI[number % len(TEMPI)], 1),)
-        plan = ScorePlan(Fraction(12), sections, marks, 4, (Hit(6.0, 0.9, "user"),), text=words)
-        wave = np.concatenate(list(scorer.compose(plan, seed=number)), axis=1)
         name = f"{number:02d}-{words.replace(', ', '-').replace(' ', '-')}.wav"
-        soundfile.write(folder / name, np.clip(0.9 * wave / np.abs(wave).max(), -1, 1).T, 48_000)
+        write_piece(folder / name, words, energies, TEMPI[number % len(TEMPI)], number)
+
+
+@functools.cache
+def composer() -> openvmas.Scorer:
+    return openvmas.load("symbolic")
+
+
+def write_piece(path: Path, words: str, energies: tuple[float, ...], tempo: float, seed: int, metre: int = 4) -> None:
+    """Write a piece of 12 s with an accent in its middle, at full scale."""
+    edges = np.linspace(0, 12.0, len(energies) + 1)
+    sections = tuple(Section(float(a), float(b), e) for a, b, e in zip(edges, edges[1:], energies, strict=False))
+    plan = ScorePlan(Fraction(12), sections, (TempoMark(0.3, tempo, 1),), metre, (Hit(6.0, 0.9, "user"),), text=words)
+    wave = np.concatenate(list(composer().compose(plan, seed=seed)), axis=1)
+    soundfile.write(path, np.clip(0.9 * wave / np.abs(wave).max(), -1, 1).T, 48_000)
+
+
+def make_styles(folder: Path, n_pieces: int) -> None:
+    """Write pieces of every style, those that are not there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for style in read_styles().styles:
+        for number in range(n_pieces):
+            path = folder / f"{style.name.replace(' ', '_')}-{number}.wav"
+            if not path.exists():
+                tempo = float(np.sqrt(style.tempo[0] * style.tempo[1]))
+                energies = ENERGIES[number % len(ENERGIES)]
+                write_piece(path, style.words[0], energies, tempo, number, style.metre)
+
+
+def print_styles(folder: Path, quartiles: dict[str, np.ndarray], cloud: list[np.ndarray], seconds: float) -> None:
+    """Print the table of styles: the mean of each measure over a style's pieces."""
+    axes = principal_axes(np.concatenate(cloud))
+    centres = axes.project(np.stack([one.mean(axis=0) for one in cloud]).astype(float))
+    middle = centres.mean(axis=0)
+    usual = float(np.mean(np.linalg.norm(centres - middle, axis=1)))
+    columns = [name for name in quartiles if name != "bass sides dB"]
+    print("| style | " + " | ".join(columns) + " | distance |\n|---|" + "---|" * (len(columns) + 1))
+    print(
+        "| recordings, quartiles | "
+        + " | ".join(f"{quartiles[c][0]:.1f} to {quartiles[c][2]:.1f}" for c in columns)
+        + " | 1 |"
+    )
+    for style in read_styles().styles:
+        files = sorted(folder.glob(f"{style.name.replace(' ', '_')}-*.wav"))
+        values = {name: float(np.mean(found)) for name, found in measure(files, seconds).items()}
+        heard = axes.project(np.stack([one.mean(axis=0) for one in embed(files, seconds)]).astype(float))
+        away = float(np.mean(np.linalg.norm(heard - middle, axis=1))) / usual
+        cells = [f"{values[name]:.1f}{arrow(values[name], quartiles[name])}" for name in columns]
+        print(f"| {style.name} | " + " | ".join(cells) + f" | {away:.2f} |", flush=True)
+
+
+def arrow(value: float, quartiles: np.ndarray) -> str:
+    """Signs of where a value lies against quartiles: none within, two farther out than these are apart."""
+    low, _, high = quartiles
+    sign = "↓" if value < low else "↑"
+    out = max(low - value, value - high)
+    return "" if out <= 0 else f" {sign}" if out <= high - low else f" {sign}{sign}"
 
 
 def main() -> None:
@@ -154,13 +209,16 @@ def main() -> None:
     parser.add_argument("reference", type=Path, nargs="?")
     parser.add_argument("folders", nargs="*", help="folders to measure, NAME=FOLDER or FOLDER")
     parser.add_argument("--make", type=Path, help="write pieces here")
-    parser.add_argument("--pieces", type=int, default=36, help="how many (default 36)")
+    parser.add_argument("--styles", type=Path, help="table of styles, with their pieces in this folder")
+    parser.add_argument("--pieces", type=int, help="how many (default 36), or of each style (default 2)")
     parser.add_argument("--seconds", type=float, default=10.0, help="middle of each file that counts (default 10)")
     parser.add_argument("--halves", action="store_true", help="also from half of the reference to the other half")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     arguments = parser.parse_args()
     if arguments.make:
-        make(arguments.make, arguments.pieces)
+        make(arguments.make, arguments.pieces or 36)
+    if arguments.styles:
+        make_styles(arguments.styles, arguments.pieces or 2)
     if arguments.reference is None:
         return
     files = audio_files(arguments.reference, 400)
@@ -183,6 +241,8 @@ def main() -> None:
         if arguments.halves:
             for label, row in halves(cloud, embeddings).items():
                 print(f"{'':14}half to {label}: " + "   ".join(f"{k} {v:.3f}" for k, v in row.items()))
+    if arguments.styles:
+        print_styles(arguments.styles, quartiles, cloud, arguments.seconds)
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 

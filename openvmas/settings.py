@@ -79,6 +79,11 @@ class GenerateOptions:
         None, "Where in that recording, s; its fullest seconds if left out.", min=0, is_later=True, is_local=True
     )
     no_prompt: bool = option(False, "Write without an audio prompt (model mini only).", is_later=True)
+    soundfont: tuple[str, ...] = option(
+        tuple, "Play on your own instruments (.sf2, .sf3 or .sfz; model symbolic only): FILE for all that are sampled, "
+        "PART=FILE or PART=FILE#PRESET for one part (lead, keys, pad, bass, drums …). May be given several times.",
+        metavar="FILE", is_later=True, is_local=True,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

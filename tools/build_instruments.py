@@ -25,9 +25,9 @@ import av
 import numpy as np
 import soundfile
 import soxr
-from soundfont import Font
 
 from openvmas.pretrained import PRESETS_FOLDER, write_manifest
+from openvmas.symbolic.synth.sf2 import Font
 
 RATE = 48_000  # of Opus
 DRUM_BANK = 128

@@ -367,7 +367,8 @@ def train(
             total += loss.item() * len(batch)
         schedule.step()
         print(f"epoch {epoch + 1}: loss {total / len(rows):.3f}", flush=True)
-    return average.module.eval()
+    student.load_state_dict(average.module.state_dict())
+    return student.eval()
 
 
 def export(student: Student, vectors: np.ndarray, hashes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:

@@ -117,6 +117,8 @@ class Scorer:
                 f"model {self.weights.name} writes sound, not notes; "
                 "give --model symbolic with --midi-out or --stems-out."
             )
+        if given.generate.soundfont and not self.composer.writes_notes:
+            raise OptionError(f"model {self.weights.name} plays no notes; give --model symbolic with --soundfont.")
         if given.music.joins_out:
             from openvmas.media.edit_list import check_edit_name
 
@@ -182,7 +184,7 @@ def load_for(options: Options, progress: Progress | None = None) -> Scorer:
             )
         music = dataclasses.replace(music, music=str(edit.find(Path(str(options.output.plan)).parent)))
     if music.music is None and music.music_from is None:
-        wants_notes = bool(options.output.midi_out or options.output.stems_out)
+        wants_notes = bool(options.output.midi_out or options.output.stems_out or options.generate.soundfont)
         is_free = options.output.model == OutputOptions().model
         return load("symbolic" if is_free and wants_notes else options.output.model)
     if options.output.model != OutputOptions().model:

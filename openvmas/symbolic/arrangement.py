@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 
 from openvmas.symbolic.accents import accent_hits, low_pitch
-from openvmas.symbolic.brief import Brief
+from openvmas.symbolic.brief import Brief, with_ritard
 from openvmas.symbolic.desk.mixes import Mix, read_mix
 from openvmas.symbolic.figures import (
     Lane,
@@ -25,7 +25,17 @@ from openvmas.symbolic.figures import (
 )
 from openvmas.symbolic.form import Form, Measure, Setting, Slot, passages, shape
 from openvmas.symbolic.harmony import voice, voicing_of
-from openvmas.symbolic.melody import MelodyNote, Theme, decorate, fit_pitches, make_theme, place_notes, vary
+from openvmas.symbolic.melodist.proposals import Melodist
+from openvmas.symbolic.melody import (
+    MelodyNote,
+    Theme,
+    ask_pitches,
+    decorate,
+    fit_pitches,
+    make_theme,
+    place_notes,
+    vary,
+)
 from openvmas.symbolic.notes import Chord, Composition, Note, Part
 from openvmas.symbolic.players.touch import Drummer, Place, Player
 from openvmas.symbolic.styles import CLAP, FLOOR, HAT, KICK, LOW_TOM, OPEN, RIDE, SNARE, Style, Voice
@@ -62,13 +72,19 @@ BASS_LATE = 0.002  # s
 LONG_FORM = 12  # bars, from which a piece has an introduction and a long section pauses
 
 
-def arrange(brief: Brief, seed: tuple[int, ...], form_seed: tuple[int, ...] | None = None) -> Composition:
+def arrange(
+    brief: Brief, seed: tuple[int, ...], form_seed: tuple[int, ...] | None = None, melodist: Melodist | None = None
+) -> Composition:
     """A finished piece for a brief; the same brief and seed give the same notes.
 
-    form_seed: of another piece, whose style, key and chords this one is to have.
+    form_seed: `seed` of another composition, whose style, key and chords this one is to have. melodist: proposes
+    melodies.
     """
+    seed = (*seed, brief.picture)
     form = shape(brief, form_seed or seed)
-    arranger = _Arranger(brief, form, seed)
+    if form.settings[-1].style.form.ending == "slow":
+        brief = with_ritard(brief)
+    arranger = _Arranger(brief, form, seed, melodist)
     arranger.lay_bass()
     arranger.lay_chords()
     arranger.lay_melody()
@@ -126,8 +142,8 @@ def expression(brief: Brief, form: Form) -> np.ndarray:
 class _Arranger:
     """Strokes in musical time, by part and instrument, while a piece is written."""
 
-    def __init__(self, brief: Brief, form: Form, seed: tuple[int, ...]) -> None:
-        self.brief, self.form, self.seed = brief, form, seed
+    def __init__(self, brief: Brief, form: Form, seed: tuple[int, ...], melodist: Melodist | None = None) -> None:
+        self.brief, self.form, self.seed, self.melodist = brief, form, seed, melodist
         self.strokes: dict[tuple[str, Voice], list[Stroke]] = defaultdict(list)
         # A video that is hardly longer than its last chord has no bar before it.
         only = Measure(
@@ -361,7 +377,11 @@ class _Arranger:
             if notes and measures[-1] is self.form.measures[-1] and self.plays("lead", measures[-1]):
                 notes.append(MelodyNote(last.start, last.end - last.start, centre, True, True))
             bass_at = functools.partial(self._bass_below, measures[0])
-            line = fit_pitches(notes, self.form.slot_at, bass_at, reach, theme.seed, before, lead.scale)
+            around = (notes, self.form.slot_at, bass_at, reach, theme.seed)
+            if self.melodist is None or not notes:
+                line = fit_pitches(*around, before, lead.scale)
+            else:
+                line = ask_pitches(self.melodist, *around, measures[0].bar.n_beats, before, lead.scale)
             before = line[-1] if line else before
             beat_seconds = max(self.brief.at(measures[0].start + 1) - self.brief.at(measures[0].start), 0.1)
             line = decorate(line, lead.ornament, lead.legato, beat_seconds, self.form.slot_at, reach, rng)

@@ -19,6 +19,8 @@ from openvmas.planning.text import parse_text
 FREE_TEMPO = 66.0  # BPM, of music that is asked for without a beat
 BORDER_NOVELTY = 0.34  # a peak of novelty this high is a border of scenes (planning.conditioning: 0.35 and more)
 LEAST_SCENE = 5.0  # s, between borders that are read from a condition
+RITARD = (1.05, 1.12, 1.22, 1.38)  # lengths of the last four beats before the last chord, where they broaden
+RITARD_ROOM = 1.2  # s that the last chord must have after it
 LAST_CHORD = (0.6, 3.6)  # s before the end, where the last chord may begin
 
 
@@ -65,6 +67,12 @@ class Brief:
     rate: float
     scenes: tuple[Scene, ...]
     ending: float
+
+    @property
+    def picture(self) -> int:
+        """A number of the picture's length, so that one seed does not draw the same for all pictures; no edit of a plan
+        changes it."""
+        return (self.length.numerator * 1_000_003 + self.length.denominator) % 2**31
 
     @property
     def duration(self) -> float:
@@ -118,6 +126,24 @@ def read_brief(condition: Condition, plan: ScorePlan | None = None) -> Brief:
         condition.events.energy.astype(float), rate, tuple(scenes), 0.0,
     )  # fmt: skip
     return dataclasses.replace(brief, ending=_ending(brief))
+
+
+def with_ritard(brief: Brief) -> Brief:
+    """The brief whose last beats before the last chord broaden; as it is where a hit or the end of the picture would be
+    missed, or where there is no beat."""
+    last = round(brief.ending)
+    first = last - len(RITARD)
+    if brief.is_free or first < 1 or abs(brief.ending - last) > 1e-6 or last >= len(brief.beats):
+        return brief
+    steps = np.diff(brief.beats[first : last + 1])
+    added = np.cumsum(steps * (np.array(RITARD) - 1))
+    is_held = any(brief.beats[first] + 0.05 < time < brief.beats[last] + added[-1] + 0.05 for time, _ in brief.hits)
+    if is_held or brief.duration - brief.beats[last] - added[-1] < RITARD_ROOM:
+        return brief
+    beats = brief.beats.copy()
+    beats[first + 1 : last + 1] += added
+    beats[last + 1 :] += added[-1]
+    return dataclasses.replace(brief, beats=beats)
 
 
 def _grid(condition: Condition, duration: float) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -23,6 +23,7 @@ from openvmas.symbolic.arrangement import arrange
 from openvmas.symbolic.brief import Brief, read_brief
 from openvmas.symbolic.desk.rooms import BLOCK
 from openvmas.symbolic.instruments import Bank
+from openvmas.symbolic.melodist.proposals import Melodist
 from openvmas.symbolic.midi import write_midi
 from openvmas.symbolic.notes import Composition
 from openvmas.symbolic.render import render
@@ -41,6 +42,23 @@ class SymbolicComposer(Composer):
 
     def __init__(self, weights: Weights) -> None:
         self.weights, self.sounds = weights, Sounds(Bank(weights.file("instruments")))
+        self._melodist = Melodist(weights.file("melodist")) if "melodist" in weights.files else None
+        self._own: tuple[tuple[str, ...], Sounds] | None = None
+
+    def prepare(self, options: GenerateOptions, plan: ScorePlan | None = None) -> None:
+        """See Composer; reads the user's soundfonts."""
+        super().prepare(options, plan)
+        self._sounds_for(options)
+
+    def _sounds_for(self, options: GenerateOptions) -> Sounds:
+        """Our sounds, or with the user's in their place."""
+        if not options.soundfont:
+            return self.sounds
+        if self._own is None or self._own[0] != options.soundfont:
+            from openvmas.symbolic.synth.fonts import UserFonts
+
+            self._own = options.soundfont, Sounds(self.sounds.bank, UserFonts(options.soundfont))
+        return self._own[1]
 
     def compose(self, condition: Condition, plan: ScorePlan | None, options: GenerateOptions) -> Piece:
         """The best of `options.candidates` pieces by the rules of `scoring`, in blocks [2, n].
@@ -56,16 +74,19 @@ class SymbolicComposer(Composer):
         self, piece: Piece, condition: Condition, plan: ScorePlan | None, options: GenerateOptions
     ) -> Iterator[np.ndarray]:
         brief = read_brief(condition, plan)
-        written = [arpeggiated(arrange(brief, (options.seed, k))) for k in range(options.candidates)]
-        yield from self._play_best(piece, written, brief)
+        seeds = [(options.seed, k) for k in range(options.candidates)]
+        written = [arpeggiated(arrange(brief, seed, melodist=self._melodist)) for seed in seeds]
+        yield from self._play_best(piece, written, brief, self._sounds_for(options))
 
-    def _play_best(self, piece: Piece, written: list[Composition], brief: Brief) -> Iterator[np.ndarray]:
+    def _play_best(
+        self, piece: Piece, written: list[Composition], brief: Brief, sounds: Sounds
+    ) -> Iterator[np.ndarray]:
         """Give the piece the best of what was written, and its blocks."""
         scores = [score_piece(composition, brief) for composition in written]
         best = max(range(len(written)), key=lambda k: scores[k].value)
-        piece.notes = PlayedNotes(written[best], self.sounds)
+        piece.notes = PlayedNotes(written[best], sounds)
         piece.report |= describe(written[best], brief, scores, best)
-        return render(written[best], self.sounds)
+        return render(written[best], sounds)
 
     def open_notes(self, path: Path) -> PlayedNotes:
         """Read the notes that a piece of this composer saved. Raises InputError."""
@@ -93,12 +114,12 @@ class SymbolicComposer(Composer):
         low, high = start / float(condition.rate), end / float(condition.rate)
         written: list[Composition] = []
         for k in range(options.candidates):
-            new = arpeggiated(arrange(brief, (options.seed, k), old.seed))
+            new = arpeggiated(arrange(brief, (options.seed, k), old.seed, self._melodist))
             written.append(splice(old, new, low, high))
             if progress is not None:
                 progress((k + 1) / options.candidates)
         piece = Piece()
-        piece.blocks = self._play_best(piece, written, brief)
+        piece.blocks = self._play_best(piece, written, brief, notes.sounds)
         return piece
 
     def render_part(self, piece: Piece, condition: Condition, start: int, end: int) -> tuple[int, np.ndarray] | None:
@@ -108,7 +129,7 @@ class SymbolicComposer(Composer):
         rate = SAMPLE_RATE_OUT / float(condition.rate)
         begin, stop = round(start * rate) - LEAD, round(end * rate) + RING
         first = max(0, begin // BLOCK - BEFORE)
-        blocks = [*render(piece.notes.composition, self.sounds, span=(first, -(-stop // BLOCK)))]
+        blocks = [*render(piece.notes.composition, piece.notes.sounds, span=(first, -(-stop // BLOCK)))]
         sound, begin = np.concatenate(blocks, axis=1), max(begin, 0)
         return begin, sound[:, begin - first * BLOCK : stop - first * BLOCK]
 

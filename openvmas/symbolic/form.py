@@ -12,14 +12,14 @@ import numpy as np
 from openvmas.symbolic.brief import Bar, Brief, Scene
 from openvmas.symbolic.harmony import CADENCES, MINOR_MODES, PROGRESSIONS, Harmony, Key, fit_mode
 from openvmas.symbolic.notes import Part, Passage
-from openvmas.symbolic.styles import Band, Style, agreement, choose_style, equip, named_style
+from openvmas.symbolic.styles import Band, Style, choose_style, equip, fit, named_style
 
 PHRASE = 4  # bars
 LOW_ENERGY, HIGH_ENERGY = 0.32, 0.88  # of ordinary music, from the emptiest to the fullest setting
 ALIKE = 1.1  # distance of semantics (standard deviations) below which two scenes share their material
 MODE_BORDER = 0.5  # a scene takes a mode of its own where its valence lies this far from the piece's, on the other side
-STYLE_MARGIN = 1.25  # how much better another style must fit a scene than that of the piece
-LEAST_FIT = 0.8  # and how well at least
+STYLE_MARGIN = 1.2  # how much better another style must fit a scene than that of the piece (see styles.fit)
+LEAST_FIT = 1.0  # and how well at least
 LIFT, LIFT_RISE = 2, 0.04  # semitones up for the last section, and the rise of energy that it needs
 DROP_PLACE = (0.2, 0.9)  # share of the piece in which its strongest moment may lie
 DROP_STRENGTH = 0.75
@@ -129,13 +129,13 @@ def _settings(brief: Brief, rng: np.random.Generator) -> tuple[Setting, ...]:
     whole = _mean_semantics(brief)
     tempo = 60 / float(np.median(np.diff(brief.beats)))
     common = [phrase for phrase in brief.scenes[0].named if all(phrase in scene.named for scene in brief.scenes)]
-    main_style = choose_style(whole, common, brief.metre, rng)
+    main_style = choose_style(whole, common, brief.metre, rng, None if brief.is_free else tempo)
     main_key = Key(int(rng.integers(12)), fit_mode(whole, rng, main_style.modes))
     seed = int(rng.integers(2**31))
     kept: list[Setting] = []
     for scene in brief.scenes:
         semantics = dict(scene.semantics)
-        style = _style_of(scene, main_style, brief.metre)
+        style = _style_of(scene, main_style, brief.metre, tempo)
         valence, usual = semantics.get("valence", 0.0), whole.get("valence", 0.0)
         key = main_key
         if valence * usual < 0 and abs(valence) > MODE_BORDER and abs(valence - usual) > 2 * MODE_BORDER:
@@ -159,15 +159,15 @@ def _settings(brief: Brief, rng: np.random.Generator) -> tuple[Setting, ...]:
     return _lifted(tuple(kept), brief, rng)
 
 
-def _style_of(scene: Scene, main: Style, metre: int) -> Style:
+def _style_of(scene: Scene, main: Style, metre: int, tempo: float) -> Style:
     """The style of a scene: that which its words name, or another than the piece's where that fits much better."""
     semantics = dict(scene.semantics)
     named = named_style(scene.named)
     if named is not None:
         return named
-    own = choose_style(semantics, (), metre)
-    fits, usual_fits = agreement(own, semantics), agreement(main, semantics)
-    return own if fits > max(STYLE_MARGIN * usual_fits, LEAST_FIT) else main
+    own = choose_style(semantics, (), metre, tempo=tempo)
+    fits, usual_fits = fit(own, semantics, tempo, metre), fit(main, semantics, tempo, metre)
+    return own if fits > max(usual_fits + STYLE_MARGIN, LEAST_FIT) else main
 
 
 def _lifted(settings: tuple[Setting, ...], brief: Brief, rng: np.random.Generator) -> tuple[Setting, ...]:

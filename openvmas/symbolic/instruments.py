@@ -59,10 +59,15 @@ class Bank:
             with np.load(path) as data:
                 table: dict[str, Any] = json.loads(data["table"].tobytes())
                 self._offsets, self._streams = data["offsets"], data["streams"]
-            self._zones = {name: tuple(_read_zone(row) for row in entry["zones"]) for name, entry in table.items()}
-            self.programs = {name: int(entry["program"]) for name, entry in table.items()}
+            self._keep(
+                {name: tuple(read_zone(row) for row in entry["zones"]) for name, entry in table.items()},
+                {name: int(entry["program"]) for name, entry in table.items()},
+            )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} is no bank of instruments ({error}); install openvmas again.") from error
+
+    def _keep(self, zones: dict[str, tuple[Zone, ...]], programs: dict[str, int]) -> None:
+        self._zones, self.programs = zones, programs
         self._waves: dict[int, np.ndarray] = {}
         self._trims: dict[str, float] = {}
         self._shaded: dict[tuple[int, int | None, int], np.ndarray] = {}
@@ -84,7 +89,7 @@ class Bank:
         for name, near in places:
             found = [
                 zone
-                for zone in self._zones[name]
+                for zone in self._zones.get(name, ())
                 if zone.keys[0] <= near <= zone.keys[1] and zone.velocities[0] <= velocity <= zone.velocities[1]
             ]
             if found:
@@ -147,7 +152,7 @@ def darken(wave: np.ndarray, cutoff: float, rate: int) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(wave, size) * gain, size)[..., : wave.shape[-1]].astype(np.float32)
 
 
-def _read_zone(row: dict[str, Any]) -> Zone:
+def read_zone(row: dict[str, Any]) -> Zone:
     attack, hold, decay, sustain, release = row["envelope"]
     return Zone(
         sample=int(row["sample"]),

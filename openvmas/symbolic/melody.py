@@ -1,7 +1,8 @@
 """Melodies: themes made of motifs that return and vary, fitted to the chords by the cheapest path of pitches.
 
 A theme is rhythm and contour; the pitches of each statement are found anew by dynamic programming (Viterbi 1967), so
-that the same theme over the same chords returns note for note, and over others as a sequence.
+that the same theme over the same chords returns note for note, and over others as a sequence. Where there is a network
+(`melodist`), it proposes the pitches.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import numpy as np
 
 from openvmas.symbolic.figures import Stroke
 from openvmas.symbolic.form import Slot
+from openvmas.symbolic.melodist.events import REACH, Event, find_twins, metre_of
+from openvmas.symbolic.melodist.proposals import FORBIDDEN, Melodist
 
 # Rhythms of a bar in sixteenths: x a note that lasts to the next one, - a rest.
 RHYTHMS: dict[str, tuple[str, ...]] = {
@@ -42,6 +45,7 @@ CONTOURS = (
 )  # semitones
 STEPS_COST = (1.1, 0.0, 0.0, 0.5, 0.7, 1.3, 4.0, 1.7, 3.0, 3.2, 4.5, 6.0, 2.6)  # by size of the interval
 GRACE = 0.075  # s, of a grace note
+RULES_SHARE = 0.5  # of the rules' costs, against a network's likelihood (nats)
 TOO_FAR = 12.0  # of intervals beyond the octave
 PARALLEL = 500.0  # cost of an octave that follows an octave, or a fifth a fifth, in the same direction as the bass
 
@@ -56,13 +60,16 @@ class Theme(NamedTuple):
 
 
 class MelodyNote(NamedTuple):
-    """A note that wants a pitch: beat, length, target pitch, whether it closes the phrase, and whether the piece."""
+    """A note that wants a pitch: beat, length, target pitch, whether it closes the phrase, and whether the piece; bar:
+    of the phrase, place: beats into it."""
 
     beat: float
     length: float
     target: float
     closes: bool
     is_last: bool = False
+    bar: int = 0
+    place: float = 0.0
 
 
 def make_theme(rng: np.random.Generator, busy: str, own: Sequence[str] = ()) -> Theme:
@@ -98,7 +105,8 @@ def place_notes(theme: Theme, place: int, start: float, end: float, centre: floa
     for i, k in enumerate(onsets):
         stop = next((j for j in range(k + 1, n_steps) if marks[j] in "x-"), n_steps)
         is_close = place == len(theme.rhythms) - 1 and i == len(onsets) - 1
-        notes.append(MelodyNote(start + k / 4, (stop - k) / 4, centre + contour + shape[i % len(shape)], is_close))
+        target = centre + contour + shape[i % len(shape)]
+        notes.append(MelodyNote(start + k / 4, (stop - k) / 4, target, is_close, bar=place, place=k / 4))
     return notes
 
 
@@ -121,15 +129,15 @@ def fit_pitches(
         return []
     pitches = np.arange(reach[0], reach[1] + 1)
     noise = np.random.default_rng(seed)
-    costs = np.stack([_unary(note, slot_at(note.beat), pitches, scale) for note in notes])
+    costs = np.stack([pitch_costs(note, slot_at(note.beat), pitches, scale) for note in notes])
     costs += noise.uniform(0, 0.6, (len(notes), 12))[:, pitches % 12]
-    moves = _moves(np.abs(pitches[:, None] - pitches[None, :]))
+    moves = move_costs(np.abs(pitches[:, None] - pitches[None, :]))
     total, back = costs[0].copy(), []
     if before is not None:
-        total += _moves(np.abs(pitches - before.pitch))
-        total += _parallels(np.array([before.pitch]), pitches, bass_at(before.beat), bass_at(notes[0].beat))[0]
+        total += move_costs(np.abs(pitches - before.pitch))
+        total += parallel_costs(np.array([before.pitch]), pitches, bass_at(before.beat), bass_at(notes[0].beat))[0]
     for i in range(1, len(notes)):
-        pair = moves + _parallels(pitches, pitches, bass_at(notes[i - 1].beat), bass_at(notes[i].beat))
+        pair = moves + parallel_costs(pitches, pitches, bass_at(notes[i - 1].beat), bass_at(notes[i].beat))
         ways = total[:, None] + pair
         back.append(ways.argmin(axis=0))
         total = ways.min(axis=0) + costs[i]
@@ -137,14 +145,80 @@ def fit_pitches(
     path = [k]
     for choice in reversed(back):
         path.append(int(choice[path[-1]]))
-    strokes = []
-    for note, index in zip(notes, reversed(path), strict=True):
-        loud = 0.92 if abs(note.beat - round(note.beat)) < 1e-6 else 0.8
-        strokes.append(Stroke(note.beat, note.length * 0.97, int(pitches[index]), loud))
-    return strokes
+    return [_stroke(note, int(pitches[index])) for note, index in zip(notes, reversed(path), strict=True)]
 
 
-def _unary(note: MelodyNote, slot: Slot, pitches: np.ndarray, scale: str) -> np.ndarray:
+def ask_pitches(
+    melodist: Melodist,
+    notes: Sequence[MelodyNote],
+    slot_at: Callable[[float], Slot],
+    bass_at: Callable[[float], int | None],
+    reach: tuple[int, int],
+    seed: int,
+    bar_beats: int,
+    before: Stroke | None = None,
+    scale: str = "mode",
+) -> list[Stroke]:
+    """As `fit_pitches`, but proposed by a network, which the same rules overrule.
+
+    bar_beats: beats of a bar.
+    """
+    key = slot_at(notes[0].beat).key
+    middle = float(np.mean([note.target for note in notes]))
+    reference = round(middle) + (key.tonic - round(middle) + 6) % 12 - 6
+    pitches = np.arange(reference - REACH, reference + REACH + 1)
+    events = _events_of(notes, slot_at, bass_at, bar_beats, middle)
+    costs = np.stack([pitch_costs(note, slot_at(note.beat), pitches, scale) for note in notes])
+    hard = (costs >= FORBIDDEN) | (pitches < reach[0]) | (pitches > reach[1])
+    costs = np.where(hard, 2 * FORBIDDEN, RULES_SHARE * np.minimum(costs, FORBIDDEN - 1))
+
+    def cost_of(i: int, chosen: Sequence[int]) -> np.ndarray:
+        if i == 0:
+            return costs[0] if before is None else costs[0] + 0.3 * move_costs(np.abs(pitches - before.pitch))
+        last = np.array([reference + chosen[-1]])
+        basses = bass_at(notes[i - 1].beat), bass_at(notes[i].beat)
+        far = np.where(np.abs(pitches - last) > len(STEPS_COST) - 1, TOO_FAR, 0.0)
+        return costs[i] + far + parallel_costs(last, pitches, *basses)[0]
+
+    found = melodist.propose(events, metre_of(round(4 * bar_beats)), key.is_minor, cost_of, seed)
+    return [_stroke(note, reference + pitch) for note, pitch in zip(notes, found, strict=True)]
+
+
+def _events_of(
+    notes: Sequence[MelodyNote],
+    slot_at: Callable[[float], Slot],
+    bass_at: Callable[[float], int | None],
+    bar_beats: int,
+    middle: float,
+) -> list[Event]:
+    """Notes as the network reads them: with what sounds under each, the heights of bars, and which bars are alike."""
+    places = [(note.bar, 4 * note.place) for note in notes]
+    height = {bar: float(np.mean([n.target for n in notes if n.bar == bar])) - middle for bar in {n.bar for n in notes}}
+    events, left = list[Event](), 0
+    twins = find_twins(places)
+    for i in reversed(range(len(notes))):
+        note, slot = notes[i], slot_at(notes[i].beat)
+        tonic, bass = slot.key.tonic, bass_at(note.beat)
+        following = slot_at(notes[i + 1].beat).harmony.root if i + 1 < len(notes) else None
+        gap = 4 * (note.beat - notes[i - 1].beat - notes[i - 1].length) if i else 0.0
+        ends = i + 1 == len(notes) or note.closes or notes[i + 1].beat - note.beat - note.length >= 1 - 1e-6
+        left = 0 if ends else left + 1
+        events.append(
+            Event(
+                note.bar, 4 * note.place, 4 * note.length, gap, left, (slot.harmony.root - tonic) % 12,
+                tuple((tone - tonic) % 12 for tone in slot.harmony.tones), -1 if bass is None else (bass - tonic) % 12,
+                -1 if following is None else (following - tonic) % 12, height[note.bar], twins[i],
+            )
+        )  # fmt: skip
+    return events[::-1]
+
+
+def _stroke(note: MelodyNote, pitch: int) -> Stroke:
+    loud = 0.92 if abs(note.beat - round(note.beat)) < 1e-6 else 0.8
+    return Stroke(note.beat, note.length * 0.97, pitch, loud)
+
+
+def pitch_costs(note: MelodyNote, slot: Slot, pitches: np.ndarray, scale: str) -> np.ndarray:
     """Cost of each pitch by itself: [P]."""
     classes = pitches % 12
     in_scale = np.isin(classes, slot.harmony.scale)
@@ -199,12 +273,12 @@ def decorate(
     return made
 
 
-def _moves(gaps: np.ndarray) -> np.ndarray:
+def move_costs(gaps: np.ndarray) -> np.ndarray:
     """The cost of intervals by their size in semitones, of the same shape."""
     return np.array([*STEPS_COST, TOO_FAR])[np.minimum(gaps, len(STEPS_COST))]
 
 
-def _parallels(pitches: np.ndarray, following: np.ndarray, before: int | None, after: int | None) -> np.ndarray:
+def parallel_costs(pitches: np.ndarray, following: np.ndarray, before: int | None, after: int | None) -> np.ndarray:
     """The cost of moving in octaves or fifths with the bass, which goes from `before` to `after`: [P, Q]."""
     cost = np.zeros((len(pitches), len(following)))
     if before is None or after is None or before == after:

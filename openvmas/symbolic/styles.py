@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 import re
 import tomllib
 import typing
@@ -105,7 +106,8 @@ class Style:
     """A manner of playing. The fields of a file are these.
 
     words: phrases that name it, hints: phrases that suggest it where no style is named. about: a sentence for people.
-    profile: axes of semantics that speak for it.
+    profile: axes of semantics that speak for it; common: how much oftener than others it is put under videos, in the
+    units of `fit`.
     tempo: lowest and highest of its pulse, BPM; where a plan lies far off, its patterns go at half or double speed.
     metre: beats of a bar, steps: of its patterns in a beat. swing: how late every second step of `swing_of` (8 or 16)
     comes, share of a step. drummer: whose timing and touch its drums have. voices: part → voices, of which a piece
@@ -123,6 +125,7 @@ class Style:
     voices: Mapping[str, tuple[Voice, ...]]
     figures: Mapping[str, tuple[tuple[str, ...], ...]]
     hints: tuple[str, ...] = ()
+    common: float = 0.0
     tempo: tuple[float, float] = (60.0, 180.0)
     metre: int = 4
     steps: int = 4
@@ -132,6 +135,7 @@ class Style:
     grooves: tuple[Groove, ...] = ()
     fills: tuple[Groove, ...] = ()
     entries: Mapping[str, float] = field(default_factory=dict)
+    spare: tuple[str, ...] = ("pad", "arp")
     modes: tuple[str, ...] = ()
     progressions: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     n_tones: int = 3
@@ -354,6 +358,7 @@ def _read_style(table: dict[str, Any], voices: Mapping[str, Voice]) -> Style:
         "grooves": tuple(_read_groove(f"grooves[{i}]", row, bar) for i, row in enumerate(table.get("grooves", []))),
         "fills": tuple(_read_groove(f"fills[{i}]", row, 1) for i, row in enumerate(table.get("fills", []))),
         "modes": _texts("modes", table.get("modes", [])),
+        "spare": _texts("spare", table.get("spare", ["pad", "arp"])),
         "progressions": _read_progressions(table.get("progressions", {})),
         "lead": _read_lead(table.get("lead", {})),
         "form": _read_record(
@@ -361,6 +366,8 @@ def _read_style(table: dict[str, Any], voices: Mapping[str, Voice]) -> Style:
             {"build": BUILDS, "ending": ENDINGS, "intro": tuple(ENTRIES), "breaks": tuple(ENTRIES)},
         ),
     }  # fmt: skip
+    for part in made["spare"]:
+        _known("spare", part, tuple(ENTRIES))
     for mode in (*made["modes"], *made["progressions"]):
         _known("modes" if mode in made["modes"] else "progressions", mode, list(MODES))
     return Style(**(table | made))
@@ -376,7 +383,7 @@ def _check_plain(table: dict[str, Any]) -> None:
         _known(f"entries.{part}", part, tuple(ENTRIES))
         _number(f"entries.{part}", value, 0, 9)
     ranges = {"metre": (2, 7), "steps": (3, 4), "swing": (0, 0.7), "n_tones": (2, 5), "chord_seconds": (0.4, 60),
-              "chord_bars": (0, 32)}  # fmt: skip
+              "chord_bars": (0, 32), "common": (-2, 2)}  # fmt: skip
     for key, (low, high) in ranges.items():
         if key in table:
             _number(key, table[key], low, high)
@@ -422,7 +429,10 @@ def _read_progressions(rows: Mapping[str, Any]) -> dict[str, tuple[tuple[str, ..
     return found
 
 
+NEVER = 9.0  # intensity from which a part that is not wanted would play
 INSISTED, REFUSED = 0.9, -0.25  # values of an instrument's axis from which it must play, and up to which it must not
+SPARED = 0.45  # chance that a piece lacks one of its spare parts
+FULLNESS = 0.05  # standard deviation of how much earlier or later than usual the parts of a piece come in
 MELODIC = ("keys", "pad", "lead", "arp")
 FAMILIES = {  # axis of an instrument → names of sounds that are one
     axis: re.compile(names) for axis, names in {
@@ -432,8 +442,11 @@ FAMILIES = {  # axis of an instrument → names of sounds that are one
         "synthesizer": "synth",
     }.items()
 }  # fmt: skip
-NEAR = 0.88  # of the best agreement, from which a style may be drawn instead
-WRONG_METRE = 1.5  # off the agreement of a style whose bars are not the plan's
+NEAR, CHANCE = 0.9, 0.35  # how far off the best fit a style may be drawn, and off what its chance falls to 1/e
+SURE = 0.4  # of agreement: a style that few pictures ask for at all needs more than a little more of it
+WRONG_METRE = 3.0  # off the fit of a style whose bars are not the plan's
+WRONG_TEMPO = 5.0  # off it for every octave of tempo that it lies outside of its range
+USUAL = Path(__file__).parent / "usual_agreement.json"
 
 
 def agreement(style: Style, semantics: Mapping[str, float]) -> float:
@@ -452,21 +465,45 @@ def named_style(phrases: Sequence[str]) -> Style | None:
     return None
 
 
-def choose_style(
-    semantics: Mapping[str, float], named: Sequence[str] = (), metre: int = 4, rng: np.random.Generator | None = None
-) -> Style:
-    """The style that a phrase of the text names, else the one that agrees best with semantics.
+@functools.cache
+def read_usual() -> Mapping[str, tuple[float, float]]:
+    """How well pictures at large agree with each style: mean and standard deviation (tools/balance_styles.py)."""
+    return json.loads(USUAL.read_text(encoding="utf-8"))
 
-    metre: beats in a bar of the plan. rng: draws among those that agree nearly as well.
+
+def fit(style: Style, semantics: Mapping[str, float], tempo: float | None = None, metre: int = 4) -> float:
+    """How much better a style fits than it fits pictures at large, in about their standard deviations.
+
+    tempo: of the plan, BPM, or None where it does not matter. metre: beats in its bars. Without the usual agreement
+    taken off, lively pictures would nearly all get the few styles that ask for much of the same.
+    """
+    mean, deviation = read_usual().get(style.name, (0.0, 0.6))
+    value = (agreement(style, semantics) - mean) / (deviation**2 + SURE**2) ** 0.5
+    if tempo is not None:
+        pulse, (low, high) = tempo * style.pace(tempo), style.tempo
+        value -= WRONG_TEMPO * max(float(np.log2(low / pulse)), float(np.log2(pulse / high)), 0.0)
+    return value + style.common - WRONG_METRE * ((style.metre == 3) != (metre == 3))
+
+
+def choose_style(
+    semantics: Mapping[str, float],
+    named: Sequence[str] = (),
+    metre: int = 4,
+    rng: np.random.Generator | None = None,
+    tempo: float | None = None,
+) -> Style:
+    """The style that a phrase of the text names, else the one that fits best.
+
+    metre: beats in a bar of the plan. rng: draws among those that fit nearly as well, the better the likelier.
     """
     styles = read_styles().styles
     if (style := named_style(named)) is not None:
         return style
-    fits = np.array([agreement(style, semantics) - WRONG_METRE * (style.metre == 3 != metre) for style in styles])
-    near = np.flatnonzero(fits >= fits.max() - (1 - NEAR) * abs(fits.max()) - 1e-9)
-    if rng is not None and len(near) > 1:
-        return styles[int(near[int(rng.integers(len(near)))])]
-    return styles[int(fits.argmax())]
+    fits = np.array([fit(style, semantics, tempo, metre) for style in styles])
+    if rng is None:
+        return styles[int(fits.argmax())]
+    chances = np.where(fits >= fits.max() - NEAR, np.exp((fits - fits.max()) / CHANCE), 0.0)
+    return styles[int(rng.choice(len(styles), p=chances / chances.sum()))]
 
 
 def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator) -> tuple[Style, Band]:
@@ -478,6 +515,9 @@ def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator
     }
     cast["lead"] = tuple(style.voices["lead"][k] for k in order[0])
     entries, figures, grooves = dict(style.entries), dict(style.figures), style.grooves
+    lean = FULLNESS * float(np.clip(rng.standard_normal(), -2, 2))
+    lacking = str(rng.choice(style.spare)) if style.spare and rng.random() < SPARED else None
+    insisted = set[str]()
     for axis, (part, voice) in table.asked.items():
         if semantics.get(axis, 0.0) < INSISTED:
             continue
@@ -488,6 +528,11 @@ def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator
             cast["lead"] = tuple(one for one in cast["lead"] if FAMILIES[axis].search(one.instrument))
         heard = there[0] if there else part
         entries[heard] = min(entries.get(heard, ENTRIES[heard]), 0.1)
+        insisted.add(heard)
+    for part in ENTRIES.keys() - insisted:
+        entries[part] = max(entries.get(part, ENTRIES[part]) - lean, 0.0)
+    if lacking is not None and lacking not in insisted:
+        entries[lacking] = NEVER
     drums = semantics.get("drums", 0.0)
     if drums <= REFUSED:
         cast.pop("kit", None)
@@ -498,6 +543,6 @@ def equip(style: Style, semantics: Mapping[str, float], rng: np.random.Generator
         grooves = table.style("pop").grooves
         entries["drums"] = 0.15
     if semantics.get("bass", 0.0) <= REFUSED:
-        entries["bass"] = 9.0
+        entries["bass"] = NEVER
     figures.setdefault("arp", (("1.2.3.4.3.2.3.2."[: style.bar_steps].ljust(style.bar_steps, "."),),))
     return replace(style, entries=entries, figures=figures, grooves=grooves), Band(**cast)

@@ -104,7 +104,7 @@ def test_midi_and_stems_are_written_beside_the_video(scorer: Scorer, small_clip:
         music = read_audio(folder / f"a.{number}.wav").wave
         assert total.shape == music.shape
         # The music alone is at the asked loudness, and has passed the bus: its equaliser, compressor and saturation.
-        assert np.corrcoef(total[0], music[0])[0, 1] > 0.88
+        assert np.corrcoef(total[0], music[0])[0, 1] > 0.84
     assert pitches[0] != pitches[1]
     assert not list(folder.glob(".*"))
 

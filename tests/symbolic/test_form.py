@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from openvmas.generate.scorer import fit_length
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.plan_yaml import read_plan, write_plan
 from openvmas.planning.schema import Section
+from openvmas.symbolic.brief import with_ritard
 from openvmas.symbolic.form import shape
 from openvmas.symbolic.harmony import Key
 from tests.symbolic.made import brief_of, make_plan, notes_of
@@ -46,7 +48,7 @@ def test_before_the_drop_is_a_build_and_silence_and_behind_it_everybody(seed: in
     still = [n for n in notes if n.start < DROP - beat and n.end > DROP - beat + 0.1 and n.pitch > 59]
     assert not still
     at = {part.name.split()[0] for part in piece.parts for n in part.notes if abs(n.start - DROP) < 1e-6}
-    assert {"drums", "keys", "bass", "arp"} <= at
+    assert {"drums", "keys", "bass"} <= at
     drums = notes_of(piece, "drums")
     before = [n for n in drums if DROP - 4 * beat - 0.03 < n.start < DROP - beat]
     assert sum(n.pitch in (41, 45) for n in before) >= 4  # toms
@@ -138,3 +140,31 @@ def test_sections_keep_their_own_style() -> None:
         plan, sections=(dataclasses.replace(a, text="bossa nova"), Section(b.start, b.end, 0.8, "metal"))
     )
     assert [p.style for p in compose(plan).passages] == ["bossa", "metal"]
+
+
+def test_the_last_beats_broaden_where_the_picture_allows() -> None:
+    brief = brief_of(make_plan("waltz", hits=((4.8, 0.9),)))
+    brief = dataclasses.replace(brief, hits=tuple(hit for hit in brief.hits if hit[0] < 30))
+    slower = with_ritard(brief)
+    last = round(brief.ending)
+    before, after = np.diff(brief.beats)[: last + 1], np.diff(slower.beats)[: last + 1]
+    assert (np.diff(after[last - 4 : last]) > 0.01).all() and after[last - 1] > 1.3 * before[last - 1]
+    assert after[: last - 4] == pytest.approx(before[: last - 4]) and after[last] == pytest.approx(before[last])
+    assert slower.duration - slower.at(slower.ending) >= 1.2
+
+
+@pytest.mark.parametrize("room", [0.0, 0.9])
+def test_no_hit_and_no_ending_is_given_up_for_a_ritard(room: float) -> None:
+    plan = make_plan("waltz", hits=((4.8, 0.9),))
+    brief = brief_of(plan)
+    if room:  # the picture ends soon after the last chord
+        brief = dataclasses.replace(brief, length=Fraction(brief.at(brief.ending) + room))
+    else:
+        held = brief.at(brief.ending - 1.5)
+        brief = dataclasses.replace(brief, hits=(*brief.hits, (held, 1.0)))
+    assert with_ritard(brief) is brief
+
+
+def test_one_seed_is_another_piece_for_another_picture() -> None:
+    plans = [make_plan(seconds=seconds) for seconds in (38.4, 38.8, 39.2, 40.0, 41.0, 42.0)]
+    assert len({compose(plan, 0).tonic for plan in plans}) > 1

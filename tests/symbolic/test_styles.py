@@ -15,7 +15,17 @@ from openvmas.symbolic.desk.mixes import read_mix
 from openvmas.symbolic.figures import Lane, play_bass, play_chord
 from openvmas.symbolic.harmony import Key, read_chord
 from openvmas.symbolic.players.touch import Drummer, Place, read_drummers
-from openvmas.symbolic.styles import Style, choose_style, named_style, read_style, read_styles
+from openvmas.symbolic.styles import (
+    NEAR,
+    Style,
+    choose_style,
+    equip,
+    fit,
+    named_style,
+    read_style,
+    read_styles,
+    read_usual,
+)
 
 FILES = sorted((Path(styles.__file__).parent / "style_files").glob("*.toml"))
 STYLES = read_styles().styles
@@ -153,3 +163,33 @@ def test_drummers_play_as_they_were_measured() -> None:
     assert np.corrcoef(late, measured["late"])[0, 1] > 0.95
     machine = Drummer("machine", 4, np.random.default_rng(0))
     assert machine.play(Stroke(1.25, 0.2, stroke, 0.8), Place(1.25, 4, 0)) == (0.0, 0.8)
+
+
+LIVELY = {"arousal": 1.2, "exciting": 1.0, "drums": 0.9, "electronic": 0.6, "bass": 0.5}
+
+
+def test_every_style_has_been_held_against_pictures_at_large() -> None:
+    assert set(read_usual()) == {style.name for style in STYLES}
+
+
+def test_a_style_whose_tempo_is_another_does_not_fit() -> None:
+    style = read_styles().style("drum and bass")
+    assert fit(style, LIVELY, 172) == fit(style, LIVELY, 86) == fit(style, LIVELY)
+    assert fit(style, LIVELY, 104) < fit(style, LIVELY) - 1
+    assert choose_style(LIVELY, (), 4, tempo=104).name != "drum and bass"
+
+
+def test_seeds_draw_among_styles_that_fit_nearly_as_well() -> None:
+    drawn = [choose_style(LIVELY, (), 4, np.random.default_rng(k), 120.0) for k in range(40)]
+    best = max(fit(style, LIVELY, 120.0) for style in STYLES)
+    assert len({style.name for style in drawn}) >= 3
+    assert all(fit(style, LIVELY, 120.0) >= best - NEAR - 1e-9 for style in drawn)
+
+
+def test_a_piece_may_lack_a_spare_part_but_never_what_was_asked_for() -> None:
+    style = read_styles().style("pop")
+    pieces = [equip(style, {"piano": 1.5}, np.random.default_rng(k))[0] for k in range(60)]
+    lacking = [{part for part, entry in piece.entries.items() if entry >= 9} for piece in pieces]
+    assert all(parts <= set(style.spare) for parts in lacking) and 10 < sum(map(bool, lacking)) < 45
+    asked = [equip(style, {"strings": 1.5}, np.random.default_rng(k))[0] for k in range(60)]
+    assert all(piece.entries["pad"] <= 0.1 for piece in asked)

@@ -38,27 +38,39 @@ class Player(Protocol):
         ...
 
 
+class Fonts(Protocol):
+    """The user's own instruments (`fonts.UserFonts`)."""
+
+    def find(self, part: Part, program: int) -> tuple[Bank, str] | None:
+        """The bank and the name in it of what plays a part in place of its instrument, or None."""
+        ...
+
+
 class Sounds:
     """All that can sound: the bank's samples and the presets, with the tones that have been made of them."""
 
-    def __init__(self, bank: Bank) -> None:
-        self.bank = bank
+    def __init__(self, bank: Bank, fonts: Fonts | None = None) -> None:
+        """fonts: what plays in place of the bank's instruments."""
+        self.bank, self.fonts = bank, fonts
         self._samples, self._tones = Kept(SAMPLES_KEPT), Kept(TONES_KEPT)
 
     def player(self, part: Part) -> Player:
         """The player of a part. Raises ModelError for a preset that does not exist."""
+        own = self.fonts.find(part, self.program(part.instrument)) if self.fonts is not None else None
+        if own is not None:
+            return Sampler(part, self, *own)
         if is_synth(part.instrument):
             return Synthesiser(part, preset_of(part.instrument), self, self._tones)
-        return Sampler(part, self)
+        return Sampler(part, self, self.bank, part.instrument)
 
     def program(self, instrument: str) -> int:
         """The General MIDI program nearest to an instrument (of kits: of the drum bank)."""
         return preset_of(instrument).program if is_synth(instrument) else self.bank.programs[instrument]
 
-    def sample(self, zone: Zone, pitch: float, shade: int, n: int) -> np.ndarray:
-        """At least n samples [C, n] of a zone at a pitch and 48 kHz, or fewer where the sample ends."""
-        key = (zone.sample, zone.cutoff, zone.root, round(pitch, 3), shade)
-        make = lambda length: self._pitched(zone, pitch, shade, length)  # noqa: E731
+    def sample(self, bank: Bank, zone: Zone, pitch: float, shade: int, n: int) -> np.ndarray:
+        """At least n samples [C, n] of a bank's zone at a pitch and 48 kHz, or fewer where the sample ends."""
+        key = (id(bank), zone.sample, zone.cutoff, zone.root, round(pitch, 3), shade)
+        make = lambda length: self._pitched(bank, zone, pitch, shade, length)  # noqa: E731
         return self._samples.get(key, n, make, ends=zone.loop is None)[:, :n]
 
     def sampled_tone(self, instrument: str, key: float, n: int) -> np.ndarray:
@@ -67,10 +79,10 @@ class Sounds:
         if not zones:
             return np.zeros(0, np.float32)
         gain = 10 ** (self.bank.trim_db(instrument) / 20)
-        return self.sample(zones[0], key, SHADES, n).mean(axis=0) * np.float32(gain)
+        return self.sample(self.bank, zones[0], key, SHADES, n).mean(axis=0) * np.float32(gain)
 
-    def _pitched(self, zone: Zone, pitch: float, shade: int, n: int) -> np.ndarray:
-        wave = self.bank.wave(zone, shade)
+    def _pitched(self, bank: Bank, zone: Zone, pitch: float, shade: int, n: int) -> np.ndarray:
+        wave = bank.wave(zone, shade)
         rate = zone.rate * 2 ** ((pitch - zone.root) / 12)
         needed = math.ceil((n + SPARE) * rate / RATE) + 64
         if zone.loop is not None and needed > zone.loop[1]:
@@ -84,9 +96,10 @@ class Sounds:
 class Sampler:
     """Plays a part on samples."""
 
-    def __init__(self, part: Part, sounds: Sounds) -> None:
-        self._part, self._sounds, self._bank = part, sounds, sounds.bank
-        self._gain = 10 ** ((part.gain_db + self._bank.trim_db(part.instrument)) / 20)
+    def __init__(self, part: Part, sounds: Sounds, bank: Bank, instrument: str) -> None:
+        """instrument: its name in the bank."""
+        self._part, self._sounds, self._bank, self._instrument = part, sounds, bank, instrument
+        self._gain = 10 ** ((part.gain_db + bank.trim_db(instrument)) / 20)
 
     def play(self, note: Note, number: int, before: Note | None) -> tuple[np.ndarray, int]:
         """See Player."""
@@ -96,7 +109,7 @@ class Sampler:
         alone = ((0.0, part.pan, 1.0),)
         doubled = tuple((s * DETUNE, max(-1, min(1, part.pan + s * part.width)), 0.71) for s in (-1, 1))
         sounds: list[np.ndarray] = []
-        for zone in self._bank.zones(part.instrument, note.pitch, note.velocity, number % 3):
+        for zone in self._bank.zones(self._instrument, note.pitch, note.velocity, number % 3):
             shade = SHADES if zone.has_layers else min(SHADES, round(SHADES * note.velocity / 112))
             held = note.end - note.start
             if is_free:
@@ -105,7 +118,7 @@ class Sampler:
             is_wide = len(self._bank.wave(zone, shade)) == 2
             for shift, pan, share in alone if is_wide or not part.width else doubled:
                 pitch = note.pitch + shift + CENTS[number % 3] / 100
-                tone = self._sounds.sample(zone, pitch, shade, len(gains))
+                tone = self._sounds.sample(self._bank, zone, pitch, shade, len(gains))
                 if note.slide:
                     tone = bent(tone, note.slide)
                 gain = np.float32(loud * share * 10 ** (zone.gain_db / 20))

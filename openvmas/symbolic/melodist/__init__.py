@@ -1,0 +1,1 @@
+"""Learned melodies: a small Transformer proposes pitches, the rules of melody dispose."""
