@@ -68,8 +68,8 @@ RECIPE, OPTIONS = JointRecipe, JointOptions
 def evaluate(model: Any, batches: Sequence[PairBatch]) -> dict[str, float]:
     """Measures on held-out pairs.
 
-    Likelihood with the full condition, with the picture alone, with another picture, and with nothing; how often a
-    picture finds its own music among all, also against chance, and the median rank (0 is best), by the global
+    Likelihood with the full condition, with its picture left out (full_blind) or of another clip (full_shuffled), with
+    the picture alone, with another picture alone, and with nothing; how often a picture finds its own music among all, also against chance, and the median rank (0 is best), by the global
     embeddings and (in_time) by the timed ones.
     """
     model.eval()
@@ -78,7 +78,10 @@ def evaluate(model: Any, batches: Sequence[PairBatch]) -> dict[str, float]:
     for batch in batches:
         n = len(batch.tokens)
         others = replace(batch, picture=batch.picture.roll(1, 0), features=batch.features.roll(1, 0))
-        cases = {"full": (batch, 1.0, 1.0), "picture": (batch, 0.0, 1.0), "shuffled": (others, 0.0, 1.0)}
+        cases = {
+            "full": (batch, 1.0, 1.0), "full_blind": (batch, 1.0, 0.0), "full_shuffled": (others, 1.0, 1.0),
+            "picture": (batch, 0.0, 1.0), "shuffled": (others, 0.0, 1.0),
+        }  # fmt: skip
         for name, (chosen, rest, picture) in (cases | {"nothing": (batch, 0.0, 0.0)}).items():
             keep = torch.tensor([[rest], [rest], [picture]], device=batch.tokens.device).expand(3, n)
             n_uncond = n if name == "full" and model.video is not None else 0

@@ -1,0 +1,139 @@
+"""A frozen decoder keeps every weight, begins as itself, and what is trained around it is exported and goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from openvmas.data.montage.bank import Bank
+from openvmas.generate.batch_decoder import Engine
+from openvmas.model.decoder import load_decoder, save_decoder
+from openvmas.model.video_encoder import load_video_encoder
+from openvmas.pretrained import find_weights
+from openvmas.train.decoder.examples import Examples
+from openvmas.train.export.export_model import ExportOptions, export
+from openvmas.train.joint.joint_model import JointModel
+from openvmas.train.joint.joint_trainer import JointOptions, evaluate, train
+from openvmas.train.joint.material import PackedMaterial
+from openvmas.train.joint.pairs import MontagePairs, PairBatch, collate
+from tests.generate.made import make_condition, make_models
+from tests.generate.test_alignment import make_picture
+from tests.train.made import STEPS, TINY, WIDTH, losses_of, make_bank, make_examples
+
+pytestmark = pytest.mark.slow
+
+FROZEN = replace(
+    TINY, freeze_decoder=True, gated=True, share_music=0.0, share_montage=1.0, picture_events=1.0, only_picture=0.0,
+    stand_in_weight=0.0, learning_rate=3e-2,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bank() -> Bank:
+    return make_bank()
+
+
+@pytest.fixture(scope="module")
+def examples() -> Examples:
+    return make_examples()
+
+
+@pytest.fixture
+def batch(examples: Examples, bank: Bank) -> PairBatch:
+    source, generator = MontagePairs(examples, bank, STEPS), np.random.default_rng(0)
+    decoder = make_models()[1]
+    clips = [source.draw(generator, STEPS, STEPS - decoder.config.n_codebooks + 1) for _ in range(5)]
+    return collate(clips, decoder.config, 2.0, WIDTH)
+
+
+def test_the_decoder_begins_as_itself_and_only_the_rest_learns(batch: PairBatch) -> None:
+    torch.manual_seed(0)
+    model = JointModel(FROZEN, make_models()[1], WIDTH)
+    found = evaluate(model, [batch])
+    assert found["full"] == found["full_blind"] == found["full_shuffled"]  # the gate is shut
+    losses_of(model, batch, torch.ones(3, 5), FROZEN).total.backward()
+    assert not [name for name, p in model.decoder.named_parameters() if p.grad is not None]
+    assert model.video is not None and model.video.gate is not None and model.video.gate.grad is not None
+    assert model.video.gate.grad.abs().sum() > 0  # it opens
+    assert model.music.to_keys.weight.grad is not None and model.music_timed.first.weight.grad is not None
+    with torch.no_grad():
+        model.video.gate.fill_(1.0)
+    opened = evaluate(model, [batch])
+    assert opened["full_blind"] == found["full_blind"] and opened["full"] != opened["full_shuffled"] != found["full"]
+
+
+def test_losses_are_those_of_a_decoder_that_is_not_frozen(batch: PairBatch) -> None:
+    losses = []
+    for recipe in (FROZEN, replace(FROZEN, freeze_decoder=False)):
+        torch.manual_seed(0)
+        model = JointModel(recipe, make_models()[1], WIDTH)
+        model.eval()  # without dropout
+        losses.append(losses_of(model, batch, torch.ones(3, 5), recipe))
+    for name in ("codebooks", "contrastive", "onset", "reading"):
+        assert torch.allclose(getattr(losses[0], name), getattr(losses[1], name), atol=1e-5), name
+
+
+def test_a_run_is_exported_beside_the_decoder_it_began_from(examples: Examples, bank: Bank, tmp_path: Path) -> None:
+    codec, decoder = make_models()
+    save_decoder(decoder, str(tmp_path / "decoder.pt"))
+    run, folder = tmp_path / "run", tmp_path / "model"
+    material = PackedMaterial(examples, examples, (bank, bank))
+    train(material, run, FROZEN, JointOptions(float("inf"), start_from=str(tmp_path / "decoder.pt")))
+    for name, value in load_decoder(str(run / "decoder.pt")).state_dict().items():
+        assert torch.equal(value, decoder.state_dict()[name]), name
+    gate = load_video_encoder(str(run / "video_encoder.pt")).gate
+    assert gate is not None and gate.abs().max() > 0
+    export(codec, decoder, folder, ExportOptions("m", "1", 32))
+    before = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
+    export(None, load_decoder(str(run / "decoder.pt")), folder, ExportOptions(bits=32, joint=str(run), span=STEPS))
+    assert all((folder / name).read_bytes() == data for name, data in before.items())  # a step costs what it did
+    engine = Engine(find_weights(folder))
+    condition = make_condition(STEPS)
+    seen = np.concatenate(list(engine.encode_picture(replace(condition, picture=make_picture(STEPS)))))
+    assert seen.shape == (STEPS, decoder.config.width) and np.abs(seen).max() > 0
+    assert not list(engine.encode_picture(condition))
+
+
+def test_the_recipe_goes_on_after_it_was_killed(examples: Examples, bank: Bank, tmp_path: Path) -> None:
+    """The command as docs/TRAINING.md has it, with the sizes of the preset debug."""
+    for name in ("music", "held-out"):
+        examples.save(tmp_path / f"{name}.npz", 4)
+    bank.save(tmp_path / "bank.npz")
+    save_decoder(make_models()[1], str(tmp_path / "decoder.pt"))
+    command = [
+        sys.executable, "-m", "openvmas", "train", "run", str(tmp_path / "frozen.toml"), str(tmp_path), "RUN",
+        "--bank", str(tmp_path / "bank.npz"), "--start-from", str(tmp_path / "decoder.pt"),
+    ]  # fmt: skip
+    recipes = Path(__file__).resolve().parents[2] / "recipes" / "train"
+    shutil.copy(recipes / "joint-mini-frozen.toml", tmp_path)
+    (tmp_path / "frozen.toml").write_text(
+        "like = 'joint-mini-frozen.toml'\n[recipe]\npreset = 'debug'\nbatch = 4\nsteps_per_crop = 103\nqueue = 8\n"
+        "steps = 6\nsave_every = 2\ntest_pairs = 3\nprecision = 'fp32'\n[run]\nlog_every = 1\n"
+    )
+    whole, killed = ([*command[:7], str(tmp_path / name), *command[8:]] for name in ("whole", "killed"))
+    assert subprocess.run(whole, check=False, timeout=300).returncode == 0
+    begun = subprocess.Popen(killed)
+    deadline = time.monotonic() + 200
+    while not (tmp_path / "killed" / "last.pt").exists() and time.monotonic() < deadline and begun.poll() is None:
+        time.sleep(0.05)
+    os.kill(begun.pid, signal.SIGKILL)
+    begun.wait()
+    assert subprocess.run(killed, check=False, timeout=300).returncode == 0
+    losses = [
+        [json.loads(line)["loss"] for line in (tmp_path / name / "steps.jsonl").read_text().splitlines()]
+        for name in ("whole", "killed")
+    ]
+    assert len(losses[0]) == 6 and losses[0] == losses[1]
+    measured = json.loads((tmp_path / "killed" / "log.jsonl").read_text().splitlines()[-1])
+    assert measured["step"] == 6 and {"full", "full_blind", "full_shuffled", "found_in_time"} <= measured.keys()
