@@ -7,9 +7,9 @@ trained on, of which every --every-th is taken; REAL is a folder of recorded mus
 prompts are composed with the picture that belongs to them (on), with none (off), with that of the next clip (shuffled)
 and with one that is the same at every moment: the mean of features and curves (mean). What is composed stays in WORK,
 so that a stopped bench goes on. For each variant: sync z at the picture's visual beats, correlation of the energy that
-the plan asks for with that heard, Fréchet distance on YAMNet (as in bench/audio_prompts.py), and how much other music is
-less alike than a picture's own (`openvmas.similarity`, which no variant was chosen by); for z, energy and retrieval the
-mean difference from `off` over clips with its interval of 95 %. Needs the extra `eval`.
+the plan asks for with that heard, Fréchet distance on YAMNet (as in bench/audio_prompts.py), and the share of the other
+music that is less alike than a picture's own (`openvmas.similarity`, which no variant was chosen by); for z, energy and
+retrieval the mean difference from `off` over clips with its interval of 95 %. Needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -100,7 +100,9 @@ def main() -> None:
     given = parser.parse_args()
     scorer, yamnet = openvmas.load(str(given.model)), Yamnet(threads=1)
     given.work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, VideoAnalysis] = {path.stem: openvmas.analyze(path) for path in media_files(given.videos)[:: given.every]}
+    found: dict[str, VideoAnalysis] = {
+        path.stem: openvmas.analyze(path) for path in media_files(given.videos)[:: given.every]
+    }
     names = list(found)
     aligner = Aligner(find_alignment("mini"), CodecRunner(find_weights("mini")))
     pictures = [aligner.embed_picture(picture_of(a, len(a.motion)), len(a.motion)) for a in found.values()]
@@ -115,7 +117,9 @@ def main() -> None:
                 compose(scorer, variant, found[a], found[b], seed, given.work / f"{a}.{variant}.{seed}.npz")
                 for a, b in zip(names, [*names[1:], names[0]], strict=True)
             ]
-            z = [sync_of_wave(m.wave, SAMPLE_RATE_OUT, found[n].visual_beats).z for m, n in zip(made, names, strict=True)]
+            z = [
+                sync_of_wave(m.wave, SAMPLE_RATE_OUT, found[n].visual_beats).z for m, n in zip(made, names, strict=True)
+            ]
             z = [x if len(found[n].visual_beats) else np.nan for x, n in zip(z, names, strict=True)]
             rows.append([z, [m.energy for m in made], own_share(aligner, pictures, made)])
             patches += [embed(m.wave, SAMPLE_RATE_OUT, yamnet) for m in made]

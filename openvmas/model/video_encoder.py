@@ -236,7 +236,7 @@ class VideoEncoder(nn.Module):
         self.frames_out = nn.Linear(config.width, config.out_width)
         self.motion_out = nn.Linear(config.motion_width, config.out_width)
         self.to_embedding = nn.Linear(config.width, config.embedding)
-        # A zero gain leaves a trained decoder as it is until the encoder has something to say (ReZero, Bachlechner 2020).
+        # A zero gain leaves a trained decoder as it is until there is something to add (ReZero, Bachlechner 2020).
         self.gate = nn.Parameter(torch.zeros(config.out_width)) if config.is_gated else None
 
     def forward(

@@ -138,7 +138,9 @@ class JointModel(nn.Module):
         self.decoder: Any = decoder or Decoder(DECODER_PRESETS[recipe.preset])
         width, sizes = self.decoder.config.width, VIDEO_PRESETS[recipe.preset]
         sizes = replace(sizes, fps=recipe.fps, out_width=width, feature_width=feature_width or sizes.feature_width)
-        self.video = None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video, is_gated=recipe.gated))
+        self.video = (
+            None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video, is_gated=recipe.gated))
+        )
         if recipe.freeze_decoder:
             self.decoder.requires_grad_(False)
         self.music = alignment.MusicEmbedding(width, sizes.embedding)

@@ -69,8 +69,8 @@ def evaluate(model: Any, batches: Sequence[PairBatch]) -> dict[str, float]:
     """Measures on held-out pairs.
 
     Likelihood with the full condition, with its picture left out (full_blind) or of another clip (full_shuffled), with
-    the picture alone, with another picture alone, and with nothing; how often a picture finds its own music among all, also against chance, and the median rank (0 is best), by the global
-    embeddings and (in_time) by the timed ones.
+    the picture alone, with another picture alone, and with nothing; how often a picture finds its own music among all,
+    also against chance, and the median rank (0 is best), by the global embeddings and (in_time) by the timed ones.
     """
     model.eval()
     sums: dict[str, list[float]] = {}

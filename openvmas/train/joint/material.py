@@ -108,9 +108,7 @@ class PackedMaterial:
             return PooledPairs(self.music, training, recipe.fps, recipe.events_fps, recipe.picture_events)
         if recipe.events_fps:
             raise InputError("--events-fps needs pairs from a pool; give --pools in place of --bank.")
-        return MontagePairs(
-            self.music, training, recipe.steps_per_crop, recipe.fps, recipe.seed, recipe.picture_events
-        )
+        return MontagePairs(self.music, training, recipe.steps_per_crop, recipe.fps, recipe.seed, recipe.picture_events)
 
     def tests(self, recipe: JointRecipe, config: DecoderConfig) -> list[TrainingClip]:
         testing, n_steps = self.pictures[1], recipe.steps_per_crop
