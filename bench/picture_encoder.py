@@ -49,6 +49,13 @@ class Made:
     energy: float
 
 
+def analysis_of(video: Path, path: Path) -> VideoAnalysis:
+    """The analysis of a video, or what an earlier call left at `path`."""
+    if not path.exists():
+        openvmas.analyze(video).save(path)
+    return VideoAnalysis.load(path)
+
+
 def picture_for(variant: str, own: VideoAnalysis, other: VideoAnalysis, n_steps: int) -> Picture | None:
     """The picture that the video encoder is given under a variant."""
     if variant == "off":
@@ -100,9 +107,8 @@ def main() -> None:
     given = parser.parse_args()
     scorer, yamnet = openvmas.load(str(given.model)), Yamnet(threads=1)
     given.work.mkdir(parents=True, exist_ok=True)
-    found: dict[str, VideoAnalysis] = {
-        path.stem: openvmas.analyze(path) for path in media_files(given.videos)[:: given.every]
-    }
+    videos = media_files(given.videos)[:: given.every]
+    found = {path.stem: analysis_of(path, given.work / f"{path.stem}.analysis.npz") for path in videos}
     names = list(found)
     aligner = Aligner(find_alignment("mini"), CodecRunner(find_weights("mini")))
     pictures = [aligner.embed_picture(picture_of(a, len(a.motion)), len(a.motion)) for a in found.values()]

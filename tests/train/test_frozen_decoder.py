@@ -17,14 +17,17 @@ import pytest
 import torch
 
 from openvmas.data.montage.bank import Bank
+from openvmas.errors import InputError, ModelError
 from openvmas.generate.batch_decoder import Engine
+from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.model.decoder import load_decoder, save_decoder
 from openvmas.model.video_encoder import load_video_encoder
 from openvmas.pretrained import find_weights
 from openvmas.train.decoder.examples import Examples
 from openvmas.train.export.export_model import ExportOptions, export
-from openvmas.train.joint.joint_model import JointModel
-from openvmas.train.joint.joint_trainer import JointOptions, evaluate, train
+from openvmas.train.export.import_onnx import import_video_encoder
+from openvmas.train.joint.joint_model import JointModel, JointRecipe
+from openvmas.train.joint.joint_trainer import JointOptions, begin_video, evaluate, train
 from openvmas.train.joint.material import PackedMaterial
 from openvmas.train.joint.pairs import MontagePairs, PairBatch, collate
 from tests.generate.made import make_condition, make_models
@@ -103,6 +106,40 @@ def test_a_run_is_exported_beside_the_decoder_it_began_from(examples: Examples, 
     seen = np.concatenate(list(engine.encode_picture(replace(condition, picture=make_picture(STEPS)))))
     assert seen.shape == (STEPS, decoder.config.width) and np.abs(seen).max() > 0
     assert not list(engine.encode_picture(condition))
+
+
+def test_the_encoder_that_ships_is_begun_with() -> None:
+    """All of it but what leads into the decoder, whose width is another; it reads pictures as the exported one does."""
+    weights = find_weights("alignment")
+    found, recipe = import_video_encoder(weights), JointRecipe(gated=True)
+    picture = replace(make_picture(120), features=np.random.default_rng(0).normal(size=(5, 1280)).astype(np.float32))
+    seen = PictureEncoder(weights).encode(picture, 0, 120)
+    with torch.no_grad():
+        again = found(torch.from_numpy(picture.features[None]), torch.from_numpy(picture.curves[None]))
+    assert np.abs(seen.steps - again.steps[0].numpy()).max() < 1e-4
+    assert seen.embedding @ again.embedding[0].numpy() == pytest.approx(1, abs=1e-5)
+    begun = begin_video(recipe, "alignment", 448, 1280)
+    assert begun is not None and begun.config.out_width == 448 and begun.gate is not None and not begun.gate.any()
+    others = ("frames_out", "motion_out", "pool")  # of another width, and what one token a frame has no use for
+    for name, value in found.state_dict().items():
+        assert name.startswith(others) or torch.equal(value, begun.state_dict()[name]), name
+    assert begin_video(replace(recipe, video="none"), "alignment", 448, 1280) is None
+    with pytest.raises(InputError, match="reads 2 features of 1280 a second, but this run has encoder, 4 and 1280"):
+        begin_video(replace(recipe, fps=4.0), "alignment", 448, 1280)
+    with pytest.raises(ModelError, match=r"mini .* has no video encoder; give alignment"):
+        begin_video(recipe, "mini", 448, 1280)
+
+
+def test_a_run_goes_on_with_the_encoder_of_another(examples: Examples, bank: Bank, tmp_path: Path) -> None:
+    material = PackedMaterial(examples, examples, (bank, bank))
+    train(material, tmp_path / "first", replace(FROZEN, steps=2), JointOptions(float("inf")))
+    path = tmp_path / "first" / "video_encoder.pt"
+    begun = begin_video(FROZEN, str(path), 32, WIDTH)
+    assert begun is not None
+    for name, value in load_video_encoder(str(path)).state_dict().items():
+        assert torch.equal(value, begun.state_dict()[name]), name
+    train(material, tmp_path / "second", replace(FROZEN, steps=2), JointOptions(float("inf"), video_from=str(path)))
+    assert load_video_encoder(str(tmp_path / "second" / "video_encoder.pt")).config == begun.config
 
 
 def test_the_recipe_goes_on_after_it_was_killed(examples: Examples, bank: Bank, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from openvmas.errors import InputError
 from openvmas.hub.musicgen import MusicGenDecoder
 from openvmas.model import alignment
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
-from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder
+from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder, VideoEncoderConfig
 from openvmas.settings import option
 from openvmas.train.distributed import World
 from openvmas.train.joint.pairs import PairBatch
@@ -126,21 +126,33 @@ class LossWeights(NamedTuple):
     beats: Tensor
 
 
+def video_sizes(recipe: JointRecipe, out_width: int, feature_width: int | None) -> VideoEncoderConfig:
+    """Sizes of a new video encoder. out_width: of the decoder; feature_width: that of the preset where None."""
+    sizes = VIDEO_PRESETS[recipe.preset]
+    return replace(
+        sizes, kind=recipe.video, fps=recipe.fps, out_width=out_width, is_gated=recipe.gated,
+        feature_width=feature_width or sizes.feature_width,
+    )  # fmt: skip
+
+
 class JointModel(nn.Module):
     """Decoder, video encoder and alignment heads. video is None where the recipe says so."""
 
     def __init__(
-        self, recipe: JointRecipe, decoder: Decoder | MusicGenDecoder | None = None, feature_width: int | None = None
+        self, recipe: JointRecipe, decoder: Decoder | MusicGenDecoder | None = None, feature_width: int | None = None,
+        video: VideoEncoder | None = None,
     ) -> None:  # fmt: skip
+        """video: the encoder to go on with, in place of a new one of the preset's sizes."""
         super().__init__()
         if recipe.video not in (*KINDS, "none"):
             raise InputError(f"--video is {', '.join(KINDS)} or none, not {recipe.video}.")
         self.decoder: Any = decoder or Decoder(DECODER_PRESETS[recipe.preset])
-        width, sizes = self.decoder.config.width, VIDEO_PRESETS[recipe.preset]
-        sizes = replace(sizes, fps=recipe.fps, out_width=width, feature_width=feature_width or sizes.feature_width)
-        self.video = (
-            None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video, is_gated=recipe.gated))
-        )
+        width = self.decoder.config.width
+        if video is not None or recipe.video == "none":
+            self.video = video
+        else:
+            self.video = VideoEncoder(video_sizes(recipe, width, feature_width))
+        sizes = VIDEO_PRESETS[recipe.preset] if self.video is None else self.video.config
         if recipe.freeze_decoder:
             self.decoder.requires_grad_(False)
         self.music = alignment.MusicEmbedding(width, sizes.embedding)
