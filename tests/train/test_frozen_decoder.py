@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 import torch
 
+from openvmas.cli.main import main
 from openvmas.data.montage.bank import Bank
 from openvmas.errors import InputError, ModelError
 from openvmas.generate.batch_decoder import Engine
 from openvmas.generate.picture_encoder import PictureEncoder
-from openvmas.model.decoder import load_decoder, save_decoder
+from openvmas.model.decoder import Decoder, load_decoder, save_decoder
 from openvmas.model.video_encoder import load_video_encoder
 from openvmas.pretrained import find_weights
 from openvmas.train.decoder.examples import Examples
@@ -89,23 +90,31 @@ def test_losses_are_those_of_a_decoder_that_is_not_frozen(batch: PairBatch) -> N
 
 def test_a_run_is_exported_beside_the_decoder_it_began_from(examples: Examples, bank: Bank, tmp_path: Path) -> None:
     codec, decoder = make_models()
-    save_decoder(decoder, str(tmp_path / "decoder.pt"))
-    run, folder = tmp_path / "run", tmp_path / "model"
+    export(codec, decoder, tmp_path / "plain", ExportOptions("plain", "1"))
+    assert main(["train", "import", str(tmp_path / "plain"), str(tmp_path)]) == 0
+    decoder, run, folder = load_decoder(str(tmp_path / "decoder.pt")), tmp_path / "run", tmp_path / "model"
     material = PackedMaterial(examples, examples, (bank, bank))
     train(material, run, FROZEN, JointOptions(float("inf"), start_from=str(tmp_path / "decoder.pt")))
     for name, value in load_decoder(str(run / "decoder.pt")).state_dict().items():
         assert torch.equal(value, decoder.state_dict()[name]), name
     gate = load_video_encoder(str(run / "video_encoder.pt")).gate
     assert gate is not None and gate.abs().max() > 0
-    export(codec, decoder, folder, ExportOptions("m", "1", 32))
-    before = {path.name: path.read_bytes() for path in folder.glob("*.onnx")}
-    export(None, load_decoder(str(run / "decoder.pt")), folder, ExportOptions(bits=32, joint=str(run), span=STEPS))
-    assert all((folder / name).read_bytes() == data for name, data in before.items())  # a step costs what it did
+    command = ["train", "export", str(tmp_path / "plain"), "-", str(folder), "--joint", str(run), "--span", str(STEPS)]
+    assert main([*command, "--name", "seeing"]) == 0
+    plain, seeing = find_weights(tmp_path / "plain"), find_weights(folder)
+    assert seeing.name == "seeing" and seeing.files.keys() - plain.files.keys() == {"video_encoder"}
+    for role in plain.files:  # a step costs what it did
+        assert seeing.file(role).read_bytes() == plain.file(role).read_bytes()
     engine = Engine(find_weights(folder))
     condition = make_condition(STEPS)
     seen = np.concatenate(list(engine.encode_picture(replace(condition, picture=make_picture(STEPS)))))
     assert seen.shape == (STEPS, decoder.config.width) and np.abs(seen).max() > 0
     assert not list(engine.encode_picture(condition))
+    other = tmp_path / "other"
+    export(codec, Decoder(decoder.config), other, ExportOptions("other", "1"))
+    with pytest.raises(ModelError, match=r"run has another decoder than other 1; give .*decoder\.pt in place of -"):
+        export(find_weights(other), None, tmp_path / "no", ExportOptions(joint=str(run)))
+    assert not (tmp_path / "no").exists()
 
 
 def test_the_encoder_that_ships_is_begun_with() -> None:
