@@ -17,14 +17,12 @@ import pytest
 import torch
 
 from openvmas.cli.main import main
-from openvmas.data.montage.bank import Bank
 from openvmas.errors import InputError, ModelError
 from openvmas.generate.batch_decoder import Engine
 from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.model.decoder import Decoder, load_decoder, save_decoder
 from openvmas.model.video_encoder import load_video_encoder
 from openvmas.pretrained import find_weights
-from openvmas.train.decoder.examples import Examples
 from openvmas.train.export.export_model import ExportOptions, export
 from openvmas.train.export.import_onnx import import_video_encoder
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
@@ -43,19 +41,13 @@ FROZEN = replace(
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def bank() -> Bank:
-    return make_bank()
-
-
-@pytest.fixture(scope="module")
-def examples() -> Examples:
-    return make_examples()
+BANK, EXAMPLES = make_bank(), make_examples()
+PACKED = PackedMaterial(EXAMPLES, EXAMPLES, (BANK, BANK))
 
 
 @pytest.fixture
-def batch(examples: Examples, bank: Bank) -> PairBatch:
-    source, generator = MontagePairs(examples, bank, STEPS), np.random.default_rng(0)
+def batch() -> PairBatch:
+    source, generator = MontagePairs(EXAMPLES, BANK, STEPS), np.random.default_rng(0)
     decoder = make_models()[1]
     clips = [source.draw(generator, STEPS, STEPS - decoder.config.n_codebooks + 1) for _ in range(5)]
     return collate(clips, decoder.config, 2.0, WIDTH)
@@ -88,13 +80,12 @@ def test_losses_are_those_of_a_decoder_that_is_not_frozen(batch: PairBatch) -> N
         assert torch.allclose(getattr(losses[0], name), getattr(losses[1], name), atol=1e-5), name
 
 
-def test_a_run_is_exported_beside_the_decoder_it_began_from(examples: Examples, bank: Bank, tmp_path: Path) -> None:
+def test_a_run_is_exported_beside_the_decoder_it_began_from(tmp_path: Path) -> None:
     codec, decoder = make_models()
     export(codec, decoder, tmp_path / "plain", ExportOptions("plain", "1"))
     assert main(["train", "import", str(tmp_path / "plain"), str(tmp_path)]) == 0
     decoder, run, folder = load_decoder(str(tmp_path / "decoder.pt")), tmp_path / "run", tmp_path / "model"
-    material = PackedMaterial(examples, examples, (bank, bank))
-    train(material, run, FROZEN, JointOptions(float("inf"), start_from=str(tmp_path / "decoder.pt")))
+    train(PACKED, run, FROZEN, JointOptions(float("inf"), start_from=str(tmp_path / "decoder.pt")))
     for name, value in load_decoder(str(run / "decoder.pt")).state_dict().items():
         assert torch.equal(value, decoder.state_dict()[name]), name
     gate = load_video_encoder(str(run / "video_encoder.pt")).gate
@@ -139,23 +130,22 @@ def test_the_encoder_that_ships_is_begun_with() -> None:
         begin_video(recipe, "mini", 448, 1280)
 
 
-def test_a_run_goes_on_with_the_encoder_of_another(examples: Examples, bank: Bank, tmp_path: Path) -> None:
-    material = PackedMaterial(examples, examples, (bank, bank))
-    train(material, tmp_path / "first", replace(FROZEN, steps=2), JointOptions(float("inf")))
+def test_a_run_goes_on_with_the_encoder_of_another(tmp_path: Path) -> None:
+    train(PACKED, tmp_path / "first", replace(FROZEN, steps=2), JointOptions(float("inf")))
     path = tmp_path / "first" / "video_encoder.pt"
     begun = begin_video(FROZEN, str(path), 32, WIDTH)
     assert begun is not None
     for name, value in load_video_encoder(str(path)).state_dict().items():
         assert torch.equal(value, begun.state_dict()[name]), name
-    train(material, tmp_path / "second", replace(FROZEN, steps=2), JointOptions(float("inf"), video_from=str(path)))
+    train(PACKED, tmp_path / "second", replace(FROZEN, steps=2), JointOptions(float("inf"), video_from=str(path)))
     assert load_video_encoder(str(tmp_path / "second" / "video_encoder.pt")).config == begun.config
 
 
-def test_the_recipe_goes_on_after_it_was_killed(examples: Examples, bank: Bank, tmp_path: Path) -> None:
+def test_the_recipe_goes_on_after_it_was_killed(tmp_path: Path) -> None:
     """The command as docs/TRAINING.md has it, with the sizes of the preset debug."""
     for name in ("music", "held-out"):
-        examples.save(tmp_path / f"{name}.npz", 4)
-    bank.save(tmp_path / "bank.npz")
+        EXAMPLES.save(tmp_path / f"{name}.npz", 4)
+    BANK.save(tmp_path / "bank.npz")
     save_decoder(make_models()[1], str(tmp_path / "decoder.pt"))
     command = [
         sys.executable, "-m", "openvmas", "train", "run", str(tmp_path / "frozen.toml"), str(tmp_path), "RUN",
