@@ -2,8 +2,8 @@
 
     python bench/picture_encoder.py MODEL VIDEOS REAL WORK [--variants off on shuffled mean] [--seeds 1] [--every 2]
 
-MODEL is a folder of `openvmas train export - RUN/decoder.pt MODEL --joint RUN`. VIDEOS are clips that nothing was
-trained on, of which every --every-th is taken; REAL is a folder of recorded music. The same plans, seeds and audio
+MODEL is a folder of `openvmas train export mini - MODEL --joint RUN`. VIDEOS are clips that nothing was trained on, of
+which every --every-th is taken (and of those the first --clips, if given); REAL is a folder of recorded music. The same plans, seeds and audio
 prompts are composed with the picture that belongs to them (on), with none (off), with that of the next clip (shuffled)
 and with one that is the same at every moment: the mean of features and curves (mean). What is composed stays in WORK,
 so that a stopped bench goes on. For each variant: sync z at the picture's visual beats, correlation of the energy that
@@ -104,10 +104,11 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--every", type=int, default=2)
+    parser.add_argument("--clips", type=int, help="the first of them alone")
     given = parser.parse_args()
     scorer, yamnet = openvmas.load(str(given.model)), Yamnet(threads=1)
     given.work.mkdir(parents=True, exist_ok=True)
-    videos = media_files(given.videos)[:: given.every]
+    videos = media_files(given.videos)[:: given.every][: given.clips]
     found = {path.stem: analysis_of(path, given.work / f"{path.stem}.analysis.npz") for path in videos}
     names = list(found)
     aligner = Aligner(find_alignment("mini"), CodecRunner(find_weights("mini")))
