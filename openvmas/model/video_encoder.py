@@ -48,6 +48,7 @@ class VideoEncoderConfig:
     motion_kernel: int = 25  # steps; three in a row see +-0.7 s
     out_width: int = 448  # of the decoder
     embedding: int = 128
+    is_gated: bool = False  # whether `steps` begin at zero, with a learned gain for every channel
 
 
 VIDEO_PRESETS = {
@@ -235,6 +236,8 @@ class VideoEncoder(nn.Module):
         self.frames_out = nn.Linear(config.width, config.out_width)
         self.motion_out = nn.Linear(config.motion_width, config.out_width)
         self.to_embedding = nn.Linear(config.width, config.embedding)
+        # A zero gain leaves a trained decoder as it is until there is something to add (ReZero, Bachlechner 2020).
+        self.gate = nn.Parameter(torch.zeros(config.out_width)) if config.is_gated else None
 
     def forward(
         self, features: Tensor, curves: Tensor, n_frames: Tensor | None = None, has_features: Tensor | None = None
@@ -257,6 +260,8 @@ class VideoEncoder(nn.Module):
         x, summary = self.mix(features, moved, valid, has_features)
         places = torch.arange(motion.shape[1], device=features.device) * (self.config.fps / float(CONTROL_RATE))
         steps = read_at(self.frames_out(normalize(x)), places.expand(batch, -1), n_frames) + self.motion_out(motion)
+        if self.gate is not None:
+            steps = self.gate * steps
         return Encoded(steps, F.normalize(self.to_embedding(normalize(summary)).float(), dim=-1), motion)
 
     def mix(self, features: Tensor, moved: Tensor, valid: Tensor, has_features: Tensor) -> tuple[Tensor, Tensor]:

@@ -187,10 +187,10 @@ def make_optimizers(
     model: torch.nn.Module, layers: Sequence[torch.nn.Module], learning_rate: float, weight_decay: float,
     fused: bool | None = None,
 ) -> dict[str, torch.optim.Optimizer]:  # fmt: skip
-    """`muon` (Jordan 2024) for the matrices inside layers, if there are any, and `adam` for everything else."""
-    matrices = [p for part in layers for p in part.parameters() if p.ndim == 2]
+    """`muon` (Jordan 2024) for the matrices inside layers, if there are any, and `adam` for what else is learned."""
+    matrices = [p for part in layers for p in part.parameters() if p.ndim == 2 and p.requires_grad]
     inside = {id(p) for p in matrices}
-    others = [p for p in model.parameters() if id(p) not in inside]
+    others = [p for p in model.parameters() if id(p) not in inside and p.requires_grad]
     made: dict[str, torch.optim.Optimizer] = {}
     if matrices:
         made["muon"] = BatchedMuon(

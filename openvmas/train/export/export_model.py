@@ -5,6 +5,7 @@
     openvmas train export - - OUT --joint RUN --name alignment       # only those, for codes of mini
     openvmas train export CODEC.pt - OUT                # only the codec's files, into a folder that holds a model
     openvmas train export - RUN/decoder.pt OUT --joint RUN     # the others, into a folder that holds a model
+    openvmas train export mini - OUT --joint RUN        # mini, and the encoder of a run that froze its decoder
 
 `condition.onnx` (curves and meaning → one vector per step), `decoder.onnx` (one step; weights in 8-bit blocks),
 `codec.onnx` (latents → spectrum frames), `codec_encoder.onnx` (compressed spectrum frames → latents) and
@@ -145,12 +146,15 @@ def export(codec: Codec | Weights | None, decoder: Decoder | None, folder: Path,
     codec: a network, or an exported model whose codec is copied. With only a codec or only a decoder, the folder must
     hold a model, of which the rest and the name stay as they are. A decoder of a joint run (`options.joint`) brings the
     video encoder along; pictures and music are compared by the alignment of both together, or by weights of their own,
-    which are written where there is neither codec nor decoder.
+    which are written where there is neither codec nor decoder. A run that froze the decoder of an exported model is
+    given with that model as the codec and no decoder: all of the model is copied as it is, and the encoder joins it.
     Raises ModelError where the parts do not fit, OptionError where there is nothing to write.
     """
     run = Path(options.joint) if options.joint else None
     if not (codec or decoder or run):
         raise OptionError("without codec and decoder there is nothing to export; with - - give --joint RUN.")
+    if run and decoder is None and isinstance(codec, Weights):
+        return add_video(codec, run, folder, options)
     model = find_weights(folder) if (codec is None) != (decoder is None) else None
     files: dict[str, str] = {}
     sizes: dict[str, Any] = {}
@@ -179,6 +183,32 @@ def export(codec: Codec | Weights | None, decoder: Decoder | None, folder: Path,
     version = options.version or (model.version if model else "0.1")
     name, licence = (model.name, model.licence) if model else (options.name, options.licence)
     return write_manifest(folder, name=name, version=version, licence=licence, files=files, sizes=sizes)
+
+
+def add_video(model: Weights, run: Path, folder: Path, options: ExportOptions) -> Path:
+    """Copy a model and add the video encoder of a run that froze its decoder; returns the manifest's path.
+
+    Raises ModelError where the run's decoder is another.
+    """
+    from openvmas.train.export.import_onnx import import_decoder
+
+    frozen, trained = import_decoder(model).state_dict(), load_decoder(str(run / "decoder.pt")).state_dict()
+    if frozen.keys() != trained.keys() or not all(torch.equal(frozen[name], trained[name]) for name in frozen):
+        raise ModelError(
+            f"{run} has another decoder than {model.name} {model.version}; give {run / 'decoder.pt'} in place of -."
+        )
+    video = load_sides(run)[0]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {role: path.name for role, path in model.files.items() if role not in JOINT_FILES}
+    for role, name in files.items():
+        if model.file(role).resolve() != (folder / name).resolve():
+            shutil.copyfile(model.file(role), folder / name)
+    sizes = {name: value for name, value in model.sizes.items() if name not in ("video", "alignment")}
+    sizes |= export_video(video, folder, options.span, options.bits)
+    return write_manifest(
+        folder, name=options.name, version=options.version or model.version, licence=model.licence,
+        files=files | VIDEO_FILES, sizes=sizes,
+    )  # fmt: skip
 
 
 def check_language(codec: Codec | Weights | None, decoder: Decoder | None) -> None:

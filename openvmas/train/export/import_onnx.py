@@ -9,6 +9,7 @@ only training has (moments of the optimiser, usage of codebook entries) begins a
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from torch import nn
 from openvmas.codec.autoencoder import Codec, CodecConfig, save_codec
 from openvmas.errors import ModelError
 from openvmas.model.decoder import Decoder, DecoderConfig, save_decoder
+from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder, VideoEncoderConfig
 from openvmas.pretrained import Weights, find_weights
 from openvmas.train.codec.identity import identify
 from openvmas.train.export.onnx_files import PARTS, unpack_blocks
@@ -113,6 +115,29 @@ def import_decoder(weights: Weights) -> Decoder:
     for part in ("embedding.", "layers.", "heads."):
         fill(getattr(decoder, part[:-1]), named, matrices, part)
     return decoder.eval()
+
+
+def import_video_encoder(weights: Weights) -> VideoEncoder:
+    """The video encoder, of features with one token a frame. Raises ModelError for a model without one."""
+    sizes = weights.sizes.get("video")
+    if sizes is None:
+        raise ModelError(f"{weights.name} {weights.version} has no video encoder; give alignment, or a model with one.")
+    graph, prefix = Graph(weights.file("video_encoder")), "encoder."
+    named = {name.removeprefix(prefix): value for name, value in graph.named.items() if name.startswith(prefix)}
+    matrices = {name.removeprefix(prefix): value for name, value in graph.matrices().items()}
+    width, first = len(matrices["features_in"]), named["motion.first.weight"]
+    like = next((config for config in VIDEO_PRESETS.values() if config.width == width), VideoEncoderConfig())
+    config = replace(
+        like, feature_width=sizes["feature_width"], fps=sizes["fps"], out_width=sizes["width"], width=width,
+        n_layers=sum(name.endswith("to_qkv") for name in matrices), motion_width=len(first), n_curves=first.shape[1],
+        motion_kernel=first.shape[2], n_globals=len(named["slots"]), embedding=len(named["to_embedding.bias"]),
+        hidden=matrices["layers.0.from_hidden"].shape[1], is_gated="gate" in named,
+    )  # fmt: skip
+    encoder = VideoEncoder(config)
+    for name, parameter in encoder.pool.named_parameters(prefix="pool"):  # not in the graph: one token needs no choice
+        named[name] = parameter.detach().numpy()
+    fill(encoder, named, matrices)
+    return encoder.eval()
 
 
 def import_codec(weights: Weights) -> Codec:

@@ -23,7 +23,7 @@ from openvmas.errors import InputError
 from openvmas.hub.musicgen import MusicGenDecoder
 from openvmas.model import alignment
 from openvmas.model.decoder import DECODER_PRESETS, Decoder
-from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder
+from openvmas.model.video_encoder import KINDS, VIDEO_PRESETS, Encoded, VideoEncoder, VideoEncoderConfig
 from openvmas.settings import option
 from openvmas.train.distributed import World
 from openvmas.train.joint.pairs import PairBatch
@@ -35,6 +35,12 @@ class JointRecipe(SequenceRecipe):
     """Settings of a joint run."""
 
     video: str = option("encoder", "Kind of the video encoder, or none.", choices=(*KINDS, "none"))
+    freeze_decoder: bool = option(False, "Keep the decoder as it is, and train only what stands around it.")
+    gated: bool = option(False, "Let what the video encoder adds begin at zero, with a learned gain for every channel.")
+    picture_events: float = option(
+        0.5, "Share of the pairs whose events are the picture's, as a plan has them; the others' are the music's.",
+        min=0, max=1,
+    )  # fmt: skip
     fps: float = option(2.0, "Frames per second that the video encoder is given.", min=0.1, max=60)
     events_fps: float = option(
         0.0, "Pictures per second that the event curves are computed from; 0: as analysed (needs --pools).",
@@ -120,19 +126,35 @@ class LossWeights(NamedTuple):
     beats: Tensor
 
 
+def video_sizes(recipe: JointRecipe, out_width: int, feature_width: int | None) -> VideoEncoderConfig:
+    """Sizes of a new video encoder. out_width: of the decoder; feature_width: that of the preset where None."""
+    sizes = VIDEO_PRESETS[recipe.preset]
+    return replace(
+        sizes, kind=recipe.video, fps=recipe.fps, out_width=out_width, is_gated=recipe.gated,
+        feature_width=feature_width or sizes.feature_width,
+    )  # fmt: skip
+
+
 class JointModel(nn.Module):
     """Decoder, video encoder and alignment heads. video is None where the recipe says so."""
 
     def __init__(
-        self, recipe: JointRecipe, decoder: Decoder | MusicGenDecoder | None = None, feature_width: int | None = None
+        self, recipe: JointRecipe, decoder: Decoder | MusicGenDecoder | None = None, feature_width: int | None = None,
+        video: VideoEncoder | None = None,
     ) -> None:  # fmt: skip
+        """video: the encoder to go on with, in place of a new one of the preset's sizes."""
         super().__init__()
         if recipe.video not in (*KINDS, "none"):
             raise InputError(f"--video is {', '.join(KINDS)} or none, not {recipe.video}.")
         self.decoder: Any = decoder or Decoder(DECODER_PRESETS[recipe.preset])
-        width, sizes = self.decoder.config.width, VIDEO_PRESETS[recipe.preset]
-        sizes = replace(sizes, fps=recipe.fps, out_width=width, feature_width=feature_width or sizes.feature_width)
-        self.video = None if recipe.video == "none" else VideoEncoder(replace(sizes, kind=recipe.video))
+        width = self.decoder.config.width
+        if video is not None or recipe.video == "none":
+            self.video = video
+        else:
+            self.video = VideoEncoder(video_sizes(recipe, width, feature_width))
+        sizes = VIDEO_PRESETS[recipe.preset] if self.video is None else self.video.config
+        if recipe.freeze_decoder:
+            self.decoder.requires_grad_(False)
         self.music = alignment.MusicEmbedding(width, sizes.embedding)
         self.onsets = alignment.OnsetHead(width)
         self.video_timed, self.music_timed = alignment.TimedEmbedding(sizes.motion_width), alignment.TimedMusic(width)
@@ -186,20 +208,18 @@ class JointModel(nn.Module):
 
         weights None: only the embeddings are wanted, and nothing goes through with a condition.
         """
-        n_steps = batch.tokens.shape[-1]
         nothing = batch.picture.new_zeros(())
-        uncond = alignment.unconditioned(self.decoder, n_uncond, n_steps)
         if weights is None:
             assert self.video is not None
             seen = self.video(batch.features, batch.picture, has_features=batch.has_features)
-            hidden = self.decoder.hidden(batch.tokens[:n_uncond], uncond)
+            hidden = alignment.unconditioned_hidden(self.decoder, batch.tokens[:n_uncond])
             return PassOutput(
                 nothing, nothing, nothing, nothing, self.embeddings(seen, hidden, batch.chance, n_pairs, recipe)
             )
         condition, seen = self.cond(batch, keep)
         n = len(batch.tokens)
         tokens = torch.cat([batch.tokens, batch.tokens[:n_uncond]])
-        hidden = self.decoder.hidden(tokens, torch.cat([condition, uncond.to(condition.dtype)]))
+        hidden = self.states(batch.tokens, condition, n_uncond, recipe.freeze_decoder)
         every = self.likelihood(tokens, hidden)
         is_there = batch.tokens != self.decoder.config.codebook_size
         codebooks = torch.stack([every[:n].sum((0, 2)), is_there.sum((0, 2))]).detach()
@@ -213,6 +233,20 @@ class JointModel(nn.Module):
                 is_onset = (batch.onsets[:n_uncond] > 0).float()
                 reading = alignment.onset_loss(self.music_timed.read(hidden[n:]), is_onset, torch.ones_like(is_onset))
         return PassOutput((every * weights.tokens).sum(), codebooks, onset, reading, embeddings)
+
+    def states(self, tokens: Tensor, condition: Tensor, n_uncond: int, is_frozen: bool) -> Tensor:
+        """Hidden states [B + n_uncond, S, D]: of all clips, then of the first n_uncond without a condition.
+
+        Nothing goes back through the latter where the decoder is frozen: they depend on nothing that is learned.
+        """
+        if is_frozen:
+            with torch.no_grad():
+                uncond = alignment.unconditioned_hidden(self.decoder, tokens[:n_uncond])
+            return torch.cat([self.decoder.hidden(tokens, condition), uncond])
+        uncond = alignment.unconditioned(self.decoder, n_uncond, tokens.shape[-1])
+        return self.decoder.hidden(
+            torch.cat([tokens, tokens[:n_uncond]]), torch.cat([condition, uncond.to(condition.dtype)])
+        )
 
     def embeddings(
         self, seen: Encoded, hidden: Tensor, chance: Tensor, n_pairs: int, recipe: JointRecipe

@@ -29,7 +29,8 @@ from openvmas.errors import InputError, OptionError
 from openvmas.hub.musicgen import MusicGenDecoder, open_decoder
 from openvmas.model.alignment import retrieval_ranks
 from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, save_decoder
-from openvmas.model.video_encoder import save_video_encoder
+from openvmas.model.video_encoder import VideoEncoder, load_video_encoder, save_video_encoder
+from openvmas.pretrained import find_weights
 from openvmas.settings import option
 from openvmas.train import distributed
 from openvmas.train.codec.identity import CodecIdentity, has_encodec, identify
@@ -55,6 +56,10 @@ class JointOptions(RunOptions):
     shards: str | None = option(
         None, "Set made by openvmas data build, beside packed music: videos with their own music.", metavar="DIR"
     )
+    video_from: str | None = option(
+        None, "Begin with this video_encoder.pt, or with the video encoder of an exported model (alignment).",
+        metavar="MODEL",
+    )  # fmt: skip
     codes_of: str | None = option(
         None, "Preset, folder or codec.pt that made the packed codes, where these do not say (packed before 0.6).",
         metavar="MODEL",
@@ -68,9 +73,9 @@ RECIPE, OPTIONS = JointRecipe, JointOptions
 def evaluate(model: Any, batches: Sequence[PairBatch]) -> dict[str, float]:
     """Measures on held-out pairs.
 
-    Likelihood with the full condition, with the picture alone, with another picture, and with nothing; how often a
-    picture finds its own music among all, also against chance, and the median rank (0 is best), by the global
-    embeddings and (in_time) by the timed ones.
+    Likelihood with the full condition, with its picture left out (full_blind) or of another clip (full_shuffled), with
+    the picture alone, with another picture alone, and with nothing; how often a picture finds its own music among all,
+    also against chance, and the median rank (0 is best), by the global embeddings and (in_time) by the timed ones.
     """
     model.eval()
     sums: dict[str, list[float]] = {}
@@ -78,7 +83,10 @@ def evaluate(model: Any, batches: Sequence[PairBatch]) -> dict[str, float]:
     for batch in batches:
         n = len(batch.tokens)
         others = replace(batch, picture=batch.picture.roll(1, 0), features=batch.features.roll(1, 0))
-        cases = {"full": (batch, 1.0, 1.0), "picture": (batch, 0.0, 1.0), "shuffled": (others, 0.0, 1.0)}
+        cases = {
+            "full": (batch, 1.0, 1.0), "full_blind": (batch, 1.0, 0.0), "full_shuffled": (others, 1.0, 1.0),
+            "picture": (batch, 0.0, 1.0), "shuffled": (others, 0.0, 1.0),
+        }  # fmt: skip
         for name, (chosen, rest, picture) in (cases | {"nothing": (batch, 0.0, 0.0)}).items():
             keep = torch.tensor([[rest], [rest], [picture]], device=batch.tokens.device).expand(3, n)
             n_uncond = n if name == "full" and model.video is not None else 0
@@ -184,6 +192,33 @@ def begin_decoder(recipe: JointRecipe, start_from: str | None, material: Materia
     return decoder
 
 
+def begin_video(recipe: JointRecipe, begin_from: str | None, width: int, feature_width: int) -> VideoEncoder | None:
+    """The video encoder that a run begins with: another's, but for what leads into a decoder of this width.
+
+    Raises InputError where it reads other features, ModelError where there is none.
+    """
+    if begin_from is None or recipe.video == "none":
+        return None
+    if begin_from.endswith(".pt"):
+        found = load_video_encoder(begin_from)
+    else:
+        from openvmas.train.export.import_onnx import import_video_encoder  # needs onnx, which others do not
+
+        found = import_video_encoder(find_weights(begin_from))
+    before, asked = found.config, (recipe.video, recipe.fps, feature_width)
+    if (before.kind, before.fps, before.feature_width) != asked:
+        raise InputError(
+            f"the video encoder of {begin_from} is of kind {before.kind} and reads {before.fps:g} features of "
+            f"{before.feature_width} a second, but this run has {recipe.video}, {recipe.fps:g} and {feature_width}; "
+            "change --video and --fps, or leave --video-from out."
+        )
+    made = VideoEncoder(replace(before, out_width=width, is_gated=recipe.gated))
+    fitting = made.state_dict()
+    kept = {name: x for name, x in found.state_dict().items() if name in fitting and fitting[name].shape == x.shape}
+    made.load_state_dict(fitting | kept)
+    return made
+
+
 def save_parts(averaged: torch.nn.Module, plain: JointModel, folder: Path, is_first: bool) -> None:
     """`decoder.pt`, `video_encoder.pt` and `alignment.pt` (embeddings and temperature), each with its sizes.
 
@@ -212,7 +247,8 @@ def train(
     world = world or World(device="cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(recipe.seed)
     decoder = begin_decoder(recipe, options.start_from, material)
-    whole = JointModel(recipe, decoder, material.feature_width).to(world.device)
+    video = begin_video(recipe, options.video_from, decoder.config.width, material.feature_width)
+    whole = JointModel(recipe, decoder, material.feature_width, video).to(world.device)
     averaged = copy.deepcopy(whole)
     is_sharded = world.size > 1 and options.sharding == "fsdp2"
     plain = copy.deepcopy(averaged) if is_sharded else averaged

@@ -105,10 +105,10 @@ class PackedMaterial:
     def _pairs(self, recipe: JointRecipe) -> ClipSource:
         training = self.pictures[0]
         if isinstance(training, PairPool):
-            return PooledPairs(self.music, training, recipe.fps, recipe.events_fps)
+            return PooledPairs(self.music, training, recipe.fps, recipe.events_fps, recipe.picture_events)
         if recipe.events_fps:
             raise InputError("--events-fps needs pairs from a pool; give --pools in place of --bank.")
-        return MontagePairs(self.music, training, recipe.steps_per_crop, recipe.fps, recipe.seed)
+        return MontagePairs(self.music, training, recipe.steps_per_crop, recipe.fps, recipe.seed, recipe.picture_events)
 
     def tests(self, recipe: JointRecipe, config: DecoderConfig) -> list[TrainingClip]:
         testing, n_steps = self.pictures[1], recipe.steps_per_crop
