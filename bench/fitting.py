@@ -21,7 +21,7 @@ import numpy as np
 from openvmas.fitting.anchoring import anchor
 from openvmas.fitting.arrangement import Arrangement, Limits, Run, arrange
 from openvmas.fitting.composer import Recording
-from openvmas.fitting.library import Library, rank
+from openvmas.fitting.library import Library, choose
 from openvmas.fitting.rendering import Join, Renderer
 from openvmas.fitting.sound import Sound
 from openvmas.fitting.track import Track
@@ -299,7 +299,7 @@ def bench_sync(recordings: list[Recording], videos: list[VideoAnalysis], folder:
             wave, _ = play(recording, arrange(recording.track, wishes), seconds)
             measure_both(found, "drawn by lot, fitted", "fitted, sweetened", wave, picture, plan, draw_seed)
             if library is not None and draw_seed == 0:
-                entry = rank(library, wishes, plan)[0].entry
+                entry = choose(library, wishes, plan)[0].entry
                 chosen.add(entry.name)
                 best = Recording.open(library.path(entry), library.cache)
                 wave, _ = play(best, arrange(best.track, wishes), seconds)

@@ -19,8 +19,10 @@ from openvmas.music.onsets import ONSET_RATE, moving_mean
 
 FPS = 50  # frames of the target per second
 RATES = (0.96, 0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03, 1.04)  # seconds of the recording for one of the target
+COMING_IN = 0.1  # s
 REACH = 0.05  # s: an accent this near to a moment counts as on it
 AROUND = 4.0  # s on each side of a moment whose mean is no accent
+CONTRAST_SPAN, LEAST_CONTRAST = 12.0, 0.5  # s on each side whose spread accents are measured by; least, of the whole's
 MAX_CELLS = 24_000_000  # values of the table; more and fewer tempos are tried
 HIGHEST = 5.0  # standard deviations: one great accent does not outweigh all others
 USER_REACH = 0.16  # s; the rest is done by `anchoring`
@@ -92,6 +94,13 @@ class Arrangement:
         which = np.clip(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0, len(self.runs) - 1)
         rates = np.array([run.rate for run in self.runs])[which]
         return np.array([run.source_start for run in self.runs])[which] + (times - starts[which]) * rates
+
+    def strength(self, track: Track, duration: float) -> np.ndarray:
+        """The onset strength that is heard over the first `duration` s, but for that of coming in: [T] at ONSET_RATE."""
+        times = np.arange(round(duration * float(ONSET_RATE))) / float(ONSET_RATE)
+        index = np.rint(self.source_times(times) * float(ONSET_RATE)).astype(int)
+        is_heard = (index >= 0) & (index < len(track.strength)) & (times >= self.runs[0].start + COMING_IN)
+        return np.where(is_heard, track.strength[np.clip(index, 0, len(track.strength) - 1)], 0.0)
 
     def target_times(self, marks: np.ndarray) -> np.ndarray:
         """All times of the target, s, increasing, at which moments of the recording (s) are heard."""
@@ -299,15 +308,16 @@ def _tempos(bars: int, n_frames: int, is_free: bool) -> np.ndarray:
 
 
 def accents(track: Track) -> np.ndarray:
-    """Strength of each moment as an accent among its neighbours, in standard deviations of the whole recording: [T].
+    """Strength of each moment as an accent among its neighbours, in standard deviations of what is around: [T].
 
     At ONSET_RATE. Strong against what is around, since a passage full of onsets meets every moment and means none.
     """
     curve = strongest_near(track, REACH)
-    around = round(AROUND * float(ONSET_RATE))
+    around, span = (round(seconds * float(ONSET_RATE)) for seconds in (AROUND, CONTRAST_SPAN))
     curve = curve - moving_mean(curve, around, around)
     inside = curve[round(track.start * 100) : max(round(track.end * 100), 1)]
-    return np.minimum(curve / max(float(inside.std()), 1e-6), HIGHEST)
+    spread = np.sqrt(np.maximum(moving_mean(curve**2, span, span), 0))
+    return np.minimum(curve / np.maximum(spread, max(LEAST_CONTRAST * float(inside.std()), 1e-6)), HIGHEST)
 
 
 def _gains(

@@ -36,7 +36,7 @@ from openvmas.music.speech import HOP, find_classes
 from openvmas.music.speech import SAMPLE_RATE as SPEECH_RATE
 from openvmas.settings import SAMPLE_RATE_OUT
 
-VERSION = 2  # of what is kept; a change makes the cache forget
+VERSION = 3  # of what is kept; a change makes the cache forget
 MAX_HOURS = 3.0
 PART = 600.0  # s of a long recording that are heard at once
 FREE_TIME = 0.35  # confidence of the beat below which a recording counts as free of one
@@ -49,8 +49,8 @@ FADE_DB = 9.0  # fall of level over the last FADE_SPAN that makes a fade-out
 FADE_SPAN = 6.0  # s
 LAST_ONSET = 1.0  # strength of the last onset that counts as the last beat
 LONGEST_RING = 4.0  # s after the last beat that count as its ring
-SUNG = 0.5  # probability from which somebody sings
-SUNG_GAP = 0.5  # s: shorter pauses do not end a sung phrase
+SUNG, MAYBE_SUNG = 0.4, 0.1  # probability that a phrase reaches, and that its ends have, since drums hide voices
+SUNG_GAP = 0.8  # s: shorter pauses do not end a sung phrase
 FREE_GAP = 1.2  # s, between the marks of music in free time, about
 
 
@@ -330,16 +330,18 @@ def sung_spans(singing: np.ndarray) -> np.ndarray:
     """Spans (start, end) in s of phrases that are sung: [K, 2]."""
     if not len(singing):
         return np.zeros((0, 2))
-    is_on = moving_mean(singing, 10, 10) > SUNG
+    smooth = moving_mean(singing, 10, 10)
+    is_on = smooth > MAYBE_SUNG
     edges = np.diff(np.concatenate([[0], is_on.astype(int), [0]]))
-    spans = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1) / float(ONSET_RATE)
-    joined: list[list[float]] = []
+    spans = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
+    joined: list[list[int]] = []
     for first, last in spans:
-        if joined and first - joined[-1][1] < SUNG_GAP:
+        if joined and first - joined[-1][1] < SUNG_GAP * float(ONSET_RATE):
             joined[-1][1] = last
-        elif last - first > 0.3:
+        else:
             joined.append([first, last])
-    return np.array(joined).reshape(-1, 2)
+    sung = [[a, b] for a, b in joined if b - a > 0.3 * float(ONSET_RATE) and smooth[a:b].max() > SUNG]
+    return np.array(sung).reshape(-1, 2) / float(ONSET_RATE)
 
 
 def fade_fall(level: np.ndarray, end: float) -> float:
