@@ -96,7 +96,7 @@ class Arrangement:
         return np.array([run.source_start for run in self.runs])[which] + (times - starts[which]) * rates
 
     def strength(self, track: Track, duration: float) -> np.ndarray:
-        """The onset strength that is heard over the first `duration` s, but for that of coming in: [T] at ONSET_RATE."""
+        """The onset strength heard over the first `duration` s, but for that of coming in: [T] at ONSET_RATE."""
         times = np.arange(round(duration * float(ONSET_RATE))) / float(ONSET_RATE)
         index = np.rint(self.source_times(times) * float(ONSET_RATE)).astype(int)
         is_heard = (index >= 0) & (index < len(track.strength)) & (times >= self.runs[0].start + COMING_IN)
@@ -159,29 +159,34 @@ class _Table:
     def solve(self) -> None:
         """Fill the values from the last frame back."""
         n_rates, n_frames, n_bars = self.gains.shape
-        self.values = np.full((n_rates, n_frames, n_bars + 1), NEVER, np.float32)
-        self.values[:, :, n_bars] = self.ends
-        self.steady = np.full((n_rates, n_frames, n_bars + 1), NEVER, np.float32)
+        shape = n_rates, n_frames + int(self.lengths.max()), n_bars + 1  # what would come after the last frame is never
+        self.values = np.full(shape, NEVER, np.float32)
+        self.values[:, :n_frames, n_bars] = self.ends
+        self.steady = np.full(shape, NEVER, np.float32)
         left = self.values.copy()  # the value at a bar line, where it may be left
         step = max(1, int(self.lengths.min()))
-        rows, bars = np.arange(n_rates)[:, None, None], np.arange(n_bars)[None, None, :]
+        # Index of the next bar line in a flattened table, for frame 0.
+        coming = np.arange(n_rates)[:, None] * shape[1] * shape[2] + self.lengths * shape[2] + np.arange(1, n_bars + 1)
         leaving = np.flatnonzero((self.costs < -NEVER / 2).any(axis=1))
+        joins = [
+            (self.targets[leaving, k], self.costs[leaving, k].astype(np.float32)) for k in range(self.costs.shape[1])
+        ]
         for last in range(n_frames, 0, -step):
             block = slice(max(0, last - step), last)
-            frames = np.arange(block.start, block.stop)[None, :, None]
-            coming = np.minimum(frames + self.lengths[:, None, :], n_frames - 1)
-            is_late = frames + self.lengths[:, None, :] >= n_frames
-            gains = np.where(is_late, NEVER, self.gains[:, block])
-            self.values[:, block, :n_bars] = gains + left[rows, coming, bars + 1]
-            self.steady[:, block, :n_bars] = gains + self.values[rows, coming, bars + 1]
+            index = coming[:, None, :] + (np.arange(block.start, block.stop) * shape[2])[None, :, None]
+            gains = self.gains[:, block]
+            self.values[:, block, :n_bars] = gains + left.ravel()[index]
+            self.steady[:, block, :n_bars] = gains + self.values.ravel()[index]
             for frame in self.switches:
                 for near in range(max(block.start, frame - 1), min(block.stop, frame + 2)):
                     best = self.values[:, near].max(axis=0) - 0.02
                     self.values[:, near] = np.maximum(self.values[:, near], best)
             left[:, block] = self.values[:, block]
             if len(leaving):
-                offered = self.steady[:, block][:, :, self.targets[leaving]] - self.costs[leaving]
-                left[:, block, leaving] = np.maximum(left[:, block, leaving], offered.max(axis=3))
+                steady, best = self.steady[:, block], left[:, block, leaving]
+                for enters, costs in joins:
+                    np.maximum(best, steady[:, :, enters] - costs, out=best)
+                left[:, block, leaving] = best
             for (frame, leaves), (enters, cost) in self.wanted.items():
                 if block.start <= frame < block.stop:
                     offer = self.steady[:, frame, enters] - cost

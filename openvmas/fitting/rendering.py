@@ -30,7 +30,7 @@ DRIFT, MOST_DRIFT = 0.007, 0.016  # s: from the first on a splice is looked for,
 LEAST_LAG, MOST_LAG = 0.004, 0.024  # s that a splice leaves out or repeats
 MARGIN = 0.4  # s of the recording that are read around a run
 START_FADE = 0.006  # s, where a moment that is asked follows at once
-# s, where the music begins inside the recording: breaking in is an accent that nobody asked for, and the strongest of all
+# s, where the music begins inside the recording: breaking in is a strong accent that nobody asked for
 ENTRY_FADE = 0.25
 BEFORE_HIT = 0.05  # s before the first moment that is asked, where that fade has ended
 RING_FADE = 1.2  # s at most, where the ring of the last note is cut
