@@ -222,7 +222,8 @@ def describe(recording: Recording, proposal: Proposal, joins: Sequence[Join]) ->
         },
         "has_beat": not track.is_free,
         "ending": (
-            "faded, since the recording has none of its own" if not track.has_ending
+            "faded where the recording's own long fade begins" if track.fades_out and not track.has_ending
+            else "faded, since the recording has none of its own" if not track.has_ending
             else "the recording's own" if is_whole else "cut"
         ),
         "last_beat": round(float(last[-1]), 3) if is_whole else None,

@@ -47,6 +47,7 @@ SILENT_DB = -50.0  # level against the loudest second below which the ends of a 
 ABRUPT_DB = -22.0  # level of the last tenth of a second, against the whole, above which a recording has no ending
 FADE_DB = 9.0  # fall of level over the last FADE_SPAN that makes a fade-out
 FADE_SPAN = 6.0  # s
+LONG_FADE, FADE_LIKENESS = 12.0, -0.95  # s, correlation with time, from which a fade-out is left to us
 LAST_ONSET = 1.0  # strength of the last onset that counts as the last beat
 LONGEST_RING = 4.0  # s after the last beat that count as its ring
 SUNG, MAYBE_SUNG = 0.4, 0.1  # probability that a phrase reaches, and that its ends have, since drums hide voices
@@ -63,7 +64,7 @@ class Track:
     against the whole, LU. novelty: [N + 1] how much the music changes at a mark, 0 to 1. described: [N + 1, 2 * CELLS,
     DESCRIPTION] the sound around each mark. sung: [K, 2] spans. tempo: BPM. confidence: of the beat. key: as "D minor".
     loudness_lufs: of the whole. last: s, of the last clear onset. has_ending: it does not break off; fades_out: it
-    ends by a fade. traits: what `library` knows it by.
+    ends by a fade, which is left out where it is long. traits: what `library` knows it by.
     """
 
     duration: float
@@ -239,7 +240,11 @@ def _joined(parts: list[Heard]) -> Heard:
 
 
 def describe(heard: Heard, start: float, end: float, level: np.ndarray) -> Track:
-    """A track from its curves. start, end: s, of its sound; level: [T] LUFS at ONSET_RATE."""
+    """A track from its curves. start, end: s, of its sound; level: [T] LUFS at ONSET_RATE.
+
+    One that fades out for long counts as ending where its fade begins: nobody wants half a minute of fading.
+    """
+    end, is_cut = (fade, True) if (fade := long_fade(level, start, end)) else (end, False)
     onsets = pick_onsets(heard.strength)
     onsets = onsets[(onsets >= start - 0.02) & (onsets < end)]
     is_free = heard.beats.confidence < FREE_TIME or len(heard.beats.downbeats) < 3
@@ -265,8 +270,8 @@ def describe(heard: Heard, start: float, end: float, level: np.ndarray) -> Track
         else heard.beats.confidence,
         beats_per_bar=heard.beats.beats_per_bar, key=str(find_key(heard.chroma)), loudness_lufs=loudness,
         last=float(heard_at[-1]) if len(heard_at) else start,
-        has_ending=bool(not len(tail) or tail.mean() < loudness + ABRUPT_DB or fall >= FADE_DB),
-        fades_out=fall >= FADE_DB, traits=traits(heard, level, onsets),
+        has_ending=not is_cut and bool(not len(tail) or tail.mean() < loudness + ABRUPT_DB or fall >= FADE_DB),
+        fades_out=is_cut or fall >= FADE_DB, traits=traits(heard, level, onsets),
     )  # fmt: skip
 
 
@@ -342,6 +347,23 @@ def sung_spans(singing: np.ndarray) -> np.ndarray:
             joined.append([first, last])
     sung = [[a, b] for a, b in joined if b - a > 0.3 * float(ONSET_RATE) and smooth[a:b].max() > SUNG]
     return np.array(sung).reshape(-1, 2) / float(ONSET_RATE)
+
+
+def long_fade(level: np.ndarray, start: float, end: float) -> float | None:
+    """Where a steady fade-out of LONG_FADE and more begins, s; None where there is none.
+
+    level: [T] LUFS at ONSET_RATE. It falls by 15 dB and more from the last second that is about as loud as the rest.
+    """
+    n = int(end - start)
+    seconds = level[round(start * 100) : round(start * 100) + n * 100].reshape(n, 100).max(axis=1) if n else level[:0]
+    if n < 2 * LONG_FADE:
+        return None
+    first = int(np.flatnonzero(seconds >= np.median(seconds) - 3)[-1])
+    tail = seconds[first:]
+    is_fade = len(tail) >= LONG_FADE and tail[0] - tail[-1] > 15
+    if not is_fade or np.corrcoef(np.arange(len(tail)), tail)[0, 1] > FADE_LIKENESS:
+        return None
+    return start + first + 1.0
 
 
 def fade_fall(level: np.ndarray, end: float) -> float:
