@@ -9,7 +9,7 @@ accents, and not just beats, are laid on the moments is our own measured choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ REACH = 0.05  # s: an accent this near to a moment counts as on it
 AROUND = 4.0  # s on each side of a moment whose mean is no accent
 CONTRAST_SPAN, LEAST_CONTRAST = 12.0, 0.5  # s on each side whose spread accents are measured by; least, of the whole's
 MAX_CELLS = 24_000_000  # values of the table; more and fewer tempos are tried
+MOST_CELLS = 48_000_000  # at one tempo; above it recordings are cut at every second bar line, third, …: 0.8 GB
 HIGHEST = 5.0  # standard deviations: one great accent does not outweigh all others
 USER_REACH = 0.16  # s; the rest is done by `anchoring`
 USER_WEIGHT = 2.5  # standard deviations that a moment of the user on a bar line is worth
@@ -239,7 +240,7 @@ class _Table:
 
 def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arrangement:
     """The best arrangement of a recording for what is asked."""
-    limits = limits or Limits()
+    track, limits = _thinned(track, limits or Limits(), float(wishes.duration) * FPS)
     used = np.zeros(len(track.marks) - 1)
     found = _arrange_once(track, wishes, limits, used)
     middles = (track.marks[1:] + track.marks[:-1]) / 2
@@ -248,6 +249,26 @@ def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arran
             used += (middles > run.source_start) & (middles < run.source_end)
         found = _arrange_once(track, wishes, limits, used)
     return found
+
+
+def _thinned(track: Track, limits: Limits, n_frames: float) -> tuple[Track, Limits]:
+    """A long recording for a long target with fewer bar lines, so that memory stays bounded; limits go with them."""
+    last = len(track.marks) - 1
+    step = int(np.ceil(last * n_frames / MOST_CELLS))
+    if step <= 1:
+        return track, limits
+    named = {bar for pair in limits.forbidden for bar in pair}
+    named |= {bar for join in limits.wanted for bar in (join.leaves, join.enters)}
+    kept = sorted({*range(0, last, step), last, *named})
+    index = {bar: place for place, bar in enumerate(kept)}
+    return (
+        replace(track, marks=track.marks[kept], novelty=track.novelty[kept], described=track.described[kept]),
+        replace(
+            limits,
+            forbidden=frozenset((index[leaves], index[enters]) for leaves, enters in limits.forbidden),
+            wanted=tuple(replace(j, leaves=index[j.leaves], enters=index[j.enters]) for j in limits.wanted),
+        ),
+    )
 
 
 def _arrange_once(track: Track, wishes: Wishes, limits: Limits, used: np.ndarray) -> Arrangement:
