@@ -42,12 +42,14 @@ def test_long_recordings_are_cut_at_fewer_bar_lines_and_limits_hold(track, monke
     check_runs(fewer, track, 90.0)
     assert fewer.joins and fewer != whole
 
+    def line(place):
+        return int(np.abs(track.marks - place).argmin())
+
     def lines(arrangement):
         pairs = zip(arrangement.runs, arrangement.runs[1:], strict=False)
-        places = [(before.source_end, run.source_start) for before, run in pairs if run.is_joined]
-        return [tuple(int(np.abs(track.marks - place).argmin()) for place in pair) for pair in places]
+        return [(line(before.source_end), line(run.source_start)) for before, run in pairs if run.is_joined]
 
-    assert all(line % 4 == 0 or line == len(track.marks) - 1 for pair in lines(fewer) for line in pair)
+    assert all(at % 4 == 0 or at == len(track.marks) - 1 for pair in lines(fewer) for at in pair)
     forbidden = frozenset(lines(fewer))
     assert not forbidden & set(lines(arrange(track, wishes, Limits(forbidden=forbidden))))
 

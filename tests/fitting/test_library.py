@@ -84,6 +84,7 @@ def test_recordings_are_chosen_by_how_they_are_arranged(folder):
         before = next(other for other in ranked if other.entry is choice.entry)
         strength = arrange(track, wishes).strength(track, 8.0)
         assert choice.sync == pytest.approx(sync_z(strength, wishes.hits, 8.0).z, abs=0.3)
+        assert choice.sync is not None
         gained = module.SYNC_WEIGHT * min(choice.sync, module.BEST_SYNC) - module.PLACE_WEIGHT * choice.place
         assert choice.value - before.value == pytest.approx(gained)
     assert [c.value for c in chosen] == sorted((c.value for c in chosen), reverse=True)
