@@ -1,6 +1,6 @@
 """How well are recordings fitted? The figures that docs/fitting.md states, on albums that nothing was tuned on.
 
-    python bench/fitting.py PACKAGES [--tracks 24] [--seed 0] [--videos FOLDER] [--only hits,joins,sync,times]
+    python bench/fitting.py PACKAGES [--tracks 24] [--sung 10] [--videos FOLDER] [--folder MUSIC] [--only sync]
 
 PACKAGES: folder of unpacked Debian packages (`data.sources.free_music`). hits: recordings of the held-out albums fitted
 to random lengths with random hits. joins: changes of spectrum, level and pitch classes at joins, against those at all
@@ -14,6 +14,7 @@ import argparse
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import numpy as np
 from openvmas.fitting.anchoring import anchor
 from openvmas.fitting.arrangement import Arrangement, Limits, Run, arrange
 from openvmas.fitting.composer import Recording
-from openvmas.fitting.library import Library, rank
+from openvmas.fitting.library import Library, choose
 from openvmas.fitting.rendering import Join, Renderer
 from openvmas.fitting.sound import Sound
 from openvmas.fitting.track import Track
@@ -71,9 +72,12 @@ def draw(packages: Path, albums: tuple[str, ...], n: int, seed: int) -> list[Rec
     return found
 
 
-def play(recording: Recording, arrangement: Arrangement, seconds: float) -> tuple[np.ndarray, Renderer]:
-    """The whole sound [2, L] and what played it."""
-    renderer = Renderer(recording.sound, recording.track, arrangement, round(seconds * SAMPLE_RATE_OUT))
+def play(
+    recording: Recording, arrangement: Arrangement, seconds: float, wishes: Wishes | None = None
+) -> tuple[np.ndarray, Renderer]:
+    """The whole sound [2, L] and what played it. wishes: the first of their hits ends the fade with which it begins."""
+    first = float(wishes.hits.min(initial=np.inf)) if wishes else np.inf
+    renderer = Renderer(recording.sound, recording.track, arrangement, round(seconds * SAMPLE_RATE_OUT), first)
     return np.concatenate(list(renderer.blocks()), axis=1), renderer
 
 
@@ -98,7 +102,7 @@ def bench_hits(recordings: list[Recording], seed: int) -> None:
             hits = hits[np.concatenate([[True], np.diff(hits) > 2])]
             wishes = Wishes.of_user(seconds, tuple(hits))
             arrangement, answers = anchor(track, arrange(track, wishes), wishes.user_hits)
-            wave, _ = play(recording, arrangement, seconds)
+            wave, _ = play(recording, arrangement, seconds, wishes)
             onsets = pick_onsets(onset_strength(wave, SAMPLE_RATE_OUT))
             bars = arrangement.target_times(track.marks[1:-1])
             for hit, answer in zip(hits, answers, strict=True):
@@ -228,9 +232,9 @@ def bench_joins(recordings: list[Recording], seed: int) -> None:
             if not arrangement.joins:
                 continue
             n_joins += len(arrangement.joins)
-            n_sung += sum(
-                bool(track.is_sung(np.array([run.source_start]))[0]) for run in arrangement.runs if run.is_joined
-            )
+            pairs = zip(arrangement.runs, arrangement.runs[1:], strict=False)
+            sides = [np.array([before.source_end, run.source_start]) for before, run in pairs if run.is_joined]
+            n_sung += sum(bool(track.is_sung(places).any()) for places in sides)
             joined = {"joins": arrangement, "random jumps": random_jumps(track, arrangement, rng)}
             for name, one in joined.items():
                 wave, renderer = play(recording, one, seconds)
@@ -279,8 +283,13 @@ def watch(folder: Path) -> list[VideoAnalysis]:
     ]
 
 
-def bench_sync(recordings: list[Recording], videos: list[VideoAnalysis], folder: Path | None, seed: int) -> None:
-    """z of one recording drawn for each video and seed, of the best of a folder, and of both with --sweeten."""
+def bench_sync(
+    recordings: list[Recording], videos: list[VideoAnalysis], folder: Path | None, seed: int, write: Path | None
+) -> None:
+    """z of one recording drawn for each video and seed, of the best of a folder, and of both with --sweeten.
+
+    write: folder for the best ones, fitted and cut from their beginning, which bench/fad.py compares.
+    """
     found: dict[str, list[float]] = {"drawn by lot, trimmed": [], "drawn by lot, fitted": [], "fitted, sweetened": []}
     library = Library.open(folder) if folder else None
     if library is not None:
@@ -296,15 +305,20 @@ def bench_sync(recordings: list[Recording], videos: list[VideoAnalysis], folder:
             first = int(rng.uniform(0, max(recording.track.duration - seconds, 0)) * float(ONSET_RATE))
             cut = recording.track.strength[first:]
             found["drawn by lot, trimmed"].append(sync_z(cut, picture.visual_beats, plan.duration).z)
-            wave, _ = play(recording, arrange(recording.track, wishes), seconds)
+            wave, _ = play(recording, arrange(recording.track, wishes), seconds, wishes)
             measure_both(found, "drawn by lot, fitted", "fitted, sweetened", wave, picture, plan, draw_seed)
             if library is not None and draw_seed == 0:
-                entry = rank(library, wishes, plan)[0].entry
+                entry = choose(library, wishes, plan)[0].entry
                 chosen.add(entry.name)
                 best = Recording.open(library.path(entry), library.cache)
-                wave, _ = play(best, arrange(best.track, wishes), seconds)
+                wave, _ = play(best, arrange(best.track, wishes), seconds, wishes)
                 names = ("best of the folder, fitted", "best, fitted, sweetened")
                 measure_both(found, *names, wave, picture, plan, draw_seed)
+                if write:
+                    start = Arrangement((Run(0.0, best.track.start, best.track.start + seconds, 1.0),), 0.0)
+                    for name, sound in (("best", wave), ("best, trimmed", play(best, start, seconds)[0])):
+                        (write / name).mkdir(parents=True, exist_ok=True)
+                        write_wav(write / name / f"{len(found[names[0]])}.wav", sound, SAMPLE_RATE_OUT)
     print(f"sync: {len(videos)} videos, z and its standard error")
     for name, values in found.items():
         print(f"  {name}: {np.mean(values):.2f} ± {np.std(values) / np.sqrt(len(values)):.2f} ({len(values)})")
@@ -339,7 +353,8 @@ def write_pieces(recordings: list[Recording], videos: list[VideoAnalysis], folde
         picture = videos[number % len(videos)]
         plan = make_plan(picture, PlanOptions(), seed)
         seconds = float(plan.duration)
-        wave, _ = play(recording, arrange(recording.track, Wishes.of_plan(plan)), seconds)
+        wishes = Wishes.of_plan(plan)
+        wave, _ = play(recording, arrange(recording.track, wishes), seconds, wishes)
         for name in ("fitted", "sweetened"):
             write_wav(folder / name / f"{number}.wav", wave, SAMPLE_RATE_OUT)
         sweeten(folder / "sweetened" / f"{number}.wav", plan, 0.0, seed)
@@ -348,9 +363,16 @@ def write_pieces(recordings: list[Recording], videos: list[VideoAnalysis], folde
         write_wav(folder / "trimmed" / f"{number}.wav", play(recording, whole, seconds)[0], SAMPLE_RATE_OUT)
 
 
-def bench_times(recordings: list[Recording]) -> None:
+def bench_times(recordings: list[Recording], folder: Path | None) -> None:
     """Processor time for one minute."""
     from openvmas.fitting.track import hear
+
+    if folder:
+        library, moments = Library.open(folder), np.sort(np.random.default_rng(0).uniform(1, 59, 25))
+        wishes = Wishes(Fraction(60), moments, np.linspace(0.5, 1, 25), np.zeros(25, bool))
+        began = time.process_time()
+        choose(library, wishes, None)
+        print(f"times: choosing from {len(library.entries)} recordings {time.process_time() - began:.2f} s")
 
     found = []
     for recording in recordings[:8]:
@@ -377,22 +399,27 @@ def main() -> None:
     parser.add_argument("--videos", type=Path)
     parser.add_argument("--folder", type=Path, help="recordings of which the best is taken")
     parser.add_argument("--write", type=Path, help="folder for pieces that bench/fad.py compares")
+    parser.add_argument("--sung", type=int, help="so many of the recordings, those in which most is sung")
     parser.add_argument("--only", default="hits,joins,sync,times")
     parser.add_argument("--tuned-on", action="store_true", help="use the albums that were tuned on instead")
     arguments = parser.parse_args()
     albums = TUNED_ON if arguments.tuned_on else HELD_OUT
     recordings = draw(arguments.packages, albums, arguments.tracks, arguments.seed)
+    if arguments.sung:
+        share = {r.sha256: float(np.diff(r.track.sung, axis=1).sum()) / r.track.duration for r in recordings}
+        recordings = sorted(recordings, key=lambda r: -share[r.sha256])[: arguments.sung]
+        print("sung, share of each:", ", ".join(f"{share[r.sha256]:.2f}" for r in recordings))
     wanted = arguments.only.split(",")
     if "hits" in wanted:
         bench_hits(recordings, arguments.seed)
     if "joins" in wanted:
         bench_joins(recordings, arguments.seed)
     if "sync" in wanted and arguments.videos:
-        bench_sync(recordings, watch(arguments.videos), arguments.folder, arguments.seed)
+        bench_sync(recordings, watch(arguments.videos), arguments.folder, arguments.seed, arguments.write)
     if arguments.write and arguments.videos:
         write_pieces(recordings, watch(arguments.videos), arguments.write, arguments.seed)
     if "times" in wanted:
-        bench_times(recordings)
+        bench_times(recordings, arguments.folder)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ accents, and not just beats, are laid on the moments is our own measured choice.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,9 +19,12 @@ from openvmas.music.onsets import ONSET_RATE, moving_mean
 
 FPS = 50  # frames of the target per second
 RATES = (0.96, 0.97, 0.98, 0.99, 1.0, 1.01, 1.02, 1.03, 1.04)  # seconds of the recording for one of the target
+COMING_IN = 0.1  # s
 REACH = 0.05  # s: an accent this near to a moment counts as on it
 AROUND = 4.0  # s on each side of a moment whose mean is no accent
+CONTRAST_SPAN, LEAST_CONTRAST = 12.0, 0.5  # s on each side whose spread accents are measured by; least, of the whole's
 MAX_CELLS = 24_000_000  # values of the table; more and fewer tempos are tried
+MOST_CELLS = 48_000_000  # at one tempo; above it recordings are cut at every second bar line, third, …: 0.8 GB
 HIGHEST = 5.0  # standard deviations: one great accent does not outweigh all others
 USER_REACH = 0.16  # s; the rest is done by `anchoring`
 USER_WEIGHT = 2.5  # standard deviations that a moment of the user on a bar line is worth
@@ -93,6 +96,13 @@ class Arrangement:
         rates = np.array([run.rate for run in self.runs])[which]
         return np.array([run.source_start for run in self.runs])[which] + (times - starts[which]) * rates
 
+    def strength(self, track: Track, duration: float) -> np.ndarray:
+        """The onset strength heard over the first `duration` s, but for that of coming in: [T] at ONSET_RATE."""
+        times = np.arange(round(duration * float(ONSET_RATE))) / float(ONSET_RATE)
+        index = np.rint(self.source_times(times) * float(ONSET_RATE)).astype(int)
+        is_heard = (index >= 0) & (index < len(track.strength)) & (times >= self.runs[0].start + COMING_IN)
+        return np.where(is_heard, track.strength[np.clip(index, 0, len(track.strength) - 1)], 0.0)
+
     def target_times(self, marks: np.ndarray) -> np.ndarray:
         """All times of the target, s, increasing, at which moments of the recording (s) are heard."""
         found = [
@@ -150,29 +160,34 @@ class _Table:
     def solve(self) -> None:
         """Fill the values from the last frame back."""
         n_rates, n_frames, n_bars = self.gains.shape
-        self.values = np.full((n_rates, n_frames, n_bars + 1), NEVER, np.float32)
-        self.values[:, :, n_bars] = self.ends
-        self.steady = np.full((n_rates, n_frames, n_bars + 1), NEVER, np.float32)
+        shape = n_rates, n_frames + int(self.lengths.max()), n_bars + 1  # what would come after the last frame is never
+        self.values = np.full(shape, NEVER, np.float32)
+        self.values[:, :n_frames, n_bars] = self.ends
+        self.steady = np.full(shape, NEVER, np.float32)
         left = self.values.copy()  # the value at a bar line, where it may be left
         step = max(1, int(self.lengths.min()))
-        rows, bars = np.arange(n_rates)[:, None, None], np.arange(n_bars)[None, None, :]
+        # Index of the next bar line in a flattened table, for frame 0.
+        coming = np.arange(n_rates)[:, None] * shape[1] * shape[2] + self.lengths * shape[2] + np.arange(1, n_bars + 1)
         leaving = np.flatnonzero((self.costs < -NEVER / 2).any(axis=1))
+        joins = [
+            (self.targets[leaving, k], self.costs[leaving, k].astype(np.float32)) for k in range(self.costs.shape[1])
+        ]
         for last in range(n_frames, 0, -step):
             block = slice(max(0, last - step), last)
-            frames = np.arange(block.start, block.stop)[None, :, None]
-            coming = np.minimum(frames + self.lengths[:, None, :], n_frames - 1)
-            is_late = frames + self.lengths[:, None, :] >= n_frames
-            gains = np.where(is_late, NEVER, self.gains[:, block])
-            self.values[:, block, :n_bars] = gains + left[rows, coming, bars + 1]
-            self.steady[:, block, :n_bars] = gains + self.values[rows, coming, bars + 1]
+            index = coming[:, None, :] + (np.arange(block.start, block.stop) * shape[2])[None, :, None]
+            gains = self.gains[:, block]
+            self.values[:, block, :n_bars] = gains + left.ravel()[index]
+            self.steady[:, block, :n_bars] = gains + self.values.ravel()[index]
             for frame in self.switches:
                 for near in range(max(block.start, frame - 1), min(block.stop, frame + 2)):
                     best = self.values[:, near].max(axis=0) - 0.02
                     self.values[:, near] = np.maximum(self.values[:, near], best)
             left[:, block] = self.values[:, block]
             if len(leaving):
-                offered = self.steady[:, block][:, :, self.targets[leaving]] - self.costs[leaving]
-                left[:, block, leaving] = np.maximum(left[:, block, leaving], offered.max(axis=3))
+                steady, best = self.steady[:, block], left[:, block, leaving]
+                for enters, costs in joins:
+                    np.maximum(best, steady[:, :, enters] - costs, out=best)
+                left[:, block, leaving] = best
             for (frame, leaves), (enters, cost) in self.wanted.items():
                 if block.start <= frame < block.stop:
                     offer = self.steady[:, frame, enters] - cost
@@ -225,7 +240,7 @@ class _Table:
 
 def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arrangement:
     """The best arrangement of a recording for what is asked."""
-    limits = limits or Limits()
+    track, limits = _thinned(track, limits or Limits(), float(wishes.duration) * FPS)
     used = np.zeros(len(track.marks) - 1)
     found = _arrange_once(track, wishes, limits, used)
     middles = (track.marks[1:] + track.marks[:-1]) / 2
@@ -234,6 +249,26 @@ def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arran
             used += (middles > run.source_start) & (middles < run.source_end)
         found = _arrange_once(track, wishes, limits, used)
     return found
+
+
+def _thinned(track: Track, limits: Limits, n_frames: float) -> tuple[Track, Limits]:
+    """A long recording for a long target with fewer bar lines, so that memory stays bounded; limits go with them."""
+    last = len(track.marks) - 1
+    step = int(np.ceil(last * n_frames / MOST_CELLS))
+    if step <= 1:
+        return track, limits
+    named = {bar for pair in limits.forbidden for bar in pair}
+    named |= {bar for join in limits.wanted for bar in (join.leaves, join.enters)}
+    kept = sorted({*range(0, last, step), last, *named})
+    index = {bar: place for place, bar in enumerate(kept)}
+    return (
+        replace(track, marks=track.marks[kept], novelty=track.novelty[kept], described=track.described[kept]),
+        replace(
+            limits,
+            forbidden=frozenset((index[leaves], index[enters]) for leaves, enters in limits.forbidden),
+            wanted=tuple(replace(j, leaves=index[j.leaves], enters=index[j.enters]) for j in limits.wanted),
+        ),
+    )
 
 
 def _arrange_once(track: Track, wishes: Wishes, limits: Limits, used: np.ndarray) -> Arrangement:
@@ -299,15 +334,16 @@ def _tempos(bars: int, n_frames: int, is_free: bool) -> np.ndarray:
 
 
 def accents(track: Track) -> np.ndarray:
-    """Strength of each moment as an accent among its neighbours, in standard deviations of the whole recording: [T].
+    """Strength of each moment as an accent among its neighbours, in standard deviations of what is around: [T].
 
     At ONSET_RATE. Strong against what is around, since a passage full of onsets meets every moment and means none.
     """
     curve = strongest_near(track, REACH)
-    around = round(AROUND * float(ONSET_RATE))
+    around, span = (round(seconds * float(ONSET_RATE)) for seconds in (AROUND, CONTRAST_SPAN))
     curve = curve - moving_mean(curve, around, around)
     inside = curve[round(track.start * 100) : max(round(track.end * 100), 1)]
-    return np.minimum(curve / max(float(inside.std()), 1e-6), HIGHEST)
+    spread = np.sqrt(np.maximum(moving_mean(curve**2, span, span), 0))
+    return np.minimum(curve / np.maximum(spread, max(LEAST_CONTRAST * float(inside.std()), 1e-6)), HIGHEST)
 
 
 def _gains(

@@ -15,7 +15,7 @@ import numpy as np
 
 from openvmas.condition import Condition
 from openvmas.errors import OptionError, PlanError
-from openvmas.fitting.library import FREE, HEARD, Choice, Entry, Library, rank
+from openvmas.fitting.library import FREE, HEARD, Choice, Entry, Library, choose
 from openvmas.fitting.licence import Credits, read_credits
 from openvmas.fitting.proposal import Proposal, check_spans, propose
 from openvmas.fitting.rendering import Join, Renderer
@@ -128,6 +128,7 @@ class LibraryComposer(Composer):
         piece.report["choices"] = [
             {
                 "file": choice.entry.name, "value": round(choice.value, 2), "place": round(choice.place, 2),
+                "sync": None if choice.sync is None else round(choice.sync, 2),
                 "mood": round(choice.mood, 2), "energy": round(choice.energy, 2), "reasons": list(choice.reasons),
             }
             for choice in choices[:N_SHOWN]
@@ -137,7 +138,7 @@ class LibraryComposer(Composer):
     def _choose(self, wishes: Wishes, plan: ScorePlan | None, seed: int) -> list[Choice]:
         """All recordings, the best first; those that other seeds took stand back."""
         others = [sha for other, sha in self._taken.items() if other != seed]
-        choices = rank(self.library, wishes, plan, others)
+        choices = choose(self.library, wishes, plan, others)
         self._taken[seed] = choices[0].entry.sha256
         self._describe(choices[0].entry)
         return choices
@@ -199,7 +200,8 @@ def fit(recording: Recording, wishes: Wishes, edit: MusicEdit | None = None, num
 def _play(piece: Piece, recording: Recording, wishes: Wishes, edit: MusicEdit, number: int) -> Iterator[np.ndarray]:
     proposal = propose(recording.track, wishes, edit, number)
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(wishes.duration)
-    renderer = Renderer(recording.sound, recording.track, proposal.arrangement, n_samples)
+    first_hit = float(wishes.hits.min(initial=np.inf))
+    renderer = Renderer(recording.sound, recording.track, proposal.arrangement, n_samples, first_hit)
     yield from renderer.blocks()
     piece.music = proposal.edit
     piece.report |= describe(recording, proposal, renderer.joins)
@@ -220,7 +222,8 @@ def describe(recording: Recording, proposal: Proposal, joins: Sequence[Join]) ->
         },
         "has_beat": not track.is_free,
         "ending": (
-            "faded, since the recording has none of its own" if not track.has_ending
+            "faded where the recording's own long fade begins" if track.fades_out and not track.has_ending
+            else "faded, since the recording has none of its own" if not track.has_ending
             else "the recording's own" if is_whole else "cut"
         ),
         "last_beat": round(float(last[-1]), 3) if is_whole else None,

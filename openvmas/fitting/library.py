@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +17,18 @@ import numpy as np
 from openvmas.condition import AXES
 from openvmas.errors import InputError, OpenVMASError
 from openvmas.files import cache_folder, write_npz
-from openvmas.fitting.arrangement import ENERGY_SPAN, ORDINARY_ENERGY, accents
+from openvmas.fitting.arrangement import ENERGY_SPAN, ORDINARY_ENERGY, accents, arrange
 from openvmas.fitting.licence import read_credits
 from openvmas.fitting.mood import axes_of
 from openvmas.fitting.track import VERSION, Track, digest, listen
 from openvmas.fitting.wishes import Wishes
+from openvmas.music.sync import sync_z
 from openvmas.planning.lexicon import parse_text
 from openvmas.planning.schema import ScorePlan
 from openvmas.processes.threads import ThreadPool
 
 INDEX = ".openvmas-music.npz"
+INDEX_VERSION = f"{VERSION}-2"  # of what is kept there; a change makes the index forget
 FREE = Path(__file__).parent / "free"  # the recordings that come with the package: tools/build_starter_library.py
 HEARD = "heard"  # folder in FREE with what was heard in them
 SOUND_SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"}
@@ -35,6 +37,8 @@ CURVE_SCALE = 25.0  # of its values as whole numbers: 5 standard deviations are 
 ENERGY_RATE = 2
 RATES = (0.96, 0.98, 1.0, 1.02, 1.04)
 PLACE_WEIGHT, MOOD_WEIGHT, ENERGY_WEIGHT = 1.0, 1.2, 1.0  # in standard deviations of the place
+N_TRIED = 6  # recordings that are arranged before one is chosen
+SYNC_WEIGHT, BEST_SYNC = 0.75, 5.0  # of a standard deviation of sync, above BEST_SYNC of none
 SHORT_COST, TEMPO_COST, USED_COST = 0.6, 0.5, 1.5  # per octave of length, of tempo; of the recording used last
 REMEMBERED = 12  # recordings that were used last
 SAY = 0.35  # from which share of the greatest reason a reason is said
@@ -64,7 +68,8 @@ class Entry:
 class Choice:
     """A recording and how well it fits. place: z of its accents at the best place; mood, energy: in [-1, 1].
 
-    reasons: words for the user. value: all of it, by which choices are ordered.
+    reasons: words for the user. value: all of it, by which choices are ordered. sync: z of the onsets of its
+    arrangement at the moments asked, where it was arranged.
     """
 
     entry: Entry
@@ -73,6 +78,7 @@ class Choice:
     mood: float
     energy: float
     reasons: tuple[str, ...]
+    sync: float | None = None
 
 
 @dataclass
@@ -121,7 +127,7 @@ class Library:
     def _load(self) -> None:
         for place in self._places():
             with contextlib.suppress(OSError, ValueError, KeyError, EOFError), np.load(place) as data:
-                if int(data["version"]) != VERSION:
+                if str(data["version"]) != INDEX_VERSION:
                     continue
                 facts = json.loads(str(data["facts"]))
                 curves = np.split(data["curves"], np.cumsum(data["curve_lengths"])[:-1])
@@ -137,7 +143,7 @@ class Library:
         names = ("name", "stamp", "sha256", "duration", "tempo", "key", "has_ending")
         entries = self.entries
         arrays = {
-            "version": np.array(VERSION),
+            "version": np.array(INDEX_VERSION),
             "facts": np.array(json.dumps([{name: getattr(entry, name) for name in names} for entry in entries])),
             "curves": np.concatenate([entry.curve for entry in entries] or [np.zeros(0, np.int8)]),
             "curve_lengths": np.array([len(entry.curve) for entry in entries], int),
@@ -174,7 +180,7 @@ class Library:
             try:
                 sha = digest(path)
                 old = by_content.get(sha)
-                found = _renamed(old, name, stamp) if old else describe(name, path, stamp, sha, self.cache)
+                found = replace(old, name=name, stamp=stamp) if old else describe(name, path, stamp, sha, self.cache)
             except OpenVMASError as error:
                 found = str(error)
             done += 1
@@ -235,11 +241,6 @@ def stamp_of(path: Path) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def _renamed(entry: Entry, name: str, stamp: str) -> Entry:
-    facts = {key: getattr(entry, key) for key in entry.__dataclass_fields__}
-    return Entry(**{**facts, "name": name, "stamp": stamp})
-
-
 def describe(name: str, path: Path, stamp: str, sha256: str, cache: Path | None = None) -> Entry:
     """Hear a recording for the index. Raises InputError."""
     track = listen(path, cache)
@@ -288,6 +289,27 @@ def rank(library: Library, wishes: Wishes, plan: ScorePlan | None, exclude: Sequ
             value -= 100
         choices.append(Choice(entry, value, place, mood, energy, reasons(entry, place, mood, energy, octaves, tempo)))
     return sorted(choices, key=lambda choice: -choice.value)
+
+
+def choose(library: Library, wishes: Wishes, plan: ScorePlan | None, exclude: Sequence[str] = ()) -> list[Choice]:
+    """All recordings as `rank` has them, but the first N_TRIED ordered by what their arrangements come to.
+
+    The best place in a recording is not where it is played in the end: its ending, joins and levels have a say too.
+    """
+    choices = rank(library, wishes, plan, exclude)
+    if not len(wishes.hits):
+        return choices
+    tried = [_arranged(choice, library, wishes) for choice in choices[:N_TRIED]]
+    return sorted(tried, key=lambda choice: -choice.value) + choices[N_TRIED:]
+
+
+def _arranged(choice: Choice, library: Library, wishes: Wishes) -> Choice:
+    """The choice with the sync of its arrangement in the place of its best place."""
+    track = listen(library.path(choice.entry), library.cache, choice.entry.sha256)
+    strength = arrange(track, wishes).strength(track, float(wishes.duration))
+    sync = sync_z(strength, wishes.hits, wishes.duration).z
+    value = choice.value - PLACE_WEIGHT * choice.place + SYNC_WEIGHT * min(sync, BEST_SYNC)
+    return replace(choice, value=value, sync=sync)
 
 
 def reasons(entry: Entry, place: float, mood: float, energy: float, octaves: float, tempo: float) -> tuple[str, ...]:

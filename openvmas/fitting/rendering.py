@@ -29,8 +29,10 @@ JOIN_LAG = 0.008  # s that the new side may be shifted for its phase; beats stay
 DRIFT, MOST_DRIFT = 0.007, 0.016  # s: from the first on a splice is looked for, the second is never passed
 LEAST_LAG, MOST_LAG = 0.004, 0.024  # s that a splice leaves out or repeats
 MARGIN = 0.4  # s of the recording that are read around a run
-START_FADE = 0.006  # s; before a bar line nothing that matters is cut
-INNER_FADE = 0.06  # s, where the music begins inside a bar
+START_FADE = 0.006  # s, where a moment that is asked follows at once
+# s, where the music begins inside the recording: breaking in is a strong accent that nobody asked for
+ENTRY_FADE = 0.25
+BEFORE_HIT = 0.05  # s before the first moment that is asked, where that fade has ended
 RING_FADE = 1.2  # s at most, where the ring of the last note is cut
 LOOP_FADE = 2.0  # s, at the end of a recording that has no ending
 BLOCK = SAMPLE_RATE_OUT
@@ -103,8 +105,12 @@ def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
 class Renderer:
     """Plays one arrangement of one recording; `joins` is complete when all blocks have been taken."""
 
-    def __init__(self, sound: Sound, track: Track, arrangement: Arrangement, n_samples: int) -> None:
+    def __init__(
+        self, sound: Sound, track: Track, arrangement: Arrangement, n_samples: int, first_hit: float = np.inf
+    ) -> None:
+        """first_hit: s of the first moment that is asked, which no fade may cover."""
         self.track, self.arrangement, self.n_samples = track, arrangement, n_samples
+        self.first_hit = first_hit
         self.joins: list[Join] = []
         runs = arrangement.runs
         self.source = Source(sound, [(run.source_start - MARGIN, run.source_end + MARGIN) for run in runs])
@@ -149,8 +155,8 @@ class Renderer:
         runs, rate = self.arrangement.runs, SAMPLE_RATE_OUT
         first = runs[0]
         is_whole = first.source_start <= self.track.start + 0.05
-        on_line = bool(len(self.track.marks)) and float(np.abs(self.track.marks - first.source_start).min()) < 0.03
-        rise = round(rate * (0.002 if is_whole else START_FADE if on_line else INNER_FADE))
+        entry = float(np.clip(self.first_hit - BEFORE_HIT - first.start, START_FADE, ENTRY_FADE))
+        rise = round(rate * (0.002 if is_whole else entry))
         begin = round(first.start * rate)
         end = round(runs[-1].end * rate)
         fall = 0
@@ -164,7 +170,7 @@ class Renderer:
 
         def gain(start: int, n: int) -> np.ndarray:
             at = np.arange(start, start + n, dtype=np.float64)
-            value = np.clip((at - begin) / max(rise, 1), 0, 1)
+            value = np.sin(np.pi / 2 * np.clip((at - begin) / max(rise, 1), 0, 1)) ** 2
             if fall:
                 value = value * np.sin(np.pi / 2 * np.clip((end - at) / fall, 0, 1)) ** 2
             return value.astype(np.float32)

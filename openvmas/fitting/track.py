@@ -36,7 +36,7 @@ from openvmas.music.speech import HOP, find_classes
 from openvmas.music.speech import SAMPLE_RATE as SPEECH_RATE
 from openvmas.settings import SAMPLE_RATE_OUT
 
-VERSION = 2  # of what is kept; a change makes the cache forget
+VERSION = 3  # of what is kept; a change makes the cache forget
 MAX_HOURS = 3.0
 PART = 600.0  # s of a long recording that are heard at once
 FREE_TIME = 0.35  # confidence of the beat below which a recording counts as free of one
@@ -47,10 +47,11 @@ SILENT_DB = -50.0  # level against the loudest second below which the ends of a 
 ABRUPT_DB = -22.0  # level of the last tenth of a second, against the whole, above which a recording has no ending
 FADE_DB = 9.0  # fall of level over the last FADE_SPAN that makes a fade-out
 FADE_SPAN = 6.0  # s
+LONG_FADE, FADE_LIKENESS = 12.0, -0.95  # s, correlation with time, from which a fade-out is left to us
 LAST_ONSET = 1.0  # strength of the last onset that counts as the last beat
 LONGEST_RING = 4.0  # s after the last beat that count as its ring
-SUNG = 0.5  # probability from which somebody sings
-SUNG_GAP = 0.5  # s: shorter pauses do not end a sung phrase
+SUNG, MAYBE_SUNG = 0.4, 0.1  # probability that a phrase reaches, and that its ends have, since drums hide voices
+SUNG_GAP = 0.8  # s: shorter pauses do not end a sung phrase
 FREE_GAP = 1.2  # s, between the marks of music in free time, about
 
 
@@ -63,7 +64,7 @@ class Track:
     against the whole, LU. novelty: [N + 1] how much the music changes at a mark, 0 to 1. described: [N + 1, 2 * CELLS,
     DESCRIPTION] the sound around each mark. sung: [K, 2] spans. tempo: BPM. confidence: of the beat. key: as "D minor".
     loudness_lufs: of the whole. last: s, of the last clear onset. has_ending: it does not break off; fades_out: it
-    ends by a fade. traits: what `library` knows it by.
+    ends by a fade, which is left out where it is long. traits: what `library` knows it by.
     """
 
     duration: float
@@ -239,7 +240,11 @@ def _joined(parts: list[Heard]) -> Heard:
 
 
 def describe(heard: Heard, start: float, end: float, level: np.ndarray) -> Track:
-    """A track from its curves. start, end: s, of its sound; level: [T] LUFS at ONSET_RATE."""
+    """A track from its curves. start, end: s, of its sound; level: [T] LUFS at ONSET_RATE.
+
+    One that fades out for long counts as ending where its fade begins: nobody wants half a minute of fading.
+    """
+    end, is_cut = (fade, True) if (fade := long_fade(level, start, end)) else (end, False)
     onsets = pick_onsets(heard.strength)
     onsets = onsets[(onsets >= start - 0.02) & (onsets < end)]
     is_free = heard.beats.confidence < FREE_TIME or len(heard.beats.downbeats) < 3
@@ -265,8 +270,8 @@ def describe(heard: Heard, start: float, end: float, level: np.ndarray) -> Track
         else heard.beats.confidence,
         beats_per_bar=heard.beats.beats_per_bar, key=str(find_key(heard.chroma)), loudness_lufs=loudness,
         last=float(heard_at[-1]) if len(heard_at) else start,
-        has_ending=bool(not len(tail) or tail.mean() < loudness + ABRUPT_DB or fall >= FADE_DB),
-        fades_out=fall >= FADE_DB, traits=traits(heard, level, onsets),
+        has_ending=not is_cut and bool(not len(tail) or tail.mean() < loudness + ABRUPT_DB or fall >= FADE_DB),
+        fades_out=is_cut or fall >= FADE_DB, traits=traits(heard, level, onsets),
     )  # fmt: skip
 
 
@@ -330,16 +335,35 @@ def sung_spans(singing: np.ndarray) -> np.ndarray:
     """Spans (start, end) in s of phrases that are sung: [K, 2]."""
     if not len(singing):
         return np.zeros((0, 2))
-    is_on = moving_mean(singing, 10, 10) > SUNG
+    smooth = moving_mean(singing, 10, 10)
+    is_on = smooth > MAYBE_SUNG
     edges = np.diff(np.concatenate([[0], is_on.astype(int), [0]]))
-    spans = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1) / float(ONSET_RATE)
-    joined: list[list[float]] = []
+    spans = np.stack([np.flatnonzero(edges > 0), np.flatnonzero(edges < 0)], axis=1)
+    joined: list[list[int]] = []
     for first, last in spans:
-        if joined and first - joined[-1][1] < SUNG_GAP:
+        if joined and first - joined[-1][1] < SUNG_GAP * float(ONSET_RATE):
             joined[-1][1] = last
-        elif last - first > 0.3:
+        else:
             joined.append([first, last])
-    return np.array(joined).reshape(-1, 2)
+    sung = [[a, b] for a, b in joined if b - a > 0.3 * float(ONSET_RATE) and smooth[a:b].max() > SUNG]
+    return np.array(sung).reshape(-1, 2) / float(ONSET_RATE)
+
+
+def long_fade(level: np.ndarray, start: float, end: float) -> float | None:
+    """Where a steady fade-out of LONG_FADE and more begins, s; None where there is none.
+
+    level: [T] LUFS at ONSET_RATE. It falls by 15 dB and more from the last second that is about as loud as the rest.
+    """
+    n = int(end - start)
+    seconds = level[round(start * 100) : round(start * 100) + n * 100].reshape(n, 100).max(axis=1) if n else level[:0]
+    if n < 2 * LONG_FADE:
+        return None
+    first = int(np.flatnonzero(seconds >= np.median(seconds) - 3)[-1])
+    tail = seconds[first:]
+    is_fade = len(tail) >= LONG_FADE and tail[0] - tail[-1] > 15
+    if not is_fade or np.corrcoef(np.arange(len(tail)), tail)[0, 1] > FADE_LIKENESS:
+        return None
+    return start + first + 1.0
 
 
 def fade_fall(level: np.ndarray, end: float) -> float:

@@ -71,6 +71,9 @@ class Wishes:
 
     @classmethod
     def of_user(cls, length: float, hits: tuple[float, ...]) -> Wishes:
-        """A length and moments without a picture."""
+        """A length and moments without a picture; as loud throughout as the recording, or a long fade would be all."""
         times = np.array(sorted(set(hits)), np.float64)
-        return cls(exact(length), times, np.ones(len(times)), np.ones(len(times), bool), keeps_beginning=True)
+        energy = np.array([0.0, length]), np.ones(2)
+        return cls(
+            exact(length), times, np.ones(len(times)), np.ones(len(times), bool), energy=energy, keeps_beginning=True
+        )

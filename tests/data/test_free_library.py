@@ -32,6 +32,7 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "./usr/share/games/x/music/theme.ogg": sound.getvalue(),
         "./usr/share/games/x/music/battle.ogg": sound.getvalue(),
         "./usr/share/games/x/other/battle.ogg": sound.getvalue(),
+        "./usr/share/games/x/ambient/day/farm.ogg": sound.getvalue(),
         "./usr/share/games/x/music/broken.ogg": b"OggS broken",
         "./usr/share/doc/x-music/copyright": COPYRIGHT.encode(),
     }
@@ -56,7 +57,9 @@ def test_a_library_is_built_and_a_second_run_goes_on(tmp_path, mirror, capsys) -
     assert "y-music: the mirror has no package" in said.err and "run this again" in said.err
     rows = {row["path"]: row for row in free_library.read_listing(tmp_path / "free")}
     kept = {path for path, row in rows.items() if not row["problem"]}
-    assert kept == {path for path in rows if path.startswith("x-music/") and "broken" not in path}
+    noises = "x-music/usr/share/games/x/ambient/day/farm.ogg"
+    assert rows[noises]["problem"] == "its folder is one of noises or voices"
+    assert kept == {path for path in rows if path.startswith("x-music/") and "broken" not in path and path != noises}
     for path in kept:
         credits = read_credits(tmp_path / "free" / path)
         assert credits.licence == rows[path]["licence"] != "" and credits.source.endswith("/x-music")
@@ -81,3 +84,16 @@ def test_unknown_packages_are_refused(tmp_path, mirror, capsys) -> None:
     assert "choose from x-music" in capsys.readouterr().err
     assert build(tmp_path, mirror, "--package", "warmux-data") == 2
     assert "left out for" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("holders", "said"),
+    [
+        ("2016 Juhani Junkala", "Juhani Junkala"),
+        ("2004-2013 A. Korotaev <a@b.com>, 2011, 2012 R. Deur <r@d.com>", "A. Korotaev, R. Deur"),
+        ("© 2001 0zone0ne", "0zone0ne"),
+    ],
+)
+def test_attributions_name_makers_without_years_and_addresses(holders: str, said: str) -> None:
+    track = free_music.FreeTrack("x/a.ogg", "x", 30.0, "", holders, "CC0-1.0", "")
+    assert json.loads(free_library.credits_of(track, "CC0-1.0"))["artist"] == said

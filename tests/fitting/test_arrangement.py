@@ -34,6 +34,26 @@ def check_runs(arrangement, track, seconds):
     assert seconds - 1.3 <= runs[-1].end <= seconds + 4
 
 
+def test_long_recordings_are_cut_at_fewer_bar_lines_and_limits_hold(track, monkeypatch):
+    wishes = Wishes.of_user(90.0, (11.0,))
+    whole = arrange(track, wishes)
+    monkeypatch.setattr("openvmas.fitting.arrangement.MOST_CELLS", len(track.marks) * 90 * 50 // 4)
+    fewer = arrange(track, wishes)
+    check_runs(fewer, track, 90.0)
+    assert fewer.joins and fewer != whole
+
+    def line(place):
+        return int(np.abs(track.marks - place).argmin())
+
+    def lines(arrangement):
+        pairs = zip(arrangement.runs, arrangement.runs[1:], strict=False)
+        return [(line(before.source_end), line(run.source_start)) for before, run in pairs if run.is_joined]
+
+    assert all(at % 4 == 0 or at == len(track.marks) - 1 for pair in lines(fewer) for at in pair)
+    forbidden = frozenset(lines(fewer))
+    assert not forbidden & set(lines(arrange(track, wishes, Limits(forbidden=forbidden))))
+
+
 @pytest.mark.parametrize("seconds", [5.0, 20.0, 41.7, 66.0, 150.0, 400.0])
 def test_any_length_ends_with_the_recordings_own_ending(track, seconds):
     arrangement = arrange(track, Wishes.of_user(seconds, ()))

@@ -12,9 +12,10 @@ from openvmas.errors import InputError
 from openvmas.fitting import library as module
 from openvmas.fitting.arrangement import arrange
 from openvmas.fitting.composer import LibraryComposer
-from openvmas.fitting.library import INDEX, Entry, Library, PlaceMatcher, rank
+from openvmas.fitting.library import INDEX, Entry, Library, PlaceMatcher, choose, rank
 from openvmas.fitting.track import hear
 from openvmas.fitting.wishes import Wishes
+from openvmas.music.sync import sync_z
 from openvmas.planning.beat_grid import TempoMark
 from openvmas.planning.conditioning import build_condition
 from openvmas.planning.schema import Hit, ScorePlan, Section
@@ -69,6 +70,24 @@ def test_words_of_names_count_as_mood(folder):
     best = rank(found, Wishes.of_plan(plan), plan)[0]
     assert best.entry is two and best.mood > 0.3
     assert best.reasons
+
+
+def test_recordings_are_chosen_by_how_they_are_arranged(folder):
+    """By the index alone the first would win, whatever its arrangement comes to."""
+    plan = make_plan()
+    wishes, found = Wishes.of_plan(plan), Library.open(folder)
+    ranked = rank(found, wishes, plan)
+    chosen = choose(found, wishes, plan)
+    assert {choice.entry.name for choice in chosen} == {choice.entry.name for choice in ranked}
+    for choice in chosen:
+        track = hear(found.path(choice.entry))
+        before = next(other for other in ranked if other.entry is choice.entry)
+        strength = arrange(track, wishes).strength(track, 8.0)
+        assert choice.sync == pytest.approx(sync_z(strength, wishes.hits, 8.0).z, abs=0.3)
+        assert choice.sync is not None
+        gained = module.SYNC_WEIGHT * min(choice.sync, module.BEST_SYNC) - module.PLACE_WEIGHT * choice.place
+        assert choice.value - before.value == pytest.approx(gained)
+    assert [c.value for c in chosen] == sorted((c.value for c in chosen), reverse=True)
 
 
 def test_what_was_used_lately_stands_back(folder):

@@ -49,6 +49,20 @@ def test_tempo_is_kept_to_a_hundredth_of_a_second_and_attacks_stay(song, rate):
     assert off.max() < 0.025 and off.mean() < 0.012
 
 
+@pytest.mark.parametrize(("first_hit", "is_attack"), [(np.inf, False), (0.02, True)])
+def test_coming_in_is_no_accent_unless_one_is_asked_for(song, first_hit, is_attack):
+    made, path, track = song
+    arrangement = Arrangement((Run(0.0, float(made.bars[4]), float(made.bars[10]), 1.0),), 0.0)
+    renderer = Renderer(Sound(path), track, arrangement, 10 * RATE, first_hit)
+    strength = onset_strength(np.concatenate(list(renderer.blocks()), axis=1), RATE)
+    assert (strength[:30].max() > 0.6 * np.median(strength[frames_of_bars(made)])) == is_attack
+
+
+def frames_of_bars(made):
+    """Frames of the bar lines after the first, in a piece that begins on one."""
+    return np.rint((made.bars[5:9] - made.bars[4]) * 100).astype(int)
+
+
 def test_length_is_exact_for_odd_lengths(song):
     _, _, track = song
     for seconds in (7.123456, 33.0001, 61.7):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from openvmas.settings import option
 LISTING = "library.csv"
 COLUMNS = ("path", "package", "title", "author", "licence", "seconds", "problem")
 SCRATCH = ".packages"  # below the library; a folder of music with a dot is not looked into
+NO_MUSIC = frozenset(("ambience", "ambient", "effects", "sfx", "soundfx", "voice", "voices"))  # folders in packages
+YEARS = re.compile(r"(?:(?:©|\(c\))\s*)?\b\d{4}(?:\s*[-,]\s*\d{4})*,?\s+|\s*<[^>]*@[^>]*>", re.IGNORECASE)
 HOMEPAGE = "https://tracker.debian.org/pkg/{}"
 
 
@@ -87,7 +90,7 @@ def take_package(name: str, folder: Path, options: LibraryOptions) -> list[dict[
     rows, taken = [], set()
     for track in list_tracks(scratch, (name,)):
         licence = normalise_licence(track.licence)
-        problem = track.problem or why_not(licence, options.licence)
+        problem = track.problem or why_no_music(track.path) or why_not(licence, options.licence)
         target = folder / name / Path(track.path).name
         while not problem and target in taken:  # two folders of a package may have files of one name
             target = target.with_name(f"{target.stem}-2{target.suffix}")
@@ -103,6 +106,12 @@ def take_package(name: str, folder: Path, options: LibraryOptions) -> list[dict[
     return rows or [dict.fromkeys(COLUMNS, "") | {"package": name, "problem": "no recordings", "seconds": "0"}]
 
 
+def why_no_music(path: str) -> str:
+    """The reason for which a file is taken for noises or speech by the folder it lies in, or ""."""
+    folders = {part.lower() for part in Path(path).parts[:-1]}
+    return "" if "music" in folders or not folders & NO_MUSIC else "its folder is one of noises or voices"
+
+
 def why_not(licence: str, wanted: Sequence[str]) -> str:
     """The reason for which a licence keeps a recording out, or ""."""
     if not licence:
@@ -113,8 +122,8 @@ def why_not(licence: str, wanted: Sequence[str]) -> str:
 def credits_of(track: FreeTrack, licence: str) -> str:
     """The text of NAME.license.json, as `fitting.licence` reads it."""
     facts = {
-        "title": track.title or Path(track.path).stem.replace("_", " "), "artist": track.author, "licence": licence,
-        "source": HOMEPAGE.format(track.package),
+        "title": track.title or Path(track.path).stem.replace("_", " "),
+        "artist": YEARS.sub("", track.author).strip(), "licence": licence, "source": HOMEPAGE.format(track.package),
     }  # fmt: skip
     return json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
 

@@ -71,23 +71,27 @@ class FreeTrack:
 
 
 def fetch_package(name: str, folder: Path, mirror: str = MIRROR) -> Path:
-    """Download and unpack one package into FOLDER/NAME; what is there already is kept. Raises InputError."""
+    """Download and unpack one package into FOLDER/NAME; what is there already is kept. Raises InputError.
+
+    An archive that was fetched before an interruption is used again (apt-get compares its checksum).
+    """
     target = folder / name
     if target.is_dir():
         return target
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f".{name}.part"
+    fetched, part = folder / f".{name}.deb", folder / f".{name}.part"
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir()
+    for place in (fetched, part):
+        place.mkdir(parents=True, exist_ok=True)
     try:
-        archive = _apt_download(name, part) if mirror == MIRROR and shutil.which("apt-get") else None
-        archive = archive or _mirror_download(name, part, mirror)
+        archive = _apt_download(name, fetched) if mirror == MIRROR and shutil.which("apt-get") else None
+        archive = archive or _mirror_download(name, fetched, mirror)
         unpack_deb(archive, part)
-        archive.unlink()
         unpack_nested(part)
         part.replace(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        if target.is_dir() or not any(fetched.iterdir()):
+            shutil.rmtree(fetched)
     return target
 
 
@@ -127,16 +131,16 @@ def find_package(name: str, listing: str) -> dict[str, str]:
 
 def unpack_deb(archive: Path, folder: Path) -> None:
     """The files of a Debian package (an ar archive with a tar in it), without dpkg. Raises InputError."""
-    data = archive.read_bytes()
-    place = 8
-    while data[:8] == b"!<arch>\n" and place + 60 <= len(data):
-        name = data[place : place + 16].decode("ascii", "replace").strip().rstrip("/")
-        size = int(data[place + 48 : place + 58])
-        if name in ("data.tar.xz", "data.tar.gz", "data.tar.bz2", "data.tar"):
-            with tarfile.open(fileobj=io.BytesIO(data[place + 60 : place + 60 + size])) as tar:
-                tar.extractall(folder, filter=_inside_only)
-            return
-        place += 60 + size + size % 2
+    with archive.open("rb") as file:  # read as it goes: packages have more than a gigabyte
+        is_archive = file.read(8) == b"!<arch>\n"
+        while is_archive and len(header := file.read(60)) == 60:
+            name = header[:16].decode("ascii", "replace").strip().rstrip("/")
+            if name in ("data.tar.xz", "data.tar.gz", "data.tar.bz2", "data.tar"):
+                with tarfile.open(fileobj=file, mode="r|*") as tar:
+                    tar.extractall(folder, filter=_inside_only)
+                return
+            size = int(header[48:58])
+            file.seek(size + size % 2, io.SEEK_CUR)
     raise InputError(f"{archive.name} is no Debian package that can be read; fetch it again or unpack it with dpkg -x.")
 
 

@@ -11,7 +11,7 @@ from openvmas.eval.systems.composers import finished
 from openvmas.eval.systems.library import cut, library_files
 from openvmas.eval.systems.system import Setting, System, Task
 from openvmas.fitting.composer import Recording, fit
-from openvmas.fitting.library import Entry, Library, rank
+from openvmas.fitting.library import Entry, Library, choose
 from openvmas.fitting.wishes import Wishes
 from openvmas.media.audio import Audio, map_wav, read_audio, write_wav
 from openvmas.planning.planner import make_plan
@@ -41,7 +41,7 @@ class FittedTrack(System):
 
     def version(self) -> str:
         entries = "\n".join(sorted(entry.sha256 for entry in self._library.entries))
-        return f"{super().version()} 1 {entries}"
+        return f"{super().version()} 2 {entries}"
 
     @functools.cached_property
     def _library(self) -> Library:
@@ -53,7 +53,7 @@ class FittedTrack(System):
     def choose(self, task: Task) -> tuple[ScorePlan, Entry]:
         """The plan of the picture, and the recording for it."""
         plan = make_plan(task.excerpt.picture, PlanOptions(), task.seed)
-        return plan, rank(self._library, Wishes.of_plan(plan), plan)[0].entry
+        return plan, choose(self._library, Wishes.of_plan(plan), plan)[0].entry
 
     def path(self, entry: Entry) -> Path:
         """The file of an entry."""
