@@ -34,7 +34,7 @@ from openvmas.generate.similarity import Vectors
 from openvmas.media.audio import Audio, read_audio
 from openvmas.processes.threads import processor_seconds
 
-VERSION = 3  # of what is measured here: another number makes the cache forget
+VERSION = 4  # of what is measured here: another number makes the cache forget
 SET_VERSION = 3  # the same of whole sets
 ENDING = ".flac"
 SCRATCH = ".making-"  # how folders of unfinished work begin; then the process that asked for it
