@@ -49,7 +49,7 @@ CUT_COST = 0.4  # of cutting all the ring that may be cut
 FIRST_BEATS, LAST_BEATS = 3, 4  # beats at both ends of a recording in which there is no join
 LOOP_BARS = 8  # so many bars are never heard more than twice in a row
 DROPPED = 100.0  # cost of a bar that must not be heard
-WANTED_REACH = 10  # frames from its time on each side at which a wanted join is looked for; `anchoring` does the rest
+WANTED_REACH = 10  # frames
 WANTED_BEGIN = 20.0  # cost of a second between the beginning that is wanted and the one that is made
 NEVER = -1e9
 MOST_TRIALS = 6  # arrangements that are looked at until none repeats itself too often
@@ -114,12 +114,16 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class WantedJoin:
-    """A join from one bar line to another at a time of the target, s, and its worth in standard deviations."""
+    """A join from one bar line to another at a time of the target, s, and its worth in standard deviations.
+
+    reach: frames from its time on each side at which it is looked for; `anchoring` does the rest.
+    """
 
     time: float
     leaves: int
     enters: int
     worth: float
+    reach: int = WANTED_REACH
 
 
 @dataclass(frozen=True)
@@ -317,10 +321,10 @@ def _lay_table(
     switches = frozenset(before + round(float(hit) * FPS) for hit in wishes.user_hits)
     wanted = {}
     for join in limits.wanted:
-        for off in range(-WANTED_REACH, WANTED_REACH + 1):
+        for off in range(-join.reach, join.reach + 1):
             frame = before + round(join.time * FPS) + off
             if before < frame < before + n_target:
-                nearness = 1 - abs(off) / (WANTED_REACH + 1)
+                nearness = 1 - abs(off) / (join.reach + 1)
                 wanted[frame, join.leaves] = join.enters, -join.worth * (0.8 + 0.2 * nearness)
     return _Table(rates, before, lengths, gains, ends, targets, costs, switches, wanted)
 

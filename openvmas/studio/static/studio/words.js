@@ -89,6 +89,51 @@ const TABLE = [
   ["Loudness", "Lautheit", "Sonoridad", "响度"],
   ["Made by", "Gemacht von", "Hecha por", "来源"],
   ["Sounds like", "Klingt wie", "Suena como", "听起来像"],
+  ["Joins of the recording", "Nähte der Aufnahme", "Uniones de la grabación", "录音的接点"],
+  ["Result", "Ergebnis", "Resultado", "结果"],
+  ["Source", "Quelle", "Fuente", "原曲"],
+  ["The recording", "Die Aufnahme", "La grabación", "录音原件"],
+  ["Change the joins", "Nähte ändern", "Cambiar las uniones", "修改接点"],
+  ["Join a bar earlier", "Naht einen Takt früher", "Unión un compás antes", "接点提前一小节"],
+  ["Join a bar later", "Naht einen Takt später", "Unión un compás después", "接点推后一小节"],
+  ["Lock the join", "Naht festhalten", "Fijar la unión", "锁定接点"],
+  ["Unlock the join", "Naht freigeben", "Soltar la unión", "解锁接点"],
+  ["Refuse the join", "Naht ablehnen", "Rechazar la unión", "拒绝接点"],
+  ["It stays as it is (Enter)", "Sie bleibt, wie sie ist (Enter)", "Se queda como está (Intro)", "保持不变（Enter）"],
+  ["It is never made again (Del)", "Sie wird nie wieder gemacht (Entf)", "No se vuelve a hacer (Supr)", "不再使用（Delete）"],
+  ["Choose a span", "Spanne wählen", "Elegir un tramo", "选择片段"],
+  ["Keep a span of the recording whole, or leave it out", "Eine Spanne der Aufnahme ganz behalten oder weglassen", "Conservar entero un tramo de la grabación, o dejarlo fuera", "完整保留或略去录音中的一段"],
+  ["Next best arrangement", "Nächstbeste Anordnung", "Siguiente mejor arreglo", "次优编排"],
+  ["One change back", "Eine Änderung zurück", "Un cambio atrás", "撤回一步"],
+  ["Make this take", "Diese Fassung machen", "Hacer esta toma", "生成此版本"],
+  ["What you have decided", "Was du entschieden hast", "Lo que has decidido", "你的决定"],
+  ["Arrow keys move a join from bar line to bar line, with Ctrl by a frame; Enter locks it, Delete refuses it. Drag over the recording to choose a span.", "Pfeiltasten schieben eine Naht von Taktstrich zu Taktstrich, mit Strg um ein Bild; Enter hält sie fest, Entf lehnt sie ab. Zieh über die Aufnahme, um eine Spanne zu wählen.", "Las flechas mueven una unión de compás en compás, con Ctrl un fotograma; Intro la fija, Supr la rechaza. Arrastra sobre la grabación para elegir un tramo.", "方向键按小节线移动接点，加 Ctrl 按帧移动；Enter 锁定，Delete 拒绝。在录音上拖动可选择片段。"],
+  ["Start of the span", "Anfang der Spanne", "Inicio del tramo", "片段起点"],
+  ["End of the span", "Ende der Spanne", "Fin del tramo", "片段终点"],
+  ["Keep it whole", "Ganz behalten", "Conservarlo entero", "完整保留"],
+  ["Leave it out", "Weglassen", "Dejarlo fuera", "略去"],
+  ["Begin here", "Hier beginnen", "Empezar aquí", "从这里开始"],
+  ["Choose nothing (Esc)", "Nichts wählen (Esc)", "No elegir nada (Esc)", "取消选择（Esc）"],
+  ["Join {0} of {1}", "Naht {0} von {1}", "Unión {0} de {1}", "接点 {0}/{1}"],
+  ["{0}, from {1} to {2} of the recording, {3}", "{0}, von {1} nach {2} der Aufnahme, {3}", "{0}, de {1} a {2} de la grabación, {3}", "{0}，从录音 {1} 到 {2}，{3}"],
+  ["locked", "festgehalten", "fijada", "已锁定"],
+  ["free", "frei", "libre", "自由"],
+  ["A take is being made.", "Eine Fassung wird gemacht.", "Se está haciendo una toma.", "正在生成版本。"],
+  ["Working it out…", "Wird ausgerechnet …", "Calculando…", "正在计算…"],
+  ["Shown, not heard yet: make a take of it to hear it.", "Gezeigt, noch nicht zu hören: mach eine Fassung daraus, um es zu hören.", "Se muestra, aún no se oye: haz una toma para oírlo.", "仅供预览，尚不能听：生成版本后即可试听。"],
+  ["As in {0}", "Wie in {0}", "Como en {0}", "与 {0} 相同"],
+  ["Its file names no maker and no licence: that you may use it is for you to make sure.", "Die Datei nennt weder Urheber noch Lizenz: dass du sie verwenden darfst, musst du selbst sicherstellen.", "El archivo no nombra autor ni licencia: asegúrate tú de que puedes usarlo.", "文件未注明作者和许可：请自行确认你有权使用。"],
+  ["Begins at {0}", "Beginnt bei {0}", "Empieza en {0}", "始于 {0}"],
+  ["Kept whole: {0}", "Ganz behalten: {0}", "Entero: {0}", "完整保留：{0}"],
+  ["Left out: {0}", "Weggelassen: {0}", "Fuera: {0}", "略去：{0}"],
+  ["Refused: {0}", "Abgelehnt: {0}", "Rechazada: {0}", "已拒绝：{0}"],
+  ["Cannot be together with the rest: {0}", "Geht nicht mit dem Rest zusammen: {0}", "No cabe con el resto: {0}", "与其余部分不相容：{0}"],
+  ["Take back: {0}", "Zurücknehmen: {0}", "Retirar: {0}", "撤销：{0}"],
+  ["There is no bar line for it there.", "Dort gibt es keinen Taktstrich dafür.", "Ahí no hay línea de compás para ella.", "那里没有可用的小节线。"],
+  ["1 join", "1 Naht", "1 unión", "1 个接点"],
+  ["{0} joins", "{0} Nähte", "{0} uniones", "{0} 个接点"],
+  ["tempo changed by {0} % at most", "Tempo um höchstens {0} % verändert", "tempo cambiado un {0} % como máximo", "速度变化最多 {0} %"],
+  ["{0} of {1} of your accents met", "{0} von {1} deiner Akzente getroffen", "{0} de {1} de tus acentos cumplidos", "满足你的重音 {0}/{1}"],
   ["Add a recording", "Aufnahme hinzufügen", "Añadir una grabación", "添加录音"],
   ["Use it as the music", "Als Musik nehmen", "Usarla como música", "用作音乐"],
   ["Let the music sound like it", "Musik soll so klingen", "Que la música suene así", "让音乐与之相似"],
@@ -200,8 +245,11 @@ export const language = () => (localStorage.getItem(KEY) in LANGUAGES ? localSto
 const column = columns.indexOf(language());
 const known = column > 0 ? new Map(TABLE.map((row) => [row[0], row[column]])) : null;
 
-/** A text in the language of the page. */
-export const say = (text) => known?.get(text) ?? text;
+/** A text in the language of the page, with what stands in its gaps. */
+export const say = (text, ...values) => {
+  const said = known?.get(text) ?? text;
+  return values.length ? said.replace(/\{(\d)\}/g, (_, i) => values[i]) : said;
+};
 
 const plural = new Intl.PluralRules(language());
 
