@@ -110,9 +110,9 @@ export class JoinLanes {
     return [this.#fromSource(start), this.#fromSource(end)];
   }
 
-  /** Waveform, bar lines with phrases longer, and the bar lines of the result. */
+  /** Loudness, bar lines with phrases longer, beats where there is room, and the bar lines of the result. */
   #details(recording, { parts }) {
-    const { levels, marks, duration } = recording;
+    const { levels, marks, beats } = recording;
     const middle = SOURCE.top + SOURCE.height / 2;
     const at = (i) => ((i + 0.5) / levels.length) * this.#width;
     const edge = (sign) => levels.map((level, i) => `${at(i).toFixed(1)} ${(middle + sign * level * 20).toFixed(1)}`);
@@ -123,15 +123,15 @@ export class JoinLanes {
       const x = this.#fromSource(mark).toFixed(1);
       return `M${x} ${SOURCE.top}v${isPhrase ? 9 : 4}M${x} ${SOURCE.top + SOURCE.height}v${isPhrase ? -9 : -4}`;
     });
+    if (this.#width > 5 * beats.length)
+      bars.push(...beats.map((beat) => `M${this.#fromSource(beat).toFixed(1)} ${SOURCE.top + SOURCE.height}v-2`));
     const heard = marks.flatMap((mark) =>
       parts
         .filter((part) => part.source_start <= mark + 1e-3 && mark < part.source_end)
         .map((part) => this.#fromTime(part.start + (mark - part.source_start) / part.rate)),
     );
     const ticks = heard.filter((x) => x > 0 && x < this.#width).map((x) => `M${x.toFixed(1)} ${RESULT.top}v6`);
-    return duration
-      ? [draw("path", { class: "levels", d: wave }), draw("path", { class: "bars", d: bars.join("") }), draw("path", { class: "bars", d: ticks.join("") })]
-      : [];
+    return [draw("path", { class: "levels", d: wave }), draw("path", { class: "bars", d: [...bars, ...ticks].join("") })];
   }
 
   /** Handles on the result, and a line through the music above them. */
