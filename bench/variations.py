@@ -26,7 +26,7 @@ ALIKE = 0.8  # share from which two variations count as the same
 
 def main() -> None:
     """Print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folder", type=Path, nargs="?", default=FREE)
     parser.add_argument("--seconds", type=float, default=30.0)
     chosen = parser.parse_args()

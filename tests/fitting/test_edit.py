@@ -193,7 +193,7 @@ def test_what_is_held_stays_when_something_else_is_edited(song):
     span = (float(made.bars[30]), float(made.bars[31]))
     held = propose(song[1], Wishes.of_user(40.0, ()), dataclasses.replace(other.edit, kept=(span,)), 0, begin)
     places = [[(part.start, part.source_start) for part in one.parts] for one in (other, held)]
-    np.testing.assert_allclose(*places, atol=0.03)
+    np.testing.assert_allclose(places[0], places[1], atol=0.03)
     best = propose(song[1], Wishes.of_user(40.0, ()), dataclasses.replace(other.edit, joins=()), 0)
     assert best.parts != held.parts
 
