@@ -1,9 +1,11 @@
-"""How different are the variations of one recording? `python bench/variations.py [FOLDER] [--seconds 30] [--same-cost 5]`
+"""How different are the variations of one recording?
+
+    python bench/variations.py [FOLDER] [--seconds 30] [--same-cost 5]
 
 For every recording of a folder of music, by default those that come with OpenVMAS, the first three arrangements for a
 picture of that length with one accent of the user at 7.3 s. Printed are the share of the picture at which two of them
-play the same moment, joins and their mean cost, and how many keep the last beat. --same-cost: of playing the same moments at
-the same times, in place of `arrangement.SAME_COST`.
+play the same moment, joins and their mean cost, and how many keep the last beat. --same-cost: of playing the same
+moments at the same times, in place of `arrangement.SAME_COST`.
 """
 
 from __future__ import annotations
