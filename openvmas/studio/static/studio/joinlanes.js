@@ -4,7 +4,7 @@ import { isMade, nearest, range, retime, rollTo, sourceAt, heardAt, spanOf, stre
 import { draggable } from "./drag.js";
 import { make } from "./elements.js";
 import { clamp, clockText, spokenTime } from "./units.js";
-import { say } from "./words.js";
+import { say, tell } from "./words.js";
 
 const RESULT = { top: 4, height: 32 };
 const SOURCE = { top: 78, height: 52 };
@@ -156,14 +156,14 @@ export class JoinLanes {
       handle.tabIndex = index === this.selected ? 0 : -1;
       const [low, high] = range(shown.joins, join, this.editor.duration);
       const state = join.state === "locked" ? "locked" : "free";
-      const name = say("Join {0} of {1}", index + 1, made.length);
+      const name = tell("Join {0} of {1}", index + 1, made.length);
       handle.setAttribute("aria-label", name);
       handle.setAttribute("aria-valuemin", Math.min(low, join.time).toFixed(2));
       handle.setAttribute("aria-valuemax", Math.max(high, join.time).toFixed(2));
       handle.setAttribute("aria-valuenow", join.time.toFixed(2));
       handle.setAttribute(
         "aria-valuetext",
-        say("{0}, from {1} to {2} of the recording, {3}", spokenTime(join.time), spokenTime(join.source_from), spokenTime(join.source_to), say(state)),
+        tell("{0}, from {1} to {2} of the recording, {3}", spokenTime(join.time), spokenTime(join.source_from), spokenTime(join.source_to), say(state)),
       );
       handle.title = `${name}: ${clockText(join.time)}, ${clockText(join.source_from, 1)} → ${clockText(join.source_to, 1)} (${say(state)})`;
     });

@@ -6,7 +6,7 @@ import { isMade, retime, roll } from "./arrangement.js";
 import { announce, button, byId, make, notify, refill } from "./elements.js";
 import { JoinLanes } from "./joinlanes.js";
 import { clockText } from "./units.js";
-import { say } from "./words.js";
+import { say, tell } from "./words.js";
 
 const N_ARRANGEMENTS = 12; // that the fitter offers of one recording; then they begin again
 
@@ -135,7 +135,7 @@ export class Joins {
     if (!this.draft) return this.fault;
     if (this.workspace.scoring) return say("A take is being made.");
     if (this.isAsking) return say("Working it out…");
-    return this.draft.last.limits ? say("Shown, not heard yet: make a take of it to hear it.") : say("As in {0}", this.take.name);
+    return this.draft.last.limits ? say("Shown, not heard yet: make a take of it to hear it.") : tell("As in {0}", this.take.name);
   }
 
   #drawTools() {
@@ -192,17 +192,17 @@ export class Joins {
         "li",
         {},
         make("span", {}, words),
-        change && button(say("Take back: {0}", words), { shape: "close", bare: true, "data-key": key, disabled: !this.isFree, onclick: () => this.ask(() => change) }),
+        change && button(tell("Take back: {0}", words), { shape: "close", bare: true, "data-key": key, disabled: !this.isFree, onclick: () => this.ask(() => change) }),
       );
     const but = (list, one) => list.filter((other) => other !== one);
     return [
-      ...(begin === null ? [] : [chip("begin", say("Begins at {0}", clockText(begin, 1)), { begin: null })]),
-      ...kept.map((one, i) => chip(`kept-${i}`, say("Kept whole: {0}", text(one)), { kept: but(kept, one) })),
-      ...forbidden.map((one, i) => chip(`forbidden-${i}`, say("Left out: {0}", text(one)), { forbidden: but(forbidden, one) })),
+      ...(begin === null ? [] : [chip("begin", tell("Begins at {0}", clockText(begin, 1)), { begin: null })]),
+      ...kept.map((one, i) => chip(`kept-${i}`, tell("Kept whole: {0}", text(one)), { kept: but(kept, one) })),
+      ...forbidden.map((one, i) => chip(`forbidden-${i}`, tell("Left out: {0}", text(one)), { forbidden: but(forbidden, one) })),
       ...joins
         .filter((join) => !isMade(join))
-        .map((join, i) => chip(`refused-${i}`, say("Refused: {0}", leap(join)), { joins: but(joins, join) })),
-      ...missed.map((join) => chip("", say("Cannot be together with the rest: {0}", `${clockText(join.time, 1)}, ${leap(join)}`), null)),
+        .map((join, i) => chip(`refused-${i}`, tell("Refused: {0}", leap(join)), { joins: but(joins, join) })),
+      ...missed.map((join) => chip("", tell("Cannot be together with the rest: {0}", `${clockText(join.time, 1)}, ${leap(join)}`), null)),
     ];
   }
 
@@ -298,9 +298,9 @@ function facts({ joins, parts, n_hits: hits, n_met: met }) {
   const n = joins.filter(isMade).length;
   const stretch = Math.max(...parts.map((part) => Math.abs(part.rate - 1)));
   return [
-    n === 1 ? say("1 join") : say("{0} joins", n),
-    say("tempo changed by {0} % at most", (100 * stretch).toFixed(1)),
-    hits ? say("{0} of {1} of your accents met", met, hits) : "",
+    n === 1 ? say("1 join") : tell("{0} joins", n),
+    tell("tempo changed by {0} % at most", (100 * stretch).toFixed(1)),
+    hits ? tell("{0} of {1} of your accents met", met, hits) : "",
   ]
     .filter(Boolean)
     .join(" · ");

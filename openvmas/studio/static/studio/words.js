@@ -116,7 +116,6 @@ const TABLE = [
   ["Choose nothing (Esc)", "Nichts wählen (Esc)", "No elegir nada (Esc)", "取消选择（Esc）"],
   ["Join {0} of {1}", "Naht {0} von {1}", "Unión {0} de {1}", "接点 {0}/{1}"],
   ["{0}, from {1} to {2} of the recording, {3}", "{0}, von {1} nach {2} der Aufnahme, {3}", "{0}, de {1} a {2} de la grabación, {3}", "{0}，从录音 {1} 到 {2}，{3}"],
-  ["locked", "festgehalten", "fijada", "已锁定"],
   ["free", "frei", "libre", "自由"],
   ["A take is being made.", "Eine Fassung wird gemacht.", "Se está haciendo una toma.", "正在生成版本。"],
   ["Working it out…", "Wird ausgerechnet …", "Calculando…", "正在计算…"],
@@ -245,11 +244,8 @@ export const language = () => (localStorage.getItem(KEY) in LANGUAGES ? localSto
 const column = columns.indexOf(language());
 const known = column > 0 ? new Map(TABLE.map((row) => [row[0], row[column]])) : null;
 
-/** A text in the language of the page, with what stands in its gaps. */
-export const say = (text, ...values) => {
-  const said = known?.get(text) ?? text;
-  return values.length ? said.replace(/\{(\d)\}/g, (_, i) => values[i]) : said;
-};
+/** A text in the language of the page. */
+export const say = (text) => known?.get(text) ?? text;
 
 const plural = new Intl.PluralRules(language());
 
