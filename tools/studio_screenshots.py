@@ -99,6 +99,44 @@ def walk(browser: Browser, url: str, project: str) -> None:
             page.context.close()
 
 
+def shoot_joins(browser: Browser, url: str, project: str) -> None:
+    """The joins of a recording: one moved and locked, a span left out and another one chosen."""
+    page = browser.new_context(viewport={"width": 1440, "height": 1300}).new_page()
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{url}#project={project}")
+    page.wait_for_selector(".section .choose")
+    page.locator("#tab-Sound").click()
+    page.locator("[data-key=model]").select_option("music:free")
+    page.locator("[data-key=score]").click()
+    page.wait_for_selector("progress")
+    page.wait_for_selector(FINISHED)
+    page.wait_for_selector(".joins .part")
+    page.locator(".segments button").last.click()
+    number = page.locator(".joins .join")
+    while number.count() < 2:  # a picture of joins has some
+        page.get_by_role("button", name="Next best arrangement").click()
+        page.wait_for_selector(".joins[aria-busy=true]", state="attached")
+        page.wait_for_selector(".joins.draft[aria-busy=false]")
+    number.first.focus()
+    number.first.press("Enter")
+    page.wait_for_selector(".joins .join.locked")
+    lane = page.locator(".joins .lane.recording").bounding_box()
+    assert lane is not None
+    page.mouse.move(lane["x"] + 0.5 * lane["width"], lane["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(lane["x"] + 0.6 * lane["width"], lane["y"] + 20, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Leave it out").click()
+    page.wait_for_selector(".decided li")
+    page.keyboard.press("Home")
+    page.get_by_role("button", name="Choose a span").click()
+    page.wait_for_timeout(700)
+    path = TARGET / "joins.jpg"
+    page.locator("#timeline").screenshot(path=path, type="jpeg", quality=QUALITY)
+    print(f"{path.relative_to(ROOT)}: {path.stat().st_size / 1000:.0f} kB")
+    page.context.close()
+
+
 def main(arguments: list[str]) -> None:
     """Take the pictures."""
     TARGET.mkdir(parents=True, exist_ok=True)
@@ -108,6 +146,7 @@ def main(arguments: list[str]) -> None:
         if len(arguments) == 3:
             url = arguments[0].rstrip("/") + "/"
             walk(browser, url, arguments[1])
+            shoot_joins(browser, url, arguments[1])
             walk_vertical(browser, url, arguments[2])
             return
         command = [sys.executable, "-m", "openvmas", "studio", "--port", "0", "--no-browser", "--folder", folder]
@@ -118,7 +157,9 @@ def main(arguments: list[str]) -> None:
             assert found, "the studio did not start"
             video = Path(arguments[0]) if arguments else ROOT / "examples" / "city.mp4"
             url = found.group()
-            walk(browser, url, make_project(browser.new_page(), url, video))
+            project = make_project(browser.new_page(), url, video)
+            walk(browser, url, project)
+            shoot_joins(browser, url, project)
             tall = crop(video, Path(folder) / "vertical.mp4")
             walk_vertical(browser, url, make_project(browser.new_page(), url, tall))
             browser.close()

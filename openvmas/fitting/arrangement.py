@@ -9,6 +9,7 @@ accents, and not just beats, are laid on the moments is our own measured choice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ ENERGY_WEIGHT, ENERGY_SCALE = 0.8, 8.0  # standard deviations of a whole piece t
 ORDINARY_ENERGY, ENERGY_SPAN = 0.73, 22.0  # of plans: 0.73 is the recording's own loudness, 1 is 6 LU above it
 SPEECH_WEIGHT = 0.5
 REPEAT_COST = 3.0  # of playing only bars that another arrangement played
+SAME_COST, SAME_REACH = 5.0, 30  # of playing them at the same times, which is no other arrangement; frames
 ALTERNATIVES = 12  # seeds that give other arrangements; then they begin again
 STRETCH_WEIGHT = 0.1  # standard deviations for the greatest stretch
 JOIN, UNLIKE, BACKWARD = 0.25, 2.0, 0.1  # costs: of a join, of one between unlike places (squared), of going back
@@ -49,7 +51,7 @@ CUT_COST = 0.4  # of cutting all the ring that may be cut
 FIRST_BEATS, LAST_BEATS = 3, 4  # beats at both ends of a recording in which there is no join
 LOOP_BARS = 8  # so many bars are never heard more than twice in a row
 DROPPED = 100.0  # cost of a bar that must not be heard
-WANTED_REACH = 10  # frames from its time on each side at which a wanted join is looked for; `anchoring` does the rest
+WANTED_REACH = 10  # frames
 WANTED_BEGIN = 20.0  # cost of a second between the beginning that is wanted and the one that is made
 NEVER = -1e9
 MOST_TRIALS = 6  # arrangements that are looked at until none repeats itself too often
@@ -114,12 +116,16 @@ class Arrangement:
 
 @dataclass(frozen=True)
 class WantedJoin:
-    """A join from one bar line to another at a time of the target, s, and its worth in standard deviations."""
+    """A join from one bar line to another at a time of the target, s, and its worth in standard deviations.
+
+    reach: frames from its time on each side at which it is looked for; `anchoring` does the rest.
+    """
 
     time: float
     leaves: int
     enters: int
     worth: float
+    reach: int = WANTED_REACH
 
 
 @dataclass(frozen=True)
@@ -241,14 +247,10 @@ class _Table:
 def arrange(track: Track, wishes: Wishes, limits: Limits | None = None) -> Arrangement:
     """The best arrangement of a recording for what is asked."""
     track, limits = _thinned(track, limits or Limits(), float(wishes.duration) * FPS)
-    used = np.zeros(len(track.marks) - 1)
-    found = _arrange_once(track, wishes, limits, used)
-    middles = (track.marks[1:] + track.marks[:-1]) / 2
+    others: list[Arrangement] = []
     for _ in range(limits.seed % ALTERNATIVES):  # each asks for what those before it left out
-        for run in found.runs:
-            used += (middles > run.source_start) & (middles < run.source_end)
-        found = _arrange_once(track, wishes, limits, used)
-    return found
+        others.append(_arrange_once(track, wishes, limits, others))
+    return _arrange_once(track, wishes, limits, others)
 
 
 def _thinned(track: Track, limits: Limits, n_frames: float) -> tuple[Track, Limits]:
@@ -271,12 +273,12 @@ def _thinned(track: Track, limits: Limits, n_frames: float) -> tuple[Track, Limi
     )
 
 
-def _arrange_once(track: Track, wishes: Wishes, limits: Limits, used: np.ndarray) -> Arrangement:
-    """The best arrangement; used: how often each bar was heard in others, [N]."""
+def _arrange_once(track: Track, wishes: Wishes, limits: Limits, others: Sequence[Arrangement]) -> Arrangement:
+    """The best arrangement that is unlike the others."""
     forbidden = set(limits.forbidden)
     found: Arrangement | None = None
     for _ in range(MOST_TRIALS):
-        table = _lay_table(track, wishes, limits, frozenset(forbidden), used)
+        table = _lay_table(track, wishes, limits, frozenset(forbidden), others)
         table.solve()
         rate, frame, bar, value = _best_start(track, wishes, table, limits.begin)
         if value < NEVER / 2 and found is not None:
@@ -292,7 +294,7 @@ def _arrange_once(track: Track, wishes: Wishes, limits: Limits, used: np.ndarray
 
 
 def _lay_table(
-    track: Track, wishes: Wishes, limits: Limits, forbidden: frozenset[tuple[int, int]], used: np.ndarray
+    track: Track, wishes: Wishes, limits: Limits, forbidden: frozenset[tuple[int, int]], others: Sequence[Arrangement]
 ) -> _Table:
     bars = len(track.marks) - 1
     n_target = round(float(wishes.duration) * FPS)
@@ -303,7 +305,8 @@ def _lay_table(
     starts = np.rint((track.marks - track.marks[0])[None, :] / rates[:, None] * FPS).astype(int)
     lengths = np.maximum(np.diff(starts, axis=1), 1)
     before = int(lengths.max())
-    gains = _gains(track, wishes, used, rates, lengths, before, n_target + after)
+    gains = _gains(track, wishes, rates, lengths, before, n_target + after)
+    _avoid(gains, track, others, lengths / max(n_target, 1), before)
     targets, costs = find_joins(track, limits, forbidden)
     ends = np.full(before + n_target + after + 1, NEVER)
     frames = np.arange(len(ends)) - before - n_target  # after the picture's end
@@ -317,10 +320,10 @@ def _lay_table(
     switches = frozenset(before + round(float(hit) * FPS) for hit in wishes.user_hits)
     wanted = {}
     for join in limits.wanted:
-        for off in range(-WANTED_REACH, WANTED_REACH + 1):
+        for off in range(-join.reach, join.reach + 1):
             frame = before + round(join.time * FPS) + off
             if before < frame < before + n_target:
-                nearness = 1 - abs(off) / (WANTED_REACH + 1)
+                nearness = 1 - abs(off) / (join.reach + 1)
                 wanted[frame, join.leaves] = join.enters, -join.worth * (0.8 + 0.2 * nearness)
     return _Table(rates, before, lengths, gains, ends, targets, costs, switches, wanted)
 
@@ -347,7 +350,7 @@ def accents(track: Track) -> np.ndarray:
 
 
 def _gains(
-    track: Track, wishes: Wishes, used: np.ndarray, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
+    track: Track, wishes: Wishes, rates: np.ndarray, lengths: np.ndarray, before: int, n_frames: int
 ) -> np.ndarray:
     """Value of playing each bar from each frame on: [R, before + n_frames, N] float32."""
     n_bars, longest = lengths.shape[1], int(lengths.max())
@@ -374,7 +377,6 @@ def _gains(
     gains -= (STRETCH_WEIGHT * (np.abs(rates - 1) / 0.04)[:, None] * share)[:, None, :].astype(np.float32)
     times = (np.arange(gains.shape[1]) - before) / FPS
     inside = (times >= 0) & (times < float(wishes.duration))
-    gains -= (REPEAT_COST * used[None] * share)[:, None, :].astype(np.float32)
     if wishes.energy is not None:
         level = np.clip((np.interp(times, *wishes.energy) - ORDINARY_ENERGY) * ENERGY_SPAN, -12, 6)
         level = level - level[inside].mean() if inside.any() else level
@@ -387,6 +389,21 @@ def _gains(
         density = (density - density.mean()) / max(float(density.std()), 1e-6)
         gains -= (SPEECH_WEIGHT * share[:, None, :] * (talk[:, None] * density[None])[None]).astype(np.float32)
     return gains
+
+
+def _avoid(gains: np.ndarray, track: Track, others: Sequence[Arrangement], share: np.ndarray, before: int) -> None:
+    """Take from [R, T, N] what it costs to play what others play, and most of all to play it at their times.
+
+    share: [R, N] of the target that each bar takes.
+    """
+    starts, middles = track.marks[:-1], (track.marks[1:] + track.marks[:-1]) / 2
+    for run in (run for other in others for run in other.runs):
+        bars = np.flatnonzero((middles > run.source_start) & (middles < run.source_end))
+        gains[:, :, bars] -= (REPEAT_COST * share[:, None, bars]).astype(np.float32)
+        for bar in bars:
+            frame = before + round((run.start + (starts[bar] - run.source_start) / run.rate) * FPS)
+            same = slice(max(frame - SAME_REACH, 0), max(frame + SAME_REACH + 1, 0))
+            gains[:, same, bar] -= (SAME_COST * share[:, bar, None]).astype(np.float32)
 
 
 def _read(curve: np.ndarray, source: np.ndarray) -> np.ndarray:

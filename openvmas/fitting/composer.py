@@ -76,6 +76,11 @@ class FittingComposer(Composer):
         wishes = Wishes.of_condition(condition) if plan is None else Wishes.of_plan(plan, condition.speech)
         return fit(self.recording, wishes, self.edit_of(plan), options.seed)
 
+    def rearrange(self, condition: Condition, plan: ScorePlan, number: int, held_begin: float | None) -> Piece:
+        """The recording as an editor's proposal arranges it; see `proposal.propose`. plan: with its `music:`."""
+        wishes = Wishes.of_plan(plan, condition.speech)
+        return fit(self.recording, wishes, self.edit_of(plan), number, held_begin)
+
     def edit_of(self, plan: ScorePlan | None) -> MusicEdit:
         """Take what a plan says of the recording, else the options. Raises PlanError where it means another one."""
         if plan is None or plan.music is None:
@@ -187,18 +192,23 @@ def arrange_plan(plan: ScorePlan, options: MusicOptions, earlier: str | None, ta
     return dataclasses.replace(made, music=made.music.seen_from(target.parent))
 
 
-def fit(recording: Recording, wishes: Wishes, edit: MusicEdit | None = None, number: int = 0) -> Piece:
+def fit(
+    recording: Recording, wishes: Wishes, edit: MusicEdit | None = None, number: int = 0,
+    held_begin: float | None = None,
+) -> Piece:  # fmt: skip
     """A piece of stereo blocks, to the sample as long as what is asked.
 
-    edit: what the user decided on the recording. number: of the arrangement, from the best one, 0, on.
+    edit: what the user decided on the recording. number, held_begin: of the arrangement, as for `proposal.propose`.
     """
     piece = Piece()
-    piece.blocks = _play(piece, recording, wishes, edit or recording.edit(), number)
+    piece.blocks = _play(piece, recording, wishes, edit or recording.edit(), number, held_begin)
     return piece
 
 
-def _play(piece: Piece, recording: Recording, wishes: Wishes, edit: MusicEdit, number: int) -> Iterator[np.ndarray]:
-    proposal = propose(recording.track, wishes, edit, number)
+def _play(
+    piece: Piece, recording: Recording, wishes: Wishes, edit: MusicEdit, number: int, held_begin: float | None
+) -> Iterator[np.ndarray]:
+    proposal = propose(recording.track, wishes, edit, number, held_begin)
     n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(wishes.duration)
     first_hit = float(wishes.hits.min(initial=np.inf))
     renderer = Renderer(recording.sound, recording.track, proposal.arrangement, n_samples, first_hit)

@@ -22,6 +22,8 @@ from openvmas.planning.music_edit import MusicEdit, MusicJoin
 
 LOCKED_WORTH = 40.0  # of a locked join, standard deviations: more than any piece is worth
 FREE_WORTH = 0.4  # of one that was made before, beyond what it costs: small changes elsewhere leave it alone
+HELD_WORTH = 5.0  # of one that is held while something else is edited: more than what usually speaks against it
+HELD_REACH = 40  # frames: the user's hits may have moved it that far from where it was laid at first
 NEAR = 0.6  # s from a bar line, beyond which a join cannot be moved to it
 SAME_JOIN = 0.05  # s
 
@@ -66,13 +68,19 @@ class Proposal:
         }  # fmt: skip
 
 
-def propose(track: Track, wishes: Wishes, edit: MusicEdit, number: int = 0) -> Proposal:
+def propose(
+    track: Track, wishes: Wishes, edit: MusicEdit, number: int = 0, held_begin: float | None = None
+) -> Proposal:
     """The best arrangement of a recording within what the user decided; number: the next best ones, from 1 on.
 
     Joins of `edit` that are locked are made at exactly their times; free ones are kept where nothing speaks against
-    them, and forgotten for a number above 0. Raises PlanError where a join or span cannot be.
+    them, and forgotten for a number above 0. held_begin: the arrangement that begins there, s of the recording, and
+    has the joins of `edit` is changed as little as can be, for an editor in which one thing moves at a time. Raises
+    PlanError where a join or span cannot be.
     """
     limits = limits_of(edit, track, number)
+    if held_begin is not None:
+        limits = hold(limits, held_begin)
     arrangement = arrange(track, wishes, limits)
     locked = [join for join in limits.wanted if join.worth == LOCKED_WORTH]
     arrangement, answers = anchor(track, arrangement, wishes.user_hits, locked)
@@ -116,6 +124,18 @@ def limits_of(edit: MusicEdit, track: Track, number: int = 0) -> Limits:
         elif not number:
             wanted.append(WantedJoin(join.time, leaves, enters, FREE_WORTH))
     return Limits(edit.kept, edit.forbidden, frozenset(forbidden), tuple(wanted), edit.begin, seed=number)
+
+
+def hold(limits: Limits, begin: float) -> Limits:
+    """The limits under which free joins, and a beginning that is not set, stay unless something strong is against them.
+
+    begin: s of the recording at the target's beginning.
+    """
+    wanted = tuple(
+        join if join.worth == LOCKED_WORTH else dataclasses.replace(join, worth=HELD_WORTH, reach=HELD_REACH)
+        for join in limits.wanted
+    )
+    return dataclasses.replace(limits, wanted=wanted, begin=begin if limits.begin is None else limits.begin)
 
 
 def _bar_line(track: Track, time: float, field: str) -> int:

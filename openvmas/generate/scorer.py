@@ -274,6 +274,11 @@ def read_plan_for(info: VideoInfo, options: Options) -> ScorePlan:
     return made
 
 
+_read_plan = functools.lru_cache(maxsize=1)(
+    read_plan
+)  # one score asks for the plan twice: what plays it, and what it is
+
+
 def open_plan(path: str | Path) -> ScorePlan:
     """Read a plan file; recordings that it names lie relative to it. Raises PlanError."""
     try:
@@ -281,7 +286,7 @@ def open_plan(path: str | Path) -> ScorePlan:
     except (OSError, ValueError) as error:
         reason = "it is not text" if isinstance(error, ValueError) else error.strerror
         raise PlanError(f"{path} cannot be read as a plan ({reason}); make one with `openvmas plan`.") from error
-    made, folder = read_plan(text, str(path)), Path(path).parent
+    made, folder = _read_plan(text, str(path)), Path(path).parent
     sections = [
         dataclasses.replace(section, like=str(folder / section.like)) if section.like else section
         for section in made.sections

@@ -50,9 +50,14 @@ def write_edit(path: Path, described: Sequence[Mapping[str, float]], recording: 
 
     described: the parts, as a report of fitted music has them; recording: path of the file that is played.
     """
-    parts = [EditPart(*(float(part[item.name]) for item in fields(EditPart))) for part in described]
-    text = as_otio(parts, recording) if path.suffix.lower() == ".otio" else as_edl(parts, recording, fps)
+    text = edit_text(path.suffix.lower(), described, recording, fps)
     path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def edit_text(ending: str, described: Sequence[Mapping[str, float]], recording: str, fps: Fraction) -> str:
+    """An edit list in one of FORMATS; the rest as for `write_edit`."""
+    parts = [EditPart(*(float(part[item.name]) for item in fields(EditPart))) for part in described]
+    return as_otio(parts, recording) if ending == ".otio" else as_edl(parts, recording, fps)
 
 
 def timecode(frame: int, fps: int) -> str:
@@ -96,24 +101,12 @@ def as_otio(parts: Sequence[EditPart], recording: str) -> str:
     """An audio track with a clip for each part and a marker at each join."""
     file = Path(recording).name
 
-    def moment(seconds: float) -> dict[str, Any]:
-        value = float(round(seconds * SAMPLE_RATE_OUT))
-        return {"OTIO_SCHEMA": "RationalTime.1", "rate": float(SAMPLE_RATE_OUT), "value": value}
-
     def span(start: float, seconds: float) -> dict[str, Any]:
-        return {"OTIO_SCHEMA": "TimeRange.1", "start_time": moment(start), "duration": moment(seconds)}
+        return otio_range(round(start * SAMPLE_RATE_OUT), round(seconds * SAMPLE_RATE_OUT), SAMPLE_RATE_OUT)
 
-    def item(schema: str, name: str, **rest: Any) -> dict[str, Any]:
-        common = {"metadata": {}, "name": name, "source_range": None, "effects": [], "markers": [], "enabled": True}
-        return {"OTIO_SCHEMA": schema, **common, **rest}
-
-    media = {
-        "OTIO_SCHEMA": "ExternalReference.1", "metadata": {}, "name": file, "available_range": None,
-        "available_image_bounds": None, "target_url": recording,
-    }  # fmt: skip
     children = []
     if parts and parts[0].start > 0:
-        children.append(item("Gap.1", "", source_range=span(0.0, parts[0].start)))
+        children.append(otio_item("Gap.1", "", source_range=span(0.0, parts[0].start)))
     before: EditPart | None = None
     for part in parts:
         # In OTIO a clip is as long as its source_range, whatever its effects do.
@@ -122,21 +115,51 @@ def as_otio(parts: Sequence[EditPart], recording: str) -> str:
              "time_scalar": part.rate, "enabled": True}
         ]  # fmt: skip
         is_joined = before is not None and abs(part.source_start - before.source_end) > 1e-3
-        markers = [
-            {"OTIO_SCHEMA": "Marker.2", "metadata": {}, "name": "Join", "color": "RED", "comment": "",
-             "marked_range": span(part.source_start, 0.0)}
-        ] if is_joined else []  # fmt: skip
-        children.append(
-            item(
-                "Clip.2", file, source_range=span(part.source_start, part.end - part.start), effects=effects,
-                markers=markers, media_references={"DEFAULT_MEDIA": media},
-                active_media_reference_key="DEFAULT_MEDIA",
-            )
-        )  # fmt: skip
+        markers = [otio_marker("Join", "RED", span(part.source_start, 0.0))] if is_joined else []
+        length = span(part.source_start, part.end - part.start)
+        children.append(otio_clip(file, recording, length, None, effects=effects, markers=markers))
         before = part
-    track = item("Track.1", "Music", children=children, kind="Audio")
+    return otio_timeline(file, [otio_item("Track.1", "Music", children=children, kind="Audio")])
+
+
+def otio_range(first: int, length: int, rate: float) -> dict[str, Any]:
+    """A TimeRange of `length` frames or samples from number `first` on."""
+    start, duration = (
+        {"OTIO_SCHEMA": "RationalTime.1", "rate": float(rate), "value": float(value)} for value in (first, length)
+    )
+    return {"OTIO_SCHEMA": "TimeRange.1", "start_time": start, "duration": duration}
+
+
+def otio_item(schema: str, name: str, **rest: Any) -> dict[str, Any]:
+    """An object of a timeline with the fields that all of them have."""
+    common = {"metadata": {}, "name": name, "source_range": None, "effects": [], "markers": [], "enabled": True}
+    return {"OTIO_SCHEMA": schema, **common, **rest}
+
+
+def otio_marker(name: str, colour: str, marked: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+    """A marker on a clip. marked: its TimeRange."""
+    return {
+        "OTIO_SCHEMA": "Marker.2", "metadata": metadata, "name": name, "color": colour, "comment": "",
+        "marked_range": marked,
+    }  # fmt: skip
+
+
+def otio_clip(
+    name: str, url: str, played: dict[str, Any], available: dict[str, Any] | None, **rest: Any
+) -> dict[str, Any]:
+    """A span of a file. played, available: the TimeRange that is shown or heard, and that of the file, if known."""
+    media = {
+        "OTIO_SCHEMA": "ExternalReference.1", "metadata": {}, "name": name, "available_range": available,
+        "available_image_bounds": None, "target_url": url,
+    }  # fmt: skip
+    references = {"media_references": {"DEFAULT_MEDIA": media}, "active_media_reference_key": "DEFAULT_MEDIA"}
+    return otio_item("Clip.2", name, source_range=played, **rest, **references)
+
+
+def otio_timeline(name: str, tracks: Sequence[dict[str, Any]]) -> str:
+    """The text of a file with one timeline."""
     timeline = {
-        "OTIO_SCHEMA": "Timeline.1", "metadata": {}, "name": file, "global_start_time": None,
-        "tracks": item("Stack.1", "tracks", children=[track]),
+        "OTIO_SCHEMA": "Timeline.1", "metadata": {}, "name": name, "global_start_time": None,
+        "tracks": otio_item("Stack.1", "tracks", children=list(tracks)),
     }  # fmt: skip
     return json.dumps(timeline, indent=1, ensure_ascii=False) + "\n"

@@ -1,6 +1,7 @@
 """What the user decides on a recording: the plan's `music:`, locked and refused joins, edit lists and credits."""
 
 import dataclasses
+import itertools
 import json
 from fractions import Fraction
 
@@ -182,3 +183,29 @@ def test_joins_and_names_are_refused_where_they_make_no_sense(folder, capsys):
     assert main(["fit", "music/song.wav", "--length", "30", "--joins-out", "x.edl", "--quiet"]) == 0
     assert (folder / "x.edl").read_text().startswith("TITLE: song.wav")
     assert np.isfinite(read_audio(folder / "music" / "song.fitted.wav").wave).all()
+
+
+def test_what_is_held_stays_when_something_else_is_edited(song):
+    """Also in an arrangement that is not the best one: only what is asked is other."""
+    made, _ = song
+    other = ask(song, MusicEdit("x"), number=2)
+    begin = other.parts[0].source_start
+    span = (float(made.bars[30]), float(made.bars[31]))
+    held = propose(song[1], Wishes.of_user(40.0, ()), dataclasses.replace(other.edit, kept=(span,)), 0, begin)
+    places = [[(part.start, part.source_start) for part in one.parts] for one in (other, held)]
+    np.testing.assert_allclose(places[0], places[1], atol=0.03)
+    best = propose(song[1], Wishes.of_user(40.0, ()), dataclasses.replace(other.edit, joins=()), 0)
+    assert best.parts != held.parts
+
+
+@pytest.mark.parametrize("seconds", [20.0, 40.0, 63.0])
+def test_three_variations_of_one_recording_are_three(song, seconds):
+    """Also where the recording is as long as the picture: no moment of it is heard at the same time in two of them for
+    more than half of the picture, and all end with its own ending."""
+    times = np.arange(0, seconds - 1, 0.1)
+    found = [ask(song, MusicEdit("x"), seconds, number) for number in range(3)]
+    for one, other in itertools.combinations(found, 2):
+        apart = np.abs(one.arrangement.source_times(times) - other.arrangement.source_times(times))
+        assert (apart < 0.1).mean() < 0.5
+    for one in found:
+        assert len(one.arrangement.target_times(np.array([song[1].last])))

@@ -41,3 +41,16 @@ def watched(sines: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> s
 def fresh(sines: RunningStudio, watched: str) -> str:
     """The same, a project of its own for each test."""
     return copy_project(sines.folder, watched)
+
+
+@pytest.fixture(scope="session")
+def watched_longer(sines: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A project of `sines` whose silent video of 20 s has been watched."""
+    with sines.client() as client:
+        return make_project(client, write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4", 20.0))
+
+
+@pytest.fixture()
+def longer(sines: RunningStudio, watched_longer: str) -> str:
+    """The same, a project of its own for each test."""
+    return copy_project(sines.folder, watched_longer)

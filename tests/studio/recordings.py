@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 
 from openvmas.media.audio import write_wav
 from openvmas.settings import SAMPLE_RATE_OUT
-from tests.studio.kit import UPLOAD
+from tests.fitting.made import make_song
+from tests.studio.kit import UPLOAD, submit, wait_job
+
+SONG = make_song(24, 120)  # 48 s in bars of 2 s, for a picture of 20 s
 
 
 def beats(path: Path, duration: float = 14.0, tempo: float = 120.0) -> bytes:
@@ -24,3 +28,31 @@ def beats(path: Path, duration: float = 14.0, tempo: float = 120.0) -> bytes:
 
 def put(client: httpx.Client, project: str, data: bytes, name: str) -> httpx.Response:
     return client.post(f"/projects/{project}/sounds", params={"filename": name}, content=data, headers=UPLOAD)
+
+
+def fitted(client: httpx.Client, project: str, folder: Path) -> dict[str, Any]:
+    """A take that plays SONG."""
+    song = put(client, project, SONG.save(folder / "song.wav").read_bytes(), "My song.wav").json()
+    job = wait_job(client, submit(client, project, options={"music": song["id"], "seed": 0})["id"])
+    assert job["state"] == "done", job["error"]
+    return client.get(f"/takes/{job['takes'][0]['id']}").json()
+
+
+def arrangement_of(client: httpx.Client, take: dict[str, Any]) -> dict[str, Any]:
+    answer = client.get(f"/takes/{take['id']}/arrangement")
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def limits(found: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """What an editor sends: all as it is but for what is changed."""
+    names = ("kept", "forbidden", "joins", "begin")
+    return {name: found[name] for name in names} | {"held_begin": found["parts"][0]["source_start"]} | changed
+
+
+def lock_one(found: dict[str, Any]) -> dict[str, Any]:
+    """A join after three bars from the recording's beginning, to the bar from which it ends as it does now."""
+    marks, last = found["recording"]["marks"], found["parts"][-1]
+    time = marks[3] - marks[0]
+    enters = min(marks, key=lambda mark: abs(last["source_end"] - mark - (last["end"] - time)))
+    return {"time": time, "source_from": marks[3], "source_to": enters, "state": "locked"}

@@ -22,7 +22,8 @@ from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from openvmas.media.audio import write_wav
-from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.music_edit import MusicEdit, MusicJoin
+from openvmas.planning.plan_yaml import read_plan, write_plan
 from openvmas.planning.planner import make_plan
 from openvmas.settings import PlanOptions
 from openvmas.studio.api.app import create_app
@@ -33,8 +34,10 @@ from openvmas.studio.serve import listen
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
 from openvmas.studio.storage.folders import ProjectFolder
+from openvmas.studio.storage.sounds import FACTS, folder_of
 from openvmas.studio.storage.take_sound import SoundWriter
 from openvmas.studio.tasks.inspect import CURVES_RATE
+from tests.fitting.made import make_song
 from tests.planning.made import make_analysis
 from tests.studio.kit import wait_for
 
@@ -67,6 +70,33 @@ def finish_take(database: Database, take: str, seconds: int = 6) -> None:
         found = json.dumps({"loudness_lufs": -14.0, "sync_z": 2.0, "suffix": ".mp4"})
         connection.execute("UPDATE takes SET state = 'done', found = ? WHERE id = ?", (found, take))
         connection.execute("UPDATE jobs SET state = 'done', finished = 1 WHERE id = ?", (row["job"],))
+
+
+def play_recording(database: Database, take: str, project: str) -> None:
+    """Let a finished take play a recording of its project."""
+    folder = folder_of(ProjectFolder(database.folder, project), "ab" * 16)
+    folder.path.mkdir(parents=True)
+    make_song(8, 120).save(folder.wave("song.wav"))
+    facts = dict.fromkeys(("title", "artist", "licence", "source", "attribution"), "") | {"id": "ab" * 16}
+    (folder.path / FACTS).write_text(json.dumps(facts | {"filename": "song.wav", "duration": 18.0, "peaks": [1.0]}))
+    row = database.row("SELECT plan FROM takes WHERE id = ?", (take,))
+    assert row is not None
+    music = MusicEdit("song.wav", joins=(MusicJoin(2.0, 4.0, 12.0),))
+    with database.write() as connection:
+        connection.execute(
+            "UPDATE takes SET plan = ?, options = ?, model = 'recording' WHERE id = ?",
+            (write_plan(replace(read_plan(row["plan"]), music=music)), json.dumps({"music": "ab" * 16}), take),
+        )
+    files = ProjectFolder(database.folder, project).take(take, 0)
+    report = json.loads(files.report.read_text())
+    part = {"start": 0.0, "end": 6.0, "source_start": 0.0, "source_end": 6.0, "rate": 1.0}
+    report["composer"] = {
+        "parts": [part],
+        "hits": [],
+        "missed": [],
+        "track": {"attribution": "", "file": "", "rights": ""},
+    }
+    files.report.write_text(json.dumps(report))
 
 
 def make_ready_project(database: Database) -> str:
@@ -118,6 +148,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         made = client.post(f"/projects/{KNOWN['project']}/jobs", json={"kind": "score"}).json()
     KNOWN["job"], KNOWN["take"] = made["id"], made["takes"][0]["id"]
     finish_take(database, KNOWN["take"])
+    play_recording(database, KNOWN["take"], KNOWN["project"])
     yield studio
     running.should_exit = True
     thread.join(120)
@@ -138,7 +169,7 @@ def as_bytes(context: Any, value: Any) -> bytes:
 # schema can say: 422 and 413.
 WHOLE = {
     "PUT /api/projects/{id}/plan", "POST /api/projects/{id}/plan/suggest", "POST /api/projects/{id}/jobs",
-    "POST /api/projects/{id}/upload", "POST /api/projects/{id}/sounds",
+    "POST /api/projects/{id}/upload", "POST /api/projects/{id}/sounds", "POST /api/takes/{id}/arrangement",
 }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 from openvmas import __version__
 from openvmas.errors import OpenVMASError
 from openvmas.studio.api import (
+    arrangement_routes,
     job_routes,
     plan_routes,
     project_routes,
@@ -53,6 +54,7 @@ def create_app(studio: Studio) -> StudioGuard:
     app.state.studio = studio
     for api in (
         project_routes, upload_routes, sound_routes, style_routes, plan_routes, job_routes, take_routes,
+        arrangement_routes,
     ):  # fmt: skip
         app.include_router(api.router)
     app.add_exception_handler(OpenVMASError, refuse_with_sentence)

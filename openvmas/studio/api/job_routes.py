@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -13,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from openvmas.errors import OptionError
-from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.plan_yaml import read_plan, write_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.planning.voices import VoiceChoice, choose_voice, told_choice
 from openvmas.settings import OutputOptions
@@ -29,6 +30,7 @@ from openvmas.studio.storage.database import FINAL_STATES
 from openvmas.studio.storage.folders import ProjectFolder, read_speech
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
 from openvmas.studio.storage.sounds import MODEL, check_sounds
+from openvmas.studio.tasks.arrangement import find_recording, music_of
 
 POLL_S = 0.2  # between looks at a job that is watched
 PING_S = 10.0  # between signs of life on a quiet stream
@@ -43,8 +45,9 @@ def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schem
     """Submit a job.
 
     score: music for the whole video, or for all but its locked sections, which stay as they are in `take`;
-    redo: one part of a take anew; mix: a take at other levels; sketch: a few seconds in each of the styles that are
-    offered, when nothing else is to be done; analyze: again.
+    redo: one part of a take anew; mix: a take at other levels; arrange: the recording of a take in another
+    `arrangement`; sketch: a few seconds in each of the styles that are offered, when nothing else is to be done;
+    analyze: again.
     """
     jobs.check_waiting(studio.database, owner)
     if sent.kind == "analyze":
@@ -52,10 +55,14 @@ def create_job(studio: TheStudio, owner: Owner, project: ProjectRow, sent: schem
     else:
         if project["state"] != "ready":
             raise ConflictError("the video has not been watched yet; wait for the job `analyze`.")
-        makers = {"score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix, "sketch": lambda *_: []}
+        makers = {
+            "score": takes_to_score, "redo": takes_to_redo, "mix": takes_to_mix, "arrange": takes_to_arrange,
+            "sketch": lambda *_: [],
+        }  # fmt: skip
         takes = makers[sent.kind](studio, project, sent)
         given = sent.options.model_dump(exclude_unset=True)
-        job = jobs.submit_takes(studio.database, project["id"], sent.kind, given, takes)
+        arguments = {"arranged": sent.arrangement.choice()} if sent.kind == "arrange" and sent.arrangement else {}
+        job = jobs.submit_takes(studio.database, project["id"], sent.kind, given, takes, arguments)
     return show(studio, owner, job)
 
 
@@ -203,6 +210,19 @@ def takes_to_mix(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> l
     kept = {name: value for name, value in json.loads(take["options"]).items() if name not in NAMES["mix"]}
     same = {name: take[name] for name in ("seed", "model", "plan", "plan_version", "duration")}
     return [{"parent": take["id"], "options": kept | given, "part": None, **same}]
+
+
+def takes_to_arrange(studio: Studio, row: dict[str, Any], sent: schemas.NewJob) -> list[dict[str, Any]]:
+    if sent.arrangement is None:
+        raise OptionError("say how the recording is arranged; give `arrangement`.")
+    (made,) = takes_to_mix(studio, row, sent)
+    plan = read_plan(made["plan"])
+    edit = sent.arrangement.edit(music_of(plan))
+    edit.check(float(plan.duration))
+    find_recording(ProjectFolder(studio.database.folder, row["id"]), made["options"], plan)
+    number = sent.arrangement.number
+    changed = {"plan": write_plan(replace(plan, music=edit)), "seed": made["seed"] if number is None else number}
+    return [made | changed]
 
 
 @router.get("/jobs/{id}", responses=errors(404))

@@ -5,9 +5,11 @@ JSON is YAML, so that an edit from the page is read and checked as a plan file i
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Header, Response
@@ -92,6 +94,8 @@ def from_json(sent: dict[str, Any], current: ScorePlan) -> ScorePlan:
 
 def _check_recordings(made: ScorePlan, current: ScorePlan) -> None:
     """A page may keep the recordings that sections have, but not name files of this machine. Raises PlanError."""
+    if made.music != current.music:
+        raise PlanError("plan, music: recordings are chosen in the page, not by a file's name; leave it out.")
     known = {section.like for section in current.sections}
     for i, section in enumerate(made.sections):
         if section.like not in known | {None}:
@@ -132,17 +136,25 @@ def suggest_plan(studio: TheStudio, project: ProjectRow, sent: schemas.Suggest, 
     options = Options.of(text=text, mood=mood, tempo=sent.tempo, hit=tuple(sent.hit))
     seed = current.seed if sent.seed is None else sent.seed
     analysis = VideoAnalysis.load(ProjectFolder(studio.database.folder, project["id"]).analysis)
-    if not studio.planners.acquire(timeout=PLANNER_TIMEOUT_S):
-        raise TooManyError("too many plans are being made; try again in a moment.")
     try:
-        made = make_plan(analysis, options.plan, seed, current if sent.keep else None)
+        with planning(studio):
+            made = make_plan(analysis, options.plan, seed, current if sent.keep else None)
         write_plan(made).encode("utf-8")
     except (UnicodeError, OverflowError) as error:
         raise PlanError("the text holds characters that cannot be written; use ordinary letters.") from error
-    finally:
-        studio.planners.release()
     projects.save_plan(studio.database, project["id"], made, "planned again", version)
     return show(studio, project["id"], response)
+
+
+@contextlib.contextmanager
+def planning(studio: Studio) -> Iterator[None]:
+    """One of the few plans that are made at a time. Raises TooManyError."""
+    if not studio.planners.acquire(timeout=PLANNER_TIMEOUT_S):
+        raise TooManyError("too many plans are being made; try again in a moment.")
+    try:
+        yield
+    finally:
+        studio.planners.release()
 
 
 @router.post("/plan/undo", responses=errors(404, 409))

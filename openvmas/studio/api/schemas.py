@@ -12,9 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from openvmas.errors import OptionError
 from openvmas.media.envelope import Envelope
 from openvmas.planning.beat_grid import TempoMark
+from openvmas.planning.music_edit import MAX_SECONDS, MusicEdit, MusicJoin
 from openvmas.pretrained import list_presets
 from openvmas.settings import GROUPS, Options, OutputOptions, value_type
 from openvmas.studio.limits import MAX_VARIATIONS
+from openvmas.studio.tasks.arrangement import LAST_NUMBER
 
 NAMES = {group: tuple(item.name for item in fields(kind)) for group, kind in GROUPS.items()}
 JSON_TYPES = {float: "number", int: "integer", bool: "boolean", str: "text"}
@@ -143,7 +145,7 @@ Seconds = float
 Name = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f]*$")]
 JobState = Literal["queued", "running", "done", "failed", "cancelled", "interrupted"]
 TakeState = Literal["waiting", "writing", "finishing", "done", "failed", "cancelled"]
-Kind = Literal["analyze", "score", "redo", "mix", "sketch"]
+Kind = Literal["analyze", "score", "redo", "mix", "arrange", "sketch"]
 
 
 class Error(BaseModel):
@@ -297,6 +299,7 @@ class Take(BaseModel):
     n_bytes: int | None = Field(description="Size of the finished video.")
     tempo: float = Field(description="Of its plan, BPM.")
     text: str | None = Field(description="The words for the whole that it was written for.")
+    has_joins: bool = Field(description="Whether it plays a recording, whose joins can be changed.")
     favourite: bool
     note: str
 
@@ -465,6 +468,90 @@ class Suggest(RequestBody):
     keep: bool = Field(True, description="Keep locked sections and own hits of the plan that is there.")
 
 
+Moment = Annotated[float, Field(ge=0, le=MAX_SECONDS)]
+
+
+class Span(RequestBody):
+    """A span of a recording, s."""
+
+    start: Moment
+    end: Moment
+
+
+class Join(RequestBody):
+    """A place where a recording leaps, at `time` s of the picture, from one moment of it to another."""
+
+    time: Moment
+    source_from: Moment
+    source_to: Moment
+    state: Literal["free", "locked", "refused"] = "free"
+
+
+class ArrangementEdit(RequestBody):
+    """The limits of an arrangement: everything that its user has decided, and which one within them is meant."""
+
+    kept: list[Span] = Field([], max_length=100, description="Spans of the recording that are played whole.")
+    forbidden: list[Span] = Field([], max_length=100, description="Spans of the recording that are not heard.")
+    joins: list[Join] = Field([], max_length=500, description="Locked ones are made, refused ones never.")
+    begin: Moment | None = Field(None, description="Where the recording begins, s; null is the best place.")
+    number: Annotated[int, Field(ge=0, le=LAST_NUMBER), BeforeValidator(whole)] | None = Field(
+        None, description="The arrangement in this order, 0 the best; null changes what is there as little as can be."
+    )
+    held_begin: Moment = Field(0.0, description="Where the recording begins now, s.")
+
+    def edit(self, music: MusicEdit) -> MusicEdit:
+        """The same as the plan file has it. music: which recording it is."""
+        kept, forbidden = (tuple((span.start, span.end) for span in spans) for spans in (self.kept, self.forbidden))
+        joins = tuple(MusicJoin(**dict(join)) for join in sorted(self.joins, key=lambda join: join.time))
+        return dataclasses.replace(music, kept=kept, forbidden=forbidden, joins=joins, begin=self.begin)
+
+    def choice(self) -> dict[str, Any]:
+        """Arguments of `FittingComposer.rearrange` beside the plan."""
+        is_held = self.number is None
+        return {"number": self.number or 0, "held_begin": self.held_begin if is_held else None}
+
+
+class ArrangedPart(BaseModel):
+    """A span of the recording, and where in the picture it is heard, s. rate: seconds of it for one of the picture."""
+
+    start: Seconds
+    end: Seconds
+    source_start: Seconds
+    source_end: Seconds
+    rate: float
+
+
+class Arrangement(BaseModel):
+    kept: list[Span]
+    forbidden: list[Span]
+    joins: list[Join] = Field(description="Those that are made, and those that are refused, in order of time.")
+    begin: Seconds | None
+    parts: list[ArrangedPart]
+    missed: list[Join] = Field(description="Locked joins that cannot be made together with the rest.")
+    n_hits: int = Field(description="The user's own accents.")
+    n_met: int = Field(description="Those of them that something in the music answers.")
+
+
+class PlayedRecording(BaseModel):
+    filename: str
+    title: str
+    artist: str
+    licence: str
+    attribution: str
+    duration: Seconds
+    tempo: float | None = Field(description="BPM; null for music without a steady beat.")
+    marks: list[Seconds] = Field(description="Bar lines; without a steady beat, strong onsets. Joins lie on them.")
+    beats: list[Seconds]
+    beats_per_bar: int
+    sung: list[Span]
+    levels: list[float] = Field(description="Loudness of stretches of equal length, 0 to 1 for the loudest.")
+
+
+class TakeArrangement(Arrangement):
+    recording: PlayedRecording
+    number: int = Field(description="Of the arrangement that the take began with, 0 the best.")
+
+
 class NewJob(RequestBody):
     kind: Kind
     options: JobOptions = Field(
@@ -475,6 +562,7 @@ class NewJob(RequestBody):
     section: Number | None = None
     start: Seconds | None = Field(None, ge=0)
     end: Seconds | None = Field(None, ge=0)
+    arrangement: ArrangementEdit | None = None
 
 
 class Peaks(BaseModel):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import re
 import tempfile
 from collections.abc import AsyncIterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +20,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 
+from openvmas.media.edit_list import edit_text
 from openvmas.planning.plan_yaml import read_plan
 from openvmas.settings import SAMPLE_RATE_OUT
 from openvmas.studio.api import schemas
@@ -43,6 +46,7 @@ from openvmas.studio.storage.package import Mixed, write_package
 from openvmas.studio.storage.projects import ConflictError, NotFoundError
 from openvmas.studio.storage.remarks import TakeRemarks
 from openvmas.studio.storage.take_sound import FRAME, HEADER, TakeSound, read_loudness, thin_peaks, thin_shades
+from openvmas.studio.tasks.arrangement import find_recording, music_of
 
 POLL_S = 0.05  # between looks at music that is being written
 POLL_FILE_S = 0.01  # and at the length of its file alone
@@ -253,6 +257,16 @@ def read_markers(row: DoneTakeRow, kind: Literal["csv", "edl", "otio"]) -> Respo
     return send_text(write(found), media, download_name(row, f".markers.{kind}"))
 
 
+@router.get("/joins.{kind}", **sends(ANY_TYPE, 404, 409, 410))
+def read_joins(studio: TheStudio, row: DoneTakeRow, kind: Literal["edl", "otio"]) -> Response:
+    """The parts of the recording that a take plays, as an edit list: EDL (CMX 3600) or OpenTimelineIO."""
+    music = music_of(read_plan(row["plan"]))
+    parts = read_json(studio.views.files(row).report)["composer"]["parts"]
+    fps = Fraction(json.loads(row["video"])["fps"]).limit_denominator(1001)
+    text = edit_text(f".{kind}", parts, music.file, fps)
+    return send_text(text, FORMATS[kind][0], download_name(row, f".joins.{kind}"))
+
+
 @router.get("/music-ducked.wav", **sends("audio/wav", 404, 409, 410))
 def read_ducked_music(studio: TheStudio, row: DoneTakeRow) -> StreamingResponse:
     """The music at its level in the mix, lowered under speech: beside the untouched original it sounds as mixed.
@@ -290,12 +304,17 @@ def read_package(studio: TheStudio, row: DoneTakeRow) -> FileResponse:
     if not source.exists():
         raise NotFoundError("the video of this take is gone; upload it again.")
     picture = f"{safe_stem(row['filename'])}{row['suffix'] or '.mp4'}"
-    markers = gather(read_plan(row["plan"]), video, picture, row["name"], None)
+    plan, recording = read_plan(row["plan"]), None
+    if plan.music is not None:
+        project = ProjectFolder(studio.database.folder, row["project"])
+        with contextlib.suppress(ConflictError):  # one that is gone
+            recording = find_recording(project, json.loads(row["options"]), plan)
+    markers = gather(plan, video, picture, row["name"], None)
     n_samples = math.ceil(row["duration"] * SAMPLE_RATE_OUT - 1e-3)
     with tempfile.NamedTemporaryFile(dir=files.path, suffix=".zip", delete=False) as file:
         target = Path(file.name)
     try:
-        write_package(target, files, source, markers, n_samples, credit_of(read_json(files.report)))
+        write_package(target, files, source, markers, n_samples, credit_of(read_json(files.report)), recording)
     except BaseException:
         target.unlink(missing_ok=True)
         raise

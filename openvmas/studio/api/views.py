@@ -153,9 +153,9 @@ class Views:
 
 @functools.lru_cache(maxsize=500)
 def facts_of(plan: str) -> dict[str, Any]:
-    """Tempo and words of a plan in YAML."""
+    """Tempo and words of a plan in YAML, and whether it says how a recording is arranged."""
     made = read_plan(plan)
-    return {"tempo": round(float(made.tempo), 1), "text": made.text}
+    return {"tempo": round(float(made.tempo), 1), "text": made.text, "has_joins": made.music is not None}
 
 
 def size_of(path: Path) -> int | None:

@@ -20,7 +20,7 @@ MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tri
 MAX_ATTEMPTS = 20  # in all; a cluster may lose nodes that no job is to blame for
 MAX_SEED = 2**32
 MAX_WAITING = 50  # jobs of one owner that wait or run
-PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "score": 2, "sketch": 9}
+PRIORITY = {"analyze": 0, "mix": 1, "redo": 1, "arrange": 1, "score": 2, "sketch": 9}
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,9 @@ def check_waiting(database: Database, owner: str) -> None:
 
 
 def submit_takes(
-    database: Database, project: str, kind: str, options: dict[str, Any], takes: list[dict[str, Any]]
-) -> str:
+    database: Database, project: str, kind: str, options: dict[str, Any], takes: list[dict[str, Any]],
+    arguments: dict[str, Any] | None = None,
+) -> str:  # fmt: skip
     """Put a job and the takes it will make into the queue, in one transaction; returns the job's id.
 
     takes: parent, seed, model, options, plan (YAML), plan_version, duration and part of each. seed: None for one that
@@ -76,7 +77,8 @@ def submit_takes(
     with database.write() as connection:
         takes = with_seeds(connection, project, takes)
         # Takes can be deleted; that their seeds were used is kept here.
-        job = submit(connection, project, kind, options, {"seeds": [take["seed"] for take in takes]})
+        given = (arguments or {}) | {"seeds": [take["seed"] for take in takes]}
+        job = submit(connection, project, kind, options, given)
         (last,) = connection.execute(
             "SELECT coalesce(max(place), 0) FROM takes WHERE project = ?", (project,)
         ).fetchone()

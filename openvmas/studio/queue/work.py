@@ -158,13 +158,22 @@ class Musician:
 
         if take["model"] != MODEL:
             return self.open_model(take["model"])
+        if request.kind == "arrange":  # the recording of the take before, also where it was chosen from many
+            from openvmas.fitting.composer import FittingComposer
+            from openvmas.planning.plan_yaml import read_plan
+            from openvmas.studio.tasks.arrangement import open_recording
+
+            recording = open_recording(request.folder, options, read_plan(take["plan"]))
+            return scorer.Scorer(FittingComposer(recording, Options.of().music))
         return scorer.load_for(Options.of(music=with_names(request.folder, options, has_paths=True)["music"]))
 
     def _make_take(
         self, request: JobRequest, take: dict[str, Any], span: tuple[float, float], tell: Tell, progress: Teller
     ) -> None:
         """Compose and finish one take. span: start and length of its share of the job's progress."""
+        from openvmas.planning.plan_yaml import read_plan, write_plan
         from openvmas.studio.storage.sounds import with_names
+        from openvmas.studio.tasks.arrangement import in_plan
         from openvmas.studio.tasks.compose import TakeRequest, compose
 
         (start, length), folder = span, request.folder
@@ -180,15 +189,18 @@ class Musician:
         def on_composed(done: float) -> None:
             progress("compose", start + length * COMPOSE_SHARE * done)
 
-        made = compose(model, TakeRequest(request.kind, take, files, base), folder, on_composed)
+        arranged = request.arguments.get("arranged")
+        made = compose(model, TakeRequest(request.kind, take, files, base, arranged), folder, on_composed)
         made["seconds"]["load"] = loaded
         chosen = json.loads(take["found"])
         if "voice" in chosen:
             made["composed"]["voice"] = chosen["voice"]
-        tell({"take": take["id"], "state": "finishing"})
+        named = with_names(folder, given, has_paths=False)
+        take["plan"] = write_plan(in_plan(read_plan(take["plan"]), made.pop("music"), named))
+        tell({"take": take["id"], "state": "finishing", "plan": take["plan"]})
         asked = request.sandboxed() | made
         asked |= {"take": take["id"], "attempt": request.attempt, "plan": take["plan"]}
-        asked |= {"options": {**with_names(folder, given, has_paths=False), "seed": take["seed"]}}
+        asked |= {"options": {**named, "seed": take["seed"]}}
         asked |= {"model": model.weights.describe()} | ({"earlier": str(base.path)} if base else {})
 
         def on_message(message: dict[str, Any]) -> None:

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from openvmas.media.edit_list import (
+    TIMELINE_START,
+    ascii_only,
+    otio_clip,
+    otio_item,
+    otio_marker,
+    otio_range,
+    otio_timeline,
+    timecode,
+)
 from openvmas.planning.schema import ScorePlan, Section
 
 COLOURS = {"section": "GREEN", "hit": "RED", "accent": "YELLOW", "bar": "BLUE", "beat": "CYAN"}
-TIMELINE_START = 3600  # s, of timecodes in an EDL
 IN_EDITORS = ("section", "hit", "accent", "bar")  # single beats would bury the rest
 
 
@@ -68,8 +76,7 @@ class Markers:
 
     def timecode(self, frame: int) -> str:
         """hh:mm:ss:ff."""
-        seconds, frames = divmod(frame, self.rate)
-        return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}:{frames:02}"
+        return timecode(frame, self.rate)
 
 
 def gather(plan: ScorePlan, video: dict[str, Any], clip: str, title: str, music: str | None = None) -> Markers:
@@ -123,23 +130,18 @@ def write_edl(markers: Markers) -> str:
 
     Each is an event, and below it stand its colour, name and length in frames.
     """
-    lines = [f"TITLE: {printable(markers.title)[:70]}", "FCM: NON-DROP FRAME", ""]
+    lines = [f"TITLE: {ascii_only(markers.title)[:70]}", "FCM: NON-DROP FRAME", ""]
     shown = [item for item in markers.items if item.kind in IN_EDITORS]
     for number, item in enumerate(shown, start=1):
         first = markers.frame(item.time)
         length = max(markers.frame(item.time + item.duration) - first, 1)
         begin = first + TIMELINE_START * markers.rate
         span = f"{markers.timecode(begin)} {markers.timecode(begin + length)}"
-        name = printable(item.name).replace("|", "/")
+        name = ascii_only(item.name).replace("|", "/")
         lines.append(f"{number:03}  001      V     C        {span} {span}  ")
         lines.append(f" |C:ResolveColor{COLOURS[item.kind].title()} |M:{name} |D:{length}")
         lines.append("")
     return "\r\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """EDLs are ASCII, one statement per line."""
-    return "".join(c if " " <= c <= "~" else "_" for c in text)
 
 
 def write_otio(markers: Markers) -> str:
@@ -148,45 +150,25 @@ def write_otio(markers: Markers) -> str:
     Both at full level sound as in the mix.
     """
 
-    def moment(value: int) -> dict[str, Any]:
-        return {"OTIO_SCHEMA": "RationalTime.1", "rate": markers.fps, "value": float(value)}
-
     def span(start: float, end: float) -> dict[str, Any]:
         first = markers.frame(start)
-        length = max(markers.frame(end) - first, 0)
-        return {"OTIO_SCHEMA": "TimeRange.1", "start_time": moment(first), "duration": moment(length)}
-
-    def item(schema: str, name: str, **rest: Any) -> dict[str, Any]:
-        common = {"metadata": {}, "name": name, "source_range": None, "effects": [], "markers": [], "enabled": True}
-        return {"OTIO_SCHEMA": schema, **common, **rest}
+        return otio_range(first, max(markers.frame(end) - first, 0), markers.fps)
 
     marks = [
-        {
-            "OTIO_SCHEMA": "Marker.2", "metadata": {"openvmas": {"kind": m.kind, "time": m.time}}, "name": m.name,
-            "color": COLOURS[m.kind], "comment": "", "marked_range": span(m.time, m.time + m.duration),
-        }
+        otio_marker(
+            m.name, COLOURS[m.kind], span(m.time, m.time + m.duration), openvmas={"kind": m.kind, "time": m.time}
+        )
         for m in markers.items if m.kind in IN_EDITORS
     ]  # fmt: skip
     whole = span(0.0, markers.duration)
 
     def track(name: str, kind: str, file: str, marks: list[dict[str, Any]], is_enabled: bool = True) -> dict[str, Any]:
-        media = {
-            "OTIO_SCHEMA": "ExternalReference.1", "metadata": {}, "name": file, "available_range": whole,
-            "available_image_bounds": None, "target_url": file,
-        }  # fmt: skip
-        clip = item(
-            "Clip.2", file, source_range=whole, markers=marks, media_references={"DEFAULT_MEDIA": media},
-            active_media_reference_key="DEFAULT_MEDIA",
-        )  # fmt: skip
-        return item("Track.1", name, children=[clip], kind=kind) | {"enabled": is_enabled}
+        clip = otio_clip(file, file, whole, whole, markers=marks)
+        return otio_item("Track.1", name, children=[clip], kind=kind) | {"enabled": is_enabled}
 
     tracks = [track("Picture", "Video", markers.clip, marks)]
     tracks += [track(sound.name, "Audio", sound.file, [], sound.is_enabled) for sound in markers.sounds]
-    stack = item("Stack.1", "tracks", children=tracks)
-    timeline = {
-        "OTIO_SCHEMA": "Timeline.1", "metadata": {}, "name": markers.title, "global_start_time": None, "tracks": stack,
-    }  # fmt: skip
-    return json.dumps(timeline, indent=1, ensure_ascii=False) + "\n"
+    return otio_timeline(markers.title, tracks)
 
 
 FORMATS: dict[str, tuple[str, Callable[[Markers], str]]] = {

@@ -6,9 +6,11 @@ import json
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from openvmas.media.edit_list import edit_text
 from openvmas.media.envelope import Envelope
 from openvmas.media.loudness import Duck
 from openvmas.settings import MixOptions
@@ -57,8 +59,14 @@ class Mixed:
         return ducked_wav(files.wave, n_samples, self.gain_db, duck, envelope, files.accents)
 
 
-def write_package(target: Path, files: TakeFolder, source: Path, markers: Markers, n_samples: int, credit: str) -> None:
-    """Write the ZIP. source: the uploaded video; markers: of the take, with `clip` named as the video in the ZIP."""
+def write_package(
+    target: Path, files: TakeFolder, source: Path, markers: Markers, n_samples: int, credit: str,
+    recording: Path | None = None,
+) -> None:  # fmt: skip
+    """Write the ZIP. source: the uploaded video; markers: of the take, with `clip` named as the video in the ZIP.
+
+    recording: the one that the take plays, where it is there: it comes with an edit list of its parts.
+    """
     report = json.loads(files.report.read_text(encoding="utf-8"))
     mixed = Mixed.of(report)
     stem = Path(markers.clip).stem
@@ -70,6 +78,7 @@ def write_package(target: Path, files: TakeFolder, source: Path, markers: Marker
                 for piece in mixed.wav(files, n_samples, is_dry):
                     entry.write(piece)
         others = [*add_stems(archive, files), *add_accents(archive, files, stem)]
+        joins = add_joins(archive, recording, report["composer"]["parts"], markers.fps) if recording else ""
         sounds = [SoundTrack("Original", markers.clip, True, False)] if markers.clip_has_sound else []
         sounds += [SoundTrack("Music", ducked, True, True), SoundTrack("Music, not lowered", dry, False, True)]
         whole = replace(markers, sounds=tuple([*sounds, *others]))
@@ -79,9 +88,21 @@ def write_package(target: Path, files: TakeFolder, source: Path, markers: Marker
             ("markers.csv", write_csv(whole)),
         ):  # fmt: skip
             archive.writestr(name, text)
-        more = "\n".join(f"{track.name:27} {track.file}" for track in others)
+        more = "\n".join([*(f"{track.name:27} {track.file}" for track in others), *filter(None, [joins])])
         names = {"title": markers.title, "original": markers.clip, "ducked": ducked, "dry": dry, "more": more}
         archive.writestr("README.txt", README.format(**names, credit=credit))
+
+
+def add_joins(archive: zipfile.ZipFile, recording: Path, parts: list[dict[str, float]], fps: float) -> str:
+    """Add a recording and edit lists of what is heard of it; returns their lines of the README."""
+    archive.write(recording, recording.name)
+    for ending in (".otio", ".edl"):
+        text = edit_text(ending, parts, recording.name, Fraction(fps).limit_denominator(1001))
+        archive.writestr(f"joins{ending}", text)
+    return (
+        f"{'recording, uncut':27} {recording.name}\n"
+        f"{'joins.otio, joins.edl':27} how it was cut: its parts in their places, to be joined otherwise"
+    )
 
 
 def add_stems(archive: zipfile.ZipFile, files: TakeFolder) -> list[SoundTrack]:

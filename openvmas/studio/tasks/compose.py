@@ -9,7 +9,7 @@ import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from typing import Any
 import numpy as np
 
 from openvmas.condition import Condition
+from openvmas.fitting.composer import FittingComposer
 from openvmas.generate.deliver import plain
 from openvmas.generate.piece import Composer, Notes, Piece
 from openvmas.generate.scorer import Scorer, fit_length
 from openvmas.media.audio import WavReader, write_wav
 from openvmas.planning.conditioning import build_condition
+from openvmas.planning.music_edit import MusicEdit
 from openvmas.planning.plan_yaml import read_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, GenerateOptions
-from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
+from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, read_speech
 from openvmas.studio.storage.take_sound import SoundWriter, n_written, read_wave
 from openvmas.studio.tasks.keeping import JOIN, keep_locked
 from openvmas.timeline import Clock
@@ -37,19 +39,24 @@ INPAINTING_SHARE = 0.9  # of the work of a redo that goes into the new part, bef
 
 @dataclass(frozen=True)
 class TakeRequest:
-    """A take to be composed: its row and folder. earlier: files of the take that it starts from."""
+    """A take to be composed: its row and folder. earlier: files of the take that it starts from.
+
+    arranged: of the kind "arrange", the arguments of `FittingComposer.rearrange`.
+    """
 
     kind: str
     row: dict[str, Any]
     folder: TakeFolder
     earlier: TakeFolder | None
+    arranged: dict[str, Any] | None = None
 
 
 def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Callable[[float], None]) -> dict[str, Any]:
     """Write the music of a take.
 
-    Returns the composer's report as `composed`, the `seconds` to the condition, to the first block, and in all, and as
-    `changed` the spans of samples that differ from the take before; empty where all may.
+    Returns the composer's report as `composed`, the `seconds` to the condition, to the first block, and in all, as
+    `changed` the spans of samples that differ from the take before, empty where all may, and as `music` the recording
+    that was played, with its joins, or None.
     """
     began = time.perf_counter()
     seconds: dict[str, float] = {}
@@ -63,13 +70,14 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
 
     plan = read_plan(part.row["plan"])
     changed: list[tuple[int, int]] = []
+    music: MusicEdit | None = None
     part.folder.path.mkdir(parents=True, exist_ok=True)
     if part.kind == "mix":
         assert part.earlier is not None
         report = json.loads(part.earlier.report.read_text(encoding="utf-8"))["composer"]
         keep(part.earlier, part.folder)
     else:
-        condition = build_condition(plan, VideoAnalysis.load(project.analysis))
+        condition = replace(build_condition(plan, VideoAnalysis.load(project.analysis)), speech=read_speech(project))
         note("condition")
         piece, spans = begin(scorer.composer, part, condition, plan, tell)
         n_samples = Clock(Fraction(SAMPLE_RATE_OUT)).count(plan.duration)
@@ -83,9 +91,9 @@ def compose(scorer: Scorer, part: TakeRequest, project: ProjectFolder, tell: Cal
             np.save(part.folder.codes, piece.codes)
         if piece.notes is not None:
             write_notes(piece.notes, part, changed)
-        report = piece.report
+        report, music = piece.report, piece.music
     note("compose")
-    return {"composed": plain(report), "seconds": seconds, "changed": changed}
+    return {"composed": plain(report), "seconds": seconds, "changed": changed, "music": music}
 
 
 def begin(
@@ -96,6 +104,9 @@ def begin(
     chosen = {name: value for name, value in json.loads(part.row["options"]).items() if name in GENERATE}
     options = GenerateOptions(**{**chosen, "seed": part.row["seed"]})
     written = json.loads(part.row["part"] or "null") or {}
+    if part.arranged is not None:
+        assert isinstance(composer, FittingComposer)
+        return composer.rearrange(condition, plan, **part.arranged), []
     if part.earlier is None or written.get("kept"):
         return composer.compose(condition, plan, options), []
     codes = np.load(part.earlier.codes) if part.earlier.codes.exists() else None

@@ -27,7 +27,7 @@ from openvmas.music.sync import energy_correlation, hit_rate, sync_z
 from openvmas.planning.plan_yaml import read_plan
 from openvmas.planning.schema import ScorePlan
 from openvmas.settings import SAMPLE_RATE_OUT, MixOptions, Options, OutputOptions
-from openvmas.studio.storage.folders import ProjectFolder, TakeFolder
+from openvmas.studio.storage.folders import ProjectFolder, TakeFolder, read_speech
 from openvmas.studio.storage.levels import hop_powers
 from openvmas.studio.storage.take_sound import HEADER, peaks_of_file, read_wave, with_accents
 from openvmas.vision.analysis import VideoAnalysis
@@ -49,7 +49,7 @@ def finish(request: dict[str, Any], tell: Any) -> dict[str, Any]:
     folder = project.take(request["take"], request["attempt"])
     info = probe(source)
     plan, analysis = read_plan(request["plan"]), VideoAnalysis.load(project.analysis)
-    speech = np.load(project.speech) if project.speech.exists() else None
+    speech = read_speech(project)
     suffix = choose_extension(info)[0]
     options = Options.of(**request["options"])
     check_space(folder.path, space_needed(info, 1))

@@ -15,6 +15,8 @@ const FILES = [
   ["midi", "MIDI", "The notes", (take) => take.has_midi],
   ["plan.yaml", "Plan (YAML)", "For the command line"],
   ["report.json", "Report (JSON)", "All that was measured"],
+  ["joins.otio", "Joins of the recording (OTIO)", "Its parts, for DaVinci Resolve and others", (take) => take.has_joins],
+  ["joins.edl", "Joins of the recording (EDL)", "Its parts, to the frame", (take) => take.has_joins],
   ["markers.csv", "Markers (CSV)", "For spreadsheets"],
   ["markers.edl", "Markers (EDL)", "For DaVinci Resolve"],
   ["markers.otio", "Markers (OTIO)", "OpenTimelineIO"],
