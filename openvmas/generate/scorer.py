@@ -274,9 +274,8 @@ def read_plan_for(info: VideoInfo, options: Options) -> ScorePlan:
     return made
 
 
-_read_plan = functools.lru_cache(maxsize=1)(
-    read_plan
-)  # one score asks for the plan twice: what plays it, and what it is
+# One score asks for the plan twice: what plays it, and what it is.
+_read_plan = functools.lru_cache(maxsize=1)(read_plan)
 
 
 def open_plan(path: str | Path) -> ScorePlan:
