@@ -351,7 +351,8 @@ def describe_text(text: str | None) -> str:
     if parsed.beats_per_bar:
         said.append(f"{parsed.beats_per_bar} beats to the bar")
     unknown = ", ".join(f"'{word}'" for word in parsed.unknown)
-    return "; ".join(filter(None, [", ".join(said), unknown and f"not understood: {unknown}"]))
+    understood = ", ".join(said) or (unknown and "nothing")
+    return "; ".join(filter(None, [understood, unknown and f"not understood: {unknown}"]))
 
 
 def describe_axes(axes: Mapping[str, float]) -> list[str]:

@@ -137,6 +137,7 @@ def test_what_was_heard_is_said_in_words() -> None:
     assert describe_text("72 BPM, calm piano, no drums, Tokyo") == (
         "calm, acoustic, sparse, tender, piano, no drums, 72 BPM; not understood: 'Tokyo'"
     )
+    assert describe_text("zork") == "nothing; not understood: 'zork'"
     assert describe_text("not sad") == "positive, not sad"
     assert describe_text("less bass") == "less bass"
     assert describe_text("waltz").endswith("3 beats to the bar")
