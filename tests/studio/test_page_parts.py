@@ -86,7 +86,7 @@ def test_a_part_is_marked_by_keys_alone(browser: Browser, sines: RunningStudio, 
         page.keyboard.press("r")
         page.locator("#faults", has_text="Score the video first").wait_for()
         page.keyboard.press("Escape")
-        assert page.locator(".part").is_hidden()
+        page.locator(".part").wait_for(state="hidden")
 
 
 def test_a_part_is_dragged_by_a_finger(browser: Browser, sines: RunningStudio, fresh: str) -> None:
@@ -106,7 +106,7 @@ def test_a_part_is_dragged_by_a_finger(browser: Browser, sines: RunningStudio, f
         look.wait_until(page, "document.querySelector('.edge.end').ariaValueNow < 3")
         assert marked(page)[1] == pytest.approx(2.5, abs=0.15)
         page.locator("[data-key=unmark]").tap()
-        assert page.locator(".part").is_hidden()
+        page.locator(".part").wait_for(state="hidden")
 
 
 def test_a_take_says_which_voice_was_chosen_and_why(browser: Browser, sines: RunningStudio, fresh: str) -> None:
