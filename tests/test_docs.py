@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FRAME = {"videos", "workers", "quiet", "progress", "as_json", "list", "table", "timeout", "ray"}  # no settings of a score
+# No settings of a score:
+FRAME = {"videos", "workers", "quiet", "progress", "as_json", "list", "table", "timeout", "ray"}
 SET_UP_COMMANDS = {"pip install ."}  # of the README; what they do is what `make test` and bench/install_size.py do
 
 

@@ -63,7 +63,8 @@ class Preparation:
             pictures = np.pad(pictures, ((0, 0), *sides, (0, 0)))
             top, left = (pictures.shape[1] - height) // 2, (pictures.shape[2] - width) // 2
             pictures = pictures[:, top : top + height, left : left + width]
-        scaled = (pictures.astype(np.float32) * np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        scaled = (pictures.astype(np.float32) * np.float32(self.scale) - mean) / std
         return np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
 
     def __call__(self, pictures: Tensor) -> Tensor:

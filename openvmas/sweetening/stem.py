@@ -26,6 +26,7 @@ from openvmas.sweetening import sounds
 APART = 1.0  # s between moments that get a sound
 PER_SECOND = 0.5  # moments that get a sound, at most, on average
 LEAST = 0.3  # of the strongest moment's strength
+LAST = 1.0  # s before the end, in which only the user's moments get a sound: there the music is ending
 GREAT, MIDDLE = 0.25, 0.65  # shares of the moments, the strongest first, that get large and middle sounds
 LEAD_APART = 5.0  # s between risers or swells
 LEVELS = {"great": 1.0, "middle": -1.5, "small": -4.0}  # dB against the music around
@@ -65,7 +66,9 @@ class Added:
 def choose_moments(plan: ScorePlan) -> list[Hit]:
     """The moments that get a sound, in order of time: the user's, then the strongest of the picture, apart."""
     own = [hit for hit in plan.hits if hit.source == "user"]
-    others = sorted((hit for hit in plan.hits if hit.source != "user"), key=lambda hit: -hit.strength)
+    early = float(plan.duration) - LAST
+    others = [hit for hit in plan.hits if hit.source != "user" and hit.time <= early]
+    others.sort(key=lambda hit: -hit.strength)
     most = max(1, round(PER_SECOND * float(plan.duration)))
     least = LEAST * others[0].strength if others else 0.0
     chosen = list(own)
@@ -161,7 +164,14 @@ class Stem:
             part = sound[:, -span:] if cue.lead else sound[:, :span]
             gain = 10 ** ((around + cue.level - loudness(part)) / 20)
             start = round((cue.time - cue.lead) * SAMPLE_RATE_OUT)
-            self._sounds.append((start, (sound * gain).astype(np.float32)))
+            self._sounds.append((start, self._ended(start, (sound * gain).astype(np.float32))))
+
+    def _ended(self, start: int, sound: np.ndarray) -> np.ndarray:
+        """A sound that would ring on behind the end of the music, faded out to it."""
+        left = self.n_samples - start
+        if sound.shape[1] <= left:
+            return sound
+        return sound[:, :left] * np.square(np.cos(np.linspace(0, np.pi / 2, left))).astype(np.float32)
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Samples start to stop - 1: [2, n]."""

@@ -58,6 +58,19 @@ def test_sounds_begin_at_their_moments_at_a_level_relative_to_the_music(music):
     assert abs(loudness(wave[:, at : at + round(0.4 * RATE)]) - loudness(original)) < 6
 
 
+def test_the_end_stays_the_end(music):
+    late = tuple(
+        Hit(SECONDS - before, 1.0, source) for before, source in ((1.5, "user"), (0.8, "user"), (0.2, "picture"))
+    )
+    plan = ScorePlan(Fraction(SECONDS), make_plan().sections, (TempoMark(0.0, 120.0),), hits=late)
+    assert [hit.time for hit in choose_moments(plan)] == [SECONDS - 1.5, SECONDS - 0.8]
+    wave = np.concatenate(list(Stem(WavReader(music), plan, 0.0, seed=1).blocks()), axis=1)
+    power = np.square(wave).sum(axis=0)
+    assert (
+        power[-RATE // 10 :].mean() < 1e-2 * power[-round(0.8 * RATE) :].mean()
+    )  # a sound of its own length would be cut
+
+
 def test_the_music_file_holds_the_sum_and_the_stem_is_written(music, tmp_path):
     before = read_audio(music).wave
     report = sweeten(music, make_plan(), 0.0, 3, tmp_path / "stem.wav")
