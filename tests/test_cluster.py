@@ -192,11 +192,11 @@ def test_a_node_that_dies_at_work_loses_and_repeats_nothing(
         return all(row["state"] not in ("queued", "running") for row in studio.rows("SELECT state FROM jobs"))
 
     wait_until(over)
-    rows = studio.rows("SELECT * FROM jobs WHERE kind = 'score'")
+    rows = studio.rows("SELECT * FROM jobs WHERE kind = 'score' AND project = ?", (project,))
     assert [(row["id"], row["state"], row["interruptions"], row["error"]) for row in rows] == [
         (job, "done", 0, None) for job in begun
     ]
-    takes = studio.rows("SELECT * FROM takes")
+    takes = studio.rows("SELECT * FROM takes WHERE project = ?", (project,))
     assert len({take["seed"] for take in takes}) == len(takes) == 3
     for take in takes:
         files = folder.take(take["id"], take["attempt"])
@@ -207,13 +207,14 @@ def test_a_node_that_dies_at_work_loses_and_repeats_nothing(
 
 
 def test_a_job_on_a_node_stops_when_it_is_cancelled(cluster: Any, studio: Database, shared: Path) -> None:
-    (row,) = studio.rows("SELECT id FROM projects")
+    project = bring(studio, write_clip(shared / "another.mp4", 1.0))
+    wait_until(lambda: studio.row("SELECT 1 FROM projects WHERE id = ? AND state = 'ready'", (project,)))
     (shared / "home" / "hold").touch()
-    job = score(studio, row["id"], 1)
+    job = score(studio, project, 1)
     wait_until(lambda: studio.row("SELECT 1 FROM takes WHERE job = ? AND state = 'writing'", (job,)))
     jobs.cancel(studio, job)
     found = wait_until(lambda: studio.row("SELECT * FROM jobs WHERE id = ? AND state <> 'running'", (job,)))
     assert found["state"] == "cancelled"
     (shared / "home" / "hold").unlink()
-    last = score(studio, row["id"], 1)
+    last = score(studio, project, 1)
     wait_until(lambda: studio.row("SELECT 1 FROM jobs WHERE id = ? AND state = 'done'", (last,)))

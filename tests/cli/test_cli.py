@@ -267,7 +267,8 @@ def test_progress_off_a_terminal_is_plain_lines() -> None:
             tell(stage, 1.0)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "clip.mp4: listening to the recordings (0%)"  # only where there is something new to hear
-    assert lines[1] == "clip.mp4: looking at the picture (0%)"
+    assert lines[1] == "clip.mp4: scoring the videos (0%)"  # only of a list
+    assert lines[2] == "clip.mp4: looking at the picture (0%)"
     assert len(lines) == len(terminal.STAGES)
     assert "\x1b" not in stream.getvalue()
 

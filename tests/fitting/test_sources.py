@@ -81,6 +81,7 @@ def test_twenty_minutes_become_one(tmp_path):
     assert report["hits"][0]["kind"] in ("bar line", "beat")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_two_hours_become_one_minute_in_bounded_memory(tmp_path):
     """In a process of its own, whose memory is measured: three songs of different tempo in turn for 117 minutes."""
     songs = [
@@ -98,15 +99,16 @@ def test_two_hours_become_one_minute_in_bounded_memory(tmp_path):
 
 
 TWO_HOURS = """
-import resource, sys
+import sys
+from pathlib import Path
 from openvmas.fitting.composer import Recording, fit
 from openvmas.fitting.wishes import Wishes
 recording = Recording.open(sys.argv[1])
 piece = fit(recording, Wishes.of_user(60.0, (20.0,)))
 n = sum(block.shape[1] for block in piece)
-unit = 1024 if sys.platform != "darwin" else 1024**2
-print(recording.track.duration, n, piece.report["parts"][-1]["source_end"],
-      resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+# Not `ru_maxrss`, which begins with what the process that started this one has used.
+peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+print(recording.track.duration, n, piece.report["parts"][-1]["source_end"], int(peak) / 1024)
 """
 
 

@@ -45,8 +45,8 @@ export class Arrival {
       this.running = { project: project.id, controller, name: file.name, state: { offset: 0, size: file.size } };
       if (!waits && !isLater) location.hash = `project=${project.id}`;
       this.draw();
-      const tell = (state) => (Object.assign(this.running, { state }), this.draw());
-      await upload(project.id, file, { tell, signal: controller.signal });
+      const onProgress = (state) => (Object.assign(this.running, { state }), this.draw());
+      await upload(project.id, file, { tell: onProgress, signal: controller.signal });
       announce(`${file.name} is here. It is being watched now.`);
       if (workspace.address === project.id) await workspace.refresh();
       workspace.tell("uploaded");
