@@ -9,6 +9,7 @@ time was up, the job is cancelled. A token is taken from OPENVMAS_TOKEN. Standar
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -52,7 +53,8 @@ class Studio:
             if found["state"] in ("done", "failed", "cancelled"):
                 return found
             if time.monotonic() > self._deadline:
-                self.ask(f"/jobs/{job}/cancel", {}, "POST")
+                with contextlib.suppress(RuntimeError):  # it has ended since it was asked for
+                    self.ask(f"/jobs/{job}/cancel", {}, "POST")
                 raise TimeoutError
             time.sleep(POLL_S)
 

@@ -20,14 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-import av
-import numpy as np
-from av.error import FFmpegError
-
 from openvmas.errors import InputError
-from openvmas.fitting.licence import read_tags
-from openvmas.media.audio import audio_stream, to_channels
-from openvmas.media.probe import open_media
 from openvmas.settings import SAMPLE_RATE_OUT
 
 MIRROR = "https://deb.debian.org/debian"
@@ -234,6 +227,8 @@ def list_tracks(folder: Path, packages: tuple[str, ...] = PACKAGES) -> Iterator[
 
 def check_track(path: Path, folder: Path, package: str, terms: list[Terms]) -> FreeTrack | None:
     """One file: its length, its own tags, its licence, and what is wrong with it; None if it is too short for music."""
+    from openvmas.fitting.licence import read_tags
+
     name = path.relative_to(folder).as_posix()
     try:
         seconds, level = measure(path)
@@ -251,6 +246,13 @@ def check_track(path: Path, folder: Path, package: str, terms: list[Terms]) -> F
 
 def measure(path: Path) -> tuple[float, float]:
     """(length in s, level of the middle four seconds in dBFS) of a sound file. Raises InputError."""
+    import av  # with what else decodes, here: the options of a library are known to every start of the command line
+    import numpy as np
+    from av.error import FFmpegError
+
+    from openvmas.media.audio import audio_stream, to_channels
+    from openvmas.media.probe import open_media
+
     with open_media(path) as container:
         stream = audio_stream(container, str(path))
         seconds = (container.duration or 0) / av.time_base

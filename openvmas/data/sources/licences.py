@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from openvmas.data.curation.recipe import FREE_LICENCES, LicenceOptions
-from openvmas.data.curation.record import Origin
+
+if TYPE_CHECKING:
+    from openvmas.data.curation.record import Origin
 
 _CC_ADDRESS = re.compile(r"creativecommons\.org/(licenses|publicdomain)/([a-z-]+)(?:/(\d\.\d))?", re.I)
 _CC_SHORT = re.compile(r"cc[ -]?(by(?:[ -](?:nc|nd|sa))*)(?:[ -]?v?(\d(?:\.\d)?))?(?:[ -].*)?", re.I)
