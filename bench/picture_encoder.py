@@ -3,14 +3,14 @@
     python bench/picture_encoder.py MODEL VIDEOS REAL WORK [--variants off on shuffled mean] [--seeds 1] [--every 2]
 
 MODEL is a folder of `openvmas train export mini - MODEL --joint RUN`. VIDEOS are clips that nothing was trained on, of
-which every --every-th is taken (and of those the first --clips, if given); REAL is a folder of recorded music. The same
-plans, seeds and audio prompts are composed with the picture that belongs to them (on), with none (off), with that of
-the next clip (shuffled)
-and with one that is the same at every moment: the mean of features and curves (mean). What is composed stays in WORK,
-so that a stopped bench goes on. For each variant: sync z at the picture's visual beats, correlation of the energy that
-the plan asks for with that heard, Fréchet distance on YAMNet (as in bench/audio_prompts.py), and the share of the other
-music that is less alike than a picture's own (`openvmas.similarity`, which no variant was chosen by); for z, energy and
-retrieval the mean difference from `off` over clips with its interval of 95 %. Needs the extra `eval`.
+which every --every-th is taken (and of those the first --clips, if given); REAL is a folder of recorded music. The
+same plans, seeds and audio prompts are composed with the picture that belongs to them (on), with none (off), with that
+of the next clip (shuffled) and with one that is the same at every moment: the mean of features and curves (mean). What
+is composed stays in WORK, so that a stopped bench goes on. For each variant: sync z at the picture's visual beats,
+correlation of the energy that the plan asks for with that heard, Fréchet distance on YAMNet (as in
+bench/audio_prompts.py), and the share of the other music that is less alike than a picture's own
+(`openvmas.similarity`, which no variant was chosen by); for z, energy and retrieval the mean difference from `off`
+over clips with its interval of 95 %. Needs the extra `eval`.
 """
 
 from __future__ import annotations

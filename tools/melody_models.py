@@ -20,7 +20,7 @@ OUTSIDE = 12.0  # cost of a tone outside the scale, which the rules forbid and c
 
 
 def _contexts(segment: Segment, number: int, pitches: np.ndarray) -> list[tuple]:
-    """What the next pitch depends on, from the least to the most: harmony, the last interval, place and length."""
+    """Contexts of the next pitch, from the least to the most: harmony, the last interval, place and length."""
     event = segment.events[number]
     strong = 2 if event.place % 8 == 0 else 1 if event.place % 4 == 0 else 0
     twin = -99 if event.twin < 0 else segment.pitches[event.twin] - (segment.pitches[number - 1] if number else 0)

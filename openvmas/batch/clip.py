@@ -180,7 +180,7 @@ def _model_of(name: str) -> str:
 
 
 def read_sidecar(stem: str) -> dict[str, Any] | None:
-    """What lies beside a result of an earlier run; None where there is nothing, or nothing that a run of many wrote."""
+    """The sidecar of an earlier run's result; None where there is none, or none that a run of many wrote."""
     data = places.read_bytes(f"{stem}{SIDECAR}")
     try:
         found = json.loads(data) if data is not None else None

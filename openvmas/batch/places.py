@@ -60,7 +60,7 @@ def n_bytes(place: str) -> int | None:
 
 
 def content_mark(place: str) -> str | None:
-    """What a store says of the content of a file without its being read, such as an ETag; None where nothing does."""
+    """A store's mark of a file's content, such as an ETag, known without reading the file; None where there is none."""
     if not is_remote(place):
         return None
     with _opened(place) as (system, path):

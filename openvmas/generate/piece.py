@@ -119,8 +119,8 @@ class Composer(ABC):
         """A piece with other music in steps [start, end) and the rest as it was.
 
         codes: [K, T] of the piece as it is, None if its composer writes none; notes: its notes, if it writes those. A
-        composer that cannot keep the rest
-        writes the whole piece anew. progress: is given the share of the new part that is done, in [0, 1].
+        composer that cannot keep the rest writes the whole piece anew. progress: is given the share of the new part
+        that is done, in [0, 1].
         """
         return self.compose(condition, plan, options)
 

@@ -104,13 +104,13 @@ def is_written(path: Path) -> bool:
 
 
 def _notes(graph: Any) -> dict[str, Any]:
-    """What `write_graph` noted in a graph."""
+    """The notes that `write_graph` left in a graph."""
     found: dict[str, Any] = json.loads(graph.get_modelmeta().custom_metadata_map["openvmas"])
     return found
 
 
 def fingerprint(folder: Path) -> str:
-    """Of the settings, the sizes of the weights' files and the sentences, in hexadecimal."""
+    """A hash of the settings, the sizes of the weights' files and the sentences, in hexadecimal."""
     names = sorted(path.name for pattern in WEIGHTS for path in folder.glob(pattern))
     sizes = [(name, (folder / name).stat().st_size) for name in names]
     texts = [(folder / name).read_bytes() for name in ("config.json", "preprocessor_config.json")]

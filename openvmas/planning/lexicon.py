@@ -389,7 +389,7 @@ def _plain(text: str) -> str:
 
 
 def _outcome(whole: str, before: str, after: str) -> str:
-    """What a scene turns into, or the whole where an instrument or a style is named before it."""
+    """The part of a text that a scene turns into, or the whole where an instrument or a style is named before it."""
     words = _divide(before)
     named = (_main_axes(lexicon().find(words, i)[0]) for i in range(len(words)))
     return whole if any(axis not in FEELING_AXES for axes in named for axis in axes) else f" {after.strip()} "

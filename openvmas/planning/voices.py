@@ -111,7 +111,7 @@ def _asked(plan: ScorePlan) -> list[str]:
 def _reasons(
     model: str, needs: Mapping[str, float], asked: list[str], heard: Mapping[str, float], own: bool, spoken: float
 ) -> list[str]:
-    """What spoke for the choice, the strongest first."""
+    """Reasons for the choice, the strongest first."""
     other = next(voice for voice in VOICES if voice != model)
     pros = {
         "its sound is nearer to recorded music": needs["sound"] * (SOUND[model] - SOUND[other]),

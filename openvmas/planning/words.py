@@ -151,6 +151,6 @@ def says_something(text: str) -> bool:
 
 
 def _clearness(text: str) -> float:
-    """How far a text lies from ordinary words, in shares of what counts as saying something."""
+    """Distance of a text from ordinary words, in shares of the distance that counts as saying something."""
     apart = np.abs(np.array(axes_of(text)) - word_model().neutral)
     return float(max(apart[:2].max() / CLEAR_MOOD, apart[2:].max() / CLEAR_OTHER))

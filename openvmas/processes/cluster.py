@@ -33,9 +33,7 @@ def connected(address: str) -> Iterator[Any]:
 
     address: host:port, ray://host:port, auto (the cluster of this machine) or local (a new one). Raises OptionError.
     """
-    os.environ.setdefault(
-        "RAY_USAGE_STATS_ENABLED", "0"
-    )  # a cluster that is started here reports nothing to Ray's makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here tells Ray's makers nothing
     try:
         ray: Any = importlib.import_module("ray")  # not an import statement: the type checker need not have it
         importlib.import_module("ray.exceptions")
@@ -68,9 +66,9 @@ def run_on_cluster(
 ) -> Iterator[tuple[J, R | Failure]]:
     """Pairs of job and result, or Failure, in any order; a job is taken when the cluster has room for it.
 
-    work: is sent to the cluster once and must be picklable. cores, cards: that a job takes. A
-    job whose worker or node dies is
-    done again elsewhere; each has one result, so none counts twice. Raises OptionError without Ray or a cluster.
+    work: is sent to the cluster once and must be picklable. cores, cards: that a job takes. A job whose worker
+    or node dies is done again elsewhere; each has one result, so none counts twice. Raises OptionError without Ray or a
+    cluster.
     """
     with connected(address) as ray:
         task = ray.remote(num_cpus=cores, num_gpus=cards, max_retries=MAX_DEATHS)(_do)

@@ -159,7 +159,7 @@ def ask_pitches(
     before: Stroke | None = None,
     scale: str = "mode",
 ) -> list[Stroke]:
-    """As `fit_pitches`, but proposed by a network, which the same rules overrule.
+    """Pitches that a network proposes, overruled by the same rules as in `fit_pitches`.
 
     bar_beats: beats of a bar.
     """

@@ -467,12 +467,12 @@ def named_style(phrases: Sequence[str]) -> Style | None:
 
 @functools.cache
 def read_usual() -> Mapping[str, tuple[float, float]]:
-    """How well pictures at large agree with each style: mean and standard deviation (tools/balance_styles.py)."""
+    """Agreement of pictures at large with each style: mean and standard deviation (tools/balance_styles.py)."""
     return json.loads(USUAL.read_text(encoding="utf-8"))
 
 
 def fit(style: Style, semantics: Mapping[str, float], tempo: float | None = None, metre: int = 4) -> float:
-    """How much better a style fits than it fits pictures at large, in about their standard deviations.
+    """Fit of a style beyond its fit to pictures at large, in about their standard deviations.
 
     tempo: of the plan, BPM, or None where it does not matter. metre: beats in its bars. Without the usual agreement
     taken off, lively pictures would nearly all get the few styles that ask for much of the same.

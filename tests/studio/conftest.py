@@ -39,7 +39,7 @@ def watched(sines: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> s
 
 @pytest.fixture()
 def fresh(sines: RunningStudio, watched: str) -> str:
-    """The same, a project of its own for each test."""
+    """A project of its own for each test, made in the same way."""
     return copy_project(sines.folder, watched)
 
 
@@ -52,5 +52,5 @@ def watched_longer(sines: RunningStudio, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture()
 def longer(sines: RunningStudio, watched_longer: str) -> str:
-    """The same, a project of its own for each test."""
+    """A project of its own for each test, made in the same way."""
     return copy_project(sines.folder, watched_longer)

@@ -103,7 +103,7 @@ def held(folder: Path) -> Iterator[None]:
 
 
 def worker_pids(folder: Path) -> list[int]:
-    """Of the processes with a model that work on this folder, seen from outside."""
+    """Processes with a model that work on this folder, seen from outside."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):

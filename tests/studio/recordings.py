@@ -45,7 +45,7 @@ def arrangement_of(client: httpx.Client, take: dict[str, Any]) -> dict[str, Any]
 
 
 def limits(found: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    """What an editor sends: all as it is but for what is changed."""
+    """The request of an editor: all as it is but for what is changed."""
     names = ("kept", "forbidden", "joins", "begin")
     return {name: found[name] for name in names} | {"held_begin": found["parts"][0]["source_start"]} | changed
 

@@ -500,7 +500,7 @@ class ArrangementEdit(RequestBody):
     held_begin: Moment = Field(0.0, description="Where the recording begins now, s.")
 
     def edit(self, music: MusicEdit) -> MusicEdit:
-        """The same as the plan file has it. music: which recording it is."""
+        """The edit of a recording in the form of the plan file. music: which recording it is."""
         kept, forbidden = (tuple((span.start, span.end) for span in spans) for spans in (self.kept, self.forbidden))
         joins = tuple(MusicJoin(**dict(join)) for join in sorted(self.joins, key=lambda join: join.time))
         return dataclasses.replace(music, kept=kept, forbidden=forbidden, joins=joins, begin=self.begin)

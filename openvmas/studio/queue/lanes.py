@@ -36,7 +36,7 @@ NO_WORKER = (
 
 
 class Runner(Protocol):
-    """What does the jobs of one lane: gives its answer or a Failure, makes a running one end soon, and goes."""
+    """Whoever does the jobs of one lane: gives its answer or a Failure, makes a running one end soon, and goes."""
 
     def run(self, request: JobRequest, tell: Tell) -> Any: ...
     def interrupt(self) -> None: ...

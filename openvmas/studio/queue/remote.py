@@ -76,7 +76,7 @@ def needed(request: JobRequest) -> list[str]:
 
 
 class Growth:
-    """What has been written into a project's folder since the last look."""
+    """News of what has been written into a project's folder since the last look."""
 
     def __init__(self, home: Path, project: Path) -> None:
         self._home, self._project = home, project
@@ -149,7 +149,7 @@ def do_remote(request: JobRequest, address: str, files: dict[str, str], start: A
 
 
 def runner_for(request: JobRequest, start: Any) -> lanes.Runner:
-    """What does a job on this node."""
+    """The process of this node that does a job."""
     if request.kind == "analyze":
         return Watcher()
     if start not in _RUNNERS:

@@ -151,7 +151,7 @@ class Musician:
         return self._scorers[name]
 
     def _open_for(self, request: JobRequest, take: dict[str, Any], options: dict[str, Any]) -> Any:
-        """What composes a take: a model, or what fits a recording of the project or one of the package's."""
+        """The scorer of a take: a model, or one that fits a recording of the project or of the package."""
         from openvmas.generate import scorer
         from openvmas.settings import Options
         from openvmas.studio.storage.sounds import MODEL, with_names

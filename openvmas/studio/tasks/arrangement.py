@@ -35,7 +35,7 @@ class Played:
 
 
 def music_of(plan: ScorePlan) -> MusicEdit:
-    """What a take's plan says of its recording. Raises NotFoundError where it plays none."""
+    """The part of a take's plan about its recording. Raises NotFoundError where it plays none."""
     if plan.music is None:
         raise NotFoundError("this take plays no recording, so it has no joins; score with a recording as the music.")
     return plan.music
@@ -74,7 +74,7 @@ def _track(path: Path, changed: int, size: int) -> Track:
 
 
 def open_recording(project: ProjectFolder, options: dict[str, Any], plan: ScorePlan) -> Recording:
-    """The same, ready to be played. Raises NotFoundError, ConflictError."""
+    """The recording of a take, ready to be played. Raises NotFoundError, ConflictError."""
     path = find_recording(project, options, plan)
     return Recording.open(path, FREE / HEARD if path.parent == FREE else None)
 

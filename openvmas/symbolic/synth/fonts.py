@@ -225,7 +225,7 @@ class _Wish:
 
 
 class UserFonts:
-    """What the values of --soundfont put in place of our instruments."""
+    """Instruments that the values of --soundfont put in place of ours."""
 
     def __init__(self, values: Sequence[str]) -> None:
         """Read what is named. Raises InputError with the remedy."""
