@@ -69,12 +69,9 @@ class GenerateOptions:
     top_k: int = option(100, "Sample from the k most likely codes only; 0 means all.", min=0, max=1024)
     top_p: float = option(0.95, "Sample from the smallest set of codes with this much probability.", min=0.1, max=1)
     like: str | None = option(
-        None,
-        "A recording that the music should sound like (model mini only).",
-        metavar="PATH",
-        is_later=True,
+        None, "A recording that the music should sound like (model mini only).", metavar="PATH", is_later=True,
         is_local=True,
-    )
+    )  # fmt: skip
     like_at: float | None = option(
         None, "Where in that recording, s; its fullest seconds if left out.", min=0, is_later=True, is_local=True
     )

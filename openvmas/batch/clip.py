@@ -25,15 +25,15 @@ from openvmas.errors import InputError, OutputError
 from openvmas.files import hidden_name, sweep
 from openvmas.generate import scorer
 from openvmas.generate.deliver import plain
-from openvmas.media.containers import choose_extension
+from openvmas.media.containers import FORMATS, choose_extension
 from openvmas.media.probe import probe
 from openvmas.pretrained import find_weights, hash_file, is_weights
+from openvmas.processes.kept import Kept
 from openvmas.processes.threads import processor_seconds
 from openvmas.settings import GROUPS, Options
 
 SCORED, KEPT, FAILED = "scored", "kept", "failed"
 SIDECAR = ".json"
-MAX_MODELS = 2  # that one process keeps in memory
 ABOUT_PLACES = frozenset({"output", "overwrite", "variations"})  # options that the music does not depend on
 
 
@@ -75,7 +75,7 @@ class ClipWork:
 
     def __init__(self, settings: BatchSettings) -> None:
         self._settings = settings
-        self._scorers: dict[tuple[Any, ...], scorer.Scorer] = {}
+        self._scorers: Kept[scorer.Scorer] = Kept()
         self._swept: set[str] = set()
 
     def __call__(self, clip: Clip) -> ClipResult:
@@ -129,14 +129,10 @@ class ClipWork:
         return report
 
     def open(self, chosen: Mapping[str, Any]) -> scorer.Scorer:
-        """The scorer of these options, loaded once and kept until MAX_MODELS others were asked for."""
+        """The scorer of these options, loaded once and kept."""
         options = Options.of(**chosen)
-        key = (options.output.model, options.output.plan, options.music)
-        if key not in self._scorers:
-            while len(self._scorers) >= MAX_MODELS:
-                del self._scorers[next(iter(self._scorers))]
-            self._scorers[key] = scorer.load_for(options)
-        return self._scorers[key]
+        key = (scorer.model_for(options), options.output.plan, options.music)
+        return self._scorers(key, lambda: scorer.load_for(options))
 
     @contextlib.contextmanager
     def _scratch(self, clip: Clip) -> Iterator[Path]:
@@ -162,11 +158,21 @@ def settings_key(options: Options) -> str:
     """Hash of all that the result depends on beside the video: options, files that they name, model and version."""
     values = {name: value for name, value in options.flat().items() if name not in ABOUT_PLACES}
     for item in (item for group in GROUPS.values() for item in fields(group)):
-        value = values.get(item.name)
-        if isinstance(value, str) and (item.metadata.get("is_local") or item.name == "plan") and Path(value).is_file():
-            values[item.name] = _hash_of(value, Path(value).stat().st_mtime_ns)
+        if item.name in values and (item.metadata.get("is_local") or item.name == "plan"):
+            value = values[item.name]
+            values[item.name] = [_content(one) for one in value] if isinstance(value, tuple) else _content(value)
     text = json.dumps([values, __version__, _model_of(options.output.model)], sort_keys=True)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
+
+
+def _content(value: Any) -> Any:
+    """The value of an option with the hash of the file that it names, if it names one (also as PART=FILE#PRESET)."""
+    if not isinstance(value, str):
+        return value
+    rest = value.partition("=")[2]
+    names = (value, rest, value.rpartition("#")[0], rest.rpartition("#")[0])
+    path = next((name for name in names if name and Path(name).is_file()), None)
+    return value if path is None else [value.replace(path, ""), _hash_of(path, Path(path).stat().st_mtime_ns)]
 
 
 @functools.cache
@@ -197,7 +203,7 @@ def is_whole(stem: str, sidecar: Mapping[str, Any]) -> bool:
 
 def refuse_taken(stem: str) -> None:
     """Raises OutputError if results of something else lie there."""
-    for ending in (SIDECAR, ".mp4", ".mov", ".mkv", ".webm"):
+    for ending in (SIDECAR, *FORMATS):
         if places.is_there(f"{stem}{ending}"):
             raise OutputError(
                 f"{stem}{ending} exists already and was not made of this video with these settings; "

@@ -184,14 +184,18 @@ def load_for(options: Options, progress: Progress | None = None) -> Scorer:
             )
         music = dataclasses.replace(music, music=str(edit.find(Path(str(options.output.plan)).parent)))
     if music.music is None and music.music_from is None:
-        wants_notes = bool(options.output.midi_out or options.output.stems_out or options.generate.soundfont)
-        is_free = options.output.model == OutputOptions().model
-        return load("symbolic" if is_free and wants_notes else options.output.model)
+        return load(model_for(options))
     if options.output.model != OutputOptions().model:
         raise OptionError("--model writes music, --music and --music-from take it from elsewhere; give one of them.")
     module, name = FITTING
     heard = None if progress is None else functools.partial(progress, "index")
     return Scorer(getattr(import_module(module), name)(music, heard))
+
+
+def model_for(options: Options) -> str:
+    """The model that options ask for: what only notes can give is written by the composer of notes."""
+    wants_notes = bool(options.output.midi_out or options.output.stems_out or options.generate.soundfont)
+    return "symbolic" if wants_notes and options.output.model == OutputOptions().model else options.output.model
 
 
 def analyze(path: str | Path, progress: Progress | None = None) -> VideoAnalysis:

@@ -24,6 +24,7 @@ from openvmas.batch.stage import ScoreVideos
 from openvmas.cli.main import main
 from openvmas.errors import InputError, OptionError, OutputError
 from openvmas.generate import scorer
+from openvmas.media.containers import FORMATS
 from openvmas.processes.limited import CRASH, FAULT, Failure
 from tests.clips import SineComposer, write_clip
 
@@ -100,14 +101,50 @@ def test_a_result_of_another_command_is_never_replaced_unasked(loads: list[str],
     assert target.read_text() == "{}"
 
 
-def test_files_that_options_name_count_by_their_content(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", sorted(FORMATS))
+def test_videos_of_any_container_are_not_replaced_unasked(loads: list[str], video: Path, ending: str) -> None:
+    video.with_name(f"a.scored{ending}").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=rf"a\.scored\{ending} exists already"):
+        ClipWork(BatchSettings())(Clip(0, str(video)))
+
+
+def test_a_row_that_wants_notes_has_a_composer_of_its_own(loads: list[str], tmp_path: Path) -> None:
+    work = ClipWork(BatchSettings())
+    work.open({})
+    work.open({"stems_out": str(tmp_path / "stems")})
+    assert loads == ["auto", "symbolic"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"music": "{}"},
+        {"soundfont": ["{}"]},
+        {"soundfont": ["own.sf2", "lead={}"]},
+        {"soundfont": ["{}#Grand Piano"]},
+        {"soundfont": ["pad={}#0:4"]},
+    ],
+)
+def test_files_that_options_name_count_by_their_content(tmp_path: Path, given: dict[str, Any]) -> None:
     sound = tmp_path / "song.wav"
     keys = set()
     for number, words in enumerate((b"one", b"two", b"one")):
         sound.write_bytes(words)
         os.utime(sound, (number, number))
-        keys.add(clips.settings_key(clips.Options.of(music=str(sound))))
+        filled = {
+            name: value.format(sound) if isinstance(value, str) else tuple(one.format(sound) for one in value)
+            for name, value in given.items()
+        }
+        keys.add(clips.settings_key(clips.Options.of(**filled)))
     assert len(keys) == 2
+
+
+def test_parts_that_one_file_plays_count() -> None:
+    keys = {clips.settings_key(clips.Options.of(soundfont=(value,))) for value in ("a.sf2", "lead=a.sf2", "a.sf2#1")}
+    assert len(keys) == 3
+
+
+def test_the_place_of_results_changes_nothing() -> None:
     assert clips.settings_key(clips.Options.of(output="x.mp4", overwrite=True)) == clips.settings_key(
         clips.Options.of()
     )

@@ -13,7 +13,15 @@ import av
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import APIResponse, Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import (
+    APIResponse,
+    Browser,
+    ConsoleMessage,
+    FloatRect,
+    Locator,
+    Page,
+    sync_playwright,
+)
 
 from openvmas.studio.storage.take_sound import HEADER
 
@@ -95,6 +103,15 @@ def from_api(page: Page, path: str) -> APIResponse:
     answer = page.request.get(f"{page.url.partition('#')[0]}api/{path}")
     assert answer.ok, answer.text()
     return answer
+
+
+def box_of(element: Locator) -> FloatRect:
+    """Where an element lies, px. Redrawing puts another in its place, and in that moment there is none to measure."""
+    for _ in range(PATIENCE // 100):
+        if box := element.bounding_box():
+            return box
+        time.sleep(0.1)
+    raise AssertionError(f"{element} is not shown")
 
 
 def samples(page: Page, take: str, second: int) -> np.ndarray:

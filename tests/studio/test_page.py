@@ -81,8 +81,7 @@ def edit_by_mouse_and_keys(page: Page) -> None:
     assert [section["end"] for section in plan["sections"]] == [3.0, DURATION]
 
     border = page.locator(".border")
-    box, lane = border.bounding_box(), page.locator(".spread").bounding_box()
-    assert box and lane
+    box, lane = look.box_of(border), look.box_of(page.locator(".spread"))
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     page.mouse.move(*middle)
     page.mouse.down()

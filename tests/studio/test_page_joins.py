@@ -91,9 +91,8 @@ def test_a_join_is_dragged_to_a_bar_line(
     with look.opened(browser, sines.url) as page:
         handle = open_joins(page, sines.url, longer)
         handle.scroll_into_view_if_needed()
-        before, box = time_of(handle), handle.bounding_box()
+        before, box = time_of(handle), look.box_of(handle)
         scale = page.evaluate("document.querySelector('.scroll').clientWidth / 20")
-        assert box is not None
         x, y = box["x"] + box["width"] / 2, box["y"] + 20
         page.mouse.move(x, y)
         page.mouse.down()

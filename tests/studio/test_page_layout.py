@@ -38,8 +38,7 @@ def wait_inked(page: Page, lane: str, least: int) -> None:
 
 
 def bottom(page: Page, selector: str) -> float:
-    box = page.locator(selector).bounding_box()
-    assert box, selector
+    box = look.box_of(page.locator(selector))
     return box["y"] + box["height"]
 
 
@@ -51,10 +50,7 @@ def test_score_and_the_music_are_on_the_first_screen(
         look.open_plan(page, sines.url, watched)
         assert bottom(page, "[data-key=score]") <= height
         lane = page.evaluate(f"(async () => {LANES}.wave)()")
-        spread = page.locator(".spread").bounding_box()
-        assert spread
-        foot = page.locator(".foot").bounding_box()
-        assert foot
+        spread, foot = look.box_of(page.locator(".spread")), look.box_of(page.locator(".foot"))
         floor = foot["y"] if width < 900 else height
         assert spread["y"] + lane["top"] + lane["height"] <= floor
         look.check_accessible(page, f"{width} by {height}")

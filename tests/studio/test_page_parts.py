@@ -24,8 +24,7 @@ def tall(sines: RunningStudio, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def music_point(page: Page, time: float, duration: float = 5.0) -> tuple[float, float]:
     """Where a time lies on the music's lane, px."""
-    lane = page.locator(".volume").bounding_box()
-    assert lane
+    lane = look.box_of(page.locator(".volume"))
     return lane["x"] + lane["width"] * time / duration, lane["y"] + lane["height"] / 2
 
 
@@ -95,8 +94,7 @@ def test_a_part_is_dragged_by_a_finger(browser: Browser, sines: RunningStudio, f
         look.open_plan(page, sines.url, fresh)
         page.get_by_role("button", name="Mark (I)").tap()
         assert marked(page) == [0.0, 4.0]
-        box = page.locator(".edge.end").bounding_box()
-        assert box
+        box = look.box_of(page.locator(".edge.end"))
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
         touch = page.context.new_cdp_session(page)
         far = music_point(page, 2.5)[0]
@@ -134,12 +132,11 @@ def test_a_vertical_video_stands_beside_its_timeline(
         look.open_plan(page, sines.url, tall)
         page.wait_for_selector("[data-key=score]:enabled")
         picture, timeline, score = (
-            page.locator(selector).bounding_box() for selector in ("#stage", ".scroll", "[data-key=score]")
+            look.box_of(page.locator(selector)) for selector in ("#stage", ".scroll", "[data-key=score]")
         )
-        assert picture and timeline and score
         assert score["y"] + score["height"] <= height
-        beside = timeline if width > 900 else page.locator("#transport").bounding_box()
-        assert beside and beside["x"] >= picture["x"] + picture["width"] - 1
+        beside = timeline if width > 900 else look.box_of(page.locator("#transport"))
+        assert beside["x"] >= picture["x"] + picture["width"] - 1
         assert picture["height"] > picture["width"] * 1.5
         if width > 900:
             assert picture["height"] >= height * 0.6 and timeline["y"] < height / 2
@@ -159,8 +156,7 @@ def test_cards_hints_volume_and_delivery_are_accessible(browser: Browser, sines:
         look.check_accessible(page, "delivery")
         page.keyboard.press("Escape")
         page.keyboard.press("v")
-        lane = page.locator(".volume").bounding_box()
-        assert lane
+        lane = look.box_of(page.locator(".volume"))
         page.mouse.click(lane["x"] + lane["width"] / 3, lane["y"] + 30)
         page.locator(".point").first.wait_for()
         look.check_accessible(page, "volume")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from openvmas.errors import InputError, OpenVMASError
+from openvmas.processes.kept import Kept
 from openvmas.processes.limited import ERROR, Failure
 from openvmas.studio.storage.folders import ProjectFolder
 from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make_limits
@@ -22,7 +23,6 @@ from openvmas.studio.tasks.sandbox import SPARE_BYTES, Sandbox, limits_for, make
 Tell = Callable[[dict[str, Any]], None]
 COMPOSE_SHARE = 0.8  # of the work on a take; the rest is mixing and measuring
 INSPECT_SHARES = {"watch": (0.0, 0.8), "listen": (0.8, 0.15), "plan": (0.95, 0.05)}
-MAX_MODELS = 2  # that are kept in memory
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Musician:
     """Does all other jobs, with models that stay loaded."""
 
     def __init__(self) -> None:
-        self._scorers: dict[str, Any] = {}
+        self._scorers: Kept[Any] = Kept()
 
     def __call__(self, request: JobRequest, tell: Tell) -> None:
         """Do a job. Raises OpenVMASError where it cannot be done."""
@@ -141,14 +141,10 @@ class Musician:
         )  # fmt: skip
 
     def open_model(self, name: str) -> Any:
-        """A scorer by the name of its model, loaded once and kept until MAX_MODELS others were asked for."""
+        """A scorer by the name of its model, loaded once and kept."""
         from openvmas.generate import scorer
 
-        if name not in self._scorers:
-            while len(self._scorers) >= MAX_MODELS:
-                del self._scorers[next(iter(self._scorers))]
-            self._scorers[name] = scorer.load(name)
-        return self._scorers[name]
+        return self._scorers(name, lambda: scorer.load(name))
 
     def _open_for(self, request: JobRequest, take: dict[str, Any], options: dict[str, Any]) -> Any:
         """The scorer of a take: a model, or one that fits a recording of the project or of the package."""
