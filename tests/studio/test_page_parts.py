@@ -103,7 +103,6 @@ def test_a_part_is_dragged_by_a_finger(browser: Browser, sines: RunningStudio, f
             touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
         look.wait_until(page, "document.querySelector('.edge.end').ariaValueNow < 3")
         assert marked(page)[1] == pytest.approx(2.5, abs=0.15)
-        page.wait_for_timeout(500)  # Chromium swallows a tap that follows a swipe at once
         page.locator("[data-key=unmark]").tap()
         page.locator(".part").wait_for(state="hidden")
 

@@ -1,10 +1,16 @@
 // Dragging by mouse, pen or finger: what is let go counts, what is cancelled does not.
 
+/** A finger's drag that is let go in motion is no fling: else browsers take the next tap for the end of that. */
+export function withoutFling(element, isDragged = () => true) {
+  element.addEventListener("touchmove", (event) => isDragged() && event.preventDefault(), { passive: false });
+}
+
 /**
  * Let an element be dragged. grab() → whatever `move(from, event, start, isLast)` is to be given as `from`; start: where
  * the pointer went down, and how far the timeline was scrolled; cancel(): nothing of it counts.
  */
 export function draggable(timeline, element, { grab, move, cancel = () => {} }) {
+  withoutFling(element);
   element.addEventListener("pointerdown", (down) => {
     if (down.button !== 0) return;
     down.stopPropagation();

@@ -1,7 +1,7 @@
 // Two lanes of a recording: the result, in the timeline's own seconds, and below it the whole recording with its bar
 // lines, phrases, sung and kept spans; ribbons lead from each stretch that is heard to where it comes from.
 import { isMade, nearest, range, retime, rollTo, sourceAt, heardAt, spanOf, stretches } from "./arrangement.js";
-import { draggable } from "./drag.js";
+import { draggable, withoutFling } from "./drag.js";
 import { make } from "./elements.js";
 import { clamp, clockText, spokenTime } from "./units.js";
 import { say, tell } from "./words.js";
@@ -261,6 +261,7 @@ export class JoinLanes {
       from = null;
     });
     this.source.addEventListener("pointercancel", () => (from = null));
+    withoutFling(this.source, () => from?.hasMoved);
   }
 
   chooseSpan(span) {
