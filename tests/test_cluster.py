@@ -17,7 +17,7 @@ import pytest
 
 from openvmas.batch import run
 from openvmas.batch.clip import BatchSettings
-from openvmas.batch.manifest import of_videos
+from openvmas.batch.manifest import Clip
 from openvmas.planning.plan_yaml import write_plan
 from openvmas.processes.cluster import open_pool
 from openvmas.processes.limited import CRASH, FAULT, Failure, LimitedProcess, Limits
@@ -108,6 +108,7 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
     film, folder, notes = write_clip(shared / "film.mp4", 1.0), shared / "videos", shared / "notes"
     folder.mkdir()
     videos = [str(shutil.copy(film, folder / f"{i}.mp4")) for i in range(N_CLIPS)]
+    clips = [Clip(i, video) for i, video in enumerate(videos)]
 
     def kill() -> None:
         wait_until(lambda: len(list(notes.glob("*-*"))) >= 2)
@@ -115,7 +116,7 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = list(run.score_clips(of_videos(videos), BatchSettings(), ray=cluster.address))
+    found = list(run.score_clips(clips, BatchSettings(), ray=cluster.address))
     killer.join()
     cluster.add_node(wait=False, **SIZE)
     assert Counter(result.video for result in found) == Counter(videos)
@@ -126,7 +127,7 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".openvmas-")} == {
         f"{i}{ending}" for i in range(N_CLIPS) for ending in (".mp4", ".scored.mp4", ".scored.json")
     }
-    again = list(run.score_clips(of_videos(videos), BatchSettings(), ray=cluster.address))
+    again = list(run.score_clips(clips, BatchSettings(), ray=cluster.address))
     assert [result.status for result in again] == ["kept"] * N_CLIPS
 
 

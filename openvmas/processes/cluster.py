@@ -127,8 +127,10 @@ class ClusterPool:
     def __exit__(self, *details: object) -> None:
         pass  # the children end with their workers
 
-    def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
-        """(job, answer or Failure) as they come, in any order."""
+    def run(
+        self, jobs: Iterable[J], on_message: Callable[[J, Any], None] = lambda job, message: None
+    ) -> Iterator[tuple[J, Any]]:
+        """(job, answer or Failure) as they come, in any order. on_message: is not called; tasks send answers alone."""
         work = ChildWork(pickle.dumps(self.make), self.retries)
         return run_on_cluster(work, jobs, self.address, cards=self.cards)
 
