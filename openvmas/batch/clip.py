@@ -159,20 +159,21 @@ class ClipWork:
     def _scratch(self, clip: Clip) -> Iterator[Path]:
         """A folder for unfinished work: hidden beside the results, or with their address in the system's own."""
         folder = places.split(clip.stem)[0]
-        if places.is_remote(folder):
-            with tempfile.TemporaryDirectory(prefix="openvmas-batch-") as scratch:
-                yield Path(scratch)
-            return
-        home = places.local_path(folder)
-        if folder not in self._swept:  # once, since in a folder of 100,000 videos it takes a while
-            self._swept.add(folder)
-            sweep(home)
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=home) as scratch:
-                yield Path(scratch)
-        except PermissionError as error:
-            raise OutputError(f"{home} cannot be written to; choose other outputs.") from error
+            if places.is_remote(folder):
+                scratch = tempfile.TemporaryDirectory(prefix="openvmas-batch-", ignore_cleanup_errors=True)
+            else:
+                home = places.local_path(folder)
+                if folder not in self._swept:  # once, since in a folder of 100,000 videos it takes a while
+                    self._swept.add(folder)
+                    sweep(home)
+                home.mkdir(parents=True, exist_ok=True)
+                # What Windows still holds open stays, and is swept by a later run.
+                scratch = tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=home, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose other outputs.") from error
+        with scratch as name:
+            yield Path(name)
 
 
 def settings_key(options: Options) -> str:
