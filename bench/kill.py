@@ -155,7 +155,7 @@ def kill_studio(times: int, rng: random.Random) -> str:
                         continue
                     killed[kind] += 1
                     print(dict(killed), flush=True)
-                states = Counter(wait_job(client, job)["state"] for job in begun)
+                states = Counter(wait_job(client, job, patience=10 * PATIENCE)["state"] for job in begun)
                 takes = client.get(f"/projects/{project}").json()["takes"]
                 seeds = len({take["seed"] for take in takes})
                 whole = sum(client.get(f"/takes/{take['id']}/video").status_code == 200 for take in takes)

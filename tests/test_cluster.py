@@ -19,7 +19,7 @@ from openvmas.batch import run
 from openvmas.batch.clip import BatchSettings
 from openvmas.batch.manifest import Clip
 from openvmas.planning.plan_yaml import write_plan
-from openvmas.processes.cluster import open_pool
+from openvmas.processes.cluster import open_pool, why_not
 from openvmas.processes.limited import CRASH, FAULT, Failure, LimitedProcess, Limits
 from openvmas.studio import serve
 from openvmas.studio.limits import StudioOptions
@@ -87,6 +87,11 @@ def do(setting: Any, send: Any) -> Callable[[Any], Any]:
 
 def make() -> LimitedProcess:
     return LimitedProcess(do, None, Limits(60), is_trusted=True)
+
+
+def test_a_cluster_that_asks_for_a_token_is_not_said_to_be_missing() -> None:
+    assert "no Ray cluster at 10.0.0.5:6379" in why_not("10.0.0.5:6379", "Failed to connect to GCS")
+    assert "set RAY_AUTH_MODE=token" in why_not("10.0.0.5:6379", "RPC error: InvalidAuthToken: missing or incorrect")
 
 
 def test_processes_are_kept_and_what_kills_them_costs_its_job_only(cluster: Any, shared: Path) -> None:

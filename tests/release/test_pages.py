@@ -113,6 +113,8 @@ def test_the_containers_of_a_cluster_start_only_when_asked_and_by_options_that_r
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     assert [name for name, service in services.items() if service.get("profiles") != ["ray"]] == ["studio"]
     assert services["ray-worker"]["deploy"]["replicas"] == 2
+    for name in ("ray-head", "ray-worker", "ray-studio"):
+        assert services[name]["environment"].items() >= {"RAY_AUTH_MODE": "token"}.items()
     for name in ("ray-worker", "ray-studio"):
         assert services[name]["depends_on"] == {"ray-head": {"condition": "service_healthy"}}
     commands = [services[name]["command"] for name in ("ray-head", "ray-worker")]
