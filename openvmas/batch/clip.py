@@ -234,8 +234,8 @@ def refuse_taken(stem: str) -> None:
     for ending in (SIDECAR, *FORMATS):
         if places.is_there(f"{stem}{ending}"):
             raise OutputError(
-                f"{stem}{ending} exists already, and no sidecar says that it was made of this video with these settings; "
-                "give --overwrite to replace it."
+                f"{stem}{ending} exists already, and no sidecar says that it was made of this video with these "
+                "settings; give --overwrite to replace it."
             )
 
 

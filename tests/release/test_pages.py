@@ -14,6 +14,7 @@ import yaml
 
 import openvmas
 from openvmas.cli.main import app
+from openvmas.cli.studio import studio as studio_command
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -123,5 +124,5 @@ def test_the_containers_of_a_cluster_start_only_when_asked_and_by_options_that_r
     scripts = pytest.importorskip("ray.scripts.scripts")
     for command, *arguments in [*commands, joined[1:]]:
         scripts.cli.commands[command].make_context(command, list(arguments))  # complains of an unknown option
-    asked = app.get_command(click.Context(app), "studio").make_context("studio", studio).params
+    asked = studio_command.make_context("studio", studio).params
     assert asked["ray"] == "ray-head:6379" and asked["folder"].startswith("/data/")
