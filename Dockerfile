@@ -10,11 +10,13 @@ COPY openvmas openvmas
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 
 FROM python:3.13-slim
+# Extras of openvmas beside the core; `web,ray` makes the image of a cluster's nodes.
+ARG EXTRAS=web
 LABEL org.opencontainers.image.title="OpenVMAS" \
       org.opencontainers.image.description="Background music for your video" \
       org.opencontainers.image.licenses="Apache-2.0 AND CC-BY-SA-4.0 AND CC-BY-4.0 AND CC-BY-3.0 AND CC0-1.0 AND MIT"
 RUN --mount=type=bind,from=build,source=/wheels,target=/wheels \
-    for wheel in /wheels/*.whl; do pip install --no-cache-dir "openvmas[web] @ file://$wheel" || exit 1; done \
+    for wheel in /wheels/*.whl; do pip install --no-cache-dir "openvmas[$EXTRAS] @ file://$wheel" || exit 1; done \
     && useradd --uid 10001 --create-home --home-dir /data openvmas
 USER 10001
 WORKDIR /data

@@ -33,7 +33,8 @@ from openvmas.batch.manifest import Manifest  # noqa: E402
 from tests.batch import sines  # noqa: E402
 from tests.clips import write_clip  # noqa: E402
 
-PAUSE = (0.5, 4.0)  # s between kills
+PAUSE = (0.5, 4.0)  # s between work that has begun and a kill
+PATIENCE = 120.0  # s for work to begin again after a kill
 
 
 def drive(path: str, address: str) -> int:
@@ -54,6 +55,14 @@ def victims(words: tuple[str, ...]) -> list[int]:
             if any(word in part for part in process.cmdline() for word in words):
                 found.append(process.pid)
     return found
+
+
+def wait_for_work(notes: Path, driver: subprocess.Popen[bytes], rng: random.Random) -> None:
+    """Until something has been begun since now, so that kills meet work and not only starts, and a moment longer."""
+    before, deadline = len(list(notes.iterdir())), time.monotonic() + PATIENCE
+    while len(list(notes.iterdir())) == before and driver.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(rng.uniform(*PAUSE))
 
 
 def told(killed: Counter[str]) -> str:
@@ -77,7 +86,7 @@ def kill_list(times: int, n_clips: int, rng: random.Random) -> str:
         command = [sys.executable, __file__, "drive", "--list", str(folder / "list.csv"), "--ray", cluster.address]
         driver, killed = subprocess.Popen(command), Counter[str]()
         while killed.total() < times:
-            time.sleep(rng.uniform(*PAUSE))
+            wait_for_work(notes, driver, rng)
             if driver.poll() is not None:
                 break
             kind = rng.choice(("process", "worker", "node", "command"))
@@ -146,7 +155,7 @@ def kill_studio(times: int, rng: random.Random) -> str:
                         continue
                     killed[kind] += 1
                     print(dict(killed), flush=True)
-                states = Counter(wait_job(client, job)["state"] for job in begun)
+                states = Counter(wait_job(client, job, patience=10 * PATIENCE)["state"] for job in begun)
                 takes = client.get(f"/projects/{project}").json()["takes"]
                 seeds = len({take["seed"] for take in takes})
                 whole = sum(client.get(f"/takes/{take['id']}/video").status_code == 200 for take in takes)

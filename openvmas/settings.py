@@ -187,9 +187,13 @@ class BatchOptions(ClusterOptions):
         None, "A table (CSV, TSV, Parquet, JSONL) whose column `video` has paths or addresses such as s3://…; columns "
         "called like an option hold it for their row.", metavar="PATH",
     )  # fmt: skip
-    table: str | None = option(None, "Table of results, .csv or .parquet; NAME.scored.csv if left out.", metavar="PATH")
+    table: str | None = option(
+        None, "Table of results, .csv or .parquet; of a list NAME.scored.csv if left out.", metavar="PATH"
+    )
     workers: int | None = option(None, "Videos scored at a time on this machine. [default: 1]", min=1, max=64)
-    timeout: float | None = option(None, "Seconds a video of a list may take. [default: 3600]", min=1, max=604_800)
+    timeout: float | None = option(
+        None, "Seconds a video may take where there are several. [default: 21600]", min=1, max=604_800
+    )
 
 
 FIRST_MODEL = "mini"  # where one is needed and there is no video to choose it for

@@ -9,7 +9,6 @@ import signal
 import sys
 from pathlib import Path
 
-from openvmas.cli import batch
 from openvmas.cli.main import main
 from openvmas.generate import scorer
 from tests.clips import SineComposer
@@ -25,5 +24,8 @@ if __name__ == "__main__":
     # A job in the background of a shell inherits that interrupts are ignored, and the tests send them.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     scorer.load = load
-    batch.PROGRAM = (sys.executable, "-m", "tests.run_cli")
+    from openvmas.batch import run
+    from tests.batch import sines
+
+    run.start = sines.start
     sys.exit(main())

@@ -17,9 +17,9 @@ import pytest
 
 from openvmas.batch import run
 from openvmas.batch.clip import BatchSettings
-from openvmas.batch.manifest import of_videos
+from openvmas.batch.manifest import Clip
 from openvmas.planning.plan_yaml import write_plan
-from openvmas.processes.cluster import open_pool
+from openvmas.processes.cluster import open_pool, why_not
 from openvmas.processes.limited import CRASH, FAULT, Failure, LimitedProcess, Limits
 from openvmas.studio import serve
 from openvmas.studio.limits import StudioOptions
@@ -89,6 +89,11 @@ def make() -> LimitedProcess:
     return LimitedProcess(do, None, Limits(60), is_trusted=True)
 
 
+def test_a_cluster_that_asks_for_a_token_is_not_said_to_be_missing() -> None:
+    assert "no Ray cluster at 10.0.0.5:6379" in why_not("10.0.0.5:6379", "Failed to connect to GCS")
+    assert "set RAY_AUTH_MODE=token" in why_not("10.0.0.5:6379", "RPC error: InvalidAuthToken: missing or incorrect")
+
+
 def test_processes_are_kept_and_what_kills_them_costs_its_job_only(cluster: Any, shared: Path) -> None:
     jobs = [(number, str(shared / "notes")) for number in range(7)]
     with open_pool(1, make, cluster.address, retries=1) as pool:
@@ -108,6 +113,7 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
     film, folder, notes = write_clip(shared / "film.mp4", 1.0), shared / "videos", shared / "notes"
     folder.mkdir()
     videos = [str(shutil.copy(film, folder / f"{i}.mp4")) for i in range(N_CLIPS)]
+    clips = [Clip(i, video) for i, video in enumerate(videos)]
 
     def kill() -> None:
         wait_until(lambda: len(list(notes.glob("*-*"))) >= 2)
@@ -115,7 +121,7 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    found = list(run.score_clips(of_videos(videos), BatchSettings(), ray=cluster.address))
+    found = list(run.score_clips(clips, BatchSettings(), ray=cluster.address))
     killer.join()
     cluster.add_node(wait=False, **SIZE)
     assert Counter(result.video for result in found) == Counter(videos)
@@ -126,7 +132,7 @@ def test_a_node_that_dies_while_videos_are_scored_loses_and_repeats_nothing(
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".openvmas-")} == {
         f"{i}{ending}" for i in range(N_CLIPS) for ending in (".mp4", ".scored.mp4", ".scored.json")
     }
-    again = list(run.score_clips(of_videos(videos), BatchSettings(), ray=cluster.address))
+    again = list(run.score_clips(clips, BatchSettings(), ray=cluster.address))
     assert [result.status for result in again] == ["kept"] * N_CLIPS
 
 

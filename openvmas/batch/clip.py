@@ -34,6 +34,7 @@ from openvmas.settings import GROUPS, Options
 
 SCORED, KEPT, FAILED = "scored", "kept", "failed"
 SIDECAR = ".json"
+SECONDS_BETWEEN_REPORTS = 0.2
 ABOUT_PLACES = frozenset({"output", "overwrite", "variations"})  # options that the music does not depend on
 
 
@@ -66,15 +67,15 @@ class BatchSettings:
 
 
 def start(settings: BatchSettings, send: Callable[[Any], None]) -> Callable[[Clip], ClipResult]:
-    """The work of one process (`processes.child`)."""
-    return ClipWork(settings)
+    """The work of one process (`processes.child`); it reports (stage, share of it that is done)."""
+    return ClipWork(settings, send)
 
 
 class ClipWork:
-    """Scores clip after clip with models that are loaded once."""
+    """Scores clip after clip with models that are loaded once. send: is told stage and share now and then."""
 
-    def __init__(self, settings: BatchSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: BatchSettings, send: Callable[[Any], None] = lambda message: None) -> None:
+        self._settings, self._send, self._sent = settings, send, 0.0
         self._scorers: Kept[scorer.Scorer] = Kept()
         self._swept: set[str] = set()
 
@@ -90,43 +91,63 @@ class ClipWork:
         options = Options.of(**chosen)
         wanted = settings_key(options)
         mark = places.content_mark(clip.video)
-        before = read_sidecar(clip.stem)
-        is_known = before is not None and (before["batch"].get("mark"), before["batch"]["settings"]) == (mark, wanted)
-        if mark is not None and before is not None and is_known and is_whole(clip.stem, before):
-            return finished(clip.stem, before, KEPT)  # the store vouches for the content, so nothing is fetched
+        stems = stems_of(clip, self._settings.options)
+        before = {stem: found for stem in stems if (found := read_sidecar(stem)) is not None}
+        alike = {stem: found for stem, found in before.items() if found["batch"]["settings"] == wanted}
+        whole = [found for stem, found in alike.items() if is_whole(stem, found)]
+
+        def are_all(name: str, value: str) -> bool:
+            """Whether all results are there in full, and note this value under a name."""
+            return len(whole) == len(stems) and all(found["batch"].get(name) == value for found in whole)
+
+        if mark is not None and are_all("mark", mark):
+            return finished(stems[0], whole[0], KEPT)  # the store vouches for the content, so nothing is fetched
         with self._scratch(clip) as scratch:
             video = places.fetch(clip.video, scratch)
             if not video.is_file():
                 raise InputError(f"{clip.video} is not there; correct the path.")
             sha256 = hash_file(video)
-            if before is not None and (before["batch"]["sha256"], before["batch"]["settings"]) == (sha256, wanted):
-                if is_whole(clip.stem, before):
-                    return finished(clip.stem, before, KEPT)
-            elif not self._settings.overwrite:
-                refuse_taken(clip.stem)
+            if are_all("sha256", sha256):
+                return finished(stems[0], whole[0], KEPT)
+            for stem in stems:
+                is_own = stem in alike and alike[stem]["batch"]["sha256"] == sha256
+                if not is_own and not self._settings.overwrite:
+                    refuse_taken(stem)
             noted = {"sha256": sha256, "settings": wanted, "mark": mark}
-            return finished(clip.stem, self._score(clip, video, chosen, noted, scratch), SCORED)
+            return finished(stems[0], self._score(clip, video, chosen, noted, scratch), SCORED)
 
     def _score(
         self, clip: Clip, video: Path, chosen: dict[str, Any], noted: dict[str, Any], scratch: Path
     ) -> dict[str, Any]:
-        """Score into the scratch folder, then move everything to its place, the video last; returns the sidecar."""
+        """Score into the scratch folder, then move everything to its place, the videos last; returns the first sidecar.
+
+        noted: what the sidecars are to say of where they come from.
+        """
         folder, name = places.split(clip.stem)
         made = scratch / "made"
         made.mkdir()
         extension = choose_extension(probe(video))[0]
         given = {key: value for key, value in chosen.items() if key not in ABOUT_PLACES}
-        found = self.open(given).score(video, output=str(made / f"{name}{extension}"), **given)
-        report = found.report
-        report["options"] |= {"output": f"{clip.stem}{extension}"}
-        report["input"]["path"] = places.split(clip.video)[1]
-        report["batch"] = {**noted, "version": __version__, "video": found.path.name}
-        report["batch"]["n_bytes"] = found.path.stat().st_size
-        words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
-        found.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")
-        for path in sorted(made.iterdir(), key=lambda path: (path == found.path, path == found.sidecar, path.name)):
+        asked = {**given, "output": str(made / f"{name}{extension}"), "variations": chosen.get("variations", 1)}
+        results = self.open(given).score_variations(video, self._report, **asked)
+        for found in results:
+            report = found.report
+            report["options"] |= {"output": places.join(folder, found.path.name)}
+            report["input"]["path"] = places.split(clip.video)[1]
+            report["batch"] = {**noted, "version": __version__, "video": found.path.name}
+            report["batch"]["n_bytes"] = found.path.stat().st_size
+            words = json.dumps(plain(report), indent=2, ensure_ascii=False) + "\n"
+            found.sidecar.write_text(words, encoding="utf-8", errors="backslashreplace")
+        last = [path for found in results for path in (found.sidecar, found.path)]
+        for path in [*sorted(set(made.iterdir()) - set(last)), *last]:
             places.put(path, places.join(folder, path.name))
-        return report
+        return results[0].report
+
+    def _report(self, stage: str, done: float) -> None:
+        now = time.monotonic()
+        if now - self._sent > SECONDS_BETWEEN_REPORTS:
+            self._sent = now
+            self._send((stage, done))
 
     def open(self, chosen: Mapping[str, Any]) -> scorer.Scorer:
         """The scorer of these options, loaded once and kept."""
@@ -138,20 +159,21 @@ class ClipWork:
     def _scratch(self, clip: Clip) -> Iterator[Path]:
         """A folder for unfinished work: hidden beside the results, or with their address in the system's own."""
         folder = places.split(clip.stem)[0]
-        if places.is_remote(folder):
-            with tempfile.TemporaryDirectory(prefix="openvmas-batch-") as scratch:
-                yield Path(scratch)
-            return
-        home = places.local_path(folder)
-        if folder not in self._swept:  # once, since in a folder of 100,000 videos it takes a while
-            self._swept.add(folder)
-            sweep(home)
         try:
-            home.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=home) as scratch:
-                yield Path(scratch)
-        except PermissionError as error:
-            raise OutputError(f"{home} cannot be written to; choose other outputs.") from error
+            if places.is_remote(folder):
+                scratch = tempfile.TemporaryDirectory(prefix="openvmas-batch-", ignore_cleanup_errors=True)
+            else:
+                home = places.local_path(folder)
+                if folder not in self._swept:  # once, since in a folder of 100,000 videos it takes a while
+                    self._swept.add(folder)
+                    sweep(home)
+                home.mkdir(parents=True, exist_ok=True)
+                # What Windows still holds open stays, and is swept by a later run.
+                scratch = tempfile.TemporaryDirectory(prefix=hidden_name("-"), dir=home, ignore_cleanup_errors=True)
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written to ({error.strerror}); choose other outputs.") from error
+        with scratch as name:
+            yield Path(name)
 
 
 def settings_key(options: Options) -> str:
@@ -185,6 +207,12 @@ def _model_of(name: str) -> str:
     return find_weights(name).sha256 if is_weights(name) else name  # presets of `auto` come with the version
 
 
+def stems_of(clip: Clip, options: Mapping[str, Any]) -> list[str]:
+    """The places of a clip's results without extension, one for each variation. options: those of all clips."""
+    n = {**options, **clip.options}.get("variations", 1)
+    return [clip.stem] if n == 1 else [f"{clip.stem}.{index}" for index in range(1, n + 1)]
+
+
 def read_sidecar(stem: str) -> dict[str, Any] | None:
     """The sidecar of an earlier run's result; None where there is none, or none that a run of many wrote."""
     data = places.read_bytes(f"{stem}{SIDECAR}")
@@ -206,8 +234,8 @@ def refuse_taken(stem: str) -> None:
     for ending in (SIDECAR, *FORMATS):
         if places.is_there(f"{stem}{ending}"):
             raise OutputError(
-                f"{stem}{ending} exists already and was not made of this video with these settings; "
-                "give --overwrite to replace it."
+                f"{stem}{ending} exists already, and no sidecar says that it was made of this video with these "
+                "settings; give --overwrite to replace it."
             )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from openvmas.settings import GROUPS, Options, OutputOptions, nearest, value_typ
 
 VIDEO, OUTPUT = "video", "output"
 NAMES = {VIDEO: ("video", "path", "address", "url", "uri", "file", "videos"), OUTPUT: ("output",)}
-# Each row has one result, and what lies beside it is named after it.
-NOT_IN_LISTS = ("audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "variations", "overwrite")
+# What lies beside a result is named after it.
+NOT_IN_LISTS = ("audio_out", "midi_out", "stems_out", "joins_out", "sweeten_out", "overwrite")
 OF_LISTS = tuple(
     item.name for group in GROUPS.values() for item in fields(group) if item.name not in (*NOT_IN_LISTS, OUTPUT)
 )
@@ -41,11 +41,6 @@ class Clip:
             return self.output
         folder, name = places.split(self.video)
         return places.join(folder, f"{name.rpartition('.')[0] or name}.scored")
-
-
-def of_videos(videos: Sequence[str]) -> list[Clip]:
-    """The clips of videos that are named one by one."""
-    return [Clip(index, v if "://" in v else os.path.abspath(v)) for index, v in enumerate(videos)]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from openvmas.processes.cluster import open_pool
 from openvmas.processes.limited import FAULT, Failure, LimitedProcess, Limits
 from openvmas.processes.threads import share_of_cores
 
-TIMEOUT = 3600.0  # s, for one clip
+TIMEOUT = 21_600.0  # s, for one clip; a film of two hours takes one or two
 COLUMNS = tuple(item.name for item in fields(ClipResult))
 RETRIES = 2  # of a clip on which a process died
 CARD = 0.25  # of a graphics card, for a process: the pictures are watched by the processor
@@ -28,27 +28,26 @@ PARQUET_ROWS = 10_000  # that are held in memory
 
 def make_process(begin: Any, settings: BatchSettings, n: int, timeout: float) -> LimitedProcess:
     """A process that scores clip after clip, one of n that share the cores of a machine. begin: `clip.start`."""
-    threads = {name: value for name, value in share_of_cores(n).items() if name == "OPENVMAS_THREADS"}
     return LimitedProcess(
-        begin, settings, Limits(timeout), is_trusted=True, remedy="raise --timeout",
-        environment={**threads, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+        begin, settings, Limits(timeout), is_trusted=True, remedy="raise --timeout", environment=share_of_cores(n)
+    )
 
 
 def score_clips(
     clips: Iterable[Clip], settings: BatchSettings, *, workers: int = 1, ray: str | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = TIMEOUT, tell: Callable[[Clip, tuple[str, float]], None] = lambda clip, done: None,
 ) -> Iterator[ClipResult]:  # fmt: skip
     """The result of each clip as it comes, in any order; the clips are read while others are being scored.
 
     A clip whose process dies is tried again, RETRIES times; when a worker or node of the cluster dies, what it was
-    doing is done by others. workers: processes of this machine. ray: address of a cluster. Raises OptionError.
+    doing is done by others. workers: processes of this machine. ray: address of a cluster. tell: is called in other
+    threads with a clip, the stage that it is at and the share of it; not on a cluster. Raises OptionError.
     """
     n = workers if ray is None else 1_000  # a job of the cluster has one core
     make = functools.partial(make_process, start, settings, n, timeout)
     cards = CARD if settings.options.get("device") == "cuda" else 0.0
     with open_pool(workers, make, ray, retries=RETRIES, cards=cards) as pool:
-        for clip, answer in pool.run(clips):
+        for clip, answer in pool.run(clips, tell):
             yield failed(clip, answer) if isinstance(answer, Failure) else answer
 
 

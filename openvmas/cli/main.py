@@ -83,7 +83,8 @@ def app(debug: bool) -> None:
 def score(videos: tuple[str, ...], voice: Voice, **values: Any) -> int:
     """Write music for videos: NAME.scored.EXT and NAME.scored.json beside each.
 
-    With --list or --ray any number of them, at paths or addresses; the same command goes on where one was stopped.
+    Any number of them, also from a table (--list), at addresses and on a cluster (--ray); the same command goes on
+    where one was stopped.
     """
     batch = read_table(BatchOptions, given({item.name: values.pop(item.name) for item in fields(BatchOptions)}))
     chosen = given(values)
@@ -104,11 +105,17 @@ def score_one(video: str, chosen: dict[str, Any], voice: Voice) -> None:
         model = scorer.load_for(Options.of(**chosen), progress)
         results = model.score_variations(video, progress, **chosen)
     for result in results:
-        voice.answer(describe(result), **tell(result))
-        if "track" in result.report["composer"] and not voice.is_quiet:
-            from openvmas.cli.fit import note_music
+        say_result(result, voice)
 
-            note_music(result.report["composer"])
+
+def say_result(result: ScoreResult, voice: Voice, is_new: bool = True) -> None:
+    """Print what has become of a video. is_new: it was not finished before."""
+    line = describe(result) if is_new else f"{result.path}: finished before"
+    voice.answer(line, **tell(result), **({} if is_new else {"kept": True}))
+    if "track" in result.report["composer"] and not voice.is_quiet and is_new:
+        from openvmas.cli.fit import note_music
+
+        note_music(result.report["composer"])
 
 
 def describe(result: ScoreResult) -> str:
@@ -274,7 +281,6 @@ def missing_extra(error: Exception) -> Extra | None:
 
 def what_is_left(arguments: Sequence[str]) -> str:
     """Say what an interrupted command leaves behind: long ones keep finished work and go on with it."""
-    is_list = any(word.startswith(("--list", "--ray")) for word in arguments)
-    if arguments[:1] and (arguments[0] in RESUMED or is_list):
+    if arguments[:1] and arguments[0] in RESUMED:
         return "finished work stays, and the same command goes on with it"
     return "nothing was left behind"

@@ -52,11 +52,6 @@ class Voice:
         told = {"ok": True, "exit_code": 0, **data}
         click.echo(json.dumps(plain(told), ensure_ascii=False) if self.is_json else line)
 
-    def arguments(self) -> list[str]:
-        """The options that give another process the same voice."""
-        progress = ["--progress=json"] * self.has_json_progress
-        return ["--quiet"] * self.is_quiet + progress + ["--json"] * self.is_json
-
 
 def voice_options(command: Any) -> Any:
     """--quiet, --progress and --json; the command is given a `voice`."""
@@ -172,14 +167,3 @@ def extra_needed(what: str, extra: str = "eval") -> Iterator[None]:
         yield
     except ImportError as error:
         raise OptionError(f"{what} {error.name}; run: pip install 'openvmas[{extra}]'.") from error
-
-
-def as_arguments(values: Mapping[str, Any]) -> list[str]:
-    """Options as they would be typed for another process."""
-    arguments: list[str] = []
-    for name, value in values.items():
-        if isinstance(value, bool):
-            arguments += [flag(name)] * value
-        else:
-            arguments += [f"{flag(name)}={part}" for part in (value if isinstance(value, tuple) else (value,))]
-    return arguments

@@ -11,6 +11,7 @@ import os
 import pickle
 import pkgutil
 import queue
+import signal
 import sys
 import threading
 import traceback
@@ -76,6 +77,7 @@ def main(start: str, protocol: str) -> None:
     """Settings in, then jobs in and answers out, until the parent closes the input or is gone."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     is_trusted = protocol == "pickle"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # until there is work to be stopped
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)  # nothing that a library prints gets between the answers
@@ -91,6 +93,7 @@ def main(start: str, protocol: str) -> None:
     setting = decode(lines.get(), is_trusted)
     work = pkgutil.resolve_name(start)(setting, lambda message: send("message", message))
     send("ready")
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     while True:
         try:
             job = decode(lines.get(), is_trusted)

@@ -45,13 +45,21 @@ def connected(address: str) -> Iterator[Any]:
             _knock(address)
             more = {"include_dashboard": False} if address == "local" else {}
             ray.init(address, log_to_driver=False, logging_level="ERROR", **more)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise OptionError(f"there is no Ray cluster at {address}; start one with `ray start --head`.") from error
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise OptionError(why_not(address, str(error))) from error
     try:
         yield ray
     finally:
         if is_mine:
             ray.shutdown()
+
+
+def why_not(address: str, words: str) -> str:
+    """The sentence for a cluster that could not be joined, from what Ray says of it."""
+    if "auth" in words.lower():  # Ray asks for a token wherever one was ever made for this user, as by `local`
+        where = "RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        return f"the Ray cluster at {address} asks for its token; set RAY_AUTH_MODE=token and put the token in {where}."
+    return f"there is no Ray cluster at {address}; start one with `ray start --head`."
 
 
 def _knock(address: str) -> None:
@@ -127,8 +135,10 @@ class ClusterPool:
     def __exit__(self, *details: object) -> None:
         pass  # the children end with their workers
 
-    def run(self, jobs: Iterable[J]) -> Iterator[tuple[J, Any]]:
-        """(job, answer or Failure) as they come, in any order."""
+    def run(
+        self, jobs: Iterable[J], on_message: Callable[[J, Any], None] = lambda job, message: None
+    ) -> Iterator[tuple[J, Any]]:
+        """(job, answer or Failure) as they come, in any order. on_message: is not called; tasks send answers alone."""
         work = ChildWork(pickle.dumps(self.make), self.retries)
         return run_on_cluster(work, jobs, self.address, cards=self.cards)
 

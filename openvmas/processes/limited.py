@@ -13,11 +13,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from typing import IO, Any, TypeVar
+from itertools import islice
+from typing import IO, Any, Self, TypeVar
 
 from openvmas.processes.child import OUT_OF_MEMORY, decode, encode
-from openvmas.processes.pools import ProcessPool
 
 J = TypeVar("J")
 
@@ -25,6 +26,7 @@ PROGRAM = (sys.executable, "-m", "openvmas.processes.child")
 START_SECONDS = 600.0  # until a process has to be ready for jobs
 ERROR, FAULT, CPU_TIME, CLOCK_TIME, MEMORY, CRASH = "error", "fault", "cpu time", "clock time", "memory", "crash"
 STOPPED = "stopped"
+STOP_SECONDS = 1.2  # that work may go on, to tidy up, after it was asked to stop
 LAST_BYTES = 4000  # of what a process has written to standard error
 
 
@@ -206,52 +208,94 @@ def kill_group(child: subprocess.Popen[bytes]) -> None:
             child.kill()
 
 
-class WorkerPool(ProcessPool[LimitedProcess]):
-    """Limited processes that are used until they die. make: starts one.
+class WorkerPool:
+    """n limited processes that are used until they die, each looked after by a thread; a `with` block ends them.
 
-    retries: how often a job on which a process died, or failed unexpectedly, is tried again in a fresh one, since
-    memory may have been used up by the jobs before it; the last death is the job's own. Running out of time is no such
-    death.
+    make: starts a process. retries: how often a job on which a process died, or failed unexpectedly, is tried again in
+    a fresh one, since memory may have been used up by the jobs before it; the last death is the job's own. Running out
+    of time is no such death.
     """
 
     def __init__(self, n: int, make: Callable[[], LimitedProcess], retries: int = 0) -> None:
-        super().__init__(n, LimitedProcess.stop)
-        self._make, self._retries = make, retries
+        self._n, self._make, self._retries = n, make, retries
+        self._threads, self._lock = ThreadPoolExecutor(n), threading.Condition()
         self._idle: list[LimitedProcess] = []
+        self._busy: set[LimitedProcess] = set()
+        self._is_stopped = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.stop()
 
     def run(
         self, jobs: Iterable[J], on_message: Callable[[J, Any], None] = lambda job, message: None
     ) -> Iterator[tuple[J, Any]]:
-        """(job, answer or Failure) as they come, in any order. on_message runs in another thread."""
+        """(job, answer or Failure) as they come, in any order; a job is taken when a process is free for it.
 
-        def do(job: J) -> Any:
-            answer = self._run_job(self._take_idle(), job, on_message)
-            for _ in range(self._retries):
-                if not isinstance(answer, Failure) or answer.cause not in (FAULT, MEMORY, CRASH):
-                    break
-                answer = self._run_job(None, job, on_message)
-            return answer
+        on_message runs in another thread. An interrupt ends the pool.
+        """
+        running: dict[Future[Any], J] = {}
+        source = iter(jobs)
+        try:
+            while True:
+                for job in islice(source, self._n - len(running)):
+                    running[self._threads.submit(self._do, job, on_message)] = job
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(future), future.result()
+        except BaseException:
+            self.stop()
+            raise
 
-        return self.as_completed(do, jobs)
+    def stop(self) -> None:
+        """End all processes; those that work are asked first and may tidy up for STOP_SECONDS."""
+        with self._lock:
+            self._is_stopped = True
+            for process in self._busy:
+                process.interrupt(STOP_SECONDS)
+            self._lock.wait_for(lambda: not self._busy, STOP_SECONDS)
+            late = list(self._busy)
+        for process in late:
+            process.stop()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for process in self._idle:
+            process.stop()
+        self._idle.clear()
+
+    def _do(self, job: J, on_message: Callable[[J, Any], None]) -> Any:
+        answer = self._run_job(self._take_idle(), job, on_message)
+        for _ in range(self._retries):
+            if not isinstance(answer, Failure) or answer.cause not in (FAULT, MEMORY, CRASH):
+                break
+            answer = self._run_job(None, job, on_message)
+        return answer
 
     def _take_idle(self) -> LimitedProcess | None:
         with self._lock:
             return self._idle.pop() if self._idle else None
 
-    def _run_job(self, worker: LimitedProcess | None, job: J, on_message: Callable[[J, Any], None]) -> Any:
-        if worker is not None and not worker.is_usable():
-            worker = self._discard(worker)
-        worker = worker or self._add(self._make)
-        answer = worker.run(job, lambda message: on_message(job, message))
-        is_broken = self._retries and isinstance(answer, Failure) and answer.cause == FAULT
-        if is_broken or not worker.is_usable():
-            self._discard(worker)
-        else:
-            with self._lock:
-                self._idle.append(worker)
-        return answer
-
-    def _discard(self, worker: LimitedProcess) -> None:
+    def _run_job(self, process: LimitedProcess | None, job: J, on_message: Callable[[J, Any], None]) -> Any:
+        if process is not None and not process.is_usable():
+            process.stop()
+            process = None
         with self._lock:
-            self._children.discard(worker)
-        worker.stop()
+            if self._is_stopped:
+                raise InterruptedError("the pool has been stopped")
+            process = process or self._make()
+            self._busy.add(process)
+        is_broken = True  # where it raises
+        try:
+            answer = process.run(job, lambda message: on_message(job, message))
+            is_broken = bool(self._retries) and isinstance(answer, Failure) and answer.cause == FAULT
+            return answer
+        finally:
+            with self._lock:
+                self._busy.discard(process)
+                if is_kept := not is_broken and process.is_usable():
+                    self._idle.append(process)
+                self._lock.notify_all()
+            if not is_kept:
+                process.stop()

@@ -45,8 +45,9 @@ def count_threads() -> int:
 
 
 def share_of_cores(n: int) -> dict[str, str]:
-    """The environment of one of n processes that work side by side: its threads do not take the others' cores."""
-    return {**os.environ, "OPENVMAS_THREADS": str(max(1, count_threads() // n))}
+    """Variables for one of n processes that work side by side: its threads do not take the others' cores."""
+    alone = {"OPENVMAS_THREADS": str(max(1, count_threads() // n))}
+    return alone if n == 1 else {**alone, "OMP_NUM_THREADS": "1"}
 
 
 def processor_seconds() -> float:

@@ -73,7 +73,7 @@ def test_models_are_loaded_once_and_what_is_finished_is_known_by_its_content(
     assert not [path for path in video.parent.iterdir() if path.name.startswith(".")]
 
     shutil.copy(other, video)  # another picture under the old name
-    with pytest.raises(OutputError, match="was not made of this video"):
+    with pytest.raises(OutputError, match="made of this video"):
         work(Clip(0, str(video)))
     again = ClipWork(BatchSettings({"seed": 3}, overwrite=True))(Clip(0, str(video)))
     assert again.status == "scored" and again.duration != first.duration and again.sha256 != first.sha256
@@ -91,6 +91,20 @@ def test_other_settings_or_a_broken_result_are_no_finished_result(loads: list[st
     assert again.status == "scored" and len(Path(made.output).read_bytes()) == len(whole)
     Path(made.output).unlink()  # as if it had been killed between the sidecar and the video
     assert ClipWork(BatchSettings({"seed": 3}))(Clip(0, str(video))).status == "scored"
+
+
+def test_variations_are_finished_when_all_of_them_are(loads: list[str], video: Path) -> None:
+    told: list[tuple[str, float]] = []
+    work = ClipWork(BatchSettings({"seed": 3, "variations": 2}), told.append)
+    assert work(Clip(0, str(video))).output == str(video.with_name("a.scored.1.mp4"))
+    assert {stage for stage, _ in told} and all(0 <= share <= 1 for _, share in told)
+    second = json.loads(video.with_name("a.scored.2.json").read_text())
+    assert second["options"]["seed"] == 4 and second["options"]["output"].endswith("a.scored.2.mp4")
+    assert work(Clip(0, str(video))).status == "kept"
+    video.with_name("a.scored.2.mp4").unlink()
+    assert work(Clip(0, str(video))).status == "scored" and video.with_name("a.scored.2.mp4").exists()
+    assert work(Clip(0, str(video), options={"variations": 3})).status == "scored"
+    assert len(list(video.parent.glob("a.scored.*.mp4"))) == 3
 
 
 def test_a_result_of_another_command_is_never_replaced_unasked(loads: list[str], video: Path) -> None:
@@ -198,7 +212,7 @@ def test_a_list_holds_paths_addresses_and_options_of_rows(tmp_path: Path) -> Non
         ("video,seed\na.mp4,x\n", "row 1: seed cannot be 'x'"),
         ("video,loudness\na.mp4,3\n", "row 1: loudness cannot be 3"),
         ("video,output\na.mp4,x.mp4\nb.mp4,x.mov\n", "rows 1 and 2 would both be written as"),
-        ("video,variations\na.mp4,2\n", "variations, which has no place in a list"),
+        ("video,midi_out\na.mp4,2\n", "midi_out, which has no place in a list"),
         ("video,mod\na.mp4,calm\n", "mod, which is no option; did you mean mood"),
         ("video\n", "names no video"),
     ],
@@ -212,7 +226,7 @@ def test_a_list_that_cannot_be_done_is_refused_at_the_door(tmp_path: Path, text:
 
 
 def test_options_for_one_video_are_refused() -> None:
-    for name, value in (("output", "x.mp4"), ("midi_out", "x.mid"), ("variations", 2)):
+    for name, value in (("output", "x.mp4"), ("midi_out", "x.mid")):
         with pytest.raises(OptionError, match=r"leave it out|for one video"):
             check([Clip(0, "a.mp4")], {name: value})
 

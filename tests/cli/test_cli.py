@@ -174,7 +174,9 @@ def test_one_failure_does_not_stop_the_rest(folder: Path, workers: str) -> None:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 2, err
     assert (folder / "silent.scored.mp4").exists() and (folder / "noisy.scored.mp4").exists()
-    assert out.splitlines()[-1] == "2 of 3 videos scored; failed: bad.mp4"
+    *each, last = out.splitlines()
+    assert last.startswith("2 of 3 videos scored, 1 failed (bad.mp4); ")
+    assert {line.partition(": ")[0] for line in each} == {"silent.scored.mp4", "noisy.scored.mp4"}
     assert len(err.strip().splitlines()) == 1 and err.startswith("error: bad.mp4 ")
 
 
@@ -184,6 +186,25 @@ def test_one_output_name_for_several_videos_is_refused(folder: Path, capsys: pyt
 
 
 # --- interrupts and faults ---
+
+
+def test_an_interrupt_of_several_keeps_what_is_finished_and_goes_on_with_it(folder: Path) -> None:
+    write_clip(folder / "long.mp4", 30.0, size=(64, 64))
+    command = ["score", "silent.mp4", "long.mp4", "--quiet"]
+    process = start_cli(command, folder)
+    deadline = time.monotonic() + 100
+    while not (folder / "silent.scored.mp4").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    while not any(name.startswith(".openvmas") for name in names(folder)) and time.monotonic() < deadline:
+        time.sleep(0.01)  # until the second is being worked on
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and err == (
+        "error: interrupted; finished work stays, and the same command goes on with it.\n"
+    )
+    assert not [name for name in names(folder) if name.startswith((".openvmas", "long.scored"))]
+    out, _ = start_cli(["score", "silent.mp4", "noisy.mp4", "--quiet"], folder).communicate(timeout=60)
+    assert out.splitlines()[0] == "silent.scored.mp4: finished before" and "1 of 2 videos scored, 1 were" in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -134,6 +134,8 @@ def test_two_videos_that_would_get_one_name(folder: Path, capfd: pytest.CaptureF
     assert "clip.mp4 and clip.mov would both be written as clip.scored; score them one by one" in capfd.readouterr().err
     assert sorted(os.listdir()) == ["clip.mov", "clip.mp4"]
     assert distinct(["clip.mp4", "./clip.mp4", "other/clip.mp4"]) == ["clip.mp4", "other/clip.mp4"]
+    results = ["a.scored.mp4", "a.scored.2.mp4", "b.scored.mp4"]  # the last is a video of somebody's
+    assert distinct(["a.mp4", *results]) == ["a.mp4", "b.scored.mp4"]
     with pytest.raises(OptionError, match="would both be written"):
         distinct(["a/b.mkv", "c.mp4", "a/../a/b.webm"])
 

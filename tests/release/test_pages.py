@@ -14,6 +14,7 @@ import yaml
 
 import openvmas
 from openvmas.cli.main import app
+from openvmas.cli.studio import studio as studio_command
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
@@ -99,9 +100,29 @@ def test_the_citation_names_this_version_and_the_paper() -> None:
     assert [item["url"] for item in cited["references"]] == ["https://arxiv.org/abs/2409.07450"]
 
 
-def test_the_container_writes_below_data_only_and_has_no_rights() -> None:
-    service = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]["studio"]
-    assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["ports"] == ["127.0.0.1:8765:8765"]
+def test_the_containers_write_below_data_only_and_have_no_rights() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    for service in services.values():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"] and service["volumes"][0].endswith(":/data")
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     user = [number for number, line in enumerate(lines) if line.startswith("USER ")]
     assert user and not [line for line in lines[user[-1] :] if line.startswith("RUN ")]
+
+
+def test_the_containers_of_a_cluster_start_only_when_asked_and_by_options_that_ray_knows() -> None:
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert [name for name, service in services.items() if service.get("profiles") != ["ray"]] == ["studio"]
+    assert services["ray-worker"]["deploy"]["replicas"] == 2
+    for name in ("ray-head", "ray-worker", "ray-studio"):
+        assert services[name]["environment"].items() >= {"RAY_AUTH_MODE": "token"}.items()
+    for name in ("ray-worker", "ray-studio"):
+        assert services[name]["depends_on"] == {"ray-head": {"condition": "service_healthy"}}
+    commands = [services[name]["command"] for name in ("ray-head", "ray-worker")]
+    commands.append(services["ray-head"]["healthcheck"]["test"][2:])
+    joined, studio = (part.split() for part in services["ray-studio"]["command"][0].split(" && exec openvmas studio "))
+    scripts = pytest.importorskip("ray.scripts.scripts")
+    for command, *arguments in [*commands, joined[1:]]:
+        scripts.cli.commands[command].make_context(command, list(arguments))  # complains of an unknown option
+    asked = studio_command.make_context("studio", studio).params
+    assert asked["ray"] == "ray-head:6379" and asked["folder"].startswith("/data/")

@@ -171,7 +171,7 @@ def submit(client: httpx.Client, project: str, **job: Any) -> dict[str, Any]:
     return made.json()
 
 
-def wait_job(client: httpx.Client, job: str, *states: str) -> dict[str, Any]:
+def wait_job(client: httpx.Client, job: str, *states: str, patience: float = PATIENCE) -> dict[str, Any]:
     """The job when it is in one of the states, by default in any final one."""
     wanted = states or ("done", "failed", "cancelled", "interrupted")
 
@@ -182,7 +182,7 @@ def wait_job(client: httpx.Client, job: str, *states: str) -> dict[str, Any]:
         assert found["state"] in ("queued", "running"), f"{found['state']}: {found['error']}"
         return None
 
-    return wait_for(over)
+    return wait_for(over, patience)
 
 
 def wait_writing(client: httpx.Client, job: str) -> None:

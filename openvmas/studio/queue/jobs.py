@@ -16,7 +16,7 @@ from openvmas.studio.storage.database import FINAL_STATES, Database
 from openvmas.studio.storage.folders import new_id
 from openvmas.studio.storage.projects import TooManyError
 
-MAX_INTERRUPTIONS = 3  # a job that took so many workers down with it is not tried again
+MAX_INTERRUPTIONS = 5  # a job that took so many workers down with it is not tried again
 MAX_ATTEMPTS = 20  # in all; a cluster may lose nodes that no job is to blame for
 MAX_SEED = 2**32
 MAX_WAITING = 50  # jobs of one owner that wait or run
@@ -113,7 +113,10 @@ def with_seeds(connection: sqlite3.Connection, project: str, takes: list[dict[st
 
 
 def claim(database: Database, is_watching: bool) -> Claim | None:
-    """Take the next job, if there is one. is_watching: whether it is to be one that watches a video, or any other."""
+    """Take the next job, if there is one; one that broke off comes after the others of its priority.
+
+    is_watching: whether it is to be one that watches a video, or any other.
+    """
     kinds = "AND kind = 'analyze'" if is_watching else "AND kind <> 'analyze'"
     if database.row(f"SELECT 1 FROM jobs WHERE state = 'queued' {kinds} LIMIT 1") is None:
         return None  # most of the time: no transaction needed
@@ -121,7 +124,8 @@ def claim(database: Database, is_watching: bool) -> Claim | None:
         row = connection.execute(
             f"""UPDATE jobs SET state = 'running', attempt = attempt + 1, started = coalesce(started, ?), stage = '',
                  progress = 0, time_left = NULL
-               WHERE number = (SELECT number FROM jobs WHERE state = 'queued' {kinds} ORDER BY priority, number LIMIT 1)
+               WHERE number = (SELECT number FROM jobs WHERE state = 'queued' {kinds}
+                 ORDER BY priority, interruptions, number LIMIT 1)
                RETURNING *""",
             (time.time(),),
         ).fetchone()

@@ -14,7 +14,7 @@ import time
 from typing import Any, Protocol
 
 from openvmas.planning.plan_yaml import write_plan
-from openvmas.processes.limited import ERROR, FAULT, STOPPED, Failure, LimitedProcess, Limits
+from openvmas.processes.limited import ERROR, FAULT, STOP_SECONDS, STOPPED, Failure, LimitedProcess, Limits
 from openvmas.processes.threads import share_of_cores
 from openvmas.settings import FIRST_MODEL, OutputOptions
 from openvmas.studio.queue import jobs
@@ -24,7 +24,6 @@ from openvmas.studio.storage.database import Database
 
 POLL_S = 0.02  # between looks into an empty queue; somebody waits for sound
 CHECK_S = 0.25  # between looks whether a running job must stop
-STOP_S = 1.2  # that work may go on after it was asked to stop
 RESTART_S = 2.0  # before a worker that died without having come to work is replaced
 MAX_FALSE_STARTS = 3  # in a row; then waiting jobs are given up
 MAX_SECONDS = 7 * 86_400.0  # of a job; its confined parts have limits of their own
@@ -64,7 +63,7 @@ class ProcessRunner:
 
     def interrupt(self) -> None:
         """See Runner."""
-        self._process.interrupt(STOP_S)
+        self._process.interrupt(STOP_SECONDS)
 
     def close(self) -> None:
         """See Runner."""
