@@ -10,7 +10,8 @@ Where the extra `words` is installed, all of this once more with its sentence en
 among those that were learned from.
 
 The phrases held out in `tools/words/phrases.csv` are for development: rules and settings were chosen by them. Those of
-`test.csv` and `made_up.csv` are looked at with --test only, and every look is listed in docs/words.md.
+`test.csv`, `adversarial.csv` and `made_up.csv` are looked at with --test only, and every look is listed in
+docs/words.md.
 """
 
 from __future__ import annotations
@@ -177,16 +178,23 @@ def report(name: str, rows: list[dict[str, Any]], hear: Callable[[str], Axes]) -
             f"| {found['precision']:.2f} | {found['recall']:.2f} | {found['F']:.2f} "
             f"| {found['present']} of {found['unwanted']} | {found['refused']} |"
         )
-    hard = [row for row in rows if row["split"] == "adversarial"]
-    answers = [hear(row["phrase"]) for row in hard]
-    found, (right, total) = judge_instruments(hard, answers), judge_signs(hard, answers)
-    print(
-        f"adversarial ({len(hard)}): valence r {correlate(hard, answers, 'valence'):.2f}, arousal r "
-        f"{correlate(hard, answers, 'arousal'):.2f}, signs right {right} of {total}, instruments F {found['F']:.2f}, "
-        f"unwanted present {found['present']} of {found['unwanted']}, refused {found['refused']}"
-    )
+    print(judge_adversarial("adversarial", [row for row in rows if row["split"] == "adversarial"], hear))
     print(f"rated pairs: Spearman {judge_pairs(hear):.2f}")
     return heard
+
+
+def judge_adversarial(name: str, hard: list[dict[str, Any]], hear: Callable[[str], Axes]) -> str:
+    """Correlations, signs and instruments of phrases that are made to be misheard, in a line."""
+    answers = [hear(row["phrase"]) for row in hard]
+    found, (right, total) = judge_instruments(hard, answers), judge_signs(hard, answers)
+    said = (
+        f"{name} ({len(hard)}): valence r {correlate(hard, answers, 'valence'):.2f}, arousal r "
+        f"{correlate(hard, answers, 'arousal'):.2f}, signs right {right} of {total}"
+    )
+    if not any(row["wanted"] or row["unwanted"] for row in hard):
+        return said
+    said += f", instruments F {found['F']:.2f}, unwanted present {found['present']} of {found['unwanted']}"
+    return f"{said}, refused {found['refused']}"
 
 
 def judge_empty_words() -> str:
@@ -217,6 +225,8 @@ def main() -> None:
         name = "The same with the extra `words`" if is_used else "Lexicon, translations and learned words"
         heard = report(name, rows, lambda text: lexicon.parse_text(text).axes)
         if given.test:
+            hear = lambda text: lexicon.parse_text(text).axes  # noqa: E731
+            print(judge_adversarial("adversarial, second set", read_rows("adversarial.csv"), hear))
             print(judge_empty_words())
         cost = measure_cost()
         print(

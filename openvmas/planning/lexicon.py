@@ -49,6 +49,13 @@ TURNS = re.compile(
     r"finit (?:en|dans)|tourne (?:au|en|à)|vire au|devient|se (?:transforme|change) en)\b|变成|变为|化为|转为|沦为)"
     rf"(?P<b>{_STRETCH})"
 )
+# What only seems so is not: "it looks happy but is a lie". What stands before the verb is kept.
+SEEMS = re.compile(
+    rf"(?:\b(?:looks?|seems?|appears?|pretends?|supposedly|scheinbar|angeblich|scheint|wirkt nur|tut so als|parece|aparenta|"
+    rf"fingen?|semble|semblent|paraît|fait semblant)\b|看似|表面上|好像|貌似|假装)(?P<a>{_STRETCH}?)[,，、]?\s*"
+    r"(?:\b(?:but|yet|aber|doch|pero|mais)\b|但是|但|其实|却)(?P<b>[^.;!?\n。！？；]+)"
+    rf"|(?P<c>{_STRETCH}?)(?:に見えて|そうに見えるが|のふりをして|なふりをして)、?(?P<d>[^.;!?\n。！？；]+)"
+)
 TURNS_BEFORE_VERB = (
     re.compile(  # subject and outcome stand before the verb: パーティーが悲劇に変わる, aus Freude wird Trauer
         rf"(?P<a>{_STRETCH}?)が(?P<b>{_STRETCH}?)(?:に|へと)(?:変わる|変わった|変わっていく|終わる|終わった)"
@@ -391,6 +398,7 @@ def _plain(text: str) -> str:
     text = TURNS_BEFORE_VERB.sub(
         lambda found: _outcome(found[0], found["a"] or found["c"], found["b"] or found["d"]), text
     )
+    text = SEEMS.sub(lambda found: _outcome(found[0], found["a"] or found["c"], found["b"] or found["d"]), text)
     return TURNS.sub(lambda found: _outcome(found[0], found["a"], found["b"]), text)
 
 
