@@ -51,8 +51,9 @@ TURNS = re.compile(
 )
 # What only seems so is not: "it looks happy but is a lie". What stands before the verb is kept.
 SEEMS = re.compile(
-    rf"(?:\b(?:looks?|seems?|appears?|pretends?|supposedly|scheinbar|angeblich|scheint|wirkt nur|tut so als|parece|aparenta|"
-    rf"fingen?|semble|semblent|paraît|fait semblant)\b|看似|表面上|好像|貌似|假装)(?P<a>{_STRETCH}?)[,，、]?\s*"
+    r"(?:\b(?:looks?|seems?|appears?|pretends?|supposedly|scheinbar|angeblich|scheint|wirkt nur|tut so als|parece|"
+    r"aparenta|fingen?|semble|semblent|paraît|fait semblant)\b|看似|表面上|好像|貌似|假装)"
+    rf"(?P<a>{_STRETCH}?)[,，、]?\s*"
     r"(?:\b(?:but|yet|aber|doch|pero|mais)\b|但是|但|其实|却)(?P<b>[^.;!?\n。！？；]+)"
     rf"|(?P<c>{_STRETCH}?)(?:に見えて|そうに見えるが|のふりをして|なふりをして)、?(?P<d>[^.;!?\n。！？；]+)"
 )
