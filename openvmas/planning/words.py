@@ -28,6 +28,7 @@ MIN_LETTERS = 2.0  # of a subword on average: words in pieces no longer than tha
 DOUBTED, DOUBTED_LETTER, DOUBTED_SIGN = 8.0, 1.9, 10.0
 DOUBT = 2.0  # times as clearly as others a doubted word must speak
 CLEAR_MOOD, CLEAR_OTHER = 0.5, 0.35  # from ordinary words: valence and arousal, other axes; what is less says nothing
+SENTENCE_SHARE = 0.85  # of the sentence encoder, where it is installed, beside the subwords
 MAX_PIECES = 200  # of one text; what comes after them is left out
 CJK = "\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9d"
 WORD = re.compile(rf"[{CJK}ー々]+|[^\W_{CJK}]+(?:['’][^\W_{CJK}]+)*")
@@ -126,9 +127,17 @@ def word_model() -> WordModel:
 
 
 @functools.lru_cache(maxsize=512)
-def axes_of(text: str) -> tuple[float, ...]:
-    """The values of all AXES that the learned model gives to a text."""
-    return tuple(np.round(word_model().axes(text), 4).tolist())
+def axes_of(text: str, whole: str) -> tuple[float, ...]:
+    """The values of all AXES that the learned models give to a text.
+
+    whole: the same with all of its small words, for the sentence encoder of the extra `words` if that is installed.
+    """
+    from openvmas.planning.sentences import sentence_axes  # only when a text needs it
+
+    values, sentence = word_model().axes(text), sentence_axes(whole)
+    if sentence is not None:
+        values = SENTENCE_SHARE * sentence + (1 - SENTENCE_SHARE) * values
+    return tuple(np.round(values, 4).tolist())
 
 
 @functools.lru_cache(maxsize=2048)
@@ -152,5 +161,11 @@ def says_something(text: str) -> bool:
 
 def _clearness(text: str) -> float:
     """Distance of a text from ordinary words, in shares of the distance that counts as saying something."""
-    apart = np.abs(np.array(axes_of(text)) - word_model().neutral)
+    from openvmas.planning import sentences  # only when a text needs it
+
+    values = sentences.sentence_axes(text)
+    if values is None:
+        apart = np.abs(word_model().axes(text) - word_model().neutral)
+    else:
+        apart = np.abs(values - sentences.head().neutral)
     return float(max(apart[:2].max() / CLEAR_MOOD, apart[2:].max() / CLEAR_OTHER))

@@ -135,3 +135,18 @@ def test_every_word_of_the_lexicon_is_a_mood(mood: str) -> None:
 def test_an_unknown_mood_is_refused_with_others(mood: str, near: str) -> None:
     with pytest.raises(PlanError, match=f"is not a mood known here; give another word, such as .*{near}"):
         parse_mood(mood)
+
+
+@pytest.mark.parametrize(
+    ("seeming", "real"),
+    [
+        ("it looks happy but is sad", "is sad"),
+        ("sie wirkt nur fröhlich, aber traurig", "traurig"),
+        ("parece alegre pero triste", "triste"),
+        ("elle semble joyeuse mais triste", "triste"),
+        ("看似快乐，其实悲伤", "悲伤"),
+    ],
+)
+def test_what_only_seems_so_is_not_heard(seeming: str, real: str) -> None:
+    assert parse_text(seeming).axes["valence"] == parse_text(real).axes["valence"] < 0
+    assert parse_text("piano that looks happy but is sad").axes["piano"] > 0

@@ -189,7 +189,7 @@ def test_subwords_join_to_the_word_and_do_not_depend_on_capitals_or_width() -> N
 @settings(deadline=None, max_examples=60)
 @given(st.text(max_size=80))
 def test_any_text_has_finite_axes_and_is_described(text: str) -> None:
-    assert np.isfinite(axes_of(text)).all() and len(axes_of(text)) == len(AXES)
+    assert np.isfinite(axes_of(text, text)).all() and len(axes_of(text, text)) == len(AXES)
     parsed = parse_text(text)
     assert all(0 < abs(value) <= LIMIT for value in parsed.axes.values())
     assert "\n" not in describe_text(text)
