@@ -71,6 +71,7 @@ def encoder() -> Any | None:
 def _one_thread() -> Iterator[None]:
     """OpenMP reads its number of threads from the environment, once, when the encoder is loaded."""
     before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
     try:
         yield
     finally:
