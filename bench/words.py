@@ -3,8 +3,9 @@
     python bench/words.py [--model mini] [--video examples/landscape.mp4] [--pieces 2] [--words 24] [--no-prompt]
 
 Words are those that both the plan understands and musicnn has tags for (tools/fetch_eval_weights.py fetches it); the
-first twelve are those of all earlier figures. For each the area under the ROC curve: how often a piece that was asked for with this word has more of its tags than a piece
-asked for with another one (chance 0.5), with a 95 % bootstrap interval of the mean over words.
+first twelve are those of all earlier figures. For each the area under the ROC curve: how often a piece that was asked
+for with this word has more of its tags than a piece asked for with another one (chance 0.5), with a 95 % bootstrap
+interval of the mean over words.
 """
 
 from __future__ import annotations

@@ -106,8 +106,8 @@ class FormStyle:
 class Style:
     """A manner of playing. The fields of a file are these.
 
-    words: phrases that name it, hints: phrases that suggest it where no style is named. moods:
-    phrases that, where nothing else is named, leave the choice to the styles that list them. about: a sentence for people.
+    words: phrases that name it, hints: phrases that suggest it where no style is named. moods: phrases that, where
+    nothing else is named, leave the choice to the styles that list them. about: a sentence for people.
     profile: axes of semantics that speak for it; common: how much oftener than others it is put under videos, in the
     units of `fit`.
     tempo: lowest and highest of its pulse, BPM; where a plan lies far off, its patterns go at half or double speed.
