@@ -59,7 +59,7 @@ def measure(melodist: Melodist | None, n_seeds: int) -> list[float]:
     for style in read_styles().styles[::2]:
         brief, lines = brief_of(style.words[0]), []
         for seed in range(n_seeds):
-            piece = arrange(brief, (seed, 0), melodist)
+            piece = arrange(brief, (seed, 0), melodist=melodist)
             notes = sorted(note for part in piece.parts if part.name.startswith("lead") for note in part.notes)
             pitches = np.array([note.pitch for note in notes])
             if len(pitches) >= LEAST:

@@ -34,7 +34,7 @@ TAGS = {  # style → tags of musicnn that mean it
     "metal": ("metal", "heavy metal"), "pop": ("pop",), "punk": ("punk",), "singer-songwriter": ("acoustic", "folk"),
     "soul": ("soul", "rnb"), "swing": ("jazz",), "synthwave": ("80s",),
     "techno": ("electronic", "electronica", "electro"),
-    "lo-fi": ("chillout", "chill"), "documentary piano": ("instrumental",),
+    "lo-fi": ("chillout", "chill"), "downtempo": ("electronica", "chillout"), "documentary piano": ("instrumental",),
 }  # fmt: skip
 HEAD = """# Styles of the symbolic composer
 
@@ -85,7 +85,7 @@ def compose(scorer: openvmas.Scorer, style: Style, seed: int, seconds: float = S
 
 def row_of(style: Style) -> str:
     stem, (low, high) = stem_of(style), style.tempo
-    words = ", ".join(f"`{word}`" for word in (*style.words, *style.hints))
+    words = ", ".join(f"`{word}`" for word in (*style.words, *style.hints, *style.moods))
     return (
         f"| **{style.name}** | {style.about} | {words} | {low:g} to {high:g} | [{stem}.opus](styles/{stem}.opus) | "
         f"[plan](styles/{stem}.plan.yaml) |\n"
@@ -119,7 +119,7 @@ def tag_table(heard: dict[str, np.ndarray], classes: tuple[str, ...], seeds: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--styles", nargs="*", help="only these, and leave the page as it is")
+    parser.add_argument("--styles", nargs="*", help="only these; the table of tags stays as it is")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--no-tags", action="store_true")
     parser.add_argument("--heard", type=Path, help="also write what the tagger heard (NPZ)")
@@ -154,12 +154,13 @@ def main() -> None:
             )
     if given.heard and ear is not None:
         np.savez(given.heard, classes=json.dumps(ear.classes), names=list(heard), heard=np.stack(list(heard.values())))
-    if not given.styles:
-        ordered = sorted(styles, key=lambda style: style.name.lower())
-        text = HEAD.format(n=len(styles), seed=0) + "".join(map(row_of, ordered))
-        if ear is not None:
-            text += tag_table(heard, tuple(ear.classes), given.seeds)
-        PAGE.write_text(text, encoding="utf-8")
+    ordered = sorted(read_styles().styles, key=lambda style: style.name.lower())
+    text = HEAD.format(n=len(ordered), seed=0) + "".join(map(row_of, ordered))
+    if given.styles:
+        text += "".join(PAGE.read_text(encoding="utf-8").partition(TAGGED.partition("musicnn")[0])[1:])
+    elif ear is not None:
+        text += tag_table(heard, tuple(ear.classes), given.seeds)
+    PAGE.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

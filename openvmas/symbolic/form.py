@@ -165,7 +165,7 @@ def _style_of(scene: Scene, main: Style, metre: int, tempo: float) -> Style:
     named = named_style(scene.named)
     if named is not None:
         return named
-    own = choose_style(semantics, (), metre, tempo=tempo)
+    own = choose_style(semantics, scene.named, metre, tempo=tempo)
     fits, usual_fits = fit(own, semantics, tempo, metre), fit(main, semantics, tempo, metre)
     return own if fits > max(usual_fits + STYLE_MARGIN, LEAST_FIT) else main
 

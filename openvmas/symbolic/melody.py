@@ -46,6 +46,7 @@ CONTOURS = (
 STEPS_COST = (1.1, 0.0, 0.0, 0.5, 0.7, 1.3, 4.0, 1.7, 3.0, 3.2, 4.5, 6.0, 2.6)  # by size of the interval
 GRACE = 0.075  # s, of a grace note
 RULES_SHARE = 0.5  # of the rules' costs, against a network's likelihood (nats)
+AGAIN = 0.8  # nats against the same pitch again, twice that from the third on: chords here last longer than in scores
 TOO_FAR = 12.0  # of intervals beyond the octave
 PARALLEL = 500.0  # cost of an octave that follows an octave, or a fifth a fifth, in the same direction as the bass
 
@@ -178,6 +179,7 @@ def ask_pitches(
         last = np.array([reference + chosen[-1]])
         basses = bass_at(notes[i - 1].beat), bass_at(notes[i].beat)
         far = np.where(np.abs(pitches - last) > len(STEPS_COST) - 1, TOO_FAR, 0.0)
+        far = far + np.where(pitches == last, AGAIN * (1 + (chosen[-2:] == [chosen[-1]] * 2)), 0.0)
         return costs[i] + far + parallel_costs(last, pitches, *basses)[0]
 
     found = melodist.propose(events, metre_of(round(4 * bar_beats)), key.is_minor, cost_of, seed)

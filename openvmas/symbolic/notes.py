@@ -30,8 +30,9 @@ class Part:
 
     instrument: name in the bank, or `synth:PRESET`. gain_db, pan in [-1, 1], width in [0, 1] (two detuned voices to
     the sides), reverb and delay (shares sent to room and echo), depth (0 near, 1 far; None: by its role): of
-    the mix. is_kit: pitches are drum keys. renumbered: (time, by how much the numbers of notes from there on are off),
-    so that notes after a part that was written again are played with the samples that they had.
+    the mix. amp: how far a guitar amplifier is turned up, 0 (none) to 1. is_kit: pitches are drum keys. renumbered:
+    (time, by how much the numbers of notes from there on are off), so that notes after a part that was written again
+    are played with the samples that they had.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Part:
     reverb: float = 0.2
     depth: float | None = None
     delay: float = 0.0
+    amp: float = 0.0
     is_kit: bool = False
     notes: list[Note] = field(default_factory=list)
     renumbered: tuple[tuple[float, int], ...] = ()

@@ -13,6 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from openvmas.settings import CONTROL_RATE, SAMPLE_RATE_OUT
+from openvmas.symbolic.desk.amps import Amp
 from openvmas.symbolic.desk.bus import Bus
 from openvmas.symbolic.desk.mixes import Mix
 from openvmas.symbolic.desk.rooms import BLOCK, ZONES, Convolver, Echo, room_response, seat_response, zone_shares
@@ -38,6 +39,7 @@ class _Strip:
         self._next = sum(round(note.start * SAMPLE_RATE_OUT) < start for note in self._notes) if start else 0
         self._before = self._notes[self._next - 1] if self._next else None
         self._sound = np.zeros((2, 2 * BLOCK), np.float32)
+        self._amp = Amp(part.amp) if part.amp else None
         self._pump_db = piece.mix.pump_db * PUMPED.get(self.role, 0.0)
         self._pump_seconds = piece.mix.pump_seconds
         depth = part.depth if part.depth is not None else piece.mix.depth(self.role)
@@ -59,6 +61,8 @@ class _Strip:
         left = self._sound.shape[1] - n
         self._sound[:, :left] = self._sound[:, n:].copy()
         self._sound[:, left:] = 0
+        if self._amp is not None:
+            block = self._amp.push(block)
         if self._pump_db and len(kicks):
             block *= pump(kicks, start, n, self._pump_db, self._pump_seconds)
         return block

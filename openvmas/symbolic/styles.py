@@ -52,6 +52,7 @@ class Voice:
     reverb: float = 0.2
     depth: float | None = None
     delay: float = 0.0
+    amp: float = 0.0
 
     def part(self, role: str, number: int) -> Part:
         """The `number`-th player of a role with this voice, without notes."""
@@ -59,7 +60,7 @@ class Voice:
         gain_db = ROLE_DB[role] + self.gain_db
         return Part(
             name, self.instrument, gain_db, self.pan, self.width, self.reverb, self.depth, self.delay,
-            is_kit=role == "drums",
+            self.amp, is_kit=role == "drums",
         )  # fmt: skip
 
 
@@ -105,7 +106,8 @@ class FormStyle:
 class Style:
     """A manner of playing. The fields of a file are these.
 
-    words: phrases that name it, hints: phrases that suggest it where no style is named. about: a sentence for people.
+    words: phrases that name it, hints: phrases that suggest it where no style is named. moods: phrases that, where
+    nothing else is named, leave the choice to the styles that list them. about: a sentence for people.
     profile: axes of semantics that speak for it; common: how much oftener than others it is put under videos, in the
     units of `fit`.
     tempo: lowest and highest of its pulse, BPM; where a plan lies far off, its patterns go at half or double speed.
@@ -125,6 +127,7 @@ class Style:
     voices: Mapping[str, tuple[Voice, ...]]
     figures: Mapping[str, tuple[tuple[str, ...], ...]]
     hints: tuple[str, ...] = ()
+    moods: tuple[str, ...] = ()
     common: float = 0.0
     tempo: tuple[float, float] = (60.0, 180.0)
     metre: int = 4
@@ -353,6 +356,7 @@ def _read_style(table: dict[str, Any], voices: Mapping[str, Voice]) -> Style:
         "voices": _read_cast(table["voices"], voices),
         "words": _texts("words", table["words"]),
         "hints": _texts("hints", table.get("hints", [])),
+        "moods": _texts("moods", table.get("moods", [])),
         "figures": _read_figures(table["figures"], bar),
         "tempo": tuple(table.get("tempo", (60.0, 180.0))),
         "grooves": tuple(_read_groove(f"grooves[{i}]", row, bar) for i, row in enumerate(table.get("grooves", []))),
@@ -499,6 +503,7 @@ def choose_style(
     styles = read_styles().styles
     if (style := named_style(named)) is not None:
         return style
+    styles = [style for style in styles if named and set(named) <= set(style.moods)] or styles
     fits = np.array([fit(style, semantics, tempo, metre) for style in styles])
     if rng is None:
         return styles[int(fits.argmax())]

@@ -19,7 +19,8 @@ TEXTS = {  # what a user writes → the style that is meant
     "8 bit chiptune": "chiptune", "corporate": "corporate", "happy country": "country",
     "calm piano": "documentary piano", "drum and bass": "drum and bass", "funk": "funk", "hard rock": "hard rock",
     "dark, scary": "horror", "deep house": "house", "rock": "indie rock", "funny, playful": "kids", "salsa": "Latin",
-    "lofi": "lo-fi", "heavy metal": "metal", "minimalist": "minimalism", "meditation": "new age", "happy pop": "pop",
+    "lofi": "lo-fi", "heavy metal": "metal", "trip hop": "downtempo",
+    "drone": "drones", "tension": "pulses", "minimalist": "minimalism", "meditation": "new age", "happy pop": "pop",
     "punk": "punk", "reggae": "reggae", "acoustic folk": "singer-songwriter", "soul": "soul", "jazz": "swing",
     "synthwave": "synthwave", "techno": "techno", "trap": "trap", "waltz": "waltz",
 }  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 
 from openvmas.errors import ModelError
 from openvmas.settings import SAMPLE_RATE_OUT
+from openvmas.symbolic.desk.amps import Amp
 from openvmas.symbolic.desk.bus import CEILING, Bus, equaliser
 from openvmas.symbolic.desk.mixes import Mix, read_mix, read_mixes
 from openvmas.symbolic.desk.rooms import BLOCK, ROOMS, ZONES, Echo, room_response, seat_response, zone_shares
@@ -115,3 +116,23 @@ def test_mixes_can_be_changed_and_mistakes_are_named() -> None:
         read_mix({"preset": "club", "colour": 1})
     with pytest.raises(ModelError, match="no room cave; give one of none, chamber"):
         read_mix({"room": "cave"})
+
+
+@pytest.mark.parametrize("amount", [0.2, 0.6, 1.0])
+def test_an_amplifier_makes_differences_of_strings_and_keeps_their_level(amount: float) -> None:
+    time = np.arange(2 * RATE) / RATE
+    strings = [0.12 * np.sin(2 * np.pi * hertz * time) for hertz in (660.0, 880.0)]
+    both = np.repeat([sum(strings)], 2, axis=0).astype(np.float32)
+
+    def through(sound: np.ndarray, size: int) -> np.ndarray:
+        amp = Amp(amount)
+        return np.concatenate([amp.push(sound[:, k : k + size]) for k in range(0, sound.shape[1], size)], axis=1)
+
+    heard = through(both, BLOCK)
+    assert np.allclose(heard, through(both, 30_000), atol=1e-5)  # blocks leave no seam
+    spectrum = np.abs(np.fft.rfft(heard[0, RATE:]))  # 1 Hz a step
+    alone = [through(np.repeat([one], 2, axis=0).astype(np.float32), BLOCK)[0, RATE:] for one in strings]
+    assert spectrum[220] > 10 * np.abs(np.fft.rfft(sum(alone)))[220]
+    levels = [20 * np.log10(np.sqrt((wave[:, RATE:] ** 2).mean())) for wave in (both, heard)]
+    assert abs(levels[1] - levels[0]) < 6.0
+    assert not np.any(Amp(amount).push(np.zeros((2, BLOCK), np.float32)))

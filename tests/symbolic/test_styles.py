@@ -33,7 +33,7 @@ STYLES = read_styles().styles
 
 @pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
 def test_a_style_is_whole(style: Style) -> None:
-    assert set(style.words) | set(style.hints) <= set(lexicon().entries)
+    assert {*style.words, *style.hints, *style.moods} <= set(lexicon().entries)
     assert len(style.figures["keys"]) >= 2 and style.about.endswith(".")
     if "kit" in style.voices:
         assert len(style.grooves) >= 2 and style.fills
@@ -56,6 +56,14 @@ def test_there_are_thirty_and_none_answers_to_the_words_of_another() -> None:
 def test_words_choose_a_style(text: str, name: str) -> None:
     found = named_style(parse_text(text).named)
     assert found is not None and found.name == name
+
+
+@pytest.mark.parametrize("text", ["happy", "calm", "melancholic"])
+def test_a_mood_alone_leaves_the_choice_to_the_styles_that_list_it(text: str) -> None:
+    named = parse_text(text).named
+    drawn = [choose_style({}, named, 4, np.random.default_rng(k)) for k in range(30)]
+    assert all(text in style.moods for style in drawn) and len({style.name for style in drawn}) > 1
+    assert choose_style({}, (*named, "jazz"), 4).name == "swing"
 
 
 def test_a_denied_style_is_not_taken() -> None:
