@@ -11,12 +11,19 @@ from typing import Any
 
 import pytest
 
+from openvmas.planning.plan_yaml import write_plan
+from openvmas.planning.planner import make_plan
+from openvmas.planning.voices import VOICES
+from openvmas.processes.limited import FAULT, STOPPED, Failure
+from openvmas.settings import FIRST_MODEL
 from openvmas.studio.api import project_routes
 from openvmas.studio.api.views import Views
 from openvmas.studio.limits import StudioOptions
-from openvmas.studio.queue import jobs
+from openvmas.studio.queue import jobs, lanes, work
 from openvmas.studio.storage import projects
 from openvmas.studio.storage.database import Database
+from tests.planning.made import make_analysis
+from tests.studio.kit import wait_for
 
 
 @pytest.fixture()
@@ -187,6 +194,80 @@ def test_a_deleted_project_takes_its_jobs_along(database: Database) -> None:
     for finish in (jobs.requeue, lambda *of: jobs.finish(*of, "done")):
         finish(database, claim)
     assert not database.rows("SELECT 1 FROM jobs")
+
+
+class Deleter:
+    """A runner whose project is deleted while it works, so that it misses files."""
+
+    def __init__(self, database: Database, is_deleting: bool) -> None:
+        self._database, self._is_deleting = database, is_deleting
+
+    def run(self, request: work.JobRequest, tell: work.Tell) -> Failure:
+        if self._is_deleting:
+            projects.remove(self._database, request.project["id"])
+        return Failure("FileNotFoundError: no such file", FAULT, "a traceback")
+
+    def interrupt(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("is_deleting", [True, False])
+def test_files_that_were_deleted_with_their_project_are_no_fault(
+    database: Database, capsys: pytest.CaptureFixture[str], is_deleting: bool
+) -> None:
+    (job,) = add(database)
+    lane = lanes.Lane(database, Deleter(database, is_deleting), is_watching=False)
+    sql = "SELECT 1 FROM jobs WHERE id = ? AND state <> 'failed'"
+    wait_for(lambda: database.row(sql, (job,)) is None)
+    lane.stop()
+    lane.join()
+    assert ("a traceback" in capsys.readouterr().err) != is_deleting
+
+
+def test_a_worker_has_every_voice_open_before_its_first_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("openvmas.generate.scorer.load", lambda name: opened.append(name) or name)
+    work.start(FIRST_MODEL, lambda message: None)
+    assert sorted(opened) == sorted({*VOICES, FIRST_MODEL})
+
+
+def test_a_sketch_gives_way_at_once(database: Database) -> None:
+    """Somebody waits for sound: a worker is told within a few hundredths of a second."""
+    add(database, 1, "sketch")
+    told: list[float] = []
+    begun, asked_to_stop = threading.Event(), threading.Event()
+
+    class Sketcher(Deleter):
+        """Sketches until it is told to stop; all else is done at once."""
+
+        def run(self, request: work.JobRequest, tell: work.Tell) -> Any:
+            if request.kind != "sketch":
+                return None
+            asked_to_stop.clear()
+            begun.set()
+            asked_to_stop.wait(60)
+            return Failure("", STOPPED)
+
+        def interrupt(self) -> None:
+            told.append(time.monotonic())
+            asked_to_stop.set()
+
+    with database.write() as connection:
+        values = ("planned", write_plan(make_plan(make_analysis(4.0))))
+        connection.execute("INSERT INTO plans SELECT id, 1, 0, ?, ? FROM projects", values)
+        connection.execute("UPDATE projects SET plan_version = 1")
+    lane = lanes.Lane(database, Sketcher(database, False), is_watching=False)
+    waits = []
+    for _ in range(5):
+        assert begun.wait(60)
+        begun.clear()
+        asked = time.monotonic()
+        (job,) = add(database)
+        wait_for(lambda job=job: state(database, job)["state"] == "done")
+        waits.append(told[-1] - asked)
+    lane.stop()
+    lane.join()
+    assert min(waits) < lanes.CHECK_S / 3, waits
 
 
 def test_an_exception_undoes_a_transaction(database: Database) -> None:

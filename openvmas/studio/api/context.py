@@ -21,6 +21,7 @@ from openvmas.studio.storage.projects import ConflictError, NotFoundError, TooMa
 MAX_WATCHERS = 400  # event streams and growing sounds that are open at a time
 MAX_PLANNERS = 2  # plans that are made at a time
 MAX_HEARERS = 2  # recordings that are read at a time
+MAX_TELLERS = 2  # long answers that are made at a time
 
 
 class WrongTokenError(OpenVMASError):
@@ -80,6 +81,7 @@ class Studio:
         self.uploading: set[str] = set()  # projects into which a request is writing
         self.planners = threading.BoundedSemaphore(MAX_PLANNERS)
         self.hearers = threading.BoundedSemaphore(MAX_HEARERS)
+        self.tellers = threading.BoundedSemaphore(MAX_TELLERS)
         self.watchers = 0
         self.is_closing = threading.Event()
 

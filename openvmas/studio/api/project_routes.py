@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import shutil
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
+from pydantic import BaseModel
 
 from openvmas.condition import FEELING_AXES, MOOD_AXES
 from openvmas.planning.lexicon import lexicon
@@ -123,18 +125,29 @@ def copy_project(studio: TheStudio, owner: Owner, project: ProjectRow) -> schema
     return show(studio, owner, copy)
 
 
-@router.get("/projects", responses=errors())
-def list_projects(studio: TheStudio, owner: Owner) -> schemas.Projects:
+def send_long(studio: Studio, make: Callable[[], BaseModel]) -> Response:
+    """An answer that may be long. Few are made at a time, each into its text at once: rows, models and trees of all who
+    ask at the same moment would else lie in memory side by side, ten times as large as what is sent."""
+    with studio.tellers:
+        return Response(make().model_dump_json(), media_type="application/json")
+
+
+@router.get("/projects", response_model=schemas.Projects, responses=errors())
+def list_projects(studio: TheStudio, owner: Owner) -> Response:
     """All projects of this token, the newest first, without their jobs and takes."""
-    with studio.database.read():
-        rows = studio.database.rows("SELECT * FROM projects WHERE owner = ? ORDER BY created DESC, id", (owner,))
-        return schemas.Projects(projects=[studio.views.project(row, is_whole=False) for row in rows])
+
+    def make() -> schemas.Projects:
+        with studio.database.read():
+            rows = studio.database.rows("SELECT * FROM projects WHERE owner = ? ORDER BY created DESC, id", (owner,))
+            return schemas.Projects(projects=[studio.views.project(row, is_whole=False) for row in rows])
+
+    return send_long(studio, make)
 
 
-@router.get("/projects/{id}", responses=errors(404))
-def read_project(studio: TheStudio, owner: Owner, id: schemas.Id) -> schemas.Project:
+@router.get("/projects/{id}", response_model=schemas.Project, responses=errors(404))
+def read_project(studio: TheStudio, owner: Owner, id: schemas.Id) -> Response:
     """A project with its jobs and takes."""
-    return show(studio, owner, id)
+    return send_long(studio, lambda: show(studio, owner, id))
 
 
 @router.patch("/projects/{id}", responses=errors(404))
@@ -170,9 +183,13 @@ def read_video(studio: TheStudio, project: ProjectRow, download: bool = False) -
 @router.get("/projects/{id}/filmstrip", **sends("image/jpeg", 404))
 def read_filmstrip(
     studio: TheStudio, project: ProjectRow, ready: Annotated[int | None, Query(ge=0)] = None
-) -> FileResponse:
+) -> Response:
     """Small pictures of the whole video in one JPEG; `ready` only makes the address another one."""
-    return send_file(ProjectFolder(studio.database.folder, project["id"]).filmstrip, "image/jpeg")
+    try:  # whole: it is replaced by a larger one all the time while the video is watched
+        strip = ProjectFolder(studio.database.folder, project["id"]).filmstrip.read_bytes()
+    except OSError as error:
+        raise NotFoundError("there is no filmstrip yet; wait for the job `analyze`.") from error
+    return Response(strip, media_type="image/jpeg", headers={"cache-control": "private, no-cache"})
 
 
 @router.get("/projects/{id}/analysis", responses=errors(404))

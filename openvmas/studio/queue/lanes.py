@@ -117,8 +117,8 @@ class Lane:
         self._end(claim, request, answer, reason[0])
 
     def _watch(self, claim: jobs.Claim, reason: list[str], is_done: threading.Event) -> None:
-        """Stop the job as soon as it must."""
-        while not is_done.wait(CHECK_S):
+        """Stop the job as soon as it must; a sketch at once, as it holds up somebody who waits for sound."""
+        while not is_done.wait(POLL_S if claim.kind == "sketch" else CHECK_S):
             with contextlib.suppress(sqlite3.OperationalError):
                 reason[0] = "leave" if self._is_over.is_set() else jobs.reason_to_stop(self._database, claim)
             if reason[0]:
@@ -153,6 +153,8 @@ class Lane:
             if claim.kind == "analyze":
                 keep_analysis(self._database, claim, answer)
             jobs.finish(self._database, claim, "done")
+        elif answer.cause == FAULT and jobs.reason_to_stop(self._database, claim) == "lost":
+            return  # what it missed are the files that were deleted with its project
         elif reason in ("leave", "yield") or (answer.cause in (STOPPED, NODE_LOST) and reason != "cancel"):
             jobs.requeue(self._database, claim)
         elif reason:

@@ -208,9 +208,14 @@ class Musician:
 
 
 def start(model: str, send: Tell) -> Callable[[JobRequest], None]:
-    """The work of a process that has a model loaded before its first job (`processes.child`)."""
+    """The work of a process that has a model and all that `auto` may take loaded before its first job, for whose sound
+    somebody waits (`processes.child`)."""
+    from openvmas.planning.voices import VOICES
+    from openvmas.studio.tasks import compose, sketch  # noqa: F401 (here, so that no job waits for it)
+
     musician = Musician()
-    musician.open_model(model)
+    for name in dict.fromkeys((*VOICES, model)):
+        musician.open_model(name)
 
     def work(request: JobRequest) -> None:
         try:

@@ -77,7 +77,11 @@ class Database:
 
     def rows(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """All rows of a query as dictionaries."""
-        return [dict(row) for row in self.connect().execute(sql, values)]
+        return [*self.each(sql, values)]
+
+    def each(self, sql: str, values: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """The rows of a query one after the other, where all at once would be much to hold."""
+        return map(dict, self.connect().execute(sql, values))
 
     def row(self, sql: str, values: Sequence[Any] = ()) -> dict[str, Any] | None:
         """The first row, or None."""

@@ -1,4 +1,5 @@
 // The server's API. A refusal becomes a Refusal whose message is the server's one sentence.
+import { tell } from "./words.js";
 
 export class Refusal extends Error {
   constructor(message, status, headers) {
@@ -33,7 +34,7 @@ async function request(method, path, { body, headers = {}, signal } = {}) {
   isAway = false;
   if (response.ok) return response;
   const told = await response.json().catch(() => null);
-  const sentence = told?.error ?? `The server answered ${response.status}; try again.`;
+  const sentence = told?.error ?? tell("The server answered {0}; try again.", response.status);
   if (response.status === 401) document.dispatchEvent(new CustomEvent("studio:signed-out"));
   throw new Refusal(sentence, response.status, response.headers);
 }

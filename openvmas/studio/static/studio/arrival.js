@@ -37,7 +37,7 @@ export class Arrival {
       const limits = workspace.session?.limits;
       if (limits && file.size > limits.max_bytes)
         throw new Error(
-          `${file.name} has ${sizeText(file.size)}; the studio takes up to ${sizeText(limits.max_bytes)} (\`openvmas studio --max-upload\`).`,
+          tell("{0} has {1}; the studio takes up to {2} (`openvmas studio --max-upload`).", file.name, sizeText(file.size), sizeText(limits.max_bytes)),
         );
       const name = file.name.replace(/\.[^.]+$/, "").slice(0, 120) || "Video";
       const project = waits ? workspace.project : await api.post("/projects", { name });
@@ -47,7 +47,7 @@ export class Arrival {
       this.draw();
       const onProgress = (state) => (Object.assign(this.running, { state }), this.draw());
       await upload(project.id, file, { tell: onProgress, signal: controller.signal });
-      announce(`${file.name} is here. It is being watched now.`);
+      announce(tell("{0} is here. It is being watched now.", file.name));
       if (workspace.address === project.id) await workspace.refresh();
       workspace.tell("uploaded");
       this.running = null;
@@ -89,7 +89,7 @@ export class Arrival {
 
   #progress({ state, name, controller }) {
     if (!this.built) {
-      this.bar = make("progress", { max: 1, value: 0, "aria-label": `Upload of ${name}` });
+      this.bar = make("progress", { max: 1, value: 0, "aria-label": tell("Upload of {0}", name) });
       this.text = make("p", { class: "big" });
       this.left = make("p", { class: "help" });
       refill(

@@ -1,6 +1,7 @@
 // Whose music a take is: the model and its licence, what it heard as an example, what the file says of itself, and a line
 // to copy for the video's description.
 import { announce, button, make } from "./elements.js";
+import { say, tell } from "./words.js";
 
 /** Elements about a finished take; take: with its report. */
 export function credits(take) {
@@ -9,9 +10,9 @@ export function credits(take) {
   const prompts = distinct(composer.audio_prompts ?? []);
   const line = creditLine(maker, model, prompts);
   const rows = [
-    ["Written by", `${model.name} ${model.version}, licence of the model: ${model.licence}`],
-    ...prompts.map(({ source, licence }) => ["Heard as an example", `${source}, ${licence || "licence unknown"}`]),
-    ["The file says", `in its comment: ${maker}, model, seed and options; nothing of you or your computer`],
+    ["Written by", tell("{0} {1}, licence of the model: {2}", model.name, model.version, model.licence)],
+    ...prompts.map(({ source, licence }) => ["Heard as an example", `${source}, ${licence || say("licence unknown")}`]),
+    ["The file says", tell("in its comment: {0}, model, seed and options; nothing of you or your computer", maker)],
   ];
   return [
     make(
@@ -45,7 +46,7 @@ const copyButton = (take, line) =>
 function recordingCredits(take) {
   const { track } = take.report.composer;
   const rows = [
-    ["Recording", [track.title || track.file, track.artist].filter(Boolean).join(" by ")],
+    ["Recording", [track.title || track.file, track.artist].filter(Boolean).join(", ")],
     ["Licence", track.licence || "the file does not say"],
     ...(track.source ? [["From", track.source]] : []),
   ];

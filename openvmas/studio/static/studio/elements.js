@@ -112,18 +112,19 @@ export function button(label, { shape, bare = false, kind = "", ...attributes } 
 export function announce(text) {
   const region = byId("announcer");
   region.textContent = "";
-  requestAnimationFrame(() => (region.textContent = text));
+  requestAnimationFrame(() => (region.textContent = say(text)));
 }
 
 /** Take faults away that are none any more: those with this text, or all after something has been done successfully. */
 export function forgive(text = null) {
   for (const note of [...byId("faults").children])
-    if (text === null || note.firstChild.textContent === text) note.remove();
+    if (text === null || note.firstChild.textContent === say(text)) note.remove();
 }
 document.addEventListener("studio:reached", (event) => forgive(event.detail));
 
 /** A sentence that stays until it is closed or its cause has gone (faults), or for some seconds (news). */
 export function notify(text, kind = "news") {
+  text = say(text);
   const note = make("div", { class: `note ${kind}` }, make("p", {}, text));
   note.append(button("Close this message", { shape: "close", bare: true, onclick: () => note.remove() }));
   const shelf = byId(kind === "fault" ? "faults" : "news");

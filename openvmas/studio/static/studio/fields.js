@@ -1,5 +1,6 @@
 // Fields with label, unit and help, as every panel uses them. `change(value)` is called when the user is done.
 import { make } from "./elements.js";
+import { say } from "./words.js";
 
 let count = 0;
 const nextId = () => `field-${++count}`;
@@ -67,7 +68,7 @@ export function sliderField(label, value, change, options = {}) {
   input.value = value;
   const output = make("output", { class: "figure" }, show(Number(input.value)));
   const tell = () => {
-    output.textContent = show(Number(input.value));
+    output.textContent = say(show(Number(input.value)));
     input.setAttribute("aria-valuetext", output.textContent);
   };
   tell();

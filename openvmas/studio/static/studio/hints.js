@@ -41,7 +41,7 @@ export class Hints {
     const skip = () => (localStorage.setItem(READ, "read"), this.#close());
     this.element = make(
       "aside",
-      { class: "hint-card", "aria-label": `Hint ${this.index + 1} of ${HINTS.length}` },
+      { class: "hint-card", "aria-label": tell("Hint {0} of {1}", this.index + 1, HINTS.length) },
       make("b", {}, title),
       make("p", {}, text),
       make(

@@ -75,11 +75,14 @@ export class Inspector {
   async #suggest() {
     const { plan } = this.workspace;
     const own = plan.own_sections.map((index) => index + 1);
-    const names = own.length > 1 ? `Sections ${own.slice(0, -1).join(", ")} and ${own.at(-1)} are` : `Section ${own} is`;
+    const made = {
+      one: "Section {0} is as you made it: words, energy, tempo and borders are made anew there. Lock what is to stay; Undo brings everything back.",
+      more: "Sections {0} are as you made them: words, energy, tempo and borders are made anew there. Lock what is to stay; Undo brings everything back.",
+    };
     const isSure =
       !own.length ||
       (await confirm("Plan again?", {
-        text: `${names} as you made ${own.length > 1 ? "them" : "it"}: words, energy, tempo and borders are made anew there. Lock what is to stay; Undo brings everything back.`,
+        text: tell(own.length > 1 ? made.more : made.one, own.join(", ")),
         yes: "Plan again",
       }));
     if (!isSure) return;
@@ -263,7 +266,7 @@ export class Inspector {
 function cutOff(video) {
   if (!video?.missing) return null;
   const told = clockText(video.duration + video.missing, 0);
-  const text = `${video.filename} is cut off: it announces ${told} but holds ${clockText(video.duration, 0)}. Music is written for what is there; copy or export the file again for the rest.`;
+  const text = tell("{0} is cut off: it announces {1} but holds {2}. Music is written for what is there; copy or export the file again for the rest.", video.filename, told, clockText(video.duration, 0));
   return make("p", { class: "warning", role: "note" }, text);
 }
 

@@ -74,11 +74,11 @@ export class Lanes {
       choose.setAttribute("aria-pressed", this.#isSelected("section", index));
       choose.setAttribute(
         "aria-label",
-        `Section ${index + 1}, ${spokenTime(section.start)} to ${spokenTime(section.end)}, ${words}, ${detail.textContent}`,
+        tell("Section {0}, {1} to {2}, {3}, {4}", index + 1, spokenTime(section.start), spokenTime(section.end), words, detail.textContent),
       );
       level.setAttribute("aria-valuenow", percent);
-      level.setAttribute("aria-valuetext", `${percent} percent`);
-      level.setAttribute("aria-label", `Energy of section ${index + 1}`);
+      level.setAttribute("aria-valuetext", tell("{0} percent", percent));
+      level.setAttribute("aria-label", tell("Energy of section {0}", index + 1));
       level.setAttribute("aria-disabled", section.locked);
     });
   }
@@ -120,7 +120,7 @@ export class Lanes {
       const time = sections[index].end;
       const [low, high] = plans.borderRange({ sections }, index);
       element.style.left = `${this.timeline.toX(time)}px`;
-      this.#describe(element, `Border between sections ${index + 1} and ${index + 2}`, time, low, high);
+      this.#describe(element, tell("Border between sections {0} and {1}", index + 1, index + 2), time, low, high);
       element.setAttribute("aria-disabled", sections[index].locked || sections[index + 1].locked);
     });
   }
@@ -151,8 +151,8 @@ export class Lanes {
       element.classList.toggle("selected", index === chosen);
       // One stop for the tab key; up and down go from hit to hit.
       element.tabIndex = index === Math.max(chosen, 0) ? 0 : -1;
-      const whose = hit.source === "user" ? "Your accent" : "Accent from the picture";
-      this.#describe(element, `${whose} ${index + 1} of ${hits.length}`, hit.time, 0, this.workspace.duration);
+      const whose = hit.source === "user" ? "Your accent {0} of {1}" : "Accent from the picture {0} of {1}";
+      this.#describe(element, tell(whose, index + 1, hits.length), hit.time, 0, this.workspace.duration);
     });
   }
 

@@ -4,7 +4,7 @@ import { announce, button, byId, make, notify, refill } from "./elements.js";
 import { confirm } from "./dialogs.js";
 import { isSound, sectionUnder } from "./sounds.js";
 import { clockText, sizeText } from "./units.js";
-import { tell } from "./words.js";
+import { locale, tell } from "./words.js";
 
 const STATES = {
   empty: "waits for its video",
@@ -118,7 +118,7 @@ export class Library {
     const facts = [
       video ? clockText(video.duration, 0) : "",
       STATES[project.state],
-      `used ${new Date(project.used * 1000).toLocaleDateString(undefined, { day: "numeric", month: "short" })}`,
+      tell("used {0}", new Date(project.used * 1000).toLocaleDateString(locale(), { day: "numeric", month: "short" })),
     ];
     const remove = async () => {
       const isSure = await confirm(tell("Delete {0}?", project.name), {
@@ -127,12 +127,12 @@ export class Library {
       });
       if (!isSure) return;
       await api.remove(`/projects/${project.id}`).catch((error) => notify(error.message, "fault"));
-      announce(`${project.name} is deleted.`);
+      announce(tell("{0} is deleted.", project.name));
       this.show();
     };
     const copy = async () => {
       await api.post(`/projects/${project.id}/copy`).catch((error) => notify(error.message, "fault"));
-      announce(`${project.name} is duplicated.`);
+      announce(tell("{0} is duplicated.", project.name));
       this.show();
     };
     const strip = video?.filmstrip;
@@ -151,9 +151,9 @@ export class Library {
         "div",
         { class: "card-tools" },
         project.state === "ready"
-          ? button(`Duplicate ${project.name}`, { shape: "copy", bare: true, "data-key": `copy-${project.id}`, onclick: copy })
+          ? button(tell("Duplicate {0}", project.name), { shape: "copy", bare: true, "data-key": `copy-${project.id}`, onclick: copy })
           : null,
-        button(`Delete ${project.name}`, { shape: "bin", bare: true, "data-key": `bin-${project.id}`, onclick: remove }),
+        button(tell("Delete {0}", project.name), { shape: "bin", bare: true, "data-key": `bin-${project.id}`, onclick: remove }),
       ),
     );
   }

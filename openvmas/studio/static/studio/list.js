@@ -2,6 +2,7 @@
 import { announce, button, byId, make, notify, refill } from "./elements.js";
 import * as plans from "./plan.js";
 import { clockText, readClock } from "./units.js";
+import { say, tell } from "./words.js";
 
 export class List {
   constructor(workspace, player) {
@@ -52,7 +53,7 @@ export class List {
     const { workspace } = this;
     const { fps } = workspace;
     const row = (section, index) => {
-      const name = `section ${index + 1}`;
+      const name = tell("section {0}", index + 1);
       const disabled = section.locked;
       const isLast = index + 1 === plan.sections.length;
       const set = (changes) => workspace.edit((now) => plans.setSection(now, index, changes));
@@ -68,25 +69,25 @@ export class List {
         make("td", {}, clockText(section.start)),
         isLast
           ? make("td", {}, clockText(section.end))
-          : this.#cell(`end-${index}`, `End of ${name}`, clockText(section.end), end, {
+          : this.#cell(`end-${index}`, tell("End of {0}", name), clockText(section.end), end, {
               size: 8,
               disabled: disabled || plan.sections[index + 1].locked,
             }),
-        this.#cell(`text-${index}`, `Words for ${name}`, section.text ?? "", (text) => set({ text: text || null }), {
+        this.#cell(`text-${index}`, tell("Words for {0}", name), section.text ?? "", (text) => set({ text: text || null }), {
           size: 24,
           disabled,
           placeholder: plans.character({ ...section, text: null }, plan),
         }),
         this.#cell(
           `energy-${index}`,
-          `Energy of ${name}, percent`,
+          tell("Energy of {0}, percent", name),
           Math.round(section.energy * 100),
           (text) => set({ energy: (number(text, 0, 100, "Energy") ?? 70) / 100 }),
           { size: 4, disabled, inputmode: "decimal" },
         ),
         this.#cell(
           `tempo-${index}`,
-          `Tempo of ${name}, beats per minute`,
+          tell("Tempo of {0}, beats per minute", name),
           section.tempo ?? "",
           (text) => set({ tempo: number(text, 40, 220, "Tempo") }),
           { size: 5, disabled, inputmode: "decimal", placeholder: "auto" },
@@ -94,14 +95,14 @@ export class List {
         make(
           "td",
           { class: "row" },
-          button(`${section.locked ? "Unlock" : "Lock"} ${name}`, {
+          button(tell(section.locked ? "Unlock {0}" : "Lock {0}", name), {
             shape: section.locked ? "lock" : "unlock",
             bare: true,
             "data-key": `lock-${index}`,
             "aria-pressed": String(section.locked),
             onclick: () => set({ locked: !section.locked }),
           }),
-          button(`Split ${name} in the middle`, {
+          button(tell("Split {0} in the middle", name), {
             shape: "split",
             bare: true,
             disabled,
@@ -110,7 +111,7 @@ export class List {
           }),
           isLast
             ? null
-            : button(`Merge ${name} with the next`, {
+            : button(tell("Merge {0} with the next", name), {
                 shape: "merge",
                 bare: true,
                 disabled,
@@ -130,21 +131,21 @@ export class List {
   #hits(plan) {
     const { workspace } = this;
     const row = (hit, index) => {
-      const name = `accent ${index + 1}`;
+      const name = tell("accent {0}", index + 1);
       const move = (text) => {
         const time = readTime(text, hit.time);
         workspace.edit((now) => plans.moveHit(now, index, time, workspace.fps));
       };
       const strength = (text) => {
-        const value = readNumber(text, 1, 100, "Strength", " percent");
+        const value = readNumber(text, 1, 100, "Strength", " %");
         workspace.edit((now) => plans.setHit(now, index, { strength: value / 100 }));
       };
       return make(
         "tr",
         {},
         rowHead(`go-hit-${index}`, index, () => this.player.seek(hit.time + 0.002)),
-        this.#cell(`hit-${index}`, `Time of ${name}`, clockText(hit.time), move, { size: 8 }),
-        this.#cell(`strength-${index}`, `Strength of ${name}, percent`, Math.round(hit.strength * 100), strength, {
+        this.#cell(`hit-${index}`, tell("Time of {0}", name), clockText(hit.time), move, { size: 8 }),
+        this.#cell(`strength-${index}`, tell("Strength of {0}, percent", name), Math.round(hit.strength * 100), strength, {
           size: 4,
           inputmode: "decimal",
         }),
@@ -152,7 +153,7 @@ export class List {
         make(
           "td",
           {},
-          button(`Delete ${name} at ${clockText(hit.time)}`, {
+          button(tell("Delete {0} at {1}", name, clockText(hit.time)), {
             shape: "bin",
             bare: true,
             "data-key": `bin-hit-${index}`,
@@ -165,8 +166,8 @@ export class List {
     add.placeholder = clockText(this.player.frameTime);
     const put = () => {
       const time = add.value ? readClock(add.value) : this.player.frameTime;
-      if (Number.isNaN(time)) return notify(`“${add.value}” is not a time; write it like 0:12.40.`, "fault");
-      if (workspace.edit((now) => plans.addHit(now, time, workspace.fps))) announce(`Accent at ${clockText(time)}.`);
+      if (Number.isNaN(time)) return notify(tell("“{0}” is not a time; write it like {1}.", add.value, "0:12.40"), "fault");
+      if (workspace.edit((now) => plans.addHit(now, time, workspace.fps))) announce(tell("Accent at {0}.", clockText(time)));
       add.value = "";
     };
     return [
@@ -189,7 +190,7 @@ export class List {
 /** The time that was typed, s; throws the sentence why it is none. now: the time as it is. */
 function readTime(text, now) {
   const time = readClock(text);
-  if (Number.isNaN(time)) throw new Error(`“${text}” is not a time; write it like ${clockText(now)}.`);
+  if (Number.isNaN(time)) throw new Error(tell("“{0}” is not a time; write it like {1}.", text, clockText(now)));
   return time;
 }
 
@@ -197,7 +198,7 @@ function readTime(text, now) {
 function readNumber(text, low, high, what, unit = "") {
   const value = Number(text.replace(",", "."));
   if (!(value >= low && value <= high))
-    throw new Error(`${what} goes from ${low} to ${high}${unit}; write a number between.`);
+    throw new Error(tell("{0} goes from {1} to {2}{3}; write a number between.", say(what), low, high, unit));
   return value;
 }
 

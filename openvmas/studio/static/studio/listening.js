@@ -1,7 +1,7 @@
 // What is heard: the original, or one of two takes A and B at equal loudness, switched in one press at the same place.
 import { announce, button, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
-import { tell } from "./words.js";
+import { say, tell } from "./words.js";
 
 /** Arrow keys go from one radio to the next and choose it, as in every radio group. */
 function goAlong(event) {
@@ -192,7 +192,7 @@ export class Listening {
     // Another loudness alone is a matter of gain; any other level is heard as it is set.
     const isMix = isDone && (!this.settings || this.settings.isMixedSo(take, ["loudness", "true_peak"]));
     this.player.listen(take || null, isMix ? "mix" : "music", isMix ? (take.match_gain_db ?? 0) : 0);
-    announce(`You hear ${take ? take.name : "the original"}.`);
+    announce(tell("You hear {0}.", take ? take.name : say("the original")));
   }
 
   switch() {

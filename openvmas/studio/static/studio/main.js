@@ -69,7 +69,7 @@ const acts = {
       (hit) => hit.source === "user" && Math.abs(hit.time - time) < 0.5 / workspace.fps,
     );
     workspace.select({ kind: "hit", index });
-    announce(`Accent at ${clockText(time)}.`);
+    announce(tell("Accent at {0}.", clockText(time)));
   }),
   split: withPlan(
     () => workspace.edit((plan) => plans.split(plan, player.frameTime, workspace.fps)) && announce("Split."),
@@ -81,7 +81,7 @@ const acts = {
     const index = section();
     const locked = !workspace.plan.sections[index].locked;
     if (workspace.edit((plan) => plans.setSection(plan, index, { locked })))
-      announce(`Section ${index + 1} is ${locked ? "locked" : "open"}.`);
+      announce(tell(locked ? "Section {0} is locked." : "Section {0} is open.", index + 1));
   }),
   remove: withPlan(() => {
     const index = selected("hit");
@@ -97,7 +97,7 @@ const acts = {
     const index = Math.min(Math.max(section() + step, 0), workspace.plan.sections.length - 1);
     workspace.select({ kind: "section", index });
     player.seek(workspace.plan.sections[index].start + 0.002);
-    announce(`Section ${index + 1}: ${plans.character(workspace.plan.sections[index], workspace.plan)}`);
+    announce(tell("Section {0}: {1}", index + 1, plans.character(workspace.plan.sections[index], workspace.plan)));
   },
   chooseHit: (step) => () => {
     const { hits } = workspace.plan ?? { hits: [] };
@@ -202,7 +202,7 @@ function drawHeader() {
     button("Theme", {
       kind: "plain",
       title: "Light, dark, or as the system",
-      onclick: () => (announce(`Theme: ${nextTheme()}.`), timeline.restyle()),
+      onclick: () => (announce(tell("Theme: {0}.", say(nextTheme()))), timeline.restyle()),
     }),
     button("Keys", { kind: "plain keys-help", title: "All keys (?)", onclick: () => keys.help() }),
   );
@@ -223,7 +223,7 @@ function drawTitle() {
   const { project } = workspace;
   document.title = project ? `${project.name}, OpenVMAS Studio` : "OpenVMAS Studio";
   const title = byId("project-title");
-  byId("heading").textContent = project ? `${project.name}: music for this video` : "";
+  byId("heading").textContent = project ? tell("{0}: music for this video", project.name) : "";
   byId("heading").hidden = !project; // the first page has its own
   if (!project) return fill(title);
   if (title.firstChild) return document.activeElement !== title.firstChild && (title.firstChild.value = project.name);
@@ -257,14 +257,14 @@ async function showHistory() {
       make(
         "span",
         { class: "grow" },
-        `${note || `Version ${version}`}`,
-        make("span", { class: "quiet" }, ` ${new Date(made_at * 1000).toLocaleTimeString()}`),
+        note ? words.sayNote(note) : tell("Version {0}", version),
+        make("span", { class: "quiet" }, ` ${new Date(made_at * 1000).toLocaleTimeString(words.locale())}`),
       ),
       version === current
         ? make("span", { class: "badge" }, "now")
         : button("Go back to this", {
             kind: "secondary",
-            "aria-label": `Go back to ${note || "version"} ${version}`,
+            "aria-label": tell("Go back to {0} {1}", words.sayNote(note), version),
             onclick: () => (byId("dialog").close(), workspace.ask("restore", { version })),
           }),
     );
@@ -323,7 +323,9 @@ addEventListener(
 );
 document.addEventListener("studio:signed-out", () => (workspace.session = { ...workspace.session, signed_in: false }));
 document.documentElement.lang = words.language();
-byId("list").firstElementChild.textContent = words.say("Sections and accents as a list");
+// What stands in the page itself.
+for (const element of document.querySelectorAll("body [aria-label]")) element.setAttribute("aria-label", say(element.getAttribute("aria-label")));
+for (const element of [document.querySelector(".skip"), byId("list").firstElementChild]) element.textContent = say(element.textContent);
 drawHeader();
 try {
   await signIn();

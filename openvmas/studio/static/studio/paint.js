@@ -2,6 +2,7 @@
 // {context, width, left, scale}: pixels wide, and pixels scrolled at `scale` pixels per second.
 import { gainAt, toHeight } from "./envelope.js";
 import { clamp, clockText } from "./units.js";
+import { say } from "./words.js";
 
 // The music comes first, because it is what is made here.
 export const LANES = {
@@ -274,5 +275,5 @@ export function paintNote(view, lane, text, colours, isAbove = false) {
   view.context.font = "12px system-ui, sans-serif";
   view.context.textBaseline = "middle";
   view.context.fillStyle = colours.muted;
-  view.context.fillText(text, Math.max(12, 12 - view.left), isAbove ? top + 12 : top + height / 2);
+  view.context.fillText(say(text), Math.max(12, 12 - view.left), isAbove ? top + 12 : top + height / 2);
 }

@@ -1,7 +1,7 @@
 // Changes of a plan, each a new plan; nothing here knows the page. What cannot be done throws an Error whose message
 // is the sentence for the user.
 import { clamp, clockText, onFrame } from "./units.js";
-import { tell } from "./words.js";
+import { say, tell } from "./words.js";
 
 export const MIN_LENGTH = 0.5; // s, the shortest section that the timeline makes; shorter ones cannot be grasped
 
@@ -128,7 +128,7 @@ export function toggleWord(text, word) {
 export function character(section, plan) {
   if (section.text) return section.text;
   const own = strongest(section.mood ?? {}) || [understood(plan), plan.mood].filter(Boolean).join(", ");
-  return own || strongest(section.picture ?? {}) || "as the picture";
+  return own || strongest(section.picture ?? {}) || say("as the picture");
 }
 
 /** The words for the whole without those that nobody understood. */
@@ -152,5 +152,5 @@ function strongest(axes) {
   );
   told.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
   const words = told.slice(0, 2).map(([axis, value]) => OPPOSITES[axis]?.[value > 0 ? 0 : 1] ?? axis.replace("_", " "));
-  return words.join(", ");
+  return words.map(say).join(", ");
 }

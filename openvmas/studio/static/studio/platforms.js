@@ -1,5 +1,6 @@
 // Where a video goes and how loud it should be there. Integrated loudness by ITU-R BS.1770, true peak in dBTP.
 // "published" is what the platform or standard itself states; the others publish nothing and are measured by many.
+import { tell } from "./words.js";
 
 export const PLATFORMS = [
   {
@@ -63,5 +64,5 @@ export const PRESETS = [
 /** A sentence where a video is longer than a place takes, else null. */
 export const tooLong = ({ name, longest }, duration) =>
   longest && duration > longest
-    ? `${name} take videos of up to ${longest / 60} minutes, and this one is longer; cut it before you upload it.`
+    ? tell("{0} take videos of up to {1} minutes, and this one is longer; cut it before you upload it.", name, longest / 60)
     : null;

@@ -218,11 +218,16 @@ export class Player extends EventTarget {
     if (this.isPlaying && this.track?.of === "music" && this.track.take.state !== "done") this.level(true);
     if (this.isPlaying && this.loop && (this.time >= this.loop.end - 0.05 || this.time < this.loop.start - 0.5)) this.seek(this.loop.start);
     if (this.isPlaying && this.music.state === "playing" && this.hasPicture) this.#follow();
-    dataset.state = !this.isPlaying ? "stopped" : this.track ? this.music.state : "playing";
-    dataset.source = this.track?.take.id ?? "original";
-    dataset.clock = this.track ? this.music.position.toFixed(3) : "";
-    dataset.peakDb = this.music.state === "playing" ? this.music.peakDb.toFixed(1) : "-Infinity";
-    dataset.underruns = this.music.underruns;
+    const { state, position, peakDb, underruns } = this.music;
+    const said = {
+      state: !this.isPlaying ? "stopped" : this.track ? state : "playing",
+      source: this.track?.take.id ?? "original",
+      clock: this.track ? position.toFixed(3) : "",
+      peakDb: state === "playing" ? peakDb.toFixed(1) : "-Infinity",
+      underruns: String(underruns),
+    };
+    // Writing what is there already makes the browser look at the page's styles again.
+    for (const [name, value] of Object.entries(said)) if (dataset[name] !== value) dataset[name] = value;
     if (dataset.state !== this.told) this.#changed();
     this.told = dataset.state;
   }

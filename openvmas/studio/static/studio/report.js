@@ -1,8 +1,9 @@
 // "What fits": the measured report of the take that is heard, in a sentence, in figures, and moment by moment.
 import { byId, make, refill } from "./elements.js";
 import { clockText, signed } from "./units.js";
-import { say, tell } from "./words.js";
+import { say, sayName, tell } from "./words.js";
 
+const ONE = { cut: "cut", hit: "accent", visual_beat: "beat of the picture" };
 const KINDS = { cut: "cuts", hit: "accents", visual_beat: "beats of the picture" };
 const percent = (value) => (value == null ? "–" : `${Math.round(100 * value)} %`);
 
@@ -18,7 +19,7 @@ export class Report {
     if (!report) return;
     refill(
       this.element,
-      make("h2", {}, tell("What fits: {0}", take.name)),
+      make("h2", {}, tell("What fits: {0}", sayName(take.name))),
       make("p", { class: "verdict" }, verdict(report)),
       make("div", { class: "columns" }, figures(report), this.#moments(report), sections(report)),
     );
@@ -48,14 +49,14 @@ export class Report {
                 make(
                   "button",
                   { type: "button", class: "chip", "data-key": `moment-${moment.time}`, onclick: () => show(moment) },
-                  `${clockText(moment.time)} ${KINDS[moment.kind].replace(/s( |$)/, "$1")}: ${far(moment)}`,
+                  tell("{0} {1}: {2}", clockText(moment.time), say(ONE[moment.kind]), say(far(moment))),
                 ),
               ),
             ),
           )
         : make("p", { class: "quiet" }, "None: every moment has an onset of the music within reach."),
       missed.length > worst.length
-        ? make("p", { class: "help" }, `The ${worst.length} farthest of ${missed.length}.`)
+        ? make("p", { class: "help" }, tell("The {0} farthest of {1}.", worst.length, missed.length))
         : null,
     );
   }
@@ -80,7 +81,7 @@ function verdict(report) {
 function figures(report) {
   const rows = Object.entries(KINDS).map(([kind, name]) => {
     const all = report.moments.filter((moment) => moment.kind === kind);
-    return all.length ? [`Accents on ${name}`, `${all.filter((moment) => moment.fits).length} of ${all.length}`] : null;
+    return all.length ? [tell("Accents on {0}", say(name)), tell("{0} of {1}", all.filter((moment) => moment.fits).length, all.length)] : null;
   });
   const beat = report.cut_to_beat;
   rows.push(
@@ -106,7 +107,7 @@ function figures(report) {
 function seam({ time, spectrum, timbre, level }) {
   const worst = Math.max(spectrum, timbre, level);
   const heard = worst > 0.95 ? "a marked change" : "no marked change";
-  return [`Seam at ${clockText(time, 1)}`, `${heard} (more than ${percent(worst)} of other places)`];
+  return [tell("Seam at {0}", clockText(time, 1)), tell("{0} (more than {1} of other places)", say(heard), percent(worst))];
 }
 
 function sections(report) {
@@ -126,7 +127,7 @@ function sections(report) {
               min: 0,
               max: 1,
               value: section.hit_rate,
-              "aria-label": `Moments that fit in section ${index + 1}`,
+              "aria-label": tell("Moments that fit in section {0}", index + 1),
             }),
         ` ${percent(section.hit_rate)}`,
       ),

@@ -61,8 +61,8 @@ export class Scoring {
     if (this.shown !== job.id || !this.bar?.isConnected) this.#build(job);
     if (this.workspace.isCut) {
       this.bar.removeAttribute("value"); // moves without saying how far
-      this.text.textContent = "Reconnecting…";
-      this.left.textContent = "the work goes on";
+      this.text.textContent = say("Reconnecting…");
+      this.left.textContent = say("the work goes on");
       return;
     }
     this.bar.value = percent;

@@ -6,7 +6,7 @@ import { choiceField, numberField, sliderField, tickField } from "./fields.js";
 import { Mixer } from "./mixer.js";
 import { PLATFORMS, platformOf } from "./platforms.js";
 import { signed } from "./units.js";
-import { say } from "./words.js";
+import { say, tell } from "./words.js";
 
 const times = (value) => (value === 0 ? "off" : value === 1 ? "1 (plain)" : `× ${value}`);
 const SLIDERS = {
@@ -16,7 +16,7 @@ const SLIDERS = {
   true_peak: { label: "Highest true peak", step: 0.1, show: (value) => signed(value, "dBTP") },
   temperature: { label: "Daring", step: 0.05, show: (value) => value.toFixed(2) },
   candidates: { label: "Continuations tried", step: 1, show: (value) => `${value}` },
-  top_k: { label: "Choose among", step: 1, show: (value) => (value ? `${value} codes` : "all codes") },
+  top_k: { label: "Choose among", step: 1, show: (value) => (value ? tell("{0} codes", value) : "all codes") },
   sweeten_gain: { label: "Level of the added accents", step: 0.5, show: (value) => signed(value, "dB") },
   top_p: { label: "Choose within probability", step: 0.01, show: (value) => value.toFixed(2) },
 };
@@ -187,7 +187,7 @@ export class Settings {
     const help = isFree ? ["Each take says which voice wrote it, and why that one."] : gives;
     const entries = [
       ...models.map(({ name, about }) => [name, name === this.workspace.session.default_model ? "The voice that fits this video best" : about ? `${name}: ${say(about)}` : name]),
-      ...list.map(({ id, filename }) => [`music:${id}`, `Your recording: ${filename}`]),
+      ...list.map(({ id, filename }) => [`music:${id}`, tell("Your recording: {0}", filename)]),
       ["music:free", "A free recording that comes with OpenVMAS"],
     ];
     const choose = (value) =>
@@ -222,7 +222,7 @@ export class Settings {
   #delivery(slider) {
     const platform = platformOf(this.value("loudness"), this.value("true_peak"));
     const entries = [
-      ...PLATFORMS.map(({ id, name, loudness }) => [id, `${name}: ${signed(loudness, "LUFS")}`]),
+      ...PLATFORMS.map(({ id, name, loudness }) => [id, `${say(name)}: ${signed(loudness, "LUFS")}`]),
       ["", "My own target"],
     ];
     const choose = (id) => {

@@ -2,6 +2,7 @@
 import * as api from "./api.js";
 import { ask } from "./dialogs.js";
 import { announce, byId, button, make, notify } from "./elements.js";
+import { say, tell } from "./words.js";
 
 const SOUND = /\.(mp3|wav|flac|ogg|oga|opus|m4a|aac|aiff?|wma)$/i;
 
@@ -44,8 +45,8 @@ export class Sounds {
 
   /** Put a file in; returns what it has become, null where it is refused. */
   async add(file) {
-    announce(`${file.name} is being read.`);
-    const note = notify(`Reading ${file.name}…`);
+    announce(tell("{0} is being read.", file.name));
+    const note = notify(tell("Reading {0}…", file.name));
     try {
       const sound = await api.sendSound(this.workspace.id, file);
       this.list = [...this.list, sound];
@@ -66,8 +67,8 @@ export class Sounds {
     if (!sound) return;
     this.settings.draw();
     const use = section === null ? await this.#askUse(sound) : "section";
-    if (use === "music") this.#useAs({ music: sound.id, like: null }, `${sound.filename} is the music now.`);
-    if (use === "like") this.#useAs({ like: sound.id, music: null }, `The music will sound like ${sound.filename}.`);
+    if (use === "music") this.#useAs({ music: sound.id, like: null }, tell("{0} is the music now.", sound.filename));
+    if (use === "like") this.#useAs({ like: sound.id, music: null }, tell("The music will sound like {0}.", sound.filename));
     if (use === "section") this.takes.redo(section, { like: sound.id });
   }
 
@@ -99,7 +100,7 @@ export class Sounds {
 
   async #useAs(changes, news) {
     await this.settings.set(changes);
-    notify(`${news} Press Score to hear it with the picture.`);
+    notify(tell("{0} Press Score to hear it with the picture.", say(news)));
   }
 
   /** A field that takes a recording. */
@@ -122,13 +123,13 @@ export class Sounds {
         "li",
         { class: "row" },
         make("span", { class: "grow ellipsis", title: sound.attribution || sound.filename }, sound.filename),
-        button(`Listen to ${sound.filename}`, {
+        button(tell("Listen to {0}", sound.filename), {
           shape: "play",
           bare: true,
           "data-key": `sound-${sound.id}`,
           onclick: () => this.#listen(sound),
         }),
-        button(`Remove ${sound.filename}`, {
+        button(tell("Remove {0}", sound.filename), {
           shape: "bin",
           bare: true,
           "data-key": `sound-bin-${sound.id}`,

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { byId, make, notify } from "./elements.js";
 import { clamp } from "./units.js";
+import { tell } from "./words.js";
 
 export class Stage {
   constructor(workspace, element) {
@@ -57,7 +58,7 @@ export class Stage {
     if (!this.shown || !this.video.hasAttribute("src")) return;
     const { codec } = this.workspace.project.video;
     notify(
-      `This browser cannot play ${codec} video, so frames of the filmstrip stand in for it; music and downloads are not touched by that.`,
+      tell("This browser cannot play {0} video, so frames of the filmstrip stand in for it; music and downloads are not touched by that.", codec),
     );
     this.video.hidden = true;
     this.still.hidden = false;

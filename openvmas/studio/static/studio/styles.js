@@ -1,6 +1,7 @@
 // Style cards: what this very video could sound like, heard for a few seconds at its strongest moment, and kept by a press.
 import * as api from "./api.js";
 import { announce, icon, make, notify, refill } from "./elements.js";
+import { say, tell } from "./words.js";
 
 export class Styles {
   list = [];
@@ -92,7 +93,7 @@ export class Styles {
           "data-key": `style-${index}`,
           disabled: !isReady,
           "aria-pressed": String(isHeard),
-          "aria-label": isReady ? `Hear ${name}` : `${name}, being written`,
+          "aria-label": isReady ? tell("Hear {0}", say(name)) : tell("{0}, being written", say(name)),
           title: isReady ? words : "Being written in the background",
           onclick: () => (isHeard ? this.stop() : this.hear(index)),
         },
@@ -148,7 +149,7 @@ export class Styles {
     const { words, name } = this.list[index];
     this.stop();
     this.workspace.edit((plan) => ({ ...plan, text: words, mood: null }));
-    announce(`${name}.`);
+    announce(say(name));
     await this.scoring.score();
   }
 }

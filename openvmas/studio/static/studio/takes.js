@@ -54,7 +54,7 @@ export class Takes {
       button(letter.toUpperCase(), {
         kind: "chip",
         "data-key": `${letter}-${take.id}`,
-        "aria-label": `Compare ${take.name} as ${letter.toUpperCase()}`,
+        "aria-label": tell("Compare {0} as {1}", take.name, letter.toUpperCase()),
         "aria-pressed": String(listening.pair[letter] === take.id),
         onclick: () => listening.assign(letter, take.id),
       });
@@ -69,7 +69,7 @@ export class Takes {
       make(
         "div",
         { class: "row" },
-        button(take.favourite ? `${take.name} is a favourite` : `Make ${take.name} a favourite`, {
+        button(take.favourite ? tell("{0} is a favourite", take.name) : tell("Make {0} a favourite", take.name), {
           shape: "heart",
           bare: true,
           kind: take.favourite ? "heart on" : "heart",
@@ -79,13 +79,13 @@ export class Takes {
         }),
         make("b", { class: "ellipsis" }, take.name),
         isDone ? null : make("span", { class: "badge" }, STATES[take.state] ?? take.state),
-        button(`Rename ${take.name}`, {
+        button(tell("Rename {0}", take.name), {
           shape: "pen",
           bare: true,
           "data-key": `name-${take.id}`,
           onclick: () => this.#rename(take),
         }),
-        button(`Delete ${take.name}`, {
+        button(tell("Delete {0}", take.name), {
           shape: "bin",
           bare: true,
           "data-key": `bin-${take.id}`,
@@ -118,7 +118,7 @@ export class Takes {
         button("Listen", {
           kind: "secondary",
           "data-key": `hear-${take.id}`,
-          "aria-label": `Listen to ${take.name}`,
+          "aria-label": tell("Listen to {0}", take.name),
           "aria-pressed": String(isHeard),
           onclick: () => listening.hear(take.id),
         }),
@@ -130,7 +130,7 @@ export class Takes {
                 href: `/api/takes/${take.id}/video?download=true`,
                 download: "",
                 "data-key": `get-${take.id}`,
-                "aria-label": `Download the video of ${take.name}`,
+                "aria-label": tell("Download the video of {0}", take.name),
               },
               "Download",
             )
@@ -195,7 +195,7 @@ export class Takes {
       value: take.note,
       maxlength: 500,
       placeholder: "A note",
-      "aria-label": `Note on ${take.name}`,
+      "aria-label": tell("Note on {0}", take.name),
       "data-key": `note-${take.id}`,
       autocomplete: "off",
     });
@@ -239,7 +239,7 @@ export class Takes {
 
   async #rename(take) {
     const name = await confirm(tell("Rename {0}", take.name), { field: take.name, yes: "Rename" });
-    if (name) this.#ask(() => api.patch(`/takes/${take.id}`, { name }));
+    if (name && name !== take.name) this.#ask(() => api.patch(`/takes/${take.id}`, { name }));
   }
 
   async #remove(take) {
@@ -247,7 +247,7 @@ export class Takes {
       text: "Its music and video are deleted from this computer. This cannot be undone.",
       yes: "Delete",
     });
-    if (isSure) this.#ask(() => api.remove(`/takes/${take.id}`), `${take.name} is deleted.`);
+    if (isSure) this.#ask(() => api.remove(`/takes/${take.id}`), tell("{0} is deleted.", take.name));
   }
 
   async #ask(call, said) {
@@ -285,7 +285,7 @@ export class Takes {
     const { base, workspace, listening } = this;
     const section = workspace.plan.sections[index];
     if (section.locked)
-      return notify(`Section ${index + 1} is locked, so its music stays; unlock it first (Shift L).`, "fault");
+      return notify(tell("Section {0} is locked, so its music stays; unlock it first (Shift L).", index + 1), "fault");
     if (!base) return notify(whyNot(listening.heard), "fault");
     const from = Math.max(section.start - 2, 0);
     return this.scoring.start({ kind: "redo", take: base.id, section: index, options }, from);
@@ -306,6 +306,6 @@ const canRedo = (take) => take?.state === "done" && take.can_redo;
 function whyNot(heard) {
   if (!heard) return "Score the video first; then any section can be written again by itself.";
   return heard.state === "done"
-    ? `${heard.name} was written by ${heard.model}, which cannot change a part alone; listen to another take, or score again.`
-    : `${heard.name} is not finished; wait for it, or listen to the take that you mean.`;
+    ? tell("{0} was written by {1}, which cannot change a part alone; listen to another take, or score again.", heard.name, heard.model)
+    : tell("{0} is not finished; wait for it, or listen to the take that you mean.", heard.name);
 }

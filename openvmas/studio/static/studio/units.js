@@ -26,8 +26,8 @@ export function readClock(text) {
 /** For screen readers: "1 minute 15.2 seconds". */
 export function spokenTime(time) {
   const minutes = Math.floor(time / 60);
-  const seconds = `${Number((time % 60).toFixed(2))} seconds`;
-  return minutes ? `${minutes} minute${minutes > 1 ? "s" : ""} ${seconds}` : seconds;
+  const seconds = tell("{0} second|{0} seconds", Number((time % 60).toFixed(2)));
+  return minutes ? tell("{0} minute {1}|{0} minutes {1}", minutes, seconds) : seconds;
 }
 
 /** A wait, roughly: "about 20 s", "about 3 min". */

@@ -4,6 +4,7 @@ import { announce, button, make } from "./elements.js";
 import * as envelope from "./envelope.js";
 import { LANES } from "./paint.js";
 import { clamp, clockText, spokenTime } from "./units.js";
+import { say, tell } from "./words.js";
 
 export class Volume {
   isOn = false; // whether points can be set
@@ -79,7 +80,7 @@ export class Volume {
       const { time, gain } = shown[index];
       dot.style.left = `${timeline.toX(time)}px`;
       dot.style.top = `${100 * (1 - envelope.toHeight(gain))}%`;
-      dot.setAttribute("aria-label", `Volume at ${spokenTime(time)}`);
+      dot.setAttribute("aria-label", tell("Volume at {0}", spokenTime(time)));
       dot.setAttribute("aria-valuenow", gain.toFixed(3));
       dot.setAttribute("aria-valuetext", envelope.textOf(gain));
       dot.title = `${clockText(time)}: ${envelope.textOf(gain)}`;
@@ -89,8 +90,8 @@ export class Volume {
       handle.style.left = `${timeline.toX(isEnd ? timeline.duration - length : length)}px`;
       handle.setAttribute("aria-valuenow", length.toFixed(2));
       handle.setAttribute("aria-valuemax", (timeline.duration / 2).toFixed(2));
-      handle.setAttribute("aria-valuetext", length ? `${length.toFixed(1)} seconds` : "none");
-      handle.title = `${isEnd ? "Fade out" : "Fade in"}: ${length ? `${length.toFixed(1)} s` : "drag inwards"}`;
+      handle.setAttribute("aria-valuetext", length ? spokenTime(Number(length.toFixed(1))) : say("none"));
+      handle.title = tell(isEnd ? "Fade out: {0}" : "Fade in: {0}", length ? `${length.toFixed(1)} s` : say("drag inwards"));
     });
   }
 

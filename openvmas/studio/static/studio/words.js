@@ -1,6 +1,8 @@
 // What the page says in other languages: one table, English first. `make` looks every text up here; what is not in the
 // table stays English. Texts with gaps, {0} and {1}, are told by `tell`; where a figure makes a plural of a text, both
 // forms stand there: "{0} take|{0} takes".
+import { LABELS } from "./labels.js";
+
 const KEY = "studio.language";
 
 export const LANGUAGES = { en: "English", de: "Deutsch", es: "Español", zh: "中文" };
@@ -234,12 +236,16 @@ const TABLE = [
   ["Waiting its turn", "Wartet, bis es dran ist", "Espera su turno", "排队中"],
   ["Starting", "Beginnt", "Empezando", "开始"],
   ["Planning", "Plant", "Planificando", "规划中"],
+  ...LABELS,
 ];
 
 const columns = Object.keys(LANGUAGES);
 
 /** The language that was chosen, else English. */
 export const language = () => (localStorage.getItem(KEY) in LANGUAGES ? localStorage.getItem(KEY) : "en");
+
+/** Of dates and times: the browser's own where the page is in English. */
+export const locale = () => (language() === "en" ? undefined : language());
 
 const column = columns.indexOf(language());
 const known = column > 0 ? new Map(TABLE.map((row) => [row[0], row[column]])) : null;
@@ -256,6 +262,22 @@ export function tell(text, ...values) {
   const form = count === undefined || plural.select(count) === "one" ? forms[0] : forms.at(-1);
   return form.replace(/\{(\d)\}/g, (gap, index) => values[index] ?? gap);
 }
+
+/** A note of the plan's history, such as "Energy of section 2, accent at 0:01.00": each of its parts by itself. */
+export function sayNote(note) {
+  const part = (text) => {
+    const values = text.match(/\d+:\d+\.\d+|\d+/g) ?? [];
+    let index = 0;
+    return tell(text.replace(/\d+:\d+\.\d+|\d+/g, () => `{${index++}}`), ...values);
+  };
+  const [parts, more] = note.split(/ and (\d+) more$/);
+  const said = parts.split(", ").map((text) => part(text[0].toLowerCase() + text.slice(1)));
+  const all = [...said, ...(more ? [`+${more}`] : [])].join(", ");
+  return known ? all[0].toUpperCase() + all.slice(1) : note;
+}
+
+/** A take's own name in the language of the page: "Take 3" was given by the server, any other by the user. */
+export const sayName = (name) => name.replace(/^Take (\d+)$/, (_, number) => tell("Take {0}", number));
 
 /** Choose a language; the page is loaded again, as every part of it says something. */
 export function choose(name) {

@@ -3,6 +3,7 @@
 // Edits are shown at once and saved by themselves; the server keeps the history.
 import * as api from "./api.js";
 import { announce, forgive, notify } from "./elements.js";
+import { sayName } from "./words.js";
 
 const CHANNEL = "openvmas studio"; // on which the tabs of a browser tell each other what they have changed
 const SETTLE = 350; // ms in which edits of one kind become one step of the history
@@ -123,6 +124,7 @@ export class Workspace extends EventTarget {
     const project = await api.get(`/projects/${address}`);
     if (this.address !== address || asked < this.#answered) return; // answers may overtake each other
     this.#answered = asked;
+    for (const take of project.takes) take.name = sayName(take.name);
     this.project = project;
     this.tell("project");
     await this.#takeUp();
