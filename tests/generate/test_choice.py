@@ -49,7 +49,7 @@ def test_the_voice_is_that_which_does_best_what_is_needed(plan: ScorePlan, model
 
 
 def test_under_speech_sound_counts_for_less() -> None:
-    plan = plan_with(n_strong=5)
+    plan = plan_with(n_strong=3)
     assert choose_voice(plan, np.zeros(1500)).model == "mini"
     spoken = choose_voice(plan, np.ones(1500))
     assert spoken.model == "symbolic" and "speech covers" in spoken.reason
