@@ -4,7 +4,7 @@ import { announce, button, make, refill } from "./elements.js";
 import { numberField, sliderField, textField } from "./fields.js";
 import * as plans from "./plan.js";
 import { clockText } from "./units.js";
-import { say, tell } from "./words.js";
+import { listed, say, tell } from "./words.js";
 
 export class Inspector {
   constructor(workspace, player, takes, element, styles) {
@@ -82,7 +82,7 @@ export class Inspector {
     const isSure =
       !own.length ||
       (await confirm("Plan again?", {
-        text: tell(own.length > 1 ? made.more : made.one, own.join(", ")),
+        text: tell(own.length > 1 ? made.more : made.one, listed(own)),
         yes: "Plan again",
       }));
     if (!isSure) return;

@@ -244,6 +244,9 @@ const columns = Object.keys(LANGUAGES);
 /** The language that was chosen, else English. */
 export const language = () => (localStorage.getItem(KEY) in LANGUAGES ? localStorage.getItem(KEY) : "en");
 
+/** Several things in a sentence: "1, 2, and 3". */
+export const listed = (values) => new Intl.ListFormat(language()).format(values.map(String));
+
 /** Of dates and times: the browser's own where the page is in English. */
 export const locale = () => (language() === "en" ? undefined : language());
 
