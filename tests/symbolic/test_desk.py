@@ -122,7 +122,7 @@ def test_mixes_can_be_changed_and_mistakes_are_named() -> None:
 def test_an_amplifier_makes_differences_of_strings_and_keeps_their_level(amount: float) -> None:
     time = np.arange(2 * RATE) / RATE
     strings = [0.12 * np.sin(2 * np.pi * hertz * time) for hertz in (660.0, 880.0)]
-    both = np.repeat([sum(strings)], 2, axis=0).astype(np.float32)
+    both = np.stack([strings[0] + strings[1]] * 2).astype(np.float32)
 
     def through(sound: np.ndarray, size: int) -> np.ndarray:
         amp = Amp(amount)
@@ -131,8 +131,8 @@ def test_an_amplifier_makes_differences_of_strings_and_keeps_their_level(amount:
     heard = through(both, BLOCK)
     assert np.allclose(heard, through(both, 30_000), atol=1e-5)  # blocks leave no seam
     spectrum = np.abs(np.fft.rfft(heard[0, RATE:]))  # 1 Hz a step
-    alone = [through(np.repeat([one], 2, axis=0).astype(np.float32), BLOCK)[0, RATE:] for one in strings]
-    assert spectrum[220] > 10 * np.abs(np.fft.rfft(sum(alone)))[220]
+    alone = [through(np.stack([one] * 2).astype(np.float32), BLOCK)[0, RATE:] for one in strings]
+    assert spectrum[220] > 10 * np.abs(np.fft.rfft(alone[0] + alone[1]))[220]
     levels = [20 * np.log10(np.sqrt((wave[:, RATE:] ** 2).mean())) for wave in (both, heard)]
     assert abs(levels[1] - levels[0]) < 6.0
     assert not np.any(Amp(amount).push(np.zeros((2, BLOCK), np.float32)))
