@@ -30,9 +30,8 @@ class SentenceHead:
     """The networks on sentence vectors, whose answers are averaged.
 
     centre: [384], the mean vector, since E5's vectors lie close together. neutral: [len(AXES)], the mean answer to
-    ordinary words. weights: "hidden" [H, 384, D] and "values"
-    [H, D, len(AXES)], int8, with "hidden_scale" [H, 1, D] and "values_scale" [H, 1, len(AXES)], "hidden_bias" and
-    "values_bias".
+    ordinary words. weights: "hidden" [H, 384, D] and "values" [H, D, len(AXES)], int8, with "hidden_scale" [H, 1, D]
+    and "values_scale" [H, 1, len(AXES)], "hidden_bias" and "values_bias".
     """
 
     centre: np.ndarray

@@ -90,7 +90,7 @@ def test_every_text_of_the_sources_stands_in_the_table() -> None:
 
 
 def walk(page: Page, url: str, project: str) -> dict[str, str]:
-    """What stands on the page or is told by it → the state in which it was met."""
+    """Texts that stand on the page or are told by it → the state in which each was met."""
     found: dict[str, str] = {}
 
     def gather(state: str) -> None:
