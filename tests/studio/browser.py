@@ -106,12 +106,17 @@ def from_api(page: Page, path: str) -> APIResponse:
 
 
 def box_of(element: Locator) -> FloatRect:
-    """Where an element lies, px. Redrawing puts another in its place, and in that moment there is none to measure."""
+    """Where an element lies once it lies still, px.
+
+    Redrawing puts another in its place, and in that moment there is none to measure; what comes in above moves it on.
+    """
+    before = None
     for _ in range(PATIENCE // 100):
-        if box := element.bounding_box():
+        if (box := element.bounding_box()) and box == before:
             return box
+        before = box
         time.sleep(0.1)
-    raise AssertionError(f"{element} is not shown")
+    raise AssertionError(f"{element} is not shown or does not lie still")
 
 
 def samples(page: Page, take: str, second: int) -> np.ndarray:

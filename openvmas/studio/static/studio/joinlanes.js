@@ -23,6 +23,7 @@ const box = (kind, [x1, x2], { top, height }) =>
 export class JoinLanes {
   selected = 0; // number of the join among those that are made
   span = null; // {start, end} of the recording that is chosen
+  dragged = null; // the arrangement as it looks while a join is dragged
 
   /** editor: tells what is shown and takes what is changed (joins.js). */
   constructor(editor, timeline, player) {
@@ -61,9 +62,10 @@ export class JoinLanes {
     return clamp((event.clientX - left) / this.#width, 0, 1) * this.editor.recording.duration;
   }
 
-  /** Draw what the editor has, or while something is dragged, `shown` in its place. */
-  draw(shown = this.editor.now) {
+  /** Draw what the editor has, or what is dragged in its place: news of a take may come in the middle of that. */
+  draw() {
     const { recording } = this.editor;
+    const shown = this.dragged ?? this.editor.now;
     this.lines.hidden = !recording;
     if (!recording || !this.#width) return;
     this.picture.setAttribute("width", this.#width);
@@ -191,13 +193,13 @@ export class JoinLanes {
     };
     draggable(this.timeline, handle, {
       grab: () => (this.choose(index, false), this.join),
-      cancel: () => this.draw(),
+      cancel: () => ((this.dragged = null), this.draw()),
       move: (join, event, start, isLast) => {
         if (!this.editor.isFree || this.editor.isAsking) return;
         const other = moved(join, event, start);
-        if (isLast && other !== join) this.editor.replace(join, other);
-        else if (isLast) this.draw();
-        else this.draw(this.#moved(join, other));
+        if (isLast && other !== join) return this.editor.replace(join, other);
+        this.dragged = isLast ? null : this.#moved(join, other);
+        this.draw();
       },
     });
     handle.addEventListener("keydown", (event) => this.#key(event));

@@ -96,7 +96,7 @@ export class Joins {
     this.take = take && { ...take };
     // While a take is made of what is shown, that stays on the screen.
     if (take?.kind === "arrange" && take.state !== "done" && this.draft) return this.draw();
-    if (isOther) this.lanes.span = this.fault = null;
+    if (isOther) this.lanes.span = this.lanes.dragged = this.fault = null;
     const isShown = Boolean(take?.has_joins) && take.state === "done";
     this.draft = isShown ? (this.#drafts.get(take.id) ?? null) : null;
     if (isShown && !this.draft && !this.fault) await this.#load(take);
@@ -126,7 +126,7 @@ export class Joins {
   draw() {
     this.element.hidden = !this.draft && !(this.take?.has_joins && this.fault);
     this.lanes.element.hidden = !this.draft;
-    if (this.element.hidden) return this.lanes.draw(null);
+    if (this.element.hidden) return this.lanes.draw();
     this.lanes.draw();
     this.#drawTools();
   }
