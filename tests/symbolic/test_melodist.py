@@ -22,7 +22,7 @@ from openvmas.symbolic.melodist.events import (
     pitch_class,
     tell_pitch,
 )
-from openvmas.symbolic.melodist.proposals import Melodist
+from openvmas.symbolic.melodist.proposals import N_LINES, Melodist
 from openvmas.symbolic.melody import MelodyNote, ask_pitches, make_theme, place_notes
 
 REACH_OF_LEAD = (62, 81)
@@ -34,14 +34,14 @@ class Noise(Melodist):
     """A network that wants anything at all."""
 
     def __init__(self, seed: int) -> None:
-        self._nothing = np.zeros((3, 2, 1, 4, 0, 24), np.float32)
+        self._nothing = np.zeros((3, 2, N_LINES, 4, 0, 24), np.float32)
         self._graph: Any = self
         self._rng = np.random.default_rng(seed)
         self.rows: list[np.ndarray] = []
 
     def run(self, outputs: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.rows.append(inputs["rows"][0, 0].copy())
-        return [self._rng.normal(0, 6, (1, 1, N_PITCHES)), inputs["past"]]
+        self.rows.append(inputs["rows"][:, 0].copy())
+        return [self._rng.normal(0, 6, (N_LINES, 1, N_PITCHES)), inputs["past"]]
 
 
 def slot_at(beat: float) -> Slot:
@@ -86,9 +86,13 @@ def test_the_network_is_told_what_came_before() -> None:
     line = ask_pitches(noise, notes, slot_at, bass_at, REACH_OF_LEAD, 0, 4)
     middle = float(np.mean([note.target for note in notes]))
     reference = round(middle) + (KEY.tonic - round(middle) + 6) % 12 - 6
-    column = list(COLUMNS).index("before")
-    told = [int(row[column]) for row in noise.rows]
-    assert told == [0, *(pitch_class(stroke.pitch - reference) + 1 for stroke in line[:-1])]
+    pitches = [pitch_class(stroke.pitch - reference) + 1 for stroke in line]
+    before, earlier = (list(COLUMNS).index(name) for name in ("before", "earlier"))
+    told = [[[int(row[column]) for row in step] for step in noise.rows] for column in (before, earlier)]
+    lines = [tuple(zip(*steps, strict=True)) for steps in told]
+    chosen = lines[0].index((0, *pitches[:-1]))
+    assert lines[1][chosen] == (0, 0, *pitches[:-2])
+    assert len(set(lines[0])) == N_LINES  # each is told of itself
 
 
 def test_rows_stay_within_their_tables() -> None:

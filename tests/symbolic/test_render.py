@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +19,7 @@ from openvmas.symbolic.instruments import Bank, darken
 from openvmas.symbolic.notes import Composition, Note, Part
 from openvmas.symbolic.render import pump, render
 from openvmas.symbolic.styles import read_styles
+from openvmas.symbolic.synth import sampler
 from openvmas.symbolic.synth.presets import is_synth, preset_of
 from openvmas.symbolic.synth.sampler import Sounds, envelope
 from tests.symbolic.made import make_plan, write_plan
@@ -89,6 +91,37 @@ def test_a_note_begins_on_its_sample_and_ends_without_a_click(sounds: Sounds) ->
         edges = np.abs(np.diff(wave, 3))
         held = edges[int(0.7 * RATE) : int(0.98 * RATE)].max()
         assert edges[int(1.02 * RATE) :].max() <= held * 1.05
+
+
+def test_the_damper_of_a_piano_falls_when_the_key_is_let_go(bank: Bank) -> None:
+    """Softly, after the note, for keys that have one; other instruments have none."""
+    part = Part("x", "piano", reverb=0.0)
+    player = Sounds(bank).player(part)
+    note = Note(0.0, 0.8, 60, 100)
+    heard, _ = player.play(note, 0, None)
+    bare = Sounds(bank)
+    bare.bank = copy.copy(bank)
+    bare.bank.releases = lambda instrument, key: []  # type: ignore[method-assign]
+    without, _ = bare.player(part).play(note, 0, None)
+    end = round(0.8 * RATE)
+    longer = np.pad(without, ((0, 0), (0, heard.shape[1] - without.shape[1])))
+    damper = np.abs(heard - longer)
+    assert damper[:, : end - 1].max() < 1e-7
+    assert 0.001 < damper.max() / np.abs(without).max() < 0.03
+    assert bank.releases("piano", 60) and not bank.releases("piano", 100) and not bank.releases("organ", 60)
+
+
+def test_tones_of_one_key_that_follow_each_other_begin_a_little_otherwise(
+    sounds: Sounds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a millisecond at most, so that no hit is late; drums begin as they are."""
+    monkeypatch.setattr(sampler, "CENTS", (0.0, 0.0, 0.0))
+    organ, kit = (sounds.player(Part("x", name, is_kit=name == "kit")) for name in ("organ", "kit"))
+    first, second, third = (organ.play(Note(0.0, 0.5, 64, 100), number, None)[0] for number in range(3))
+    assert np.allclose(second[:, 4000:9000], first[:, 4024:9024], atol=1e-3 * np.abs(first).max())
+    assert np.allclose(third[:, 4000:9000], first[:, 4048:9048], atol=1e-3 * np.abs(first).max())
+    strokes = [kit.play(Note(0.0, 0.5, 38, 100), number, None)[0] for number in range(3)]
+    assert all(np.array_equal(stroke, strokes[0]) for stroke in strokes)
 
 
 @pytest.mark.parametrize("seconds", [Fraction(1, 1000), Fraction(1), Fraction(1001, 400), Fraction(37, 10)])

@@ -20,9 +20,10 @@ MAX_NOTES = 64  # of a segment
 COLUMNS = {
     "place": MAX_STEPS, "metre": 5, "length": len(LENGTHS), "is_after_rest": 2, "root": 12, "bass": 13, "mode": 2,
     "left": 8, "bar": 4, "contour": 6, "repeated": N_PITCHES + 1, "shift": 13, "next_root": 13,
-    "before": N_PITCHES + 1,
+    "before": N_PITCHES + 1, "earlier": N_PITCHES + 1,
 }  # fmt: skip
 BEFORE = list(COLUMNS).index("before")
+EARLIER = list(COLUMNS).index("earlier")  # the note before that one, which tells of the leap
 REPEATED = list(COLUMNS).index("repeated")
 CONTOUR = list(COLUMNS).index("contour")
 
@@ -65,7 +66,7 @@ def encode(events: Sequence[Event], metre: int, is_minor: bool) -> np.ndarray:
         rows[i, : len(COLUMNS)] = (
             min(round(event.place), MAX_STEPS - 1), metre, length_class(event.length), event.gap >= 1, event.root,
             event.bass % 12 if event.bass >= 0 else 12, is_minor, min(event.left, 7), min(event.bar, 3), contour, 0,
-            shift, event.next_root % 12 if event.next_root >= 0 else 12, 0,
+            shift, event.next_root % 12 if event.next_root >= 0 else 12, 0, 0,
         )  # fmt: skip
         rows[i, [len(COLUMNS) + tone % 12 for tone in event.tones]] = 1
     return rows
@@ -75,6 +76,8 @@ def tell_pitch(rows: np.ndarray, events: Sequence[Event], number: int, pitches: 
     """Write into row `number` what the pitches before it (semitones about the reference) say."""
     if number:
         rows[number, BEFORE] = pitch_class(pitches[number - 1]) + 1
+    if number > 1:
+        rows[number, EARLIER] = pitch_class(pitches[number - 2]) + 1
     if events[number].twin >= 0:
         rows[number, REPEATED] = pitch_class(pitches[events[number].twin]) + 1
 

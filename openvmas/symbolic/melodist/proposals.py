@@ -15,6 +15,7 @@ from openvmas.pretrained import open_graph
 from openvmas.symbolic.melodist.events import N_PITCHES, REACH, Event, encode, tell_pitch
 
 TEMPERATURE = 0.85
+N_LINES = 8  # drawn at a time, of which the likeliest is kept
 FORBIDDEN = 400.0  # cost from which a rule is not weighed but kept
 
 
@@ -23,8 +24,8 @@ class Melodist:
 
     def __init__(self, path: Path) -> None:
         self._graph = open_graph(path, 1)
-        shape = self._graph.get_inputs()[1].shape  # layers, keys and values, batch, heads, notes before, width
-        self._nothing = np.zeros([0 if isinstance(n, str) else n for n in shape], np.float32)
+        shape = self._graph.get_inputs()[1].shape  # layers, keys and values, lines, heads, notes before, width
+        self._nothing = np.zeros([*shape[:2], N_LINES, shape[3], 0, shape[5]], np.float32)
 
     def propose(
         self,
@@ -34,18 +35,26 @@ class Melodist:
         cost_of: Callable[[int, Sequence[int]], np.ndarray],
         seed: int,
     ) -> list[int]:
-        """A pitch for every event, in semitones about the reference.
+        """A pitch for every event, in semitones about the reference: the best of N_LINES lines that are drawn.
 
         cost_of(number, pitches so far): what the rules charge for each of N_PITCHES, from −REACH up, in nats. The
         chance of each note is drawn by itself, so that a theme that returns over the same chords is the same again.
+        A line is judged by its likelihood less the rules' costs.
         """
-        rows, past, chosen = encode(events, metre, is_minor), self._nothing, list[int]()
-        luck = np.random.default_rng(seed).gumbel(size=(len(events), N_PITCHES))
+        rows = np.repeat(encode(events, metre, is_minor)[None], N_LINES, axis=0)
+        past, lines, worth = self._nothing, [list[int]() for _ in range(N_LINES)], np.zeros(N_LINES)
+        luck = np.random.default_rng(seed).gumbel(size=(len(events), N_LINES, N_PITCHES))
         for i in range(len(events)):
-            tell_pitch(rows, events, i, chosen)
-            logits, past = self._graph.run(None, {"rows": rows[None, i : i + 1], "past": past})
-            cost = cost_of(i, chosen)
-            value = np.asarray(logits)[0, 0] / TEMPERATURE + luck[i] - cost
-            value[cost >= FORBIDDEN] = -1e9
-            chosen.append(int(value.argmax() if (cost < FORBIDDEN).any() else cost.argmin()) - REACH)
-        return chosen
+            for row, line in zip(rows, lines, strict=True):
+                tell_pitch(row, events, i, line)
+            found, past = self._graph.run(None, {"rows": rows[:, i : i + 1], "past": past})
+            logits = np.asarray(found)[:, 0]
+            costs = np.stack([cost_of(i, line) for line in lines])
+            free = costs < FORBIDDEN
+            values = np.where(free, logits / TEMPERATURE + luck[i] - costs, -1e9)
+            picks = np.where(free.any(axis=1), values.argmax(axis=1), costs.argmin(axis=1))
+            chances = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True) - np.minimum(costs, FORBIDDEN)
+            worth += np.take_along_axis(chances, picks[:, None], axis=1)[:, 0]
+            for line, pick in zip(lines, picks, strict=True):
+                line.append(int(pick) - REACH)
+        return lines[int(worth.argmax())]

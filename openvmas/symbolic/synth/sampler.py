@@ -20,10 +20,12 @@ RATE = SAMPLE_RATE_OUT
 GRAIN = 64  # samples between two values of an envelope
 LEAST_GAP = 0.012  # s, of the shortest release and of the fade at the very end of every tone
 DETUNE = 0.07  # semitones, of each of the two voices of a wide part
+RELEASE_SAMPLES = RATE  # at most, of what is heard when a key is let go
 SPARE = RATE // 4  # samples that are made beyond what a note needs, so that a little longer one finds them
 END = 2048  # samples at the end of a tone that a longer one changes
 OPEN_HAT = 46  # its end stops it; all other drums ring
 CENTS = (0.0, 3.0, -3.0)  # of the tones of one key that follow each other
+STARTS = (0, 24, 48)  # samples of their attack that are passed over; as many fade in
 SLIDE_SECONDS = 0.08
 LEGATO = 0.03  # s, of silence over which a pitch still glides
 N_VARIANTS = {"bass": 1, "pad": 1, "texture": 1, "kit": 3}  # others: two
@@ -118,7 +120,10 @@ class Sampler:
             is_wide = len(self._bank.wave(zone, shade)) == 2
             for shift, pan, share in alone if is_wide or not part.width else doubled:
                 pitch = note.pitch + shift + CENTS[number % 3] / 100
-                tone = self._sounds.sample(self._bank, zone, pitch, shade, len(gains))
+                late = 0 if part.is_kit else STARTS[number % 3]
+                tone = self._sounds.sample(self._bank, zone, pitch, shade, len(gains) + late)[:, late:]
+                if late:
+                    tone = np.concatenate([tone[:, :late] * fade_in(late), tone[:, late:]], axis=1)
                 if note.slide:
                     tone = bent(tone, note.slide)
                 gain = np.float32(loud * share * 10 ** (zone.gain_db / 20))
@@ -126,7 +131,16 @@ class Sampler:
                 places = np.array([[left], [right]], np.float32) * gain
                 sound = tone * gains[: tone.shape[1]] * places
                 sounds.append(widened(sound, part.width) if is_wide else sound)
+        for zone in self._bank.releases(self._instrument, note.pitch):
+            sounds.append(self._let_go(zone, note, loud))
         return joined(sounds), 0
+
+    def _let_go(self, zone: Zone, note: Note, loud: float) -> np.ndarray:
+        """What is heard [2, n] at the end of a note, with the time before it."""
+        wave = self._sounds.sample(self._bank, zone, float(zone.root), SHADES, RELEASE_SAMPLES)
+        before = round((note.end - note.start) * RATE)
+        gain = loud * 10 ** (zone.gain_db / 20)
+        return np.pad(wave * gain * np.array([sides(self._part.pan)]).T, ((0, 0), (before, 0))).astype(np.float32)
 
 
 class Synthesiser:
@@ -172,6 +186,11 @@ class Synthesiser:
             tone = tone * np.clip(np.arange(n, 0, -1, dtype=np.float32) / (0.3 * RATE), 0, 1)
         sound = tone * (np.float32(self._gain * (note.velocity / 127) ** 1.7) * self._sides)
         return widened(sound, part.width), 0
+
+
+def fade_in(n: int) -> np.ndarray:
+    """Gains [n] from nearly 0 to 1."""
+    return np.arange(1, n + 1, dtype=np.float32) / n
 
 
 def envelope(zone: Zone, held: float, is_kit: bool) -> np.ndarray:
