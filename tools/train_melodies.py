@@ -48,7 +48,7 @@ from openvmas.symbolic.melodist.events import (
 )
 
 WIDTH, N_LAYERS, N_HEADS, HIDDEN = 96, 3, 4, 288
-LEARNING_RATE, WARMUP, BATCH, DROPOUT = 3e-3, 100, 48, 0.25
+LEARNING_RATE, WARMUP, BATCH, DROPOUT = 3e-3, 100, 48, 0.2
 UNTOLD = 0.5  # share of segments whose contour is not told in training
 EMA = 0.995
 N_READERS = 4

@@ -239,6 +239,12 @@ class VideoEncoder(nn.Module):
         # A zero gain leaves a trained decoder as it is until there is something to add (ReZero, Bachlechner 2020).
         self.gate = nn.Parameter(torch.zeros(config.out_width)) if config.is_gated else None
 
+    def shut_out_motion(self) -> None:
+        """Let steps and embedding depend on features alone, for good; states of the curves are told as before."""
+        for layer in (self.motion_in, self.motion_out):
+            for parameter in layer.requires_grad_(False).parameters():
+                parameter.zero_()
+
     def forward(
         self, features: Tensor, curves: Tensor, n_frames: Tensor | None = None, has_features: Tensor | None = None
     ) -> Encoded:

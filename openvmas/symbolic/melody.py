@@ -45,8 +45,10 @@ CONTOURS = (
 )  # semitones
 STEPS_COST = (1.1, 0.0, 0.0, 0.5, 0.7, 1.3, 4.0, 1.7, 3.0, 3.2, 4.5, 6.0, 2.6)  # by size of the interval
 GRACE = 0.075  # s, of a grace note
-RULES_SHARE = 0.5  # of the rules' costs, against a network's likelihood (nats)
-AGAIN = 0.8  # nats against the same pitch again, twice that from the third on: chords here last longer than in scores
+# Against a network's likelihood (nats), since chords here last longer than in scores: a share of the cost of intervals,
+# and what the same pitch again costs, twice that from the third on. bench/melodies.py compares with composers.
+MOVES_SHARE, AGAIN = 0.4, 0.4
+FOREIGN = 2.0  # nats against tones that are neither of the scale that a style likes nor of the chord
 TOO_FAR = 12.0  # of intervals beyond the octave
 PARALLEL = 500.0  # cost of an octave that follows an octave, or a fifth a fifth, in the same direction as the bass
 
@@ -160,7 +162,7 @@ def ask_pitches(
     before: Stroke | None = None,
     scale: str = "mode",
 ) -> list[Stroke]:
-    """Pitches that a network proposes, overruled by the same rules as in `fit_pitches`.
+    """Pitches that a network proposes, within what the rules of `fit_pitches` leave open.
 
     bar_beats: beats of a bar.
     """
@@ -171,16 +173,17 @@ def ask_pitches(
     events = _events_of(notes, slot_at, bass_at, bar_beats, middle)
     costs = np.stack([pitch_costs(note, slot_at(note.beat), pitches, scale) for note in notes])
     hard = (costs >= FORBIDDEN) | (pitches < reach[0]) | (pitches > reach[1])
-    costs = np.where(hard, 2 * FORBIDDEN, RULES_SHARE * np.minimum(costs, FORBIDDEN - 1))
+    liked = [(*preferred_tones(slot_at(note.beat), scale), *slot_at(note.beat).harmony.tones) for note in notes]
+    costs = np.where(hard, 2 * FORBIDDEN, np.stack([~np.isin(pitches % 12, tones) * FOREIGN for tones in liked]))
 
     def cost_of(i: int, chosen: Sequence[int]) -> np.ndarray:
         if i == 0:
-            return costs[0] if before is None else costs[0] + 0.3 * move_costs(np.abs(pitches - before.pitch))
+            return costs[0] if before is None else costs[0] + MOVES_SHARE * move_costs(np.abs(pitches - before.pitch))
         last = np.array([reference + chosen[-1]])
         basses = bass_at(notes[i - 1].beat), bass_at(notes[i].beat)
-        far = np.where(np.abs(pitches - last) > len(STEPS_COST) - 1, TOO_FAR, 0.0)
-        far = far + np.where(pitches == last, AGAIN * (1 + (chosen[-2:] == [chosen[-1]] * 2)), 0.0)
-        return costs[i] + far + parallel_costs(last, pitches, *basses)[0]
+        cost = costs[i] + MOVES_SHARE * move_costs(np.abs(pitches - last))
+        cost = cost + np.where(pitches == last, AGAIN * (1 + (chosen[-2:] == [chosen[-1]] * 2)), 0.0)
+        return cost + parallel_costs(last, pitches, *basses)[0]
 
     found = melodist.propose(events, metre_of(round(4 * bar_beats)), key.is_minor, cost_of, seed)
     return [_stroke(note, reference + pitch) for note, pitch in zip(notes, found, strict=True)]

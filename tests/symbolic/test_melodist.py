@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from openvmas.pretrained import find_weights
 from openvmas.symbolic.form import Slot
 from openvmas.symbolic.harmony import Key
 from openvmas.symbolic.melodist.events import (
@@ -73,6 +74,17 @@ def test_the_rules_hold_whatever_is_proposed(seed: int) -> None:
         for interval in (0, 7):
             held = (a.pitch - basses[0]) % 12 == interval and (b.pitch - basses[1]) % 12 == interval
             assert not (held and basses[0] != basses[1] and a.pitch != b.pitch)
+
+
+def test_the_shipped_network_sings() -> None:
+    """Mostly in steps, seldom in wide leaps, and as the rules want it; the rules alone hardly leap or repeat."""
+    network = Melodist(find_weights("symbolic").file("melodist"))
+    lines = [ask_pitches(network, phrase(seed), slot_at, bass_at, REACH_OF_LEAD, seed, 4) for seed in range(12)]
+    moves = np.concatenate([np.abs(np.diff([stroke.pitch for stroke in line])) for line in lines])
+    assert 0.35 < np.mean((moves > 0) & (moves <= 2)) < 0.75
+    assert np.mean(moves == 0) < 0.25 and np.mean(moves > 7) < 0.08
+    assert all(stroke.pitch % 12 in slot_at(stroke.beat).harmony.scale for line in lines for stroke in line)
+    assert all(line[-1].pitch % 12 == KEY.tonic for line in lines)
 
 
 def test_one_seed_gives_one_melody() -> None:

@@ -69,6 +69,23 @@ def test_the_decoder_begins_as_itself_and_only_the_rest_learns(batch: PairBatch)
     assert opened["full_blind"] == found["full_blind"] and opened["full"] != opened["full_shuffled"] != found["full"]
 
 
+def test_without_motion_only_features_are_seen(batch: PairBatch) -> None:
+    """After a step, too: other curves give the same steps, other features do not."""
+    torch.manual_seed(0)
+    video = JointModel(replace(FROZEN, features_alone=True), make_models()[1], WIDTH).video
+    assert video is not None
+    with torch.no_grad():
+        video.gate.fill_(1.0)  # pyright: ignore
+    optimizer = torch.optim.AdamW([x for x in video.parameters() if x.requires_grad], lr=1e-2)
+    features, curves = torch.randn(2, 5, WIDTH), torch.randn(2, 125, 4)
+    video(features, curves).steps.square().mean().backward()
+    optimizer.step()
+    seen = video(features, curves)
+    moved = video(features, curves.flip(1))
+    assert torch.equal(seen.steps, moved.steps) and torch.equal(seen.embedding, moved.embedding)
+    assert not torch.equal(seen.steps, video(features.flip(1), curves).steps)
+
+
 def test_losses_are_those_of_a_decoder_that_is_not_frozen(batch: PairBatch) -> None:
     losses = []
     for recipe in (FROZEN, replace(FROZEN, freeze_decoder=False)):

@@ -37,6 +37,7 @@ class JointRecipe(SequenceRecipe):
     video: str = option("encoder", "Kind of the video encoder, or none.", choices=(*KINDS, "none"))
     freeze_decoder: bool = option(False, "Keep the decoder as it is, and train only what stands around it.")
     gated: bool = option(False, "Let what the video encoder adds begin at zero, with a learned gain for every channel.")
+    features_alone: bool = option(False, "Let the video encoder see features of frames alone, and no motion or cuts.")
     picture_events: float = option(
         0.5, "Share of the pairs whose events are the picture's, as a plan has them; the others' are the music's.",
         min=0, max=1,
@@ -155,6 +156,8 @@ class JointModel(nn.Module):
         sizes = VIDEO_PRESETS[recipe.preset] if self.video is None else self.video.config
         if recipe.freeze_decoder:
             self.decoder.requires_grad_(False)
+        if self.video is not None and recipe.features_alone:
+            self.video.shut_out_motion()
         self.music = alignment.MusicEmbedding(width, sizes.embedding)
         self.onsets = alignment.OnsetHead(width)
         self.video_timed, self.music_timed = alignment.TimedEmbedding(sizes.motion_width), alignment.TimedMusic(width)
