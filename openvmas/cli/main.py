@@ -20,7 +20,7 @@ import click
 from openvmas import __version__
 from openvmas.cli.options import Voice, given, options_of, output_options, result_of, voice_options
 from openvmas.cli.terminal import complain, has_come, open_streams, stoppable
-from openvmas.errors import OpenVMASError, OutputError
+from openvmas.errors import InputError, OpenVMASError, OutputError
 from openvmas.files import beside
 from openvmas.settings import GROUPS, BatchOptions, GenerateOptions, MusicOptions, Options, PlanOptions, read_table
 
@@ -92,6 +92,8 @@ def score(videos: tuple[str, ...], voice: Voice, **values: Any) -> int:
     if len(videos) == 1 and "://" not in videos[0] and batch == BatchOptions(workers=batch.workers):
         score_one(videos[0], chosen, voice)
         return 0
+    if len(videos) == 2 and Path(videos[0]).is_file() and not ("://" in videos[1] or Path(videos[1]).exists()):
+        raise InputError(f"{videos[1]} is not there; if it is what to write, give it with --output.")
     from openvmas.cli.batch import score_several
 
     return score_several(videos, chosen, batch, voice)

@@ -86,6 +86,12 @@ def test_missing_file(refuses: Callable[..., str]) -> None:
     assert "does not exist" in refuses("score", "nothing.mp4")
 
 
+def test_a_result_that_is_named_as_a_second_video(refuses: Callable[..., str], folder: Path) -> None:
+    """As other programs take it; nothing is scored before this is said."""
+    write_samples(folder / "clip.mp4", 25, (64, 48))
+    assert "give it with --output" in refuses("score", "clip.mp4", "out.mp4")
+
+
 def test_dangling_link(refuses: Callable[..., str], folder: Path) -> None:
     (folder / "link.mp4").symlink_to(folder / "gone.mp4")
     assert "does not exist" in refuses("score", "link.mp4")
