@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fold_picture import fold
 
 from openvmas.cli.main import main
 from openvmas.errors import InputError, ModelError
@@ -22,7 +23,7 @@ from openvmas.generate.batch_decoder import Engine
 from openvmas.generate.picture_encoder import PictureEncoder
 from openvmas.model.decoder import Decoder, load_decoder, save_decoder
 from openvmas.model.video_encoder import load_video_encoder
-from openvmas.pretrained import find_weights
+from openvmas.pretrained import find_weights, open_graph, run
 from openvmas.train.export.export_model import ExportOptions, export
 from openvmas.train.export.import_onnx import import_video_encoder
 from openvmas.train.joint.joint_model import JointModel, JointRecipe
@@ -84,6 +85,22 @@ def test_without_motion_only_features_are_seen(batch: PairBatch) -> None:
     moved = video(features, curves.flip(1))
     assert torch.equal(seen.steps, moved.steps) and torch.equal(seen.embedding, moved.embedding)
     assert not torch.equal(seen.steps, video(features.flip(1), curves).steps)
+
+
+@pytest.mark.parametrize("told", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_folded_vector_is_added_where_events_are_told(told: tuple[int, int], tmp_path: Path) -> None:
+    path = Path(shutil.copy(find_weights("mini").file("condition"), tmp_path))
+    generator = np.random.default_rng(0)
+    vector = generator.normal(0, 0.2, 448)
+    inputs = {
+        "curves": generator.normal(size=(1, 50, 15)).astype(np.float32),
+        "semantics": generator.normal(size=(1, 50, 70)).astype(np.float32),
+        "use_events": np.array([told[0]], np.float32), "use_meaning": np.array([told[1]], np.float32),
+    }  # fmt: skip
+    before = run(open_graph(path, 1), inputs)[0]
+    fold(path, vector)
+    after = run(open_graph(path, 1), inputs)[0]
+    assert after - before == pytest.approx(np.broadcast_to(told[0] * vector, before.shape), abs=1e-3)
 
 
 def test_losses_are_those_of_a_decoder_that_is_not_frozen(batch: PairBatch) -> None:
