@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from build_words import Examples, Teacher, print_fit, read_examples, read_phrases
+from build_words import Encoders, Examples, mood_loss, print_fit, read_examples, read_phrases
 
 from openvmas.condition import AXES
 from openvmas.files import write_npz
@@ -24,7 +24,6 @@ from openvmas.planning.sentences import INPUT_SCALE, PATH, SentenceHead
 
 N_HIDDEN, N_NETWORKS, DROPOUT, EPOCHS, RATE, DECAY = 128, 2, 0.5, 8, 2e-3, 1e-2
 WORD_WEIGHT = 0.5  # of single words and short phrases of the vocabulary, beside phrases
-MOOD_LOSS, OTHER_LOSS = 3.0, 4.0  # weights of valence and arousal, and of all other axes, as in `build_words.train`
 N_FOLDS = 5
 
 
@@ -49,10 +48,7 @@ def train(x: np.ndarray, examples: Examples, rows: np.ndarray, seed: int) -> tor
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
     for _ in range(EPOCHS):
         for batch in torch.randperm(len(rows)).split(128):
-            target = wanted[batch]
-            error = torch.where(target.isnan(), 0.0, net(inputs[batch]) - target.nan_to_num()).square()
-            loss = MOOD_LOSS * error[:, :2].mean(dim=1) + OTHER_LOSS * error[:, 2:].mean(dim=1)
-            loss = (loss * shares[batch]).mean()
+            loss = (mood_loss(net(inputs[batch]), wanted[batch]) * shares[batch]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -95,8 +91,8 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder that keeps the encoders' answers between runs")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    teacher, examples = Teacher(given.cache), read_examples()
-    vectors = teacher.encode(examples.texts)[1]
+    encoders, examples = Encoders(given.cache), read_examples()
+    vectors = encoders.encode(examples.texts)[1]
     centre = vectors.mean(axis=0)
     x = vectors - centre
     x *= INPUT_SCALE / np.linalg.norm(x, axis=1, keepdims=True)
@@ -106,10 +102,10 @@ def main() -> None:
     nets = [train(x, examples, np.arange(len(x)), seed) for seed in range(N_NETWORKS)]
     arrays = export(nets)
     head = SentenceHead(centre, np.zeros(len(AXES)), arrays)
-    neutral = head.axes(teacher.encode(teacher.common_words())[1]).mean(axis=0).astype(np.float32)
+    neutral = head.axes(encoders.encode(encoders.common_words())[1]).mean(axis=0).astype(np.float32)
     write_npz(given.output, {**arrays, "centre": centre, "neutral": neutral})
     held_out = [row for row in read_phrases() if row["split"] == "held out"]
-    print_fit("held out", head.axes(teacher.encode([row["phrase"] for row in held_out])[1]), held_out)
+    print_fit("held out", head.axes(encoders.encode([row["phrase"] for row in held_out])[1]), held_out)
     print(f"{given.output}: {given.output.stat().st_size / 1e3:.0f} kB")
 
 

