@@ -90,20 +90,21 @@ class Layer(torch.nn.Module):
         width, inner = file.width, file.n_inner
         self.n_heads, self.dropout = file.n_heads, torch.nn.Dropout(DROPOUT)
         sizes = {name: (width, width) for name in ("q", "k", "v", "ao")} | {"fi": (width, inner), "fo": (inner, width)}
+        self.linear = torch.nn.ModuleDict()
         for name, (n_in, n_out) in sizes.items():
             layer = torch.nn.Linear(n_in, n_out)
             layer.weight.data = file.matrix(f"l{k}.{name}.w", n_out, n_in)
             layer.bias.data = file.vector(f"l{k}.{name}.b")
-            setattr(self, name, layer)
+            self.linear[name] = layer
         self.aln, self.oln = (normalisation(file, f"l{k}.{name}") for name in ("aln", "oln"))
 
     def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """x: [B, T, width]; mask: [B, 1, 1, T], True where there is a token."""
         shape = (*x.shape[:2], self.n_heads, -1)
-        q, k, v = (layer(x).view(shape).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (self.linear[name](x).view(shape).transpose(1, 2) for name in ("q", "k", "v"))
         heard = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(x.shape)
-        x = self.aln(x + self.dropout(self.ao(heard)))
-        return self.oln(x + self.dropout(self.fo(functional.gelu(self.fi(x)))))
+        x = self.aln(x + self.dropout(self.linear["ao"](heard)))
+        return self.oln(x + self.dropout(self.linear["fo"](functional.gelu(self.linear["fi"](x)))))
 
 
 def normalisation(file: ModelFile, name: str) -> torch.nn.LayerNorm:
