@@ -1,8 +1,9 @@
 """Pictures of banks with what is told of them (tools/pictures) and what the head states, for `openvmas train meaning`.
 
-    python tools/label_bank.py BANK.npz [BANK.npz ...] OUT.npz
+    python tools/label_bank.py BANK.npz [BANK.npz ...] OUT.npz [--look MEDIA]
 
-BANK: of tools/build_montage.py bank. What the shipped head says of a picture that it has learned is nearer to the label
+BANK: of tools/build_montage.py bank; the last one is made first, where it is not there, from all labelled stills in the
+folder of --look (`tools/build_picture_mood.py look` fetches them) but those of the open suite. What the shipped head says of a picture that it has learned is nearer to the label
 than what it says of any other. So of those pictures five heads are asked, each of which has learned none of the same
 source. Pictures whose label is not for training, and that the alignment before 0.3 did not learn from either, are held
 out. Footage, pictures without a label and those that ask for no music are left out.
@@ -15,7 +16,9 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import picture_bank
 from build_montage import read_pictures
+from build_open_suite import read_plans
 from build_picture_mood import DEVIATION, LEAST, SURE
 from picture_labels import FOLDER, LEARNED_AXES, Labels, Linear, Seen, correlation, fit, folds, read_labels
 
@@ -77,12 +80,22 @@ def cross_fitted(views: dict[str, np.ndarray], rows: np.ndarray, labels: Labels)
     return stated
 
 
+def look(media: Path, labels: Labels) -> Bank:
+    """See the labelled stills that are in a folder, without those that the open suite shows."""
+    shown = {take["path"] for plan in read_plans() for take in plan["takes"]}
+    stills = [path for path, span in zip(labels.paths, labels.spans, strict=True) if np.isnan(span[0])]
+    return picture_bank.build(media, [p for p in dict.fromkeys(stills) if p not in shown and (media / p).is_file()])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("banks", type=Path, nargs="+")
     parser.add_argument("out", type=Path)
+    parser.add_argument("--look", type=Path, metavar="MEDIA")
     given = parser.parse_args()
     labels = read_labels(FOLDER / "labels.csv")
+    if given.look and not given.banks[-1].exists():
+        look(given.look, labels).save(given.banks[-1])
     views, rows = labelled([Bank.load(path) for path in given.banks], labels)
     stated = state_pictures(views["features"], views["looks"], views["classes"].astype(np.float32))
     learned = cross_fitted(views, rows, labels)
