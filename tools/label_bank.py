@@ -3,10 +3,11 @@
     python tools/label_bank.py BANK.npz [BANK.npz ...] OUT.npz [--look MEDIA]
 
 BANK: of tools/build_montage.py bank; the last one is made first, where it is not there, from all labelled stills in the
-folder of --look (`tools/build_picture_mood.py look` fetches them) but those of the open suite. What the shipped head says of a picture that it has learned is nearer to the label
-than what it says of any other. So of those pictures five heads are asked, each of which has learned none of the same
-source. Pictures whose label is not for training, and that the alignment before 0.3 did not learn from either, are held
-out. Footage, pictures without a label and those that ask for no music are left out.
+folder of --look (`tools/build_picture_mood.py look` fetches them) but those of the open suite. What the shipped head
+says of a picture that it has learned is nearer to the label than what it says of any other. So of those pictures five
+heads are asked, each of which has learned none of the same source. Pictures whose label is not for training, and that
+alignment 0.2 did not learn from either, are held out. Footage, pictures without a label and those that ask for no music
+are left out.
 """
 
 from __future__ import annotations
