@@ -113,7 +113,7 @@ def main() -> None:
     found = {path.stem: analysis_of(path, given.work / f"{path.stem}.analysis.npz") for path in videos}
     names = list(found)
     aligner = Aligner(find_alignment("mini"), CodecRunner(find_weights("mini")))
-    pictures = [aligner.embed_picture(picture_of(a, len(a.motion)), len(a.motion)) for a in found.values()]
+    pictures = [aligner.embed_picture(a, len(a.motion)) for a in found.values()]
     cloud = Cloud([embed(*mono(path), yamnet) for path in media_files(given.real)])
     print(f"{len(names)} clips, {given.seeds} seeds\n\n| picture | {' | '.join(MEASURES)} | Fréchet (mean + spread) |")
     print("|---" * 5 + "|")

@@ -32,15 +32,14 @@ CURVES = (
 
 @dataclass(frozen=True)
 class Picture:
-    """Input of a video encoder.
-
-    features: [F, W] of frames at times [F], s. curves: [T, 4] float32, accents, energy, novelty and motion at every
-    codec step.
+    """Input of a video encoder. features: [F, W] of frames at times [F], s. curves: [T, 4] float32, accents, energy,
+    novelty and motion at every codec step. axes: [F, A] that `vision.stated_axes` states of the frames, where wanted.
     """
 
     features: np.ndarray
     times: np.ndarray
     curves: np.ndarray
+    axes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,15 @@ add(
     "joint.align:AlignOptions",
 )  # fmt: skip
 add(
+    train, "meaning", "joint.meaning_trainer:train_meaning", "EXAMPLES PICTURES.npz MODEL OUT",
+    """Train only what picture and music mean to each other; their timing stays that of MODEL, a preset or folder.
+
+    EXAMPLES: a folder of `train examples pack`; PICTURES.npz: from tools/label_bank.py. OUT gets decoder.pt,
+    video_encoder.pt and alignment.pt, for `train export - - FOLDER --joint OUT`.
+    """,
+    "joint.meaning_trainer:MeaningOptions",
+)  # fmt: skip
+add(
     train, "export", "export.export_model:export_files", "CODEC|- DECODER.pt|- FOLDER",
     """Write checkpoints as ONNX graphs into FOLDER, which then scores videos and encodes sound.
 

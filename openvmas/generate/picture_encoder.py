@@ -31,10 +31,14 @@ class PictureEncoder:
     def __init__(self, weights: Weights, threads: int = 1) -> None:
         sizes = weights.sizes["video"]
         self.span, self._fps, self._width = int(sizes["span"]), float(sizes["fps"]), int(sizes["feature_width"])
+        self.n_axes = int(sizes.get("n_axes", 0))  # that it reads beside the features
         self._graph = open_graph(weights.file("video_encoder"), threads)
 
     def encode(self, picture: Picture, start: int, n_steps: int) -> PictureEncoding:
-        """Vectors of the picture from step `start` on. Raises ModelError for features that the model does not know."""
+        """Vectors of the picture from step `start` on. Raises ModelError for features that the model does not know.
+
+        Axes that a picture lacks count as neutral: they have a part in the embedding alone.
+        """
         if picture.features.ndim != 2 or picture.features.shape[1] != self._width or not len(picture.features):
             raise ModelError(
                 f"this model reads features of {self._width} numbers a frame but was given {picture.features.shape}; "
@@ -46,9 +50,13 @@ class PictureEncoder:
         after = np.minimum(after, len(picture.times) - 1)
         before = np.maximum(after - 1, 0)
         is_nearer = np.abs(picture.times[before] - times) <= np.abs(picture.times[after] - times)
-        features = picture.features[np.where(is_nearer, before, after)].astype(np.float32)
-        curves = picture.curves[start : start + n_steps]
-        steps, embedding, moments = run(self._graph, {"features": features[None], "curves": curves[None]})
+        rows = np.where(is_nearer, before, after)
+        given = {"features": picture.features[rows].astype(np.float32)[None]}
+        given["curves"] = picture.curves[start : start + n_steps][None]
+        if self.n_axes:
+            axes = np.zeros((len(picture.times), self.n_axes)) if picture.axes is None else picture.axes
+            given["axes"] = axes[rows].astype(np.float32)[None]
+        steps, embedding, moments = run(self._graph, given)
         return PictureEncoding(steps[0], embedding[0], moments[0])
 
     def steps(self, picture: Picture, n_steps: int, begin: int = 0) -> Iterator[np.ndarray]:

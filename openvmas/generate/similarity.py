@@ -7,7 +7,7 @@ for, timing the cosine between what they are moment by moment (the two contrasti
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from openvmas.media.audio import Audio, read_audio_blocks, resample
 from openvmas.planning.conditioning import picture_of
 from openvmas.pretrained import Weights, find_alignment, find_weights, open_graph, run
 from openvmas.vision.analysis import VideoAnalysis, analyze
+from openvmas.vision.stated_axes import state_axes
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,20 @@ class Aligner:
         blocks = (block[0] for block in read_audio_blocks(music, rate, 1))
         return np.concatenate([np.zeros((n, 0), np.int64), *self._runner.encode_blocks(blocks, n)], axis=1)
 
-    def embed_picture(self, picture: Picture, n_steps: int) -> Vectors:
-        """Vectors of the first n_steps of a picture."""
+    def picture(self, analysis: VideoAnalysis, n_steps: int) -> Picture:
+        """What the alignment reads of the first n_steps of a video."""
+        found = picture_of(analysis, n_steps)
+        return replace(found, axes=state_axes(analysis)) if self._video.n_axes else found
+
+    def embed_picture(self, picture: Picture | VideoAnalysis, n_steps: int) -> Vectors:
+        """Vectors of the first n_steps of a picture. Raises InputError for one that lacks the axes that are read."""
+        if isinstance(picture, VideoAnalysis):
+            picture = self.picture(picture, n_steps)
+        if self._video.n_axes and (picture.axes is None or picture.axes.shape[1] != self._video.n_axes):
+            raise InputError(
+                f"this alignment reads {self._video.n_axes} stated axes of a picture beside its features, and there "
+                f"are {0 if picture.axes is None else picture.axes.shape[1]}; give the video, or its analysis."
+            )
         places = list(spans(n_steps, self._video.span))
         found = [self._video.encode(picture, start, end - start) for start, end in places]
         return Vectors(places, [part.embedding for part in found], [part.moments for part in found])
@@ -101,9 +114,10 @@ class Aligner:
         scales = self._sizes["temperature"], self._sizes["timed_temperature"]
         return Similarity(total, times, (scales[0] * total + scales[1] * times) / sum(scales))
 
-    def compare(self, picture: Picture, codes: np.ndarray) -> Similarity:
+    def compare(self, picture: Picture | VideoAnalysis, codes: np.ndarray) -> Similarity:
         """A picture with the codes [K, T] of music that begins with it, over what both last. Raises InputError."""
-        n_steps = min(len(picture.curves), codes.shape[1])
+        length = len(picture.motion if isinstance(picture, VideoAnalysis) else picture.curves)
+        n_steps = min(length, codes.shape[1])
         return self.compare_vectors(self.embed_picture(picture, n_steps), self.embed_music(codes[:, :n_steps]))
 
 
@@ -119,8 +133,6 @@ def similarity(
     aligner = Aligner(find_alignment(model), CodecRunner(find_weights(model)))
     if isinstance(video, str | Path):
         video = analyze(video)
-    if isinstance(video, VideoAnalysis):
-        video = picture_of(video, len(video.motion))
     return aligner.compare(video, music if isinstance(music, np.ndarray) else aligner.encode(music))
 
 

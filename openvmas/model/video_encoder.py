@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from openvmas.model.decoder import normalize, rotate
+from openvmas.model.meaning import StatedEmbedding
 from openvmas.settings import CONTROL_RATE
 
 KINDS = ("encoder", "joint", "linear", "mean")
@@ -49,6 +50,7 @@ class VideoEncoderConfig:
     out_width: int = 448  # of the decoder
     embedding: int = 128
     is_gated: bool = False  # whether `steps` begin at zero, with a learned gain for every channel
+    n_axes: int = 0  # axes that are stated of every frame, from which the embedding is made then
 
 
 VIDEO_PRESETS = {
@@ -235,7 +237,10 @@ class VideoEncoder(nn.Module):
         self.slots = nn.Parameter(torch.randn(n_slots, config.width) * 0.5)  # the globals, or the places in a frame
         self.frames_out = nn.Linear(config.width, config.out_width)
         self.motion_out = nn.Linear(config.motion_width, config.out_width)
-        self.to_embedding = nn.Linear(config.width, config.embedding)
+        if config.n_axes:
+            self.stated = StatedEmbedding(config.feature_width, config.n_axes, config.embedding)
+        else:
+            self.to_embedding = nn.Linear(config.width, config.embedding)
         # A zero gain leaves a trained decoder as it is until there is something to add (ReZero, Bachlechner 2020).
         self.gate = nn.Parameter(torch.zeros(config.out_width)) if config.is_gated else None
 
@@ -246,12 +251,13 @@ class VideoEncoder(nn.Module):
                 parameter.zero_()
 
     def forward(
-        self, features: Tensor, curves: Tensor, n_frames: Tensor | None = None, has_features: Tensor | None = None
-    ) -> Encoded:
+        self, features: Tensor, curves: Tensor, n_frames: Tensor | None = None, has_features: Tensor | None = None,
+        axes: Tensor | None = None,
+    ) -> Encoded:  # fmt: skip
         """features [B, F, W] or [B, F, P, W] at fps; curves [B, M, C] at curve_rate, of the same span.
 
         n_frames [B]: how many frames are valid (default F). has_features [B] of 0 or 1 (default 1): 0 where there are
-        only curves, as for music without a picture.
+        only curves, as for music without a picture. axes [B, F, n_axes]: stated of the frames (default neutral).
         """
         if features.ndim == 3:
             features = features[:, :, None]
@@ -268,7 +274,13 @@ class VideoEncoder(nn.Module):
         steps = read_at(self.frames_out(normalize(x)), places.expand(batch, -1), n_frames) + self.motion_out(motion)
         if self.gate is not None:
             steps = self.gate * steps
-        return Encoded(steps, F.normalize(self.to_embedding(normalize(summary)).float(), dim=-1), motion)
+        if self.config.n_axes:
+            if axes is None:
+                axes = features.new_zeros(batch, count, self.config.n_axes)
+            embedding = self.stated(features.mean(2), axes, valid)
+        else:
+            embedding = F.normalize(self.to_embedding(normalize(summary)).float(), dim=-1)
+        return Encoded(steps, embedding, motion)
 
     def mix(self, features: Tensor, moved: Tensor, valid: Tensor, has_features: Tensor) -> tuple[Tensor, Tensor]:
         """features [B, F, P, W], moved [B, F, width], valid [B, F] → frames [B, F, width] and summary [B, width]."""

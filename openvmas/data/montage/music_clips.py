@@ -9,22 +9,18 @@ the same thing in pictures and in music.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
 from openvmas.condition import AXES, FEELING_AXES, INSTRUMENT_AXES, MOOD_AXES, STYLE_AXES
 from openvmas.music.analysis import MusicAnalysis
-from openvmas.settings import CONTROL_RATE
-from openvmas.timeline import Events
-from openvmas.vision.analysis import LOOKS, Shot, VideoAnalysis
-from openvmas.vision.mood import describe
+from openvmas.vision.explanation import describe_by_rules
+from openvmas.vision.stated_axes import STEP, rest
 
 # Mood and feeling are judged by both senses; style by association; an instrument is seldom to be seen.
 WEIGHTS: dict[tuple[str, ...], float] = {MOOD_AXES: 1.0, FEELING_AXES: 0.8, STYLE_AXES: 0.6, INSTRUMENT_AXES: 0.3}
 # Motion and cutting decide these axes; a single picture cannot speak for them.
 LEFT_TO_THE_EDITOR = ("danceability", "density", "drums", "exciting")
-NEUTRAL_ENERGY = 0.38  # the middle of the rule "lively"
 
 
 @dataclass(frozen=True)
@@ -59,26 +55,7 @@ def tag_picture(looks: np.ndarray, classes: np.ndarray) -> np.ndarray:
     several views of one picture are averaged.
     """
     looks, classes = np.atleast_2d(looks).astype(np.float32), np.atleast_2d(classes)
-    n_steps = int(CONTROL_RATE)
-    flat = np.zeros(n_steps, np.float32)
-    values = dict(zip(LOOKS[:4], looks.T, strict=True)) | {"motion": np.zeros(len(looks), np.float32)}
-    alone = VideoAnalysis(
-        duration=Fraction(1),
-        fps=Fraction(25),
-        shots=(Shot(0.0, 1.0, False),),
-        cuts=np.zeros(0),
-        flashes=np.zeros(0),
-        visual_beats=np.zeros(0),
-        visual_beat_strengths=np.zeros(0),
-        events=Events(CONTROL_RATE, flat, flat + np.float32(NEUTRAL_ENERGY), flat),
-        motion=flat,
-        camera_share=0.0,
-        feature_times=np.linspace(0, 0.9, len(looks)),
-        features=np.zeros((len(looks), 1), np.float16),
-        classes=classes,
-        looks=values,
-    )
-    said = describe(alone, 0.0, 1.0)
+    said = describe_by_rules(rest(looks, classes), 0.0, STEP * len(looks))
     return np.array([said.get(axis, 0.0) for axis in AXES])
 
 

@@ -23,7 +23,6 @@ from openvmas.generate.similarity import Aligner, Vectors
 from openvmas.hub.taggers import Embedder, PictureEmbedder
 from openvmas.media.audio import Audio
 from openvmas.media.video import FrameRequest, probe, read_frames
-from openvmas.planning.conditioning import picture_of
 from openvmas.pretrained import find_alignment, find_weights
 from openvmas.settings import CONTROL_RATE
 from openvmas.vision.analysis import VideoAnalysis
@@ -53,7 +52,7 @@ class LearnedSimilarity:
     def embed_picture(self, picture: VideoAnalysis) -> Vectors:
         """Vectors of a picture. Not kept: they take a few milliseconds."""
         n_steps = count_steps(picture)
-        return self.aligner.embed_picture(picture_of(picture, n_steps), n_steps)
+        return self.aligner.embed_picture(picture, n_steps)
 
     def embed_music(self, key: str, open_sound: Callable[[], Audio], n_steps: int) -> Vectors:
         """Vectors of the first n_steps of a sound. key: of its content."""

@@ -34,6 +34,7 @@ from openvmas.errors import ModelError, OptionError
 from openvmas.hub.musicgen import MusicGenDecoder, open_decoder
 from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding, TimedMusic, unconditioned_hidden
 from openvmas.model.decoder import Decoder, DecoderConfig, load_decoder
+from openvmas.model.meaning import HeardEmbedding
 from openvmas.model.video_encoder import VideoEncoder, load_video_encoder
 from openvmas.pretrained import Weights, find_weights, hash_file, write_manifest
 from openvmas.settings import option
@@ -277,28 +278,33 @@ def moments_of(timed: TimedEmbedding, states: Tensor) -> Tensor:
 
 
 class VideoSide(nn.Module):
-    """features [1, F, W], curves [1, T, C] → steps [1, T, D], embedding [1, E], moments [1, T // EVERY, E']."""
+    """features [1, F, W], curves [1, T, C] → steps [1, T, D], embedding [1, E], moments [1, T // EVERY, E'].
+
+    An encoder that reads stated axes takes axes [1, F, A] as well.
+    """
 
     def __init__(self, encoder: VideoEncoder, timed: TimedEmbedding) -> None:
         super().__init__()
         self.encoder, self.timed = encoder, timed
 
-    def forward(self, features: Tensor, curves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        seen = self.encoder(features, curves)
+    def forward(self, features: Tensor, curves: Tensor, axes: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        seen = self.encoder(features, curves, axes=axes)
         return seen.steps, seen.embedding, moments_of(self.timed, seen.motion)
 
 
 class MusicSide(nn.Module):
     """tokens [1, K, S] after the delay pattern → embedding [1, E], moments [1, S // EVERY, E']."""
 
-    def __init__(self, decoder: Decoder, music: MusicEmbedding, timed: TimedMusic) -> None:
+    def __init__(self, decoder: Decoder, music: MusicEmbedding | HeardEmbedding, timed: TimedMusic) -> None:
         super().__init__()
         self.decoder, self.music, self.timed = decoder, music, timed
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         hidden = unconditioned_hidden(self.decoder, tokens)
         onsets = self.timed.read(hidden).sigmoid()
-        return self.music(hidden), moments_of(self.timed.embed, onsets[..., None])
+        is_taught = isinstance(self.music, HeardEmbedding)
+        embedding = self.music(tokens, hidden) if is_taught else self.music(hidden)
+        return embedding, moments_of(self.timed.embed, onsets[..., None])
 
 
 def load_sides(run: Path) -> tuple[VideoSide, MusicSide, dict[str, float]]:
@@ -311,7 +317,8 @@ def load_sides(run: Path) -> tuple[VideoSide, MusicSide, dict[str, float]]:
     n, width = parts["video_timed"]["read.weight"].shape[:2]
     video_timed = TimedEmbedding(width, n)
     inner, width, kernel = parts["music_timed"]["first.weight"].shape
-    music, music_timed = MusicEmbedding(**parts["config"]), TimedMusic(width, n, inner, kernel)
+    kind = HeardEmbedding if "channels" in parts["config"] else MusicEmbedding
+    music, music_timed = kind(**parts["config"]), TimedMusic(width, n, inner, kernel)
     scales = {"temperature": Temperature(), "timed_temperature": Temperature()}
     modules = {"music": music, "video_timed": video_timed, "music_timed": music_timed, **scales}
     for name, module in modules.items():
@@ -350,18 +357,18 @@ def export_video(video: VideoSide, folder: Path, span: int, bits: int) -> dict[s
     """Write VIDEO_FILES; returns their sizes for the manifest. span, bits: as for `export_sides`."""
     config, path = video.encoder.config, folder / VIDEO_FILES["video_encoder"]
     n_frames = max(round(span * config.fps / 50), 2)
-    export_graph(
-        video,
-        {"features": torch.zeros(1, n_frames, config.feature_width), "curves": torch.zeros(1, span, config.n_curves)},
-        ["steps", "embedding", "moments"],
-        {"features": {1: "frames"}, "curves": {1: "steps"}, "steps": {1: "steps"}, "moments": MOMENTS},
-        path,
-    )
+    inputs = {
+        "features": torch.zeros(1, n_frames, config.feature_width), "curves": torch.zeros(1, span, config.n_curves)
+    }  # fmt: skip
+    lengths = {"features": {1: "frames"}, "curves": {1: "steps"}, "steps": {1: "steps"}, "moments": MOMENTS}
+    sizes = {"fps": config.fps, "feature_width": config.feature_width, "width": config.out_width, "span": span}
+    if config.n_axes:
+        inputs["axes"], lengths["axes"] = torch.zeros(1, n_frames, config.n_axes), {1: "frames"}
+        sizes["n_axes"] = config.n_axes
+    export_graph(video, inputs, ["steps", "embedding", "moments"], lengths, path)
     if bits < 32:
         compress(path, path)
-    return {
-        "video": {"fps": config.fps, "feature_width": config.feature_width, "width": config.out_width, "span": span}
-    }
+    return {"video": sizes}
 
 
 def export_files(codec: Path, decoder: Path, folder: Path, options: ExportOptions) -> Iterator[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,7 +21,9 @@ from torch import nn
 
 from openvmas.codec.autoencoder import Codec, CodecConfig, save_codec
 from openvmas.errors import ModelError
-from openvmas.model.decoder import Decoder, DecoderConfig, save_decoder
+from openvmas.model.alignment import MusicEmbedding, Temperature, TimedEmbedding, TimedMusic
+from openvmas.model.decoder import DECODER_PRESETS, Decoder, DecoderConfig, save_decoder
+from openvmas.model.meaning import HeardEmbedding
 from openvmas.model.video_encoder import VIDEO_PRESETS, VideoEncoder, VideoEncoderConfig
 from openvmas.pretrained import Weights, find_weights
 from openvmas.train.codec.identity import identify
@@ -130,14 +133,58 @@ def import_video_encoder(weights: Weights) -> VideoEncoder:
     config = replace(
         like, feature_width=sizes["feature_width"], fps=sizes["fps"], out_width=sizes["width"], width=width,
         n_layers=sum(name.endswith("to_qkv") for name in matrices), motion_width=len(first), n_curves=first.shape[1],
-        motion_kernel=first.shape[2], n_globals=len(named["slots"]), embedding=len(named["to_embedding.bias"]),
-        hidden=matrices["layers.0.from_hidden"].shape[1], is_gated="gate" in named,
+        motion_kernel=first.shape[2], n_globals=len(named["slots"]),
+        embedding=len(named["stated.read.last.bias" if sizes.get("n_axes") else "to_embedding.bias"]),
+        hidden=matrices["layers.0.from_hidden"].shape[1], is_gated="gate" in named, n_axes=sizes.get("n_axes", 0),
     )  # fmt: skip
     encoder = VideoEncoder(config)
     for name, parameter in encoder.pool.named_parameters(prefix="pool"):  # not in the graph: one token needs no choice
         named[name] = parameter.detach().numpy()
     fill(encoder, named, matrices)
     return encoder.eval()
+
+
+def import_alignment(weights: Weights) -> dict[str, Any]:
+    """What compares picture and music, by the names of `alignment.pt`, with the small decoder and the video encoder.
+
+    The decoder's own output has no part in the comparison and is not in the files: its `heads` begin anew. Raises
+    ModelError for a model without an alignment.
+    """
+    sizes = weights.sizes.get("alignment")
+    if sizes is None:
+        raise ModelError(f"{weights.name} {weights.version} has no alignment; give alignment, or a model with one.")
+    heard, seen = Graph(weights.file("music_embedding")), Graph(weights.file("video_encoder"))
+    matrices = heard.matrices()
+    table, events = heard.named["decoder.embedding.weight"], heard.named["decoder.condition.events_in.weight"]
+    like = next((config for config in DECODER_PRESETS.values() if config.width == table.shape[1]), DecoderConfig())
+    config = replace(
+        like, n_codebooks=sizes["n_codebooks"], codebook_size=sizes["codebook_size"], width=table.shape[1],
+        n_layers=sum(name.endswith("to_qkv") for name in matrices), hidden=matrices["layers.0.from_hidden"].shape[1],
+        n_curves=events.shape[1], n_axes=matrices["condition.meaning_in"].shape[1] // 2, curve_kernel=events.shape[2],
+    )  # fmt: skip
+    decoder, width = Decoder(config), config.width
+    for part in ("condition.", "embedding.", "layers."):
+        prefix = f"decoder.{part}"
+        named = {name.removeprefix(prefix): value for name, value in heard.named.items() if name.startswith(prefix)}
+        own = {name.removeprefix(part): value for name, value in matrices.items() if name.startswith(part)}
+        fill(getattr(decoder, part[:-1]), named, own)
+    n_moments, inner = heard.named["timed.embed.read.weight"].shape[0], heard.named["timed.first.weight"].shape
+    if "music.books" in heard.named:
+        channels, read = len(heard.named["music.first.bias"]), len(heard.named["music.read.last.bias"])
+        latent = heard.named["music.books"].shape[1]
+        music = HeardEmbedding(width, read, config.n_codebooks, config.codebook_size, latent, channels)
+    else:
+        music = MusicEmbedding(width, len(heard.named["music.to_embedding.bias"]), len(matrices["music"]))
+        heard.named["music.queries"] = matrices["music"]
+    music_timed = TimedMusic(width, n_moments, inner[0], inner[2])
+    fill(music, heard.named, matrices, "music.")
+    matrices["timed.to_logit"] = matrices["to_logit"]
+    fill(music_timed, heard.named, matrices, "timed.")
+    video_timed = TimedEmbedding(seen.named["timed.read.weight"].shape[1], n_moments)
+    fill(video_timed, seen.named, {}, "timed.")
+    scales = {name: Temperature(sizes[name]) for name in ("temperature", "timed_temperature")}
+    parts = {"music": music, "video_timed": video_timed, "music_timed": music_timed, **scales}
+    return {"decoder": decoder, "video": import_video_encoder(weights), **parts}
 
 
 def import_codec(weights: Weights) -> Codec:
