@@ -47,5 +47,7 @@ def test_the_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         for name, value in re.findall(r"^(symbolic|folder|click|reference) +(-?[\d.]+) \(", said, re.M)
     }
     assert len(z) == 4
-    assert z["symbolic"] > 1.5 and abs(z["click"]) < 1.5 and abs(z["folder"]) < 1.5
+    # Four clips of a few seconds: chance is within 1.5 of 0, and what follows the picture lies clearly above it.
+    others = [z[name] for name in ("click", "folder", "reference")]
+    assert z["symbolic"] > max(others) + 1 and max(map(abs, others)) < 1.5
     assert "listeners" in said
