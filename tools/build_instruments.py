@@ -314,7 +314,7 @@ def of_drums(row: dict[str, Any], folder: Path, streams: Streams) -> list[dict[s
 
 
 def n_silent(wave: np.ndarray, share: float = 0.006) -> int:
-    """How many samples of a wave [C, L] come before its attack, where it first has a share of its peak."""
+    """The number of samples of a wave [C, L] before its attack, where it first has a share of its peak."""
     loud = np.flatnonzero(np.abs(wave).max(axis=0) > share * np.abs(wave).max())
     return max(0, int(loud[0] - PREROLL * RATE)) if len(loud) else 0
 

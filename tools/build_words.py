@@ -61,7 +61,7 @@ class Examples:
 
 @dataclass
 class Lessons:
-    """What the student is told: texts, axes [N, len(AXES)], weights [N], the teacher's vectors [N, 384] (or NaN)."""
+    """All the student is told: texts, axes [N, len(AXES)], weights [N], the teacher's vectors [N, 384] (or NaN)."""
 
     texts: list[str]
     axes: np.ndarray

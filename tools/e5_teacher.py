@@ -221,7 +221,7 @@ class Teacher:
 
     @torch.no_grad()
     def answers(self, texts: list[str]) -> dict[str, np.ndarray]:
-        """What the teacher says: "axes" [N, len(AXES)], and "vectors" [N, width], of unit length, float16."""
+        """The teacher's answers: "axes" [N, len(AXES)], and "vectors" [N, width], of unit length, float16."""
         x = self.place(self.encoder.encode(self.encoder.split(texts)))
         axes = torch.stack([network.eval()(x) for network in self.heads]).mean(0)
         return {"axes": axes.numpy(), "vectors": (x / INPUT_SCALE).numpy().astype(np.float16)}

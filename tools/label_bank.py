@@ -51,7 +51,7 @@ def labelled(banks: list[Bank], labels: Labels) -> tuple[dict[str, np.ndarray], 
 
 
 def cross_fitted(views: dict[str, np.ndarray], rows: np.ndarray, labels: Labels) -> np.ndarray:
-    """What the head states of every view [V, A], by heads that have not learned from its source."""
+    """The axes that the head states of every view [V, A], by heads that have not learned from its source."""
     first, head = views["first"], read_head()
     of_view = np.repeat(np.arange(len(rows)), np.diff(first))
     ways = [[views["features"][a:b].astype(np.float32).mean(0) for a, b in itertools.pairwise(first)]]

@@ -66,7 +66,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def translations(folder: Path) -> Iterator[tuple[str, str]]:
-    """What people say and are told in a game's stories, in all languages (`.mo` files of Battle for Wesnoth)."""
+    """The texts that are spoken and told in a game's stories, in all languages (`.mo` files of Battle for Wesnoth)."""
     places = {"de": "de", "es": "es", "fr": "fr", "zh": "zh_CN", "ja": "ja"}
     for language, place in places.items():
         for path in sorted(folder.glob(f"wesnoth-1.16-*/**/{place}/LC_MESSAGES/*.mo")):

@@ -71,7 +71,7 @@ class Aligner:
         return np.concatenate([np.zeros((n, 0), np.int64), *self._runner.encode_blocks(blocks, n)], axis=1)
 
     def picture(self, analysis: VideoAnalysis, n_steps: int) -> Picture:
-        """What the alignment reads of the first n_steps of a video."""
+        """Input of the alignment for the first n_steps of a video."""
         found = picture_of(analysis, n_steps)
         return replace(found, axes=state_axes(analysis)) if self._video.n_axes else found
 

@@ -108,7 +108,7 @@ class HeardEmbedding(nn.Module):
         return self.books[rows].sum(2)
 
     def frames(self, tokens: Tensor, hidden: Tensor) -> Tensor:
-        """What the convolutions read, 25 a second: [B, width + latent, (S - K + 1) // 2]."""
+        """Inputs of the convolutions, 25 a second: [B, width + latent, (S - K + 1) // 2]."""
         latents = self.latents(tokens)
         both = torch.cat([normalize(hidden[:, : latents.shape[1]]).float(), latents], dim=-1)
         return F.avg_pool1d(both.transpose(1, 2), 2)

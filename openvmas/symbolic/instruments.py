@@ -62,16 +62,19 @@ class Bank:
             self._keep(
                 {name: tuple(read_zone(row) for row in entry["zones"]) for name, entry in table.items()},
                 {name: int(entry["program"]) for name, entry in table.items()},
+                {name: tuple(read_zone(row) for row in entry.get("releases", ())) for name, entry in table.items()},
             )
-            self._releases = {
-                name: tuple(read_zone(row) for row in entry.get("releases", ())) for name, entry in table.items()
-            }
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{path} is no bank of instruments ({error}); install openvmas again.") from error
 
-    def _keep(self, zones: dict[str, tuple[Zone, ...]], programs: dict[str, int]) -> None:
+    def _keep(
+        self,
+        zones: dict[str, tuple[Zone, ...]],
+        programs: dict[str, int],
+        releases: dict[str, tuple[Zone, ...]] | None = None,
+    ) -> None:
         self._zones, self.programs = zones, programs
-        self._releases: dict[str, tuple[Zone, ...]] = {}
+        self._releases = releases or {}
         self._waves: dict[int, np.ndarray] = {}
         self._trims: dict[str, float] = {}
         self._shaded: dict[tuple[int, int | None, int], np.ndarray] = {}
@@ -101,7 +104,7 @@ class Bank:
         return []
 
     def releases(self, instrument: str, key: int) -> list[Zone]:
-        """What sounds once when a key is let go, as the damper of a piano does; of most instruments nothing."""
+        """The zones that sound once when a key is let go, such as a piano's damper; most instruments have none."""
         return [zone for zone in self._releases.get(instrument, ()) if zone.keys[0] <= key <= zone.keys[1]]
 
     def wave(self, zone: Zone, shade: int) -> np.ndarray:

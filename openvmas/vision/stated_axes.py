@@ -18,7 +18,7 @@ NEUTRAL_ENERGY = 0.38  # the middle of the rule "lively"
 
 
 def state_axes(analysis: VideoAnalysis) -> np.ndarray:
-    """What is stated of every picture that an analysis looked at: [F, A] float32 (`state_pictures`)."""
+    """The axes that are stated of every picture that an analysis looked at: [F, A] float32 (`state_pictures`)."""
     looks = np.stack([analysis.looks[name] for name in LOOKS[:4]], axis=1)
     return state_pictures(analysis.features, looks, analysis.classes)
 

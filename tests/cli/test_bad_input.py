@@ -87,7 +87,7 @@ def test_missing_file(refuses: Callable[..., str]) -> None:
 
 
 def test_a_result_that_is_named_as_a_second_video(refuses: Callable[..., str], folder: Path) -> None:
-    """As other programs take it; nothing is scored before this is said."""
+    """Other programs take it so; nothing is scored before this is said."""
     write_samples(folder / "clip.mp4", 25, (64, 48))
     assert "give it with --output" in refuses("score", "clip.mp4", "out.mp4")
 

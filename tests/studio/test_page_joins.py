@@ -87,7 +87,7 @@ def test_a_join_is_moved_by_keys_and_heard_as_it_was_shown(
 def test_a_join_is_dragged_to_a_bar_line(
     browser: Browser, sines: RunningStudio, longer: str, take: dict[str, Any]
 ) -> None:
-    """What is let go is worked out; one change back is as it was. Redrawing in the middle of it changes nothing."""
+    """The place where it is let go is worked out; one change back is as it was; redrawing meanwhile changes nothing."""
     with look.opened(browser, sines.url) as page:
         handle = open_joins(page, sines.url, longer)
         handle.scroll_into_view_if_needed()

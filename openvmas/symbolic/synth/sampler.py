@@ -136,7 +136,7 @@ class Sampler:
         return joined(sounds), 0
 
     def _let_go(self, zone: Zone, note: Note, loud: float) -> np.ndarray:
-        """What is heard [2, n] at the end of a note, with the time before it."""
+        """The sound [2, n] of a key that is let go, after as much silence as its note lasts."""
         wave = self._sounds.sample(self._bank, zone, float(zone.root), SHADES, RELEASE_SAMPLES)
         before = round((note.end - note.start) * RATE)
         gain = loud * 10 ** (zone.gain_db / 20)

@@ -145,7 +145,7 @@ def import_video_encoder(weights: Weights) -> VideoEncoder:
 
 
 def import_alignment(weights: Weights) -> dict[str, Any]:
-    """What compares picture and music, by the names of `alignment.pt`, with the small decoder and the video encoder.
+    """The parts that compare picture and music, named as in `alignment.pt`, with a small decoder and the encoder.
 
     The decoder's own output has no part in the comparison and is not in the files: its `heads` begin anew. Raises
     ModelError for a model without an alignment.

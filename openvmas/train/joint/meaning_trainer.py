@@ -172,7 +172,7 @@ class Sides:
 
 @torch.no_grad()
 def measure(sides: Sides, clips: Clips, gathered: Tensor, tags: Tensor, kept: Tensor, seed: int = 99) -> str:
-    """How often pictures find their music among at most TEST_ROUND pieces, by clips twice as long as one span."""
+    """A line on how often pictures find their music among at most TEST_ROUND pieces, by clips of two spans."""
     generator, ranks, size = np.random.default_rng(seed), [], 0
     torch.manual_seed(seed)
     starts = np.flatnonzero(clips.pieces[:-1] == clips.pieces[1:])

@@ -197,8 +197,8 @@ export class JoinLanes {
       move: (join, event, start, isLast) => {
         if (!this.editor.isFree || this.editor.isAsking) return;
         const other = moved(join, event, start);
-        if (isLast && other !== join) return this.editor.replace(join, other);
-        this.dragged = isLast ? null : this.#moved(join, other);
+        if (isLast) return other !== join && this.editor.replace(join, other); // `cancel` has drawn what was before
+        this.dragged = this.#moved(join, other);
         this.draw();
       },
     });

@@ -126,9 +126,8 @@ export class Joins {
   draw() {
     this.element.hidden = !this.draft && !(this.take?.has_joins && this.fault);
     this.lanes.element.hidden = !this.draft;
-    if (this.element.hidden) return this.lanes.draw();
     this.lanes.draw();
-    this.#drawTools();
+    if (!this.element.hidden) this.#drawTools();
   }
 
   get #said() {
